@@ -1,0 +1,195 @@
+//! What a rule hands to the optimizer, and how a gradient is taken: the one place that moves the weights.
+
+use crate::{Batch, Objective, ParamVec, Params};
+use candle_core::{Result, Tensor, bail};
+use std::collections::BTreeMap;
+
+/// Numbers that a rule reports about a step, by name: `m_eff`, quantiles of the per-sample norms, ….
+pub type Measures = BTreeMap<&'static str, f64>;
+
+/// The result of a [`Perturbation`](crate::Perturbation): what an optimizer steps with.
+#[derive(Clone, Debug)]
+pub struct Gradient {
+    /// `[b]`: ℓᵢ at x, detached; absent if the rule made no clean pass.
+    pub losses: Option<Tensor>,
+    /// The direction to descend.
+    pub grads: ParamVec,
+    /// What the rule measured on the way.
+    pub measures: Measures,
+}
+
+/// ∇ₓ of the mean of `losses`, or of Σ wᵢ ℓᵢ where `weights`, `[b]`, are given. One backward pass.
+///
+/// # Errors
+/// Names a parameter that received no gradient.
+pub fn backward(losses: &Tensor, weights: Option<&Tensor>, params: &Params) -> Result<ParamVec> {
+    if losses.rank() != 1 {
+        bail!("an objective yields one loss for each sample, [b], and this one yielded {:?}", losses.dims())
+    }
+    let loss = match weights {
+        None => losses.mean_all()?,
+        Some(weights) => (losses * weights.to_dtype(losses.dtype())?)?.sum_all()?,
+    };
+    ParamVec::collect(params, &loss.backward()?)
+}
+
+/// ∇ Σ wᵢ ℓᵢ at x + ε: the primitive under every rule.
+///
+/// Without weights wᵢ = 1/b; without an offset ε = 0. With an offset, parameters and buffers are afterwards what they
+/// were, bit for bit, also on an error or a panic; without one, norm layers update their running statistics as in any
+/// training step, and the losses are reported. One forward and one backward pass.
+pub fn gradient_at(
+    f: &dyn Objective,
+    params: &Params,
+    batch: &Batch,
+    offset: Option<&ParamVec>,
+    weights: Option<&Tensor>,
+) -> Result<Gradient> {
+    let Some(offset) = offset else {
+        let losses = f.losses(batch, true)?;
+        let grads = backward(&losses, weights, params)?;
+        return Ok(Gradient { losses: Some(losses.detach()), grads, measures: Measures::new() });
+    };
+    let grads = displaced(params, offset, || backward(&f.losses(batch, true)?, weights, params))?;
+    Ok(Gradient { losses: None, grads, measures: Measures::new() })
+}
+
+/// ℓᵢ(x + ε), `[b]`, without a graph: probes. One forward pass; everything is put back.
+pub fn losses_at(f: &dyn Objective, params: &Params, batch: &Batch, offset: &ParamVec) -> Result<Tensor> {
+    displaced(params, offset, || msharp_ops::no_grad(|| Ok(f.losses(batch, true)?.detach())))
+}
+
+/// Runs `evaluate` and puts the buffers back: training-mode passes that must not move running statistics.
+pub fn keeping_buffers<T>(params: &Params, evaluate: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = Before::of_buffers(params)?;
+    let value = evaluate()?;
+    before.put_back()?;
+    Ok(value)
+}
+
+/// Runs `evaluate` at x + ε. A displaced forward and its backward must both happen inside it: candle reads the values
+/// of variables during the backward pass.
+fn displaced<T>(params: &Params, offset: &ParamVec, evaluate: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = Before::of_all(params)?;
+    for (param, epsilon) in params.iter().zip(offset.tensors()) {
+        param.var.set(&(param.var.as_detached_tensor() + epsilon)?)?;
+    }
+    let value = evaluate()?;
+    before.put_back()?;
+    Ok(value)
+}
+
+/// Copies of variables, written back when they are dropped: on success, on an error, and while a panic unwinds.
+struct Before(Vec<(candle_core::Var, Tensor)>);
+
+impl Before {
+    fn of_buffers(params: &Params) -> Result<Self> {
+        let copy = |(_, var): &(String, candle_core::Var)| Ok((var.clone(), var.as_detached_tensor().copy()?));
+        Ok(Self(params.buffers().iter().map(copy).collect::<Result<_>>()?))
+    }
+
+    fn of_all(params: &Params) -> Result<Self> {
+        let mut before = Self::of_buffers(params)?;
+        for param in params.iter() {
+            before.0.push((param.var.clone(), param.var.as_detached_tensor().copy()?));
+        }
+        Ok(before)
+    }
+
+    fn put_back(mut self) -> Result<()> {
+        std::mem::take(&mut self.0).iter().try_for_each(|(var, value)| var.set(value))
+    }
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        for (var, value) in &self.0 {
+            // Shapes and devices are the variable's own, so this cannot fail; a destructor has nowhere to report to.
+            let _ = var.set(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Key;
+    use candle_core::{DType, Device, Var};
+
+    fn problem() -> Result<(Params, Batch)> {
+        let x = Var::new(&[0.1f32, -3.7, 1e-9], &Device::Cpu)?;
+        let mean = Var::new(&[0.25f32], &Device::Cpu)?;
+        let params = Params::new([("x".to_owned(), x), ("running_mean".to_owned(), mean)])?;
+        let inputs = Tensor::new(&[[1f32, 2., 3.], [0., 1., 0.]], &Device::Cpu)?;
+        Ok((params, Batch { targets: inputs.clone(), inputs, key: Key::new(0) }))
+    }
+
+    /// ½⟨aᵢ, x⟩², and a buffer that moves with every forward pass, as running statistics do.
+    fn losses(params: &Params, batch: &Batch) -> Result<Tensor> {
+        let x = &params.iter().next().unwrap().var;
+        let mean = &params.buffers()[0].1;
+        mean.set(&(mean.as_detached_tensor() + 1.)?)?;
+        batch.inputs.broadcast_mul(x)?.sum(1)?.sqr()?.affine(0.5, 0.)
+    }
+
+    fn bits(params: &Params) -> Vec<u32> {
+        let all = params.tensors();
+        all.values().flat_map(|t| t.to_vec1::<f32>().unwrap()).map(f32::to_bits).collect()
+    }
+
+    #[test]
+    fn gradient_is_that_of_the_weighted_mean_at_the_displaced_point() -> Result<()> {
+        let (params, batch) = problem()?;
+        let f = |batch: &Batch, _: bool| losses(&params, batch);
+        let before = bits(&params);
+        let offset = ParamVec::new(&params, vec![Tensor::new(&[1f32, 1., 1.], &Device::Cpu)?]);
+        let weights = Tensor::new(&[0.75f32, 0.25], &Device::Cpu)?;
+        let found = gradient_at(&f, &params, &batch, Some(&offset), Some(&weights))?;
+        let (x, mut expected) = ([1.1, -2.7, 1.], [0f64; 3]);
+        for (a, w) in [([1., 2., 3.], 0.75), ([0., 1., 0.], 0.25)] {
+            let product: f64 = (0..3).map(|j| a[j] * x[j]).sum();
+            (0..3).for_each(|j| expected[j] += w * product * a[j]);
+        }
+        for (found, expected) in found.grads.to_vec()?.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
+        }
+        assert_eq!(bits(&params), before, "x + ε − ε is not x in floating point, so it must be put back from a copy");
+        Ok(())
+    }
+
+    #[test]
+    fn everything_is_put_back_after_an_error_and_after_a_panic() -> Result<()> {
+        let (params, batch) = problem()?;
+        let before = bits(&params);
+        let offset = ParamVec::rademacher(&params, Key::new(1))?;
+        let fails = |batch: &Batch, _: bool| -> Result<Tensor> {
+            losses(&params, batch)?;
+            bail!("no")
+        };
+        assert!(gradient_at(&fails, &params, &batch, Some(&offset), None).is_err());
+        assert_eq!(bits(&params), before);
+        let panics = |batch: &Batch, _: bool| -> Result<Tensor> {
+            losses(&params, batch)?;
+            panic!("no")
+        };
+        let attempt = std::panic::AssertUnwindSafe(|| losses_at(&panics, &params, &batch, &offset));
+        assert!(std::panic::catch_unwind(attempt).is_err());
+        assert_eq!(bits(&params), before);
+        Ok(())
+    }
+
+    #[test]
+    fn probes_have_no_graph_and_clean_passes_move_the_statistics() -> Result<()> {
+        let (params, batch) = problem()?;
+        let f = |batch: &Batch, _: bool| losses(&params, batch);
+        let probe = losses_at(&f, &params, &batch, &ParamVec::zeros(&params)?)?;
+        assert!(!probe.track_op());
+        assert_eq!(params.buffers()[0].1.to_vec1::<f32>()?, [0.25]);
+        let clean = gradient_at(&f, &params, &batch, None, None)?;
+        assert_eq!(clean.losses.map(|l| l.dtype()), Some(DType::F32));
+        assert_eq!(params.buffers()[0].1.to_vec1::<f32>()?, [1.25]);
+        keeping_buffers(&params, || gradient_at(&f, &params, &batch, None, None))?;
+        assert_eq!(params.buffers()[0].1.to_vec1::<f32>()?, [1.25]);
+        Ok(())
+    }
+}

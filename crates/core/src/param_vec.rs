@@ -1,0 +1,156 @@
+//! Vectors in parameter space: gradients, offsets, velocities and probes are all of this one type.
+
+use crate::{Key, Params};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Result, Tensor, bail};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// One tensor for each parameter, in the order of [`Params`]. Nothing in it holds a graph.
+#[derive(Clone, Debug)]
+pub struct ParamVec(Vec<Tensor>);
+
+impl ParamVec {
+    /// Takes one tensor for each parameter, detached.
+    ///
+    /// # Panics
+    /// If the number or a shape differs from the parameters'.
+    #[track_caller]
+    pub fn new(params: &Params, tensors: Vec<Tensor>) -> Self {
+        assert_eq!(tensors.len(), params.len(), "one tensor for each parameter");
+        for (param, tensor) in params.iter().zip(&tensors) {
+            assert_eq!(tensor.dims(), param.var.dims(), "shape for parameter {:?}", param.name);
+        }
+        Self(tensors.into_iter().map(|t| t.detach()).collect())
+    }
+
+    /// The gradients of a backward pass.
+    ///
+    /// # Errors
+    /// Names the parameter that received none: an operation on the way cut the graph, or the loss does not use it.
+    pub fn collect(params: &Params, grads: &GradStore) -> Result<Self> {
+        let of = |p: &crate::Param| match grads.get(&p.var) {
+            Some(grad) => Ok(grad.detach()),
+            None => bail!(
+                "parameter {:?} received no gradient: the loss does not use it, or an operation without a backward pass \
+                 (candle's LayerNorm and softmax_last_dim, for instance) cut the graph",
+                p.name
+            ),
+        };
+        Ok(Self(params.iter().map(of).collect::<Result<_>>()?))
+    }
+
+    /// The vector 0.
+    pub fn zeros(params: &Params) -> Result<Self> {
+        Ok(Self(params.iter().map(|p| p.var.zeros_like()).collect::<Result<_>>()?))
+    }
+
+    /// z ∈ {−1, +1}ᵈ, a pure function of the key and the parameters' names; ‖z‖ = √d.
+    pub fn rademacher(params: &Params, key: Key) -> Result<Self> {
+        Self::draw(params, key, |rng, out| {
+            for block in out.chunks_mut(64) {
+                let bits = rng.next_u64();
+                block.iter_mut().enumerate().for_each(|(i, z)| *z = if bits >> i & 1 == 1 { 1. } else { -1. });
+            }
+        })
+    }
+
+    /// z ~ N(0, I), a pure function of the key and the parameters' names.
+    pub fn gaussian(params: &Params, key: Key) -> Result<Self> {
+        Self::draw(params, key, |rng, out| out.iter_mut().for_each(|z| *z = StandardNormal.sample(rng)))
+    }
+
+    fn draw(params: &Params, key: Key, fill: impl Fn(&mut rand_chacha::ChaCha8Rng, &mut [f32])) -> Result<Self> {
+        let one = |p: &crate::Param| {
+            let mut values = vec![0f32; p.var.elem_count()];
+            fill(&mut key.fold_name(&p.name).rng(), &mut values);
+            Tensor::from_vec(values, p.var.shape(), p.var.device())?.to_dtype(p.var.dtype())
+        };
+        Ok(Self(params.iter().map(one).collect::<Result<_>>()?))
+    }
+
+    /// The tensors, in the order of the parameters.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.0
+    }
+
+    /// ⟨self, other⟩, summed in f64.
+    pub fn dot(&self, other: &ParamVec) -> Result<f64> {
+        let parts: Result<Vec<f64>> = self.0.iter().zip(&other.0).map(|(a, b)| msharp_ops::dot(a, b)).collect();
+        Ok(parts?.iter().sum())
+    }
+
+    /// ‖self‖, summed in f64.
+    pub fn norm(&self) -> Result<f64> {
+        Ok(self.dot(self)?.sqrt())
+    }
+
+    /// c · self.
+    pub fn scale(&self, c: f64) -> Result<ParamVec> {
+        Ok(Self(self.0.iter().map(|t| t.affine(c, 0.)).collect::<Result<_>>()?))
+    }
+
+    /// self + c · other.
+    pub fn add_scaled(&self, c: f64, other: &ParamVec) -> Result<ParamVec> {
+        let sum = |(a, b): (&Tensor, &Tensor)| a + b.affine(c, 0.)?;
+        Ok(Self(self.0.iter().zip(&other.0).map(sum).collect::<Result<_>>()?))
+    }
+
+    /// The values, parameter after parameter; for tests and diagnostics.
+    pub fn to_vec(&self) -> Result<Vec<f64>> {
+        let mut values = Vec::new();
+        for tensor in &self.0 {
+            values.extend(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?);
+        }
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn params() -> Result<Params> {
+        let var = |n: usize| Var::ones(n, DType::F32, &Device::Cpu);
+        Params::new([("b".to_owned(), var(70)?), ("a".to_owned(), var(3)?)])
+    }
+
+    #[test]
+    fn algebra_is_that_of_vectors() -> Result<()> {
+        let params = params()?;
+        let (z, g) = (ParamVec::rademacher(&params, Key::new(1))?, ParamVec::gaussian(&params, Key::new(1))?);
+        let sum = z.add_scaled(-2., &g)?.to_vec()?;
+        let (z_values, g_values) = (z.to_vec()?, g.to_vec()?);
+        for i in 0..73 {
+            assert_eq!(sum[i], (z_values[i] as f32 - 2. * g_values[i] as f32) as f64);
+        }
+        assert_eq!(z.norm()?, 73f64.sqrt());
+        let by_hand: f64 = z_values.iter().zip(&g_values).map(|(a, b)| a * b).sum();
+        assert!((z.dot(&g)? - by_hand).abs() < 1e-9);
+        Ok(())
+    }
+
+    #[test]
+    fn probes_have_mean_0_and_are_functions_of_the_key() -> Result<()> {
+        let big = Params::new([("w".to_owned(), Var::zeros(100_000, DType::F32, &Device::Cpu)?)])?;
+        for draw in [ParamVec::rademacher, ParamVec::gaussian] {
+            let z = draw(&big, Key::new(3))?;
+            let mean = z.to_vec()?.iter().sum::<f64>() / 1e5;
+            assert!(mean.abs() < 5. / 1e5f64.sqrt(), "mean {mean}");
+            assert!((z.dot(&z)? / 1e5 - 1.).abs() < 0.03);
+            assert_eq!(z.to_vec()?, draw(&big, Key::new(3))?.to_vec()?);
+            assert_ne!(z.to_vec()?, draw(&big, Key::new(4))?.to_vec()?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_parameter_without_gradient_is_named() -> Result<()> {
+        let params = params()?;
+        let used = &params.iter().next().unwrap().var;
+        let grads = used.sqr()?.sum_all()?.backward()?;
+        assert!(ParamVec::collect(&params, &grads).unwrap_err().to_string().contains("\"b\" received no gradient"));
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! The seams of a sharpness-aware rule: where the ascent gradient comes from, how it becomes an offset, how two
+//! gradients combine, and how the gradient norm of each sample is estimated.
+
+use crate::{Batch, Gradient, Measures, Objective, ParamVec, Params, State};
+use candle_core::{Result, Tensor};
+
+/// A way to compute a gradient. SAM and its relatives are this and no optimizers: any optimizer steps with the result.
+pub trait Perturbation {
+    /// The direction to descend at x, from one batch. Parameters are afterwards what they were.
+    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient>;
+
+    /// Saves or restores what the rule carries from step to step; nothing by default.
+    fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Where the ascent gradient comes from.
+pub trait Ascent {
+    /// The gradient that points uphill at x.
+    fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient>;
+
+    /// As [`Perturbation::state`].
+    fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// How the ascent gradient becomes an offset ε.
+pub trait Offset {
+    /// ε for the ascent gradient `g`.
+    fn offset(&mut self, params: &Params, g: &ParamVec) -> Result<ParamVec>;
+
+    /// As [`Perturbation::state`].
+    fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// How the ascent gradient and the gradient at x + ε become the direction to descend.
+pub trait Combine {
+    /// `g` is the ascent gradient, at x; `sharp` the mean gradient at x + ε.
+    fn combine(&mut self, g: ParamVec, sharp: ParamVec) -> Result<ParamVec>;
+
+    /// As [`Perturbation::state`].
+    fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Per-sample losses, and what was learnt of their gradients' norms on the way.
+#[derive(Clone, Debug)]
+pub struct Estimate {
+    /// `[b]`: ℓᵢ at x, the graph still open, so that an ascent needs no second forward pass.
+    pub losses: Tensor,
+    /// `[b]`: the estimate of ‖∇ℓᵢ‖ in f64, detached.
+    pub norms: Tensor,
+    /// What the estimator reports about itself.
+    pub measures: Measures,
+}
+
+/// An estimator of ‖∇ℓᵢ(x)‖ for every sample of a batch.
+///
+/// Under batch normalisation ℓᵢ depends on the other samples, through the shared statistics; the norm is that of this ℓᵢ.
+pub trait GradNormEstimator {
+    /// Losses and norms. The clean pass at x is part of it, and moves running statistics as in any training step.
+    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate>;
+
+    /// The norms alone, `[b]`, without side effects: buffers are put back.
+    fn norms(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Tensor> {
+        crate::keeping_buffers(params, || Ok(self.estimate(f, params, batch)?.norms))
+    }
+
+    /// As [`Perturbation::state`].
+    fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Steps parameters along a direction. The learning rate is an argument, so schedules are no optimizer's business.
+pub trait Optimizer {
+    /// x ← x − lr · (what this optimizer makes of `grads`).
+    fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()>;
+
+    /// As [`Perturbation::state`].
+    fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<P: Perturbation + ?Sized> Perturbation for Box<P> {
+    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        (**self).gradient(f, params, batch)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        (**self).state(params, state)
+    }
+}
+
+impl<E: GradNormEstimator + ?Sized> GradNormEstimator for Box<E> {
+    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
+        (**self).estimate(f, params, batch)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        (**self).state(params, state)
+    }
+}

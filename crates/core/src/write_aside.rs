@@ -1,0 +1,56 @@
+//! Files that are either whole or not there.
+
+use candle_core::Result;
+use std::fs::File;
+use std::path::Path;
+
+/// Writes a file beside its final place, flushes it to the disk and renames it; the folder is made if it is missing.
+///
+/// Whatever happens in between, `path` holds either what it held before or all of what `write` wrote.
+///
+/// # Errors
+/// Names the file.
+pub fn write_aside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+    let named = |error: candle_core::Error| error.context(format!("cannot write {}", path.display()));
+    let io = |error: std::io::Error| named(error.into());
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(io)?;
+    let mut aside = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(io)?;
+    write(aside.as_file_mut()).map_err(named)?;
+    aside.as_file().sync_all().map_err(io)?;
+    aside.persist(path).map_err(|e| io(e.error))?;
+    #[cfg(unix)] // the rename itself reaches the disk with its folder
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/x");
+        write_aside(&path, |f| Ok(f.write_all(b"old")?)).unwrap();
+        let failed = write_aside(&path, |f| {
+            f.write_all(b"ne")?;
+            candle_core::bail!("power cut")
+        });
+        assert!(failed.unwrap_err().to_string().contains("deep/x"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), b"").unwrap();
+        let error = write_aside(&folder.path().join("file/x"), |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("file/x"), "{error}");
+    }
+}

@@ -1,0 +1,220 @@
+//! A labelled set of images, held in memory once.
+
+use candle_core::{Result, bail};
+use msharp_core::Key;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+/// Red, green, blue: the bytes of a pixel.
+pub(crate) const CHANNELS: usize = 3;
+
+/// Images as bytes, their labels, and how to normalise them.
+///
+/// A [`Loader`](crate::Loader) shares it through an `Arc`; nothing in it is ever copied to make a batch but the bytes
+/// of that batch. Whether the lengths agree and the labels are below `classes` is checked where batches are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// What errors and tables call it: `cifar10 train`.
+    pub name: String,
+    /// `[n, h, w, 3]` row by row, red first, 0 to 255.
+    pub images: Vec<u8>,
+    /// `[n]`, each below `classes`.
+    pub labels: Vec<u32>,
+    /// The number of classes.
+    pub classes: usize,
+    /// Height and width in pixels.
+    pub size: (usize, usize),
+    /// Mean of each channel, in units of 255.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, in units of 255.
+    pub std: [f32; 3],
+}
+
+/// A training and a test set that share no image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Split {
+    /// What the parameters are fitted to.
+    pub train: Dataset,
+    /// What the accuracy is measured on.
+    pub test: Dataset,
+}
+
+impl Dataset {
+    /// `n`, the number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The bytes of image `index`, `[h, w, 3]`.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[track_caller]
+    pub fn image(&self, index: usize) -> &[u8] {
+        &self.images[index * self.image_len()..][..self.image_len()]
+    }
+
+    /// h·w·3.
+    pub(crate) fn image_len(&self) -> usize {
+        self.size.0 * self.size.1 * CHANNELS
+    }
+
+    /// `n` of the images in their order here, as many of each class as `n` and the classes' sizes allow (the numbers
+    /// differ by one at most, unless a class runs out). Smaller subsets of one seed lie within the larger ones.
+    ///
+    /// # Errors
+    /// If `n` is 0 or larger than the set.
+    pub fn subset(&self, n: usize, seed: u64) -> Result<Dataset> {
+        let len = self.len();
+        if n == 0 || n > len {
+            bail!("subset: {n} images of {} were asked for, expected 1 to {len}", self.name);
+        }
+        let key = Key::new(seed).fold_name("subset");
+        let mut classes = vec![Vec::new(); self.classes];
+        for (index, &label) in self.labels.iter().enumerate() {
+            match classes.get_mut(label as usize) {
+                Some(class) => class.push(index),
+                None => bail!("{}: image {index} has label {label}, expected below {}", self.name, self.classes),
+            }
+        }
+        for (class, indices) in classes.iter_mut().enumerate() {
+            indices.shuffle(&mut key.fold(class as u64).rng());
+        }
+        classes.shuffle(&mut key.rng()); // so that the remainder does not always favour the first classes
+        let rounds = classes.iter().map(Vec::len).max().unwrap_or(0);
+        let turns = (0..rounds).flat_map(|turn| classes.iter().filter_map(move |class| class.get(turn)));
+        let mut chosen: Vec<usize> = turns.take(n).copied().collect();
+        chosen.sort_unstable();
+        Ok(Dataset {
+            name: format!("{} subset {n}", self.name),
+            images: chosen.iter().flat_map(|&index| self.image(index)).copied().collect(),
+            labels: chosen.iter().map(|&index| self.labels[index]).collect(),
+            ..*self
+        })
+    }
+
+    /// The same set with symmetric label noise: exactly round(`fraction`·n) images, drawn without replacement, have
+    /// their label replaced by one of the *other* classes, each equally likely. (Some authors draw from all classes
+    /// instead; their fraction p is p·(k − 1)/k here, k being the number of classes.) More noise under one seed
+    /// spoils the same labels and others.
+    ///
+    /// # Errors
+    /// If `fraction` is not within 0 to 1, or there is no other class.
+    pub fn with_label_noise(mut self, fraction: f64, seed: u64) -> Result<Dataset> {
+        if !(0. ..=1.).contains(&fraction) {
+            bail!("label noise: the fraction is {fraction}, expected 0 to 1");
+        }
+        let spoilt = (fraction * self.len() as f64).round() as usize;
+        if spoilt > 0 && self.classes < 2 {
+            bail!("label noise: {} has {} class, expected at least 2", self.name, self.classes);
+        }
+        let key = Key::new(seed).fold_name("label noise");
+        let classes = self.classes as u32;
+        for &index in &order(self.len(), key)[..spoilt] {
+            let shift = key.fold(index as u64).rng().random_range(1..classes);
+            self.labels[index] = (self.labels[index] + shift) % classes;
+        }
+        Ok(self)
+    }
+}
+
+/// The numbers below `n` in an order that is a pure function of `key`.
+pub(crate) fn order(n: usize, key: Key) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut key.rng());
+    order
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// `n` images of 2×2 pixels, image i filled with the byte i; the labels go round the classes.
+    pub(crate) fn counting(n: usize, classes: usize) -> Dataset {
+        Dataset {
+            name: "counting".into(),
+            images: (0..n).flat_map(|i| [i as u8; 12]).collect(),
+            labels: (0..n).map(|i| (i % classes) as u32).collect(),
+            classes,
+            size: (2, 2),
+            mean: [0.5; 3],
+            std: [0.25; 3],
+        }
+    }
+
+    fn counts(set: &Dataset) -> Vec<usize> {
+        (0..set.classes).map(|class| set.labels.iter().filter(|&&label| label as usize == class).count()).collect()
+    }
+
+    #[test]
+    fn a_subset_is_balanced_nested_and_keeps_images_with_their_labels() -> Result<()> {
+        let set = counting(60, 3);
+        let ten = set.subset(10, 5)?;
+        let mut sizes = counts(&ten);
+        sizes.sort_unstable();
+        assert_eq!(sizes, [3, 3, 4]);
+        for i in 0..10 {
+            assert_eq!(ten.image(i)[0] as u32 % 3, ten.labels[i]);
+        }
+        let twenty = set.subset(20, 5)?;
+        let firsts = |set: &Dataset| (0..set.len()).map(|i| set.image(i)[0]).collect::<Vec<_>>();
+        assert!(firsts(&ten).iter().all(|image| firsts(&twenty).contains(image)));
+        assert_ne!(firsts(&ten), firsts(&set.subset(10, 6)?));
+        assert_eq!(set.subset(60, 5)?.images, set.images);
+        Ok(())
+    }
+
+    #[test]
+    fn a_class_that_runs_out_is_made_up_for_by_the_others() -> Result<()> {
+        let mut set = counting(30, 3);
+        for (i, label) in set.labels.iter_mut().enumerate() {
+            *label = if i < 2 { 0 } else { 1 + (i % 2) as u32 };
+        }
+        assert_eq!(counts(&set.subset(12, 0)?), [2, 5, 5]);
+        Ok(())
+    }
+
+    #[test]
+    fn an_impossible_subset_is_an_error_that_says_so() {
+        for n in [0, 61] {
+            let error = counting(60, 3).subset(n, 0).unwrap_err().to_string();
+            assert!(error.contains("subset") && error.contains("1 to 60"), "{error}");
+        }
+    }
+
+    #[test]
+    fn label_noise_is_exact_in_number_uniform_over_the_others_and_nested() -> Result<()> {
+        let set = counting(4000, 4);
+        let noisy = set.clone().with_label_noise(0.25, 9)?;
+        assert_eq!(noisy, set.clone().with_label_noise(0.25, 9)?);
+        assert_eq!(noisy.images, set.images);
+        let spoilt: Vec<usize> = (0..4000).filter(|&i| noisy.labels[i] != set.labels[i]).collect();
+        assert_eq!(spoilt.len(), 1000);
+        let mut shifts = [0; 4];
+        for &i in &spoilt {
+            shifts[((noisy.labels[i] + 4 - set.labels[i]) % 4) as usize] += 1;
+        }
+        // 1000/3 each, standard deviation √(1000·⅓·⅔) = 15
+        assert!(shifts[1..].iter().all(|&count| (270..400).contains(&count)), "{shifts:?}");
+        let more = set.clone().with_label_noise(0.5, 9)?;
+        assert!(spoilt.iter().all(|&i| more.labels[i] == noisy.labels[i]));
+        let all = set.clone().with_label_noise(1., 9)?;
+        assert!((0..4000).all(|i| all.labels[i] != set.labels[i] && all.labels[i] < 4));
+        assert_eq!(set.clone().with_label_noise(0., 9)?, set);
+        Ok(())
+    }
+
+    #[test]
+    fn a_fraction_that_is_none_is_an_error_that_says_so() {
+        for fraction in [-0.1, 1.1, f64::NAN] {
+            let error = counting(6, 3).with_label_noise(fraction, 0).unwrap_err().to_string();
+            assert!(error.contains("label noise") && error.contains("0 to 1"), "{error}");
+        }
+        assert!(counting(6, 1).with_label_noise(0.5, 0).is_err());
+    }
+}

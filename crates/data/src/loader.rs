@@ -1,0 +1,262 @@
+//! Batches of a dataset: shuffled, augmented, normalised, prepared ahead.
+
+use crate::augment::Normalise;
+use crate::dataset::order;
+use crate::prefetch::Prefetch;
+use crate::{Augment, Dataset};
+use candle_core::{Device, Error, Result, Tensor, bail};
+use msharp_core::{Batch, Batches, DataSource, Key};
+use std::sync::Arc;
+
+/// A dataset, and how its epochs are made.
+///
+/// Inputs are f32 `[b, h, w, 3]` on the CPU, normalised by the dataset's mean and deviation; targets are u32 `[b]`.
+/// The order of epoch e is a pure function of (`seed`, e), an image's augmentation of (`seed`, e, its index in the
+/// dataset), the key of batch k of (`seed`, e, k). Neither the order nor the augmentation depends on the batch size.
+///
+/// # Errors
+/// An epoch's first item is an `Err` if `batch_size` is 0, if `drop_last` leaves no batch at all, or if the dataset's
+/// lengths disagree; a batch is one if a label is not below the number of classes.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    /// What is loaded.
+    pub dataset: Arc<Dataset>,
+    /// b, the samples in a batch.
+    pub batch_size: usize,
+    /// What order, augmentation and keys are drawn from.
+    pub seed: u64,
+    /// A new order in every epoch, instead of the dataset's own.
+    pub shuffle: bool,
+    /// What is done to the images at random.
+    pub augment: Augment,
+    /// Leave out the samples that do not fill a batch; otherwise the last batch is smaller.
+    pub drop_last: bool,
+    /// Batches prepared ahead, on one background thread; 0 prepares each when it is asked for. Same batches either way.
+    pub prefetch: usize,
+}
+
+impl Loader {
+    /// For training: shuffled, standard augmentation, every sample in every epoch.
+    pub fn train(dataset: Arc<Dataset>, batch_size: usize, seed: u64) -> Self {
+        let augment = Augment::standard();
+        Self { dataset, batch_size, seed, shuffle: true, augment, drop_last: false, prefetch: 2 }
+    }
+
+    /// For evaluation: in order, as they are, every sample.
+    pub fn eval(dataset: Arc<Dataset>, batch_size: usize) -> Self {
+        Self { shuffle: false, augment: Augment::none(), ..Self::train(dataset, batch_size, 0) }
+    }
+
+    /// What must hold before any batch is made.
+    fn check(&self) -> Result<()> {
+        let Dataset { name, images, labels, .. } = &*self.dataset;
+        if self.batch_size == 0 {
+            bail!("batch_size is 0, expected at least 1");
+        }
+        if images.len() != labels.len() * self.dataset.image_len() {
+            let (h, w) = self.dataset.size;
+            bail!("{name} has {} bytes of images, expected {} of {h}·{w}·3 each", images.len(), labels.len());
+        }
+        if self.steps() == 0 {
+            bail!("{name} has {} images, too few for one batch of {}", labels.len(), self.batch_size);
+        }
+        Ok(())
+    }
+
+    /// Epoch `epoch` from `step` on, each batch made when it is asked for.
+    fn batches(&self, epoch: usize, step: usize) -> impl Iterator<Item = Result<Batch>> + Send + 'static {
+        let loader = self.clone();
+        let key = Key::new(self.seed);
+        let order = match self.shuffle {
+            true => order(self.dataset.len(), key.fold_name("shuffle").fold(epoch as u64)),
+            false => (0..self.dataset.len()).collect(),
+        };
+        let normalise = Normalise::new(&self.dataset);
+        (step..self.steps()).map(move |k| {
+            let rest = &order[k * loader.batch_size..];
+            let key = key.fold_name("batch").fold(epoch as u64).fold(k as u64);
+            loader.batch(&rest[..loader.batch_size.min(rest.len())], &normalise, epoch, key)
+        })
+    }
+
+    /// The batch of the samples at `indices`.
+    fn batch(&self, indices: &[usize], normalise: &Normalise, epoch: usize, key: Key) -> Result<Batch> {
+        let Dataset { name, labels, classes, size, .. } = &*self.dataset;
+        let augment = Key::new(self.seed).fold_name("augment").fold(epoch as u64);
+        let mut inputs = Vec::with_capacity(indices.len() * self.dataset.image_len());
+        let mut targets = Vec::with_capacity(indices.len());
+        for &index in indices {
+            if labels[index] as usize >= *classes {
+                bail!("{name}: image {index} has label {}, expected below {classes}", labels[index]);
+            }
+            let image = self.dataset.image(index);
+            normalise.append(image, *size, &self.augment, augment.fold(index as u64), &mut inputs);
+            targets.push(labels[index]);
+        }
+        Ok(Batch {
+            inputs: Tensor::from_vec(inputs, (indices.len(), size.0, size.1, 3), &Device::Cpu)?,
+            targets: Tensor::from_vec(targets, indices.len(), &Device::Cpu)?,
+            key,
+        })
+    }
+}
+
+impl DataSource for Loader {
+    fn steps(&self) -> usize {
+        let n = self.dataset.len();
+        match self.batch_size {
+            0 => 0,
+            b if self.drop_last => n / b,
+            b => n.div_ceil(b),
+        }
+    }
+
+    fn samples(&self) -> usize {
+        self.dataset.len().min(self.steps() * self.batch_size)
+    }
+
+    fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
+        let failed = |error: Error| -> Batches<'_> { Box::new(std::iter::once(Err(error))) };
+        if let Err(error) = self.check() {
+            return failed(error);
+        }
+        let batches = self.batches(epoch, step);
+        if self.prefetch == 0 {
+            return Box::new(batches);
+        }
+        match Prefetch::new(self.prefetch, batches) {
+            Ok(ahead) => Box::new(ahead),
+            Err(error) => failed(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::tests::counting;
+
+    /// (inputs, targets, key) of each batch.
+    type Plain = Vec<(Vec<f32>, Vec<u32>, Key)>;
+
+    fn plain(batches: Batches<'_>) -> Result<Plain> {
+        batches
+            .map(|batch| {
+                let Batch { inputs, targets, key } = batch?;
+                Ok((inputs.flatten_all()?.to_vec1()?, targets.to_vec1()?, key))
+            })
+            .collect()
+    }
+
+    fn train() -> Loader {
+        let augment = Augment { crop_pad: 1, flip: true, cutout: Some(1) };
+        Loader { augment, ..Loader::train(Arc::new(counting(50, 50)), 8, 3) }
+    }
+
+    #[test]
+    fn an_epoch_holds_every_sample_once_and_the_last_batch_is_smaller() -> Result<()> {
+        let loader = train();
+        let epoch = plain(loader.epoch(0))?;
+        assert_eq!(epoch.iter().map(|(_, targets, _)| targets.len()).collect::<Vec<_>>(), [8, 8, 8, 8, 8, 8, 2]);
+        assert_eq!((loader.steps(), loader.samples()), (7, 50));
+        let mut seen: Vec<u32> = epoch.into_iter().flat_map(|(_, targets, _)| targets).collect();
+        assert_ne!(seen, (0..50).collect::<Vec<_>>());
+        seen.sort_unstable();
+        assert_eq!(seen, (0..50).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    #[test]
+    fn drop_last_leaves_out_the_rest() -> Result<()> {
+        let loader = Loader { drop_last: true, ..train() };
+        assert_eq!((loader.steps(), loader.samples()), (6, 48));
+        assert_eq!(plain(loader.epoch(0))?, plain(train().epoch(0))?[..6]);
+        Ok(())
+    }
+
+    #[test]
+    fn prefetching_changes_nothing() -> Result<()> {
+        let expected = plain(Loader { prefetch: 0, ..train() }.epoch(4))?;
+        for prefetch in [1, 2, 100] {
+            assert_eq!(plain(Loader { prefetch, ..train() }.epoch(4))?, expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn epochs_and_seeds_differ_and_repeat() -> Result<()> {
+        let loader = train();
+        assert_eq!(plain(loader.epoch(1))?, plain(train().epoch(1))?);
+        for other in [plain(loader.epoch(2))?, plain(Loader { seed: 4, ..train() }.epoch(1))?] {
+            for (batch, other) in plain(loader.epoch(1))?.iter().zip(&other) {
+                assert!(batch.0 != other.0 && batch.1 != other.1 && batch.2 != other.2);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_epoch_resumed_at_any_step_is_the_rest_of_it() -> Result<()> {
+        for prefetch in [0, 2] {
+            let loader = Loader { prefetch, ..train() };
+            let whole = plain(loader.epoch(1))?;
+            for step in 0..=8 {
+                assert_eq!(plain(loader.epoch_from(1, step))?, whole[step.min(7)..]);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_before_the_step_is_prepared() -> Result<()> {
+        let mut set = counting(50, 50);
+        set.labels[..16].fill(99); // each of the first two batches would be an error
+        for prefetch in [0, 2] {
+            let loader = Loader { prefetch, ..Loader::eval(Arc::new(set.clone()), 8) };
+            assert_eq!(plain(loader.epoch_from(0, 2))?.len(), 5);
+            let error = loader.epoch(0).next().unwrap().unwrap_err().to_string();
+            assert!(error.contains("counting: image 0 has label 99, expected below 50"), "{error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn augmentation_does_not_depend_on_the_batch_size() -> Result<()> {
+        let images = |batch_size| -> Result<Vec<f32>> {
+            Ok(plain(Loader { batch_size, ..train() }.epoch(0))?.into_iter().flat_map(|batch| batch.0).collect())
+        };
+        assert_eq!(images(8)?, images(50)?);
+        Ok(())
+    }
+
+    #[test]
+    fn evaluation_is_the_set_in_order_and_the_same_in_every_epoch() -> Result<()> {
+        let loader = Loader::eval(Arc::new(counting(20, 4)), 6);
+        let epoch = plain(loader.epoch(0))?;
+        let inputs: Vec<f32> = epoch.iter().flat_map(|batch| batch.0.clone()).collect();
+        let expected = |i: usize| (i as f32 / 255. - 0.5) / 0.25;
+        assert_eq!(inputs, (0..20).flat_map(|i| [expected(i); 12]).collect::<Vec<_>>());
+        let again = plain(loader.epoch(9))?;
+        assert!(epoch.iter().zip(&again).all(|(a, b)| a.0 == b.0 && a.1 == b.1));
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_loaded_is_an_error_that_says_why() {
+        let first = |loader: Loader| loader.epoch(0).next().unwrap().unwrap_err().to_string();
+        assert!(first(Loader { batch_size: 0, ..train() }).contains("batch_size is 0"));
+        assert!(first(Loader { batch_size: 51, drop_last: true, ..train() }).contains("too few for one batch of 51"));
+        let mut short = counting(50, 50);
+        short.images.pop();
+        assert!(first(Loader::eval(Arc::new(short), 8)).contains("599 bytes"));
+    }
+
+    #[test]
+    fn an_epoch_left_early_ends_its_thread() {
+        let loader = train();
+        let mut epoch = loader.epoch(0);
+        assert!(epoch.next().unwrap().is_ok());
+        drop(epoch);
+        assert_eq!(Arc::strong_count(&loader.dataset), 1, "the thread still holds the dataset");
+    }
+}

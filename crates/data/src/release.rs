@@ -1,0 +1,289 @@
+//! What a published dataset consists of, and whether a folder holds it.
+
+use crate::records::{IMAGE_BYTES, content_digest, read_records};
+use crate::{Dataset, Split};
+use candle_core::{Result, bail};
+use std::path::{Path, PathBuf};
+
+/// A set of 32×32 RGB images in the binary layout of the CIFAR releases.
+///
+/// A record is one byte for each of [`labels`](Release::labels), then 3072 bytes of pixels, channel by channel, each
+/// channel row by row. A file is records and nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Release {
+    /// What commands call it: `cifar10`.
+    pub name: &'static str,
+    /// Its id on the Hugging Face hub.
+    pub hub_id: &'static str,
+    /// The folder that its files are in, as the official archive unpacks.
+    pub folder: &'static str,
+    /// The labels of a record in order; the last is the class.
+    pub labels: &'static [Label],
+    /// The training files.
+    pub train: Part,
+    /// The test files.
+    pub test: Part,
+    /// Mean of each channel over the training images, in units of 255.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel over the training images, in units of 255.
+    pub std: [f32; 3],
+}
+
+/// One byte of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The name of its column on the hub.
+    pub column: &'static str,
+    /// It is below this.
+    pub classes: usize,
+}
+
+/// One half of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// `train` or `test`.
+    pub name: &'static str,
+    /// File names, in order.
+    pub files: &'static [&'static str],
+    /// Records in each file.
+    pub records: usize,
+    /// The content: SHA-256 in hexadecimal of the concatenated, sorted SHA-256 of all records. It does not depend on
+    /// the order of the images, which differs between mirrors.
+    pub digest: String,
+}
+
+impl Part {
+    /// Records in all files.
+    pub fn len(&self) -> usize {
+        self.files.len() * self.records
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Release {
+    /// CIFAR-10 (Krizhevsky 2009).
+    pub fn cifar10() -> Self {
+        let files =
+            &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
+        Self {
+            name: "cifar10",
+            hub_id: "uoft-cs/cifar10",
+            folder: "cifar-10-batches-bin",
+            labels: &[Label { column: "label", classes: 10 }],
+            train: Part { name: "train", files, records: 10_000, digest: "55a61f79a40ece2ceda9fb5f9f7078f6ea2fc4952489cef56682bcf92cfcc260".into() },
+            test: Part { name: "test", files: &["test_batch.bin"], records: 10_000, digest: "325704b01eb92e1e2a6215ae6a916bb7db7de054af0c496be1c7be2e0fcfbf5f".into() },
+            mean: [0.4914, 0.4822, 0.4465],
+            std: [0.2470, 0.2435, 0.2616],
+        }
+    }
+
+    /// CIFAR-100 (Krizhevsky 2009); the class is the fine label.
+    pub fn cifar100() -> Self {
+        Self {
+            name: "cifar100",
+            hub_id: "uoft-cs/cifar100",
+            folder: "cifar-100-binary",
+            labels: &[Label { column: "coarse_label", classes: 20 }, Label { column: "fine_label", classes: 100 }],
+            train: Part { name: "train", files: &["train.bin"], records: 50_000, digest: "7077d87fc363f92dbf1245f13ba80561d7b33a96c79ad57168d49dc172aaa92b".into() },
+            test: Part { name: "test", files: &["test.bin"], records: 10_000, digest: "96adb3db8da7632dbb350559a17b9f585fab5b17675de5fc8f6761384196b294".into() },
+            mean: [0.5071, 0.4865, 0.4409],
+            std: [0.2673, 0.2564, 0.2762],
+        }
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.labels.last().map_or(0, |label| label.classes)
+    }
+
+    /// Reads the files below `dir`, or in `dir` if it is the inner folder itself. Lengths and labels are checked; the
+    /// digest is not, which is [`verify`](Release::verify)'s.
+    ///
+    /// # Errors
+    /// Names the file that is missing (and how to get it), has the wrong length, or holds a label out of range (and
+    /// in which record).
+    pub fn load(&self, dir: impl AsRef<Path>) -> Result<Split> {
+        let load = |part: &Part| {
+            let mut images = Vec::with_capacity(part.len() * IMAGE_BYTES);
+            let mut labels = Vec::with_capacity(part.len());
+            for path in self.paths(dir.as_ref(), part) {
+                for record in read_records(&path, self, part)?.chunks_exact(self.record_len()) {
+                    let (front, channels) = record.split_at(self.labels.len());
+                    labels.push(front[front.len() - 1] as u32);
+                    let plane = IMAGE_BYTES / 3;
+                    images.extend((0..plane).flat_map(|p| [channels[p], channels[plane + p], channels[2 * plane + p]]));
+                }
+            }
+            Ok(Dataset {
+                name: format!("{} {}", self.name, part.name),
+                images,
+                labels,
+                classes: self.classes(),
+                size: (32, 32),
+                mean: self.mean,
+                std: self.std,
+            })
+        };
+        Ok(Split { train: load(&self.train)?, test: load(&self.test)? })
+    }
+
+    /// Checks that the files below `dir` hold exactly the images and labels of this release, in any order.
+    ///
+    /// # Errors
+    /// As [`load`](Release::load), and if a digest differs.
+    pub fn verify(&self, dir: impl AsRef<Path>) -> Result<()> {
+        self.verify_part(dir.as_ref(), &self.train)?;
+        self.verify_part(dir.as_ref(), &self.test)
+    }
+
+    pub(crate) fn verify_part(&self, dir: &Path, part: &Part) -> Result<()> {
+        let mut records = Vec::with_capacity(part.len() * self.record_len());
+        for path in self.paths(dir, part) {
+            records.append(&mut read_records(&path, self, part)?);
+        }
+        self.check_digest(part, &records)
+    }
+
+    /// # Errors
+    /// If `records` are not those of `part`.
+    pub(crate) fn check_digest(&self, part: &Part, records: &[u8]) -> Result<()> {
+        let found = content_digest(records, self.record_len());
+        if found != part.digest {
+            let Part { name, digest, .. } = part;
+            bail!("{} {name}: the content's digest is {found}, expected {digest}", self.name);
+        }
+        Ok(())
+    }
+
+    /// Bytes of a record.
+    pub(crate) fn record_len(&self) -> usize {
+        self.labels.len() + IMAGE_BYTES
+    }
+
+    /// The folder with the files: `dir` itself if it holds the first one, else the official folder in it.
+    fn folder_in(&self, dir: &Path) -> PathBuf {
+        let outer = dir.join(self.folder);
+        let first = self.train.files.iter().chain(self.test.files).map(|file| dir.join(file)).find(|f| f.is_file());
+        if !outer.is_dir() && first.is_some() { dir.to_path_buf() } else { outer }
+    }
+
+    /// Where the files of `part` are, or would be.
+    pub(crate) fn paths(&self, dir: &Path, part: &Part) -> Vec<PathBuf> {
+        let folder = self.folder_in(dir);
+        part.files.iter().map(|file| folder.join(file)).collect()
+    }
+}
+
+/// CIFAR-10 from its official binary files; see [`Release::load`].
+pub fn cifar10(dir: impl AsRef<Path>) -> Result<Split> {
+    Release::cifar10().load(dir)
+}
+
+/// CIFAR-100 from its official binary files, with the 100 fine classes; see [`Release::load`].
+pub fn cifar100(dir: impl AsRef<Path>) -> Result<Split> {
+    Release::cifar100().load(dir)
+}
+
+/// Verifies every known release that `dir` has a folder of, and names them.
+///
+/// # Errors
+/// If there is none, or at the first that [`Release::verify`] refuses.
+pub fn verify(dir: impl AsRef<Path>) -> Result<Vec<&'static str>> {
+    let dir = dir.as_ref();
+    let mut found = Vec::new();
+    for release in [Release::cifar10(), Release::cifar100()] {
+        if release.folder_in(dir).is_dir() {
+            release.verify(dir)?;
+            found.push(release.name);
+        }
+    }
+    if found.is_empty() {
+        bail!("{} holds neither cifar10 nor cifar100; `cargo xtask data fetch cifar10` downloads one", dir.display());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::tests::{record, write_small};
+
+    #[test]
+    fn images_come_out_upright_with_their_class() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let release = write_small(folder.path(), Release::cifar100());
+        for dir in [folder.path().to_path_buf(), folder.path().join(release.folder)] {
+            let split = release.load(&dir)?;
+            assert_eq!((split.train.len(), split.test.len(), split.train.classes), (3, 2, 100));
+            assert_eq!((split.train.name.as_str(), split.test.name.as_str()), ("cifar100 train", "cifar100 test"));
+            assert_eq!(split.train.labels, [10, 11, 12]);
+            let bytes = record(&release, 1);
+            for (y, x, c) in [(0, 0, 0), (0, 1, 0), (1, 0, 0), (3, 17, 2), (31, 31, 1)] {
+                let (official, ours) = (2 + c * 1024 + y * 32 + x, (y * 32 + x) * 3 + c);
+                assert_eq!(split.train.image(1)[ours], bytes[official]);
+            }
+            release.verify(&dir)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = cifar10(folder.path()).unwrap_err().to_string();
+        for part in ["cifar-10-batches-bin/data_batch_1.bin", "cargo xtask data fetch cifar10", "--data-dir"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let error = verify(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("cargo xtask data fetch"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_the_wrong_length_is_named_with_both_lengths() {
+        let folder = tempfile::tempdir().unwrap();
+        let release = write_small(folder.path(), Release::cifar10());
+        let path = folder.path().join("cifar-10-batches-bin/data_batch_3.bin");
+        let whole = std::fs::read(&path).unwrap();
+        for wrong in [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat()] {
+            std::fs::write(&path, wrong).unwrap();
+            let error = release.load(folder.path()).unwrap_err().to_string();
+            for part in ["data_batch_3.bin", &wrong.len().to_string(), &whole.len().to_string()] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_out_of_range_is_named_with_its_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let release = write_small(folder.path(), Release::cifar100());
+        let path = folder.path().join("cifar-100-binary/test.bin");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[3074] = 20; // the second record's coarse label
+        std::fs::write(&path, &bytes).unwrap();
+        let error = release.load(folder.path()).unwrap_err().to_string();
+        for part in ["test.bin", "record 1", "coarse_label 20", "below 20"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_changed_pixel_is_found_and_another_order_is_not_minded() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let release = write_small(folder.path(), Release::cifar10());
+        let path = folder.path().join("cifar-10-batches-bin/data_batch_1.bin");
+        let mut bytes = std::fs::read(&path)?;
+        let (first, rest) = bytes.split_at(3073);
+        std::fs::write(&path, [rest, first].concat())?;
+        release.verify(folder.path())?;
+        bytes[100] ^= 1;
+        std::fs::write(&path, &bytes)?;
+        let error = release.verify(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("cifar10 train") && error.contains(&release.train.digest), "{error}");
+        Ok(())
+    }
+}

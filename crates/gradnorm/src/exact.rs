@@ -1,0 +1,20 @@
+//! One backward pass for each sample.
+
+use candle_core::{Device, Result, Tensor};
+use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, ParamVec, Params};
+
+/// ‖∇ℓᵢ(x)‖ by b backward passes over one graph. 1 forward, b backwards.
+///
+/// Under batch normalisation that is the gradient of ℓᵢ *through the shared statistics*, which a pass over the sample
+/// alone would not give.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Exact;
+
+impl GradNormEstimator for Exact {
+    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
+        let losses = f.losses(batch, true)?; // [b]
+        let norm = |i: usize| ParamVec::collect(params, &losses.get(i)?.backward()?)?.norm();
+        let norms: Vec<f64> = (0..batch.len()).map(norm).collect::<Result<_>>()?;
+        Ok(Estimate { losses, norms: Tensor::new(norms, &Device::Cpu)?, measures: Measures::new() })
+    }
+}

@@ -1,0 +1,74 @@
+//! The residual blocks of ResNet: convolutions with their normalisations, beside a shortcut.
+
+use crate::{Conv2d, Norm, NormLayer};
+use candle_core::{Result, Tensor};
+use candle_nn::{Module, ModuleT, VarBuilder};
+
+/// The two residual blocks of He et al. 2016, written `kernel, channels`; w is the width of the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Block {
+    /// `3, w` → `3, w`. The first one strides.
+    Basic,
+    /// `1, w` → `3, w` → `1, 4w`. The middle one strides, as in torchvision (and not the first, as in the paper).
+    Bottleneck,
+}
+
+impl Block {
+    /// Channels that leave the block, as a multiple of the width.
+    pub fn expansion(self) -> usize {
+        match self {
+            Block::Basic => 1,
+            Block::Bottleneck => 4,
+        }
+    }
+}
+
+type ConvNorm = (Conv2d, NormLayer);
+
+/// relu(F(x) + shortcut(x)), where F is a chain of convolution, norm and, but for the last, ReLU.
+#[derive(Clone, Debug)]
+pub(crate) struct ResidualBlock {
+    body: Vec<ConvNorm>,
+    last: ConvNorm,
+    /// A 1×1 convolution and a norm where the shape changes, else the identity.
+    downsample: Option<ConvNorm>,
+}
+
+impl ResidualBlock {
+    pub fn new(block: Block, c_in: usize, width: usize, stride: usize, norm: Norm, vb: VarBuilder) -> Result<Self> {
+        let c_out = width * block.expansion();
+        let conv_norm = |i: usize, c_in, c_out, kernel, stride| -> Result<ConvNorm> {
+            let conv = Conv2d::new(c_in, c_out, kernel, stride, vb.pp(format!("conv{i}")))?;
+            Ok((conv, NormLayer::new(norm, c_out, vb.pp(format!("bn{i}")))?))
+        };
+        let (body, last) = match block {
+            Block::Basic => (vec![conv_norm(1, c_in, width, 3, stride)?], conv_norm(2, width, c_out, 3, 1)?),
+            Block::Bottleneck => (
+                vec![conv_norm(1, c_in, width, 1, 1)?, conv_norm(2, width, width, 3, stride)?],
+                conv_norm(3, width, c_out, 1, 1)?,
+            ),
+        };
+        let downsample = if stride == 1 && c_in == c_out {
+            None
+        } else {
+            let vb = vb.pp("downsample");
+            Some((Conv2d::new(c_in, c_out, 1, stride, vb.pp(0))?, NormLayer::new(norm, c_out, vb.pp(1))?))
+        };
+        Ok(Self { body, last, downsample })
+    }
+}
+
+impl ModuleT for ResidualBlock {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        let shortcut = match &self.downsample {
+            Some((conv, norm)) => norm.forward_t(&conv.forward(xs)?, train)?,
+            None => xs.clone(),
+        };
+        let mut h = xs.clone(); // [b, h, w, c_in]
+        for (conv, norm) in &self.body {
+            h = norm.forward_relu(&conv.forward(&h)?, train)?;
+        }
+        let (conv, norm) = &self.last;
+        norm.forward_add_relu(&conv.forward(&h)?, &shortcut, train) // [b, h/stride, w/stride, c_out]
+    }
+}

@@ -1,0 +1,33 @@
+//! A convolution without bias: a normalisation follows it, or went before it, everywhere in this crate.
+
+use candle_core::{Result, Tensor};
+use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
+use candle_nn::{Init, Module, VarBuilder};
+
+/// Normal with variance 2 / fan-out, which keeps the scale of the gradients through a ReLU
+/// (He et al. 2015, <https://arxiv.org/abs/1502.01852>); what torchvision and the authors of the two families use.
+const INIT: Init =
+    Init::Kaiming { dist: NormalOrUniform::Normal, fan: FanInOut::FanOut, non_linearity: NonLinearity::ReLU };
+
+/// A square convolution, padded so that stride 1 keeps the size of the image.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    weight: Tensor, // [c_out, c_in, k, k]
+    stride: usize,
+}
+
+impl Conv2d {
+    /// Reads or draws `weight`, `[c_out, c_in, kernel, kernel]`. The padding is ⌊kernel/2⌋ on every side.
+    pub fn new(c_in: usize, c_out: usize, kernel: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
+        let weight = vb.get_with_hints((c_out, c_in, kernel, kernel), "weight", INIT)?;
+        Ok(Self { weight, stride })
+    }
+}
+
+impl Module for Conv2d {
+    /// `[b, h, w, c_in]` to `[b, ⌈h/stride⌉, ⌈w/stride⌉, c_out]` (odd kernels).
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let padding = self.weight.dim(3)? / 2;
+        msharp_ops::conv2d(xs, &self.weight, None, (self.stride, self.stride), (padding, padding))
+    }
+}

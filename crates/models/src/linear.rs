@@ -1,0 +1,39 @@
+//! The classifier's matrix and bias.
+
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, Module, VarBuilder};
+
+/// y = x Wᵀ + b.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Tensor, // [out, in]
+    bias: Tensor,   // [out]
+}
+
+impl Linear {
+    /// Reads or draws `weight`, `[out, in]`, and `bias`, `[out]`: both uniform within ±1/√in, PyTorch's default.
+    pub fn new(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Self> {
+        Self::with_bias_init(inputs, outputs, uniform(inputs), vb)
+    }
+
+    /// As [`new`](Linear::new), the bias drawn from `bias`.
+    pub fn with_bias_init(inputs: usize, outputs: usize, bias: Init, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            weight: vb.get_with_hints((outputs, inputs), "weight", uniform(inputs))?,
+            bias: vb.get_with_hints(outputs, "bias", bias)?,
+        })
+    }
+}
+
+/// Uniform within ±1/√fan-in.
+fn uniform(fan_in: usize) -> Init {
+    let bound = 1. / (fan_in as f64).sqrt();
+    Init::Uniform { lo: -bound, up: bound }
+}
+
+impl Module for Linear {
+    /// `[b, in]` to `[b, out]`.
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        msharp_ops::linear(xs, &self.weight, Some(&self.bias))
+    }
+}

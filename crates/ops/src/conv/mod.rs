@@ -1,0 +1,135 @@
+//! 2-D convolution, channels last.
+
+mod geometry;
+mod kernels;
+mod windows;
+
+pub(crate) use geometry::windows;
+
+use crate::float::{Float, same_dtype, with_float, with_slice};
+use crate::node::{constant, input, record2, record3};
+use crate::parallel::column_sums;
+use candle_core::{Result, Tensor, bail};
+use geometry::Geometry;
+
+/// Cross-correlation of `x` `[b, h, w, c_in]` with `weight` `[c_out, c_in, kh, kw]`, plus `bias` `[c_out]`, giving
+/// `[b, h', w', c_out]` with h' = ⌊(h + 2·padding − kh) / stride⌋ + 1: PyTorch's `conv2d` on channels-last activations.
+///
+/// The gradient of an untracked input or weight is not computed. The bits of the result do not depend on the number of
+/// threads. `Err` if the shapes or element types do not fit or the kernel is larger than the padded image.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: (usize, usize),
+    padding: (usize, usize),
+) -> Result<Tensor> {
+    let g = Geometry::of(x, weight, stride, padding)?;
+    if let Some(bias) = bias
+        && bias.dims() != [g.c_out]
+    {
+        bail!("conv2d: weight {:?} needs a bias [{}], got {:?}", weight.dims(), g.c_out, bias.dims());
+    }
+    record("conv2d", x, weight, bias, g, vec![g.batch, g.out_height, g.out_width, g.c_out])
+}
+
+/// The convolution `g` as a node of the graph.
+fn record(
+    op: &'static str,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    g: Geometry,
+    shape: Vec<usize>,
+) -> Result<Tensor> {
+    let (x, weight, bias) = (input(x)?, input(weight)?, bias.map(input).transpose()?);
+    same_dtype(op, &[&x, &weight])?;
+    if let Some(bias) = &bias {
+        same_dtype(op, &[&weight, bias])?;
+    }
+    with_float!(op, x, T => match &bias {
+        None => {
+            let y = forward::<T>(&g, &x, &weight, None)?;
+            record2(op, (&x, &weight), y, shape, move |[x, weight], _, dy| {
+                Ok([grad_input::<T>(&g, x, weight, dy)?, grad_weight::<T>(&g, x, weight, dy)?])
+            })
+        }
+        Some(bias) => {
+            let y = forward::<T>(&g, &x, &weight, Some(bias))?;
+            record3(op, (&x, &weight, bias), y, shape, move |[x, weight, bias], _, dy| {
+                Ok([
+                    grad_input::<T>(&g, x, weight, dy)?,
+                    grad_weight::<T>(&g, x, weight, dy)?,
+                    grad_bias::<T>(bias, dy)?,
+                ])
+            })
+        }
+    })
+}
+
+fn forward<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Vec<T>> {
+    with_slice(x, |x| {
+        with_slice(weight, |weight| match bias {
+            Some(bias) => with_slice(bias, |bias| Ok(kernels::forward(g, x, weight, Some(bias)))),
+            None => Ok(kernels::forward(g, x, weight, None)),
+        })
+    })
+}
+
+fn grad_input<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+    if !x.track_op() {
+        return Ok(None);
+    }
+    let dx = with_slice::<T, _>(weight, |weight| with_slice(dy, |dy| Ok(kernels::grad_input(g, weight, dy))))?;
+    constant(dx, x.shape()).map(Some)
+}
+
+fn grad_weight<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+    if !weight.track_op() {
+        return Ok(None);
+    }
+    let dw = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(kernels::grad_weight(g, x, dy))))?;
+    constant(dw, weight.shape()).map(Some)
+}
+
+fn grad_bias<T: Float>(bias: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+    if !bias.track_op() {
+        return Ok(None);
+    }
+    let sums = with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, bias.elem_count())))?;
+    constant(sums.into_iter().map(T::narrow).collect(), bias.shape()).map(Some)
+}
+
+/// `x` `[.., in]` times `weightᵀ` `[in, out]` plus `bias` `[out]`, giving `[.., out]`: PyTorch's `linear`.
+///
+/// `Err` if the shapes or element types do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    // A linear map of n rows is a 1 x 1 convolution of an image with n pixels.
+    let (&[.., c_in], &[c_out, w_in]) = (x.dims(), weight.dims()) else {
+        bail!("linear: expected x [.., in] and weight [out, in], got {:?} and {:?}", x.dims(), weight.dims())
+    };
+    if c_in != w_in {
+        bail!("linear: x {:?} has {c_in} features, but weight {:?} expects {w_in}", x.dims(), weight.dims());
+    }
+    if let Some(bias) = bias
+        && bias.dims() != [c_out]
+    {
+        bail!("linear: weight {:?} needs a bias [{c_out}], got {:?}", weight.dims(), bias.dims());
+    }
+    let rows: usize = x.dims()[..x.rank() - 1].iter().product();
+    let g = Geometry {
+        batch: rows,
+        height: 1,
+        width: 1,
+        c_in,
+        out_height: 1,
+        out_width: 1,
+        c_out,
+        kernel: (1, 1),
+        stride: (1, 1),
+        padding: (0, 0),
+    };
+    let mut shape = x.dims().to_vec();
+    shape[x.rank() - 1] = c_out;
+    record("linear", x, weight, bias, g, shape)
+}

@@ -1,0 +1,91 @@
+//! The two element types, and how to reach the numbers inside a tensor.
+
+use candle_core::{CpuStorage, Result, Storage, Tensor, WithDType, bail};
+use std::cell::Cell;
+use std::ops::Neg;
+
+/// An element type of our ops: `f32` or `f64`.
+pub(crate) trait Float: WithDType + Neg<Output = Self> {
+    /// As `f64`, without loss.
+    fn wide(self) -> f64;
+
+    /// The nearest number of this type.
+    fn narrow(value: f64) -> Self;
+
+    /// Lends `f` a buffer of this thread: initialised, contents arbitrary, kept for the next call.
+    fn scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
+}
+
+macro_rules! float {
+    ($type:ty) => {
+        impl Float for $type {
+            #[inline(always)]
+            fn wide(self) -> f64 {
+                self.into()
+            }
+
+            #[inline(always)]
+            fn narrow(value: f64) -> Self {
+                value as $type
+            }
+
+            fn scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
+                thread_local! {
+                    static BUFFER: Cell<Vec<$type>> = const { Cell::new(Vec::new()) };
+                }
+                let mut buffer = BUFFER.take();
+                if buffer.len() < len {
+                    buffer = vec![0.0; len];
+                }
+                let result = f(&mut buffer[..len]);
+                BUFFER.set(buffer);
+                result
+            }
+        }
+    };
+}
+
+float!(f32);
+float!(f64);
+
+/// Runs `$body` with `$T` the element type of `$tensor`; an `Err` naming the op `$op` for any other type.
+macro_rules! with_float {
+    ($op:expr, $tensor:expr, $T:ident => $body:expr) => {
+        match $tensor.dtype() {
+            candle_core::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            candle_core::DType::F64 => {
+                type $T = f64;
+                $body
+            }
+            other => candle_core::bail!("{}: expected f32 or f64, got {other:?}", $op),
+        }
+    };
+}
+pub(crate) use with_float;
+
+/// An `Err` naming the op unless the tensors have one element type.
+pub(crate) fn same_dtype(op: &str, tensors: &[&Tensor]) -> Result<()> {
+    for pair in tensors.windows(2) {
+        if pair[0].dtype() != pair[1].dtype() {
+            bail!("{op}: element types differ: {:?} and {:?}", pair[0].dtype(), pair[1].dtype());
+        }
+    }
+    Ok(())
+}
+
+/// Runs `f` on the elements of a contiguous CPU tensor.
+pub(crate) fn with_slice<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else { bail!("expected a tensor on the CPU, got {:?}", x.device()) };
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("expected a contiguous tensor, got {:?} with strides {:?}", x.shape(), layout.stride())
+    };
+    f(&elements(storage)?[start..end])
+}
+
+fn elements<T: WithDType>(storage: &CpuStorage) -> Result<&[T]> {
+    T::cpu_storage_as_slice(storage)
+}

@@ -1,0 +1,63 @@
+//! Group normalisation: the statistics of each sample alone.
+
+use super::spans::{Moments, Spans};
+use super::{Epilogue, Normalised, check, record};
+use crate::float::{with_float, with_slice};
+use crate::node::input;
+use candle_core::{Result, Tensor, bail};
+
+/// relu?((x − μ) / √(σ² + eps) · weight + bias + residual?), μ and σ² (biased) over each sample's group of channels
+/// and all its positions; `x` is `[b, h, w, c]` (or `[b, .., c]`), `weight` and `bias` `[c]`. As PyTorch's `group_norm`.
+///
+/// `Err` if shapes or element types do not fit or `groups` does not divide the channels.
+pub fn group_norm(
+    x: &Tensor,
+    groups: usize,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    epilogue: Epilogue,
+) -> Result<Tensor> {
+    let c = check("group_norm", x, weight, bias, &epilogue)?;
+    if groups == 0 || !c.is_multiple_of(groups) {
+        bail!("group_norm: {groups} groups do not divide the {c} channels of x {:?}", x.dims());
+    }
+    let x = &input(x)?;
+    let batch = x.dims()[0];
+    let spans = Spans { spans: batch, rows: x.elem_count() / (batch * c).max(1), c };
+    let size = c / groups; // channels of a group
+    with_float!("group_norm", x, T => {
+        let Moments { mean, var } = with_slice::<T, _>(x, |x| Ok(spans.moments(x)))?;
+        // All channels of a group have as many values, so the group's mean is the mean of theirs, and its variance
+        // the mean of theirs plus the variance between them.
+        let group_mean = per_group(&mean, size);
+        let spread: Vec<f64> =
+            mean.iter().zip(&var).zip(&group_mean).map(|((m, v), group)| v + (m - group).powi(2)).collect();
+        let rstd = per_group(&spread, size).iter().map(|var| 1.0 / (var + eps).sqrt()).collect();
+        let rows = spans.rows as f64;
+        let normalised = Normalised { spans, mean: group_mean, rstd };
+        record::<T>("group_norm", x, (weight, bias), normalised, epilogue, Box::new(
+            move |sums: &[Vec<f64>], weight: &[f64]| {
+                let terms = |offset: usize| {
+                    let all: Vec<f64> = sums
+                        .iter()
+                        .flat_map(|sums| (0..c).map(move |j| weight[j] * sums[offset + j] / rows))
+                        .collect();
+                    per_group(&all, size)
+                };
+                (terms(0), terms(c))
+            },
+        ))
+    })
+}
+
+/// Every run of `size` values replaced by its mean.
+fn per_group(values: &[f64], size: usize) -> Vec<f64> {
+    values
+        .chunks_exact(size)
+        .flat_map(|group| {
+            let mean = group.iter().sum::<f64>() / size as f64;
+            std::iter::repeat_n(mean, size)
+        })
+        .collect()
+}

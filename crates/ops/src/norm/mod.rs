@@ -1,0 +1,154 @@
+//! Normalisations with a fused epilogue: y = relu?(norm(x) + residual?).
+
+mod batch;
+mod group;
+mod spans;
+
+pub use batch::{RunningStats, batch_norm};
+pub use group::group_norm;
+pub(crate) use spans::positive;
+
+use crate::float::{Float, same_dtype, with_slice};
+use crate::node::{constant, input, record2, record3};
+use crate::parallel::zip_map;
+use candle_core::{Result, Tensor, bail};
+use spans::{Affine, GradAffine, Spans};
+
+/// What follows a normalisation in the same pass over memory; the default is nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// Added to the normalised tensor; of its shape.
+    pub residual: Option<&'a Tensor>,
+    /// Whether a ReLU comes last.
+    pub relu: bool,
+}
+
+/// Coefficients and statistics of a normalisation, all f64.
+struct Normalised {
+    spans: Spans,
+    /// `[spans, c]`
+    mean: Vec<f64>,
+    /// `[spans, c]`: 1 / √(var + eps)
+    rstd: Vec<f64>,
+}
+
+/// How the sums Σ g, Σ g x̂ `[spans][2 c]` become the terms that dx gets through the statistics:
+/// dx = rstd · (γ g − shift − slope x̂), both `[spans, c]`.
+type Through = dyn Fn(&[Vec<f64>], &[f64]) -> (Vec<f64>, Vec<f64>) + Send + Sync;
+
+/// Checks the shapes that both normalisations share; returns the number of channels.
+fn check(op: &str, x: &Tensor, weight: &Tensor, bias: &Tensor, epilogue: &Epilogue) -> Result<usize> {
+    let Some(&c) = x.dims().last().filter(|_| x.rank() >= 2) else {
+        bail!("{op}: expected x [b, .., c], got {:?}", x.dims())
+    };
+    for (name, tensor) in [("weight", weight), ("bias", bias)] {
+        if tensor.dims() != [c] {
+            bail!("{op}: x {:?} needs a {name} [{c}], got {:?}", x.dims(), tensor.dims());
+        }
+    }
+    same_dtype(op, &[x, weight, bias])?;
+    if let Some(residual) = epilogue.residual {
+        if residual.dims() != x.dims() {
+            bail!("{op}: x {:?} and residual {:?} differ in shape", x.dims(), residual.dims());
+        }
+        same_dtype(op, &[x, residual])?;
+    }
+    Ok(c)
+}
+
+/// The normalisation as a node of the graph; `x` is contiguous.
+fn record<T: Float>(
+    op: &'static str,
+    x: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
+    normalised: Normalised,
+    epilogue: Epilogue,
+    through: Box<Through>,
+) -> Result<Tensor> {
+    let relu = epilogue.relu;
+    // candle's nodes have three inputs at most, so the two affine parameters travel as one: [2 c].
+    let affine = Tensor::cat(&[&input(weight)?, &input(bias)?], 0)?;
+    let residual = epilogue.residual.map(input).transpose()?;
+    let y = with_slice::<T, _>(x, |x| {
+        let coefficients = affine_of(&normalised, &with_slice(&affine, |a| Ok(a.to_vec()))?);
+        match &residual {
+            Some(residual) => {
+                with_slice(residual, |residual| Ok(normalised.spans.apply(x, &coefficients, Some(residual), relu)))
+            }
+            None => Ok(normalised.spans.apply(x, &coefficients, None, relu)),
+        }
+    })?;
+    let backward = move |x: &Tensor, affine: &Tensor, y: &Tensor, dy: &Tensor| -> Result<[Option<Tensor>; 3]> {
+        let g = if relu {
+            let g = with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, |y: T, dy| masked(y, dy)))))?;
+            constant(g, dy.shape())?
+        } else {
+            dy.clone()
+        };
+        let [dx, d_affine] = backward::<T>(&normalised, x, affine, &g, through.as_ref())?;
+        Ok([dx, d_affine, Some(g)])
+    };
+    match &residual {
+        Some(residual) => record3(op, (x, &affine, residual), y, x.shape(), move |[x, affine, residual], y, dy| {
+            let [dx, d_affine, g] = backward(x, affine, y, dy)?;
+            Ok([dx, d_affine, g.filter(|_| residual.track_op())])
+        }),
+        None => record2(op, (x, &affine), y, x.shape(), move |[x, affine], y, dy| {
+            let [dx, d_affine, _] = backward(x, affine, y, dy)?;
+            Ok([dx, d_affine])
+        }),
+    }
+}
+
+/// The gradient behind a ReLU whose output was `y`.
+#[inline(always)]
+pub(crate) fn masked<T: Float>(y: T, dy: T) -> T {
+    if y <= T::zero() { T::zero() } else { dy }
+}
+
+/// y = (x − mean) · (rstd γ) + β.
+fn affine_of<T: Float>(normalised: &Normalised, affine: &[T]) -> Affine<T> {
+    let (weight, bias) = affine.split_at(normalised.spans.c);
+    Affine {
+        mean: normalised.mean.iter().map(|mean| T::narrow(*mean)).collect(),
+        scale: (normalised.rstd.iter().zip(weight.iter().cycle())).map(|(r, w)| T::narrow(r * w.wide())).collect(),
+        shift: bias.iter().copied().cycle().take(normalised.mean.len()).collect(),
+    }
+}
+
+/// dx and d(γ, β) from the gradient `g` behind the epilogue.
+fn backward<T: Float>(
+    normalised: &Normalised,
+    x: &Tensor,
+    affine: &Tensor,
+    g: &Tensor,
+    through: &Through,
+) -> Result<[Option<Tensor>; 2]> {
+    let Normalised { spans, mean, rstd } = normalised;
+    let c = spans.c;
+    let sums = with_slice::<T, _>(x, |x| with_slice(g, |g| Ok(spans.grad_sums(x, g, mean, rstd))))?;
+    let mut d_affine = vec![0.0; 2 * c];
+    for sums in &sums {
+        for j in 0..c {
+            d_affine[j] += sums[c + j];
+            d_affine[c + j] += sums[j];
+        }
+    }
+    let dx = if x.track_op() {
+        let weight: Vec<f64> = with_slice::<T, _>(affine, |affine| Ok(affine[..c].iter().map(|w| w.wide()).collect()))?;
+        let (shift, slope) = through(&sums, &weight);
+        let narrow = |f: &dyn Fn(usize) -> f64| (0..mean.len()).map(|i| T::narrow(f(i))).collect::<Vec<T>>();
+        let grad = GradAffine {
+            mean: narrow(&|i| mean[i]),
+            weight: narrow(&|i| rstd[i] * weight[i % c]),
+            shift: narrow(&|i| rstd[i] * shift[i]),
+            slope: narrow(&|i| rstd[i] * rstd[i] * slope[i]),
+        };
+        let dx = with_slice(x, |x| with_slice(g, |g| Ok(spans.grad_input(x, g, &grad))))?;
+        Some(constant(dx, x.shape())?)
+    } else {
+        None
+    };
+    let d_affine = constant(d_affine.into_iter().map(T::narrow).collect(), 2 * c)?;
+    Ok([dx, affine.track_op().then_some(d_affine)])
+}

@@ -1,0 +1,103 @@
+//! Parallel loops over fixed chunks: the split depends on the shape only, never on the number of threads.
+
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// Elements of one task in a loop that is bound by memory: 64 KiB of f32, a small part of L2.
+pub(crate) const CHUNK: usize = 16 * 1024;
+
+/// How many rows of `width` elements make about [`CHUNK`] elements, at least one.
+pub(crate) fn rows_per_chunk(width: usize) -> usize {
+    (CHUNK / width.max(1)).max(1)
+}
+
+/// A vector of `len` elements, made in parallel: `fill(i, chunk)` writes chunk `i` of `chunk` elements.
+///
+/// # Safety
+/// `fill` must write every element of the chunk that it gets.
+pub(crate) unsafe fn build<T: Send>(
+    len: usize,
+    chunk: usize,
+    fill: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync,
+) -> Vec<T> {
+    let mut out = Vec::with_capacity(len);
+    out.spare_capacity_mut()[..len].par_chunks_mut(chunk.max(1)).enumerate().for_each(|(i, chunk)| fill(i, chunk));
+    // SAFETY: the capacity is at least `len`, and `fill` has written every chunk (the caller's promise).
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// Writes `value` everywhere and returns the slice as initialised.
+pub(crate) fn filled<T: Copy>(out: &mut [MaybeUninit<T>], value: T) -> &mut [T] {
+    out.fill(MaybeUninit::new(value));
+    // SAFETY: every element has just been written.
+    unsafe { out.assume_init_mut() }
+}
+
+/// `f(x_i)` for every element.
+pub(crate) fn map<T: Copy + Sync + Send>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
+    // SAFETY: a chunk of the output is as long as its chunk of `x`, so the zip writes all of it.
+    unsafe {
+        build(x.len(), CHUNK, |i, out| {
+            for (out, &x) in out.iter_mut().zip(&x[i * CHUNK..]) {
+                out.write(f(x));
+            }
+        })
+    }
+}
+
+/// `f(x_i, y_i)` for every element of two slices of one length.
+pub(crate) fn zip_map<T: Copy + Sync + Send>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    assert_eq!(x.len(), y.len());
+    // SAFETY: a chunk of the output is as long as its chunks of `x` and `y`, so the zip writes all of it.
+    unsafe {
+        build(x.len(), CHUNK, |i, out| {
+            for ((out, &x), &y) in out.iter_mut().zip(&x[i * CHUNK..]).zip(&y[i * CHUNK..]) {
+                out.write(f(x, y));
+            }
+        })
+    }
+}
+
+/// Sums of each column of a row-major `[rows, width]`: partial sums of fixed blocks in f64, added in block order.
+pub(crate) fn column_sums<T: crate::float::Float>(x: &[T], width: usize) -> Vec<f64> {
+    let partials: Vec<Vec<f64>> = x
+        .par_chunks((rows_per_chunk(width) * width).max(1))
+        .map(|block| {
+            let mut sums = vec![0.0; width];
+            for row in block.chunks_exact(width) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += value.wide();
+                }
+            }
+            sums
+        })
+        .collect();
+    add_up(&partials, width)
+}
+
+/// The element-wise sum of vectors of one width, in order.
+pub(crate) fn add_up(partials: &[Vec<f64>], width: usize) -> Vec<f64> {
+    let mut total = vec![0.0; width];
+    for partial in partials {
+        for (total, value) in total.iter_mut().zip(partial) {
+            *total += value;
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_cover_every_element_once() {
+        let x: Vec<f64> = (0..3 * CHUNK + 7).map(|i| i as f64).collect();
+        assert_eq!(map(&x, |x| 2.0 * x), x.iter().map(|x| 2.0 * x).collect::<Vec<_>>());
+        assert_eq!(zip_map(&x, &x, |x, y| x * y), x.iter().map(|x| x * x).collect::<Vec<_>>());
+        let rows = 40_000;
+        let ones = vec![1.0f32; rows * 3];
+        assert_eq!(column_sums(&ones, 3), vec![rows as f64; 3]);
+    }
+}

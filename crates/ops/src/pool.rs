@@ -1,0 +1,211 @@
+//! Pooling over windows and over the whole image, channels last.
+
+use crate::conv::windows;
+use crate::float::{Float, with_float, with_slice};
+use crate::node::{constant, input, record1};
+use crate::parallel::{build, filled};
+use candle_core::{Result, Tensor, bail};
+
+/// A sliding window over an image: sizes as (vertical, horizontal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window2d {
+    /// Height and width of the window.
+    pub kernel: (usize, usize),
+    /// Distance of neighbouring windows.
+    pub stride: (usize, usize),
+    /// Rows and columns added on each side; at most half the kernel.
+    pub padding: (usize, usize),
+}
+
+impl Window2d {
+    /// A square window.
+    pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
+        Self { kernel: (kernel, kernel), stride: (stride, stride), padding: (padding, padding) }
+    }
+}
+
+/// Sizes of one pooling of `[b, h, w, c]` to `[b, oh, ow, c]`.
+#[derive(Clone, Copy)]
+struct Pooling {
+    h: usize,
+    w: usize,
+    c: usize,
+    oh: usize,
+    ow: usize,
+    window: Window2d,
+}
+
+impl Pooling {
+    fn of(op: &str, x: &Tensor, window: Window2d) -> Result<Self> {
+        let &[_, h, w, c] = x.dims() else { bail!("{op}: expected x [b, h, w, c], got {:?}", x.dims()) };
+        let Window2d { kernel, stride, padding } = window;
+        if padding.0 > kernel.0 / 2 || padding.1 > kernel.1 / 2 {
+            bail!("{op}: padding {padding:?} must be at most half the kernel {kernel:?}");
+        }
+        let oh = windows(op, h, kernel.0, stride.0, padding.0)?;
+        let ow = windows(op, w, kernel.1, stride.1, padding.1)?;
+        Ok(Self { h, w, c, oh, ow, window })
+    }
+
+    /// Input pixels, within their image, of output pixel (oy, ox) that are not padding, row by row.
+    fn pixels(&self, oy: usize, ox: usize) -> impl Iterator<Item = usize> {
+        let Window2d { kernel, stride, padding } = self.window;
+        let inside = |o: usize, stride: usize, padding: usize, kernel: usize, size: usize| {
+            (o * stride).saturating_sub(padding)..(o * stride + kernel).saturating_sub(padding).min(size)
+        };
+        let columns = inside(ox, stride.1, padding.1, kernel.1, self.w);
+        let w = self.w;
+        inside(oy, stride.0, padding.0, kernel.0, self.h).flat_map(move |y| columns.clone().map(move |x| y * w + x))
+    }
+
+    /// Visits each output pixel of an image: `f(output elements, input pixels)`.
+    fn visit(&self, mut f: impl FnMut(std::ops::Range<usize>, &mut dyn Iterator<Item = usize>)) {
+        for oy in 0..self.oh {
+            for ox in 0..self.ow {
+                let start = (oy * self.ow + ox) * self.c;
+                f(start..start + self.c, &mut self.pixels(oy, ox));
+            }
+        }
+    }
+
+    fn image(&self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    fn out_image(&self) -> usize {
+        self.oh * self.ow * self.c
+    }
+}
+
+/// The largest value in each window of `x` `[b, h, w, c]`, giving `[b, h', w', c]` with h' = ⌊(h + 2·padding − kernel) /
+/// stride⌋ + 1. As PyTorch: padding never wins, the gradient goes to the first maximum, NaN wins.
+///
+/// `Err` if the shape does not fit or the padding exceeds half the kernel.
+pub fn max_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
+    let p = Pooling::of("max_pool2d", x, window)?;
+    let x = &input(x)?;
+    let shape = (x.dims()[0], p.oh, p.ow, p.c);
+    with_float!("max_pool2d", x, T => {
+        let y = with_slice(x, |x| Ok(max::<T>(&p, x)))?;
+        record1("max_pool2d", x, y, shape, move |x, _, dy| {
+            let dx = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(grad_max(&p, x, dy))))?;
+            constant(dx, x.shape()).map(Some)
+        })
+    })
+}
+
+/// The mean of each window of `x` `[b, h, w, c]`, giving `[b, h', w', c]` as [`max_pool2d`] does. As PyTorch's default:
+/// padding counts as zeros, so the divisor is always the size of the kernel.
+///
+/// `Err` if the shape does not fit or the padding exceeds half the kernel.
+pub fn avg_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
+    let p = Pooling::of("avg_pool2d", x, window)?;
+    let x = &input(x)?;
+    let shape = (x.dims()[0], p.oh, p.ow, p.c);
+    with_float!("avg_pool2d", x, T => {
+        let y = with_slice(x, |x| Ok(average::<T>(&p, x)))?;
+        record1("avg_pool2d", x, y, shape, move |x, _, dy| {
+            let dx = with_slice::<T, _>(dy, |dy| Ok(grad_average(&p, dy)))?;
+            constant(dx, x.shape()).map(Some)
+        })
+    })
+}
+
+/// The mean over all pixels of `x` `[b, h, w, c]`, giving `[b, c]`. `Err` for another rank or an image without pixels.
+pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
+    let &[b, h, w, c] = x.dims() else { bail!("global_avg_pool2d: expected x [b, h, w, c], got {:?}", x.dims()) };
+    avg_pool2d(x, Window2d { kernel: (h, w), stride: (1, 1), padding: (0, 0) })?.reshape((b, c))
+}
+
+/// Replaces `best` by the candidate if it is larger, or NaN.
+#[inline(always)]
+fn beats<T: Float>(candidate: T, best: T) -> bool {
+    candidate > best || candidate.wide().is_nan()
+}
+
+fn max<T: Float>(p: &Pooling, x: &[T]) -> Vec<T> {
+    let len = x.len() / p.image().max(1) * p.out_image();
+    // SAFETY: `visit` reaches every output pixel, and `filled` writes it.
+    unsafe {
+        build(len, p.out_image(), |n, out| {
+            let x = &x[n * p.image()..];
+            p.visit(|elements, pixels| {
+                let out = filled(&mut out[elements], T::narrow(f64::NEG_INFINITY));
+                for pixel in pixels {
+                    for (best, &x) in out.iter_mut().zip(&x[pixel * p.c..]) {
+                        *best = if beats(x, *best) { x } else { *best };
+                    }
+                }
+            });
+        })
+    }
+}
+
+/// dx of [`max`]: looks for the maxima again, which is cheaper than to remember them. An image per task.
+fn grad_max<T: Float>(p: &Pooling, x: &[T], dy: &[T]) -> Vec<T> {
+    let c = p.c;
+    // SAFETY: `filled` writes every element.
+    unsafe {
+        build(x.len(), p.image(), |n, dx| {
+            let dx = filled(dx, T::zero());
+            let (x, dy) = (&x[n * p.image()..], &dy[n * p.out_image()..]);
+            let mut winner = vec![0; c]; // pixel of each channel
+            p.visit(|elements, pixels| {
+                winner.fill(pixels.next().unwrap_or(0));
+                for pixel in pixels {
+                    for (j, winner) in winner.iter_mut().enumerate() {
+                        if beats(x[pixel * c + j], x[*winner * c + j]) {
+                            *winner = pixel;
+                        }
+                    }
+                }
+                for (j, (winner, dy)) in winner.iter().zip(&dy[elements]).enumerate() {
+                    dx[winner * c + j] += *dy;
+                }
+            });
+        })
+    }
+}
+
+fn average<T: Float>(p: &Pooling, x: &[T]) -> Vec<T> {
+    let len = x.len() / p.image().max(1) * p.out_image();
+    let share = 1.0 / (p.window.kernel.0 * p.window.kernel.1) as f64;
+    // SAFETY: `visit` reaches every output pixel, and the zip writes it.
+    unsafe {
+        build(len, p.out_image(), |n, out| {
+            let x = &x[n * p.image()..];
+            let mut sums = vec![0.0; p.c];
+            p.visit(|elements, pixels| {
+                sums.fill(0.0);
+                for pixel in pixels {
+                    for (sum, x) in sums.iter_mut().zip(&x[pixel * p.c..]) {
+                        *sum += x.wide();
+                    }
+                }
+                for (out, sum) in out[elements].iter_mut().zip(&sums) {
+                    out.write(T::narrow(sum * share));
+                }
+            });
+        })
+    }
+}
+
+/// dx of [`average`]: an equal share to every pixel of the window. An image per task.
+fn grad_average<T: Float>(p: &Pooling, dy: &[T]) -> Vec<T> {
+    let len = dy.len() / p.out_image().max(1) * p.image();
+    let share = T::narrow(1.0 / (p.window.kernel.0 * p.window.kernel.1) as f64);
+    // SAFETY: `filled` writes every element.
+    unsafe {
+        build(len, p.image(), |n, dx| {
+            let dx = filled(dx, T::zero());
+            let dy = &dy[n * p.out_image()..];
+            p.visit(|elements, pixels| {
+                for pixel in pixels {
+                    for (dx, dy) in dx[pixel * p.c..].iter_mut().zip(&dy[elements.clone()]) {
+                        *dx += *dy * share;
+                    }
+                }
+            });
+        })
+    }
+}

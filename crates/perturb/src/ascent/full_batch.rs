@@ -1,0 +1,38 @@
+//! The gradient of the whole training set: n-SAM and n-USAM.
+
+use candle_core::{Result, bail};
+use msharp_core::{Ascent, Batch, DataSource, Gradient, Measures, Objective, ParamVec, Params, gradient_at};
+
+/// g = ∇f(x) over all samples of `data`, whatever the batch.
+///
+/// Cost: a forward and a backward pass over the whole set *in every step*; it exists to show that the benefit of m-SAM is
+/// not that of a better perturbation. There is no clean pass over the batch itself, so no loss is reported. Running
+/// statistics move with the passes over the set; under batch normalisation each batch of `data` is its own normalisation
+/// batch.
+///
+/// Reference: n-SAM, n-USAM (Luo et al., NeurIPS 2025, §3).
+#[derive(Clone, Debug)]
+pub struct FullBatch<D> {
+    /// The set; its epoch 0 is taken.
+    pub data: D,
+}
+
+impl<D: DataSource> Ascent for FullBatch<D> {
+    fn ascend(&mut self, f: &dyn Objective, params: &Params, _batch: &Batch) -> Result<Gradient> {
+        let n = self.data.samples() as f64;
+        let mut sum: Option<ParamVec> = None;
+        for batch in self.data.epoch(0) {
+            let batch = batch?;
+            let share = batch.len() as f64 / n;
+            let grads = gradient_at(f, params, &batch, None, None)?.grads;
+            sum = Some(match sum {
+                None => grads.scale(share)?,
+                Some(sum) => sum.add_scaled(share, &grads)?,
+            });
+        }
+        match sum {
+            Some(grads) => Ok(Gradient { losses: None, grads, measures: Measures::new() }),
+            None => bail!("the full-batch ascent was given a data source without batches"),
+        }
+    }
+}

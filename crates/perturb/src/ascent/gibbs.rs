@@ -1,0 +1,43 @@
+//! The gradient of a batch whose samples are reweighted by the Gibbs weights of their gradient norms: RW-SAM.
+
+use candle_core::{DType, Result, Tensor};
+use msharp_core::{
+    Ascent, Batch, Estimate, GradNormEstimator, Gradient, Objective, Params, State, Temperature, backward, effective_size,
+    gibbs, quantile,
+};
+
+/// g̃ = Σ pᵢ ∇ℓᵢ(x) with pᵢ ∝ exp(λ‖∇ℓᵢ(x)‖).
+///
+/// Cost: the estimator's passes, whose clean losses are shared, and one backward. With one finite-difference probe that
+/// is 2 forwards and 1 backward. It reports `m_eff` = 1/Σpᵢ², the quantiles `norm_q10`, `norm_q50`, `norm_q90` of the
+/// estimated norms, and what the estimator reports.
+///
+/// Inside [`Micro`](crate::Micro) the weights are normalised within each micro-batch (m-RW-SAM).
+///
+/// Reference: RW-SAM (Luo et al., NeurIPS 2025).
+#[derive(Clone, Debug)]
+pub struct Gibbs<E> {
+    /// Where ‖∇ℓᵢ‖ comes from.
+    pub estimator: E,
+    /// λ, and what it is relative to.
+    pub temperature: Temperature,
+}
+
+impl<E: GradNormEstimator> Ascent for Gibbs<E> {
+    fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        let Estimate { losses, norms, mut measures } = self.estimator.estimate(f, params, batch)?;
+        let norms: Vec<f64> = norms.to_dtype(DType::F64)?.to_vec1()?;
+        let weights = gibbs(&norms, self.temperature);
+        measures.insert("m_eff", effective_size(&weights));
+        for (name, q) in [("norm_q10", 0.1), ("norm_q50", 0.5), ("norm_q90", 0.9)] {
+            measures.insert(name, quantile(&norms, q));
+        }
+        let weights = Tensor::from_vec(weights, losses.dims(), losses.device())?; // [b]
+        let grads = backward(&losses, Some(&weights), params)?;
+        Ok(Gradient { losses: Some(losses.detach()), grads, measures })
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        self.estimator.state(params, &mut state.part("estimator"))
+    }
+}

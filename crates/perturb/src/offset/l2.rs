@@ -1,0 +1,21 @@
+//! The L2 ball.
+
+use candle_core::Result;
+use msharp_core::{Offset, ParamVec, Params};
+
+/// ε = ρ g/‖g‖, the maximiser of ⟨g, ε⟩ over ‖ε‖ ≤ ρ; ‖·‖ is over all parameters together.
+///
+/// ‖g‖ + 10⁻¹² divides, so a zero gradient gives ε = 0.
+///
+/// Reference: SAM (Foret et al., ICLR 2021, eq. 2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct L2 {
+    /// ρ ≥ 0, the radius.
+    pub rho: f64,
+}
+
+impl Offset for L2 {
+    fn offset(&mut self, _params: &Params, g: &ParamVec) -> Result<ParamVec> {
+        g.scale(self.rho / (g.norm()? + 1e-12))
+    }
+}

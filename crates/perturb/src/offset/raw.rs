@@ -1,0 +1,19 @@
+//! The gradient itself, unnormalised: USAM.
+
+use candle_core::Result;
+use msharp_core::{Offset, ParamVec, Params};
+
+/// ε = ρ g.
+///
+/// Reference: USAM (Andriushchenko & Flammarion, ICML 2022); its SDE is closed in form (Luo et al., NeurIPS 2025).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Raw {
+    /// ρ ≥ 0, a step size rather than a radius.
+    pub rho: f64,
+}
+
+impl Offset for Raw {
+    fn offset(&mut self, _params: &Params, g: &ParamVec) -> Result<ParamVec> {
+        g.scale(self.rho)
+    }
+}

@@ -1,0 +1,112 @@
+//! The training loop. It is meant to be read, and forked.
+
+use crate::{Checkpoint, CheckpointPolicy, Control, Observer, Progress, Schedule, StepReport, Tally};
+use candle_core::{DType, Result, Tensor, bail};
+use msharp_core::{Counted, DataSource, Gradient, Objective, Optimizer, Params, Perturbation};
+use std::time::Instant;
+
+/// What to train, on what, with what. All parts are yours to replace.
+pub struct Task<'a> {
+    /// The per-sample losses.
+    pub objective: &'a dyn Objective,
+    /// The variables that it depends on.
+    pub params: &'a Params,
+    /// How a gradient is computed.
+    pub rule: &'a mut dyn Perturbation,
+    /// How it is stepped with.
+    pub optimizer: &'a mut dyn Optimizer,
+    /// The training set.
+    pub data: &'a dyn DataSource,
+    /// How often it is gone through.
+    pub epochs: usize,
+    /// The base learning rate.
+    pub lr: f64,
+    /// A factor on it for each step.
+    pub schedule: Schedule,
+    /// Where checkpoints go, if anywhere.
+    pub checkpoint: Option<CheckpointPolicy>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// An observer asked to stop; a checkpoint is written.
+    Stopped,
+    /// The loss or the gradient was not finite in this step (both from 0). The step was not taken, and the last
+    /// checkpoint stays.
+    Diverged {
+        /// Its epoch.
+        epoch: usize,
+        /// Its place in the epoch.
+        step: usize,
+    },
+}
+
+/// Trains from where `progress` stands ([`Progress::default`], or what [`Checkpoint::restore`] returned) to the end.
+///
+/// # Errors
+/// Those of the parts, with the epoch and the step; and that of a checkpoint that cannot be written.
+pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> Result<(Outcome, Progress)> {
+    let Task { objective, params, rule, optimizer, data, epochs, lr, schedule, checkpoint } = task;
+    let (steps, objective) = (data.steps(), Counted::new(objective));
+    if steps == 0 {
+        bail!("the training set has no batch: {} samples", data.samples())
+    }
+    let save = |progress: &Progress, rule: &mut dyn Perturbation, optimizer: &mut dyn Optimizer| match &checkpoint {
+        Some(policy) => Checkpoint::of(params, optimizer, rule, progress, &policy.config)?.write(&policy.path),
+        None => Ok(()),
+    };
+    let mut saved = Instant::now();
+
+    while progress.epoch < epochs {
+        let epoch = progress.epoch;
+        let mut batches = data.epoch_from(epoch, progress.step);
+        while progress.step < steps {
+            let (step, started) = (progress.step, Instant::now());
+            let located = |e: candle_core::Error| e.context(format!("epoch {epoch}, step {step}"));
+            let Some(batch) = batches.next() else {
+                bail!("the data source promised {steps} batches an epoch and ended before step {step} of epoch {epoch}")
+            };
+            let batch = batch.map_err(located)?;
+
+            let Gradient { losses, grads, measures } = rule.gradient(&objective, params, &batch).map_err(located)?;
+            let loss = losses.as_ref().map(mean).transpose()?;
+            let grad_norm = grads.norm()?;
+            if !(grad_norm.is_finite() && loss.is_none_or(f64::is_finite)) {
+                return Ok((Outcome::Diverged { epoch, step }, progress));
+            }
+            let lr = lr * schedule.factor(epoch * steps + step, epochs * steps);
+            optimizer.step(params, &grads, lr).map_err(located)?;
+
+            progress.step += 1;
+            let (passes, seconds) = (objective.take(), started.elapsed().as_secs_f64());
+            let samples = batch.len();
+            let report = StepReport { epoch, step, steps, epochs, loss, grad_norm, lr, samples, passes, seconds, measures };
+            progress.this_epoch.add(&report);
+            progress.whole_run.add(&report);
+            if observer.step(&report)? == Control::Stop && progress.step < steps {
+                save(&progress, rule, optimizer)?;
+                return Ok((Outcome::Stopped, progress));
+            }
+            if checkpoint.as_ref().is_some_and(|policy| saved.elapsed() >= policy.every) {
+                save(&progress, rule, optimizer)?;
+                saved = Instant::now();
+            }
+        }
+        (progress.epoch, progress.step) = (epoch + 1, 0);
+        let control = observer.epoch(&progress)?;
+        progress.this_epoch = Tally::default();
+        if control == Control::Stop && progress.epoch < epochs {
+            save(&progress, rule, optimizer)?;
+            return Ok((Outcome::Stopped, progress));
+        }
+    }
+    save(&progress, rule, optimizer)?;
+    Ok((Outcome::Finished, progress))
+}
+
+fn mean(losses: &Tensor) -> Result<f64> {
+    losses.to_dtype(DType::F64)?.mean_all()?.to_scalar()
+}

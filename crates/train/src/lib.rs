@@ -1,0 +1,73 @@
+//! A training loop short enough to fork.
+//!
+//! [`fit`] takes gradients from any [`Perturbation`](msharp_core::Perturbation), steps with any
+//! [`Optimizer`](msharp_core::Optimizer), and reports to an [`Observer`]; it prints nothing. [`Classifier`] makes an
+//! objective of candle's own [`ModuleT`](candle_nn::ModuleT). A [`Checkpoint`] holds all that a run needs to go on as if
+//! it had never stopped: a resumed run ends with the same weights, bit for bit.
+//!
+//! **Invariants.** No rule is named here. A checkpoint is written between two steps, so never at a displaced point.
+//!
+//! ```
+//! use candle_core::{DType, Device, Result, Tensor};
+//! use msharp_core::{Batch, Batches, DataSource, Key, Perturbation, Seeded, gradient_at};
+//! use msharp_train::{Classifier, Outcome, Progress, Schedule, Sgd, Task, evaluate, fit};
+//!
+//! struct Two; // two samples, one batch an epoch
+//! impl DataSource for Two {
+//!     fn steps(&self) -> usize { 1 }
+//!     fn samples(&self) -> usize { 2 }
+//!     fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
+//!         let batch = move || Ok(Batch {
+//!             inputs: Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?,
+//!             targets: Tensor::new(&[0u32, 1], &Device::Cpu)?,
+//!             key: Key::new(0).fold(epoch as u64),
+//!         });
+//!         Box::new((step..1).map(move |_| batch()))
+//!     }
+//! }
+//! struct Plain; // any rule goes here; msharp-perturb has them
+//! impl Perturbation for Plain {
+//!     fn gradient(
+//!         &mut self, f: &dyn msharp_core::Objective, params: &msharp_core::Params, batch: &Batch,
+//!     ) -> Result<msharp_core::Gradient> {
+//!         gradient_at(f, params, batch, None, None)
+//!     }
+//! }
+//!
+//! let init = Seeded::new(0, DType::F32, &Device::Cpu);
+//! let classifier = Classifier { model: candle_nn::linear(2, 2, init.var_builder())?, label_smoothing: 0. };
+//! let params = init.params()?;
+//! let task = Task {
+//!     objective: &classifier,
+//!     params: &params,
+//!     rule: &mut Plain,
+//!     optimizer: &mut Sgd { momentum: 0.9, ..Sgd::default() },
+//!     data: &Two,
+//!     epochs: 20,
+//!     lr: 0.5,
+//!     schedule: Schedule::cosine(),
+//!     checkpoint: None,
+//! };
+//! let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
+//! assert_eq!((outcome, progress.epoch), (Outcome::Finished, 20));
+//! assert_eq!(evaluate(&classifier, &Two)?.accuracy, 1.);
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+
+mod checkpoint;
+mod classifier;
+mod evaluate;
+mod fit;
+mod observer;
+mod progress;
+mod schedule;
+mod sgd;
+
+pub use checkpoint::{Checkpoint, CheckpointPolicy};
+pub use classifier::Classifier;
+pub use evaluate::{Evaluation, evaluate};
+pub use fit::{Outcome, Task, fit};
+pub use observer::{Control, Observer};
+pub use progress::{Progress, StepReport, Tally};
+pub use schedule::{Decay, Schedule};
+pub use sgd::Sgd;

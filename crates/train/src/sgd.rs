@@ -1,0 +1,96 @@
+//! Stochastic gradient descent with momentum.
+
+use candle_core::Result;
+use msharp_core::{Optimizer, ParamVec, Params, Role, State};
+
+/// SGD as PyTorch defines it: d = g + wd·x; v ← μv + d (v = d at first); x ← x − lr·v, or x − lr·(d + μv) with Nesterov.
+///
+/// State: v. Weight decay acts here, outside of any ascent gradient.
+#[derive(Clone, Debug)]
+pub struct Sgd {
+    /// μ in [0, 1).
+    pub momentum: f64,
+    /// Nesterov's form.
+    pub nesterov: bool,
+    /// wd ≥ 0, an L2 penalty of wd/2·‖x‖².
+    pub weight_decay: f64,
+    /// Whether norm layers and biases decay as well, as in PyTorch's default.
+    pub decay_norms_and_biases: bool,
+    /// v, once there was a step.
+    pub velocity: Option<ParamVec>,
+}
+
+impl Default for Sgd {
+    /// No momentum, no decay; should there be decay, everything decays.
+    fn default() -> Self {
+        Self { momentum: 0., nesterov: false, weight_decay: 0., decay_norms_and_biases: true, velocity: None }
+    }
+}
+
+impl Optimizer for Sgd {
+    fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
+        let mut velocity = Vec::with_capacity(params.len());
+        for (i, (param, g)) in params.iter().zip(grads.tensors()).enumerate() {
+            let x = param.var.as_detached_tensor();
+            let decays = self.weight_decay != 0. && (self.decay_norms_and_biases || param.role == Role::Weight);
+            let d = if decays { (g + x.affine(self.weight_decay, 0.)?)? } else { g.clone() };
+            let v = match &self.velocity {
+                Some(v) if self.momentum != 0. => (v.tensors()[i].affine(self.momentum, 0.)? + &d)?,
+                _ => d.clone(),
+            };
+            let direction = if self.nesterov { (d + v.affine(self.momentum, 0.)?)? } else { v.clone() };
+            param.var.set(&(x - direction.affine(lr, 0.)?)?)?;
+            velocity.push(v);
+        }
+        self.velocity = (self.momentum != 0.).then(|| ParamVec::new(params, velocity));
+        Ok(())
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.vector("velocity", params, &mut self.velocity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Tensor, Var};
+
+    /// Three steps on ½‖x‖² with a weight and a norm's scale, both from 1.
+    fn run(mut sgd: Sgd) -> Vec<f64> {
+        let var = |values: &[f64], shape: &[usize]| {
+            Var::from_tensor(&Tensor::from_slice(values, shape, &Device::Cpu).unwrap()).unwrap()
+        };
+        let all = [("bn.weight".to_owned(), var(&[1.], &[1])), ("fc.weight".to_owned(), var(&[1.], &[1, 1]))];
+        let params = Params::new(all).unwrap();
+        for lr in [0.1, 0.1, 0.05] {
+            let x = params.iter().map(|p| p.var.as_detached_tensor().copy().unwrap()).collect();
+            sgd.step(&params, &ParamVec::new(&params, x), lr).unwrap();
+        }
+        params.iter().map(|p| p.var.flatten_all().unwrap().to_vec1::<f64>().unwrap()[0]).collect()
+    }
+
+    #[test]
+    fn steps_are_pytorchs() {
+        // torch.optim.SGD(params, lr, momentum, weight_decay=0.01, nesterov) on x ← x from 1, lr .1, .1, .05:
+        let by_hand = |momentum: f64, nesterov: bool, decay: f64| {
+            let (mut x, mut v) = (1f64, None);
+            for lr in [0.1, 0.1, 0.05] {
+                let d = x + decay * x;
+                let now = v.map_or(d, |v| momentum * v + d);
+                x -= lr * if nesterov { d + momentum * now } else { now };
+                v = Some(now);
+            }
+            x
+        };
+        for (momentum, nesterov) in [(0., false), (0.9, false), (0.9, true)] {
+            let sgd = Sgd { momentum, nesterov, weight_decay: 0.01, ..Sgd::default() };
+            for x in run(sgd.clone()) {
+                assert!((x - by_hand(momentum, nesterov, 0.01)).abs() < 1e-14);
+            }
+            let x = run(Sgd { decay_norms_and_biases: false, ..sgd });
+            assert!((x[0] - by_hand(momentum, nesterov, 0.)).abs() < 1e-14, "a norm's scale does not decay");
+            assert!((x[1] - by_hand(momentum, nesterov, 0.01)).abs() < 1e-14);
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! A run's configuration: the same struct is the command line, the record in a row, and the identity of a run.
+
+use anyhow::{Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use msharp_models::{Architecture, Norm};
+use msharp_train::{Decay, Schedule};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// Everything that decides what a run computes. Two runs with equal configurations end with the same bits.
+#[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, or wrn-DEPTH-WIDEN such as wrn-28-10
+    #[arg(long, default_value = "resnet8")]
+    #[serde(with = "as_text")]
+    pub model: Architecture,
+    /// Its normalisation: batch, group (32 groups), or group-8 and the like
+    #[arg(long, default_value = "batch")]
+    #[serde(with = "as_text")]
+    pub norm: Norm,
+
+    /// The data set
+    #[arg(long, default_value = "synthetic")]
+    pub data: DataName,
+    /// Train on so many images only, the same share of each class
+    #[arg(long)]
+    pub subset: Option<usize>,
+    /// Evaluate on so many test images only
+    #[arg(long)]
+    pub test_subset: Option<usize>,
+    /// Give this share of the training images a wrong label, drawn from the other classes
+    #[arg(long, default_value_t = 0., allow_negative_numbers = true)]
+    pub label_noise: f64,
+    /// What is done to training images: standard is a random crop (pad 4) and a flip
+    #[arg(long, default_value = "standard")]
+    pub augment: AugmentName,
+    /// Cut a square of this side out of each training image
+    #[arg(long)]
+    pub cutout: Option<usize>,
+
+    /// The rule that computes gradients
+    #[arg(long, default_value = "sam")]
+    pub rule: RuleName,
+    /// ρ, the perturbation radius
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub rho: f64,
+    /// m: apply the rule on micro-batches of so many samples and average (m-SAM)
+    #[arg(long)]
+    pub micro_batch: Option<usize>,
+    /// λ of RW-SAM, in the units of --temperature; with effective-size, the m_eff to aim at
+    #[arg(long, default_value_t = 32., allow_negative_numbers = true)]
+    pub lambda: f64,
+    /// What λ means: raw as in the paper, relative to the batch's mean norm, or the effective size 1/Σp² to reach
+    #[arg(long, default_value = "effective-size")]
+    pub temperature: TemperatureName,
+    /// Where RW-SAM takes the samples' gradient norms from
+    #[arg(long, default_value = "finite-difference")]
+    pub estimator: EstimatorName,
+    /// K, the number of finite-difference probes
+    #[arg(long, default_value_t = 1)]
+    pub probes: usize,
+    /// δ, the finite-difference step; by default it is chosen so that ‖δz‖ = 3e-4·‖x‖
+    #[arg(long, allow_negative_numbers = true)]
+    pub delta: Option<f64>,
+
+    /// How often to go through the training set
+    #[arg(long, default_value_t = 20)]
+    pub epochs: usize,
+    /// Samples in a batch
+    #[arg(long, default_value_t = 128)]
+    pub batch_size: usize,
+    /// The base learning rate
+    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    pub lr: f64,
+    /// How it falls: cosine, constant, step (÷10 at ½ and ¾), or step:0.3,0.6,0.8:0.2
+    #[arg(long, default_value = "cosine")]
+    #[serde(with = "as_text")]
+    pub schedule: ScheduleText,
+    /// The share of the run over which it first rises
+    #[arg(long, default_value_t = 0., allow_negative_numbers = true)]
+    pub warm_up: f64,
+    /// Momentum of SGD
+    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
+    pub momentum: f64,
+    /// Nesterov's form of it
+    #[arg(long)]
+    pub nesterov: bool,
+    /// Weight decay (L2), outside of the ascent gradient
+    #[arg(long, default_value_t = 5e-4, allow_negative_numbers = true)]
+    pub weight_decay: f64,
+    /// Leave norm layers and biases out of the weight decay
+    #[arg(long)]
+    pub decay_weights_only: bool,
+    /// Label smoothing ε
+    #[arg(long, default_value_t = 0., allow_negative_numbers = true)]
+    pub label_smoothing: f64,
+    /// The seed of initialisation, order, augmentation, label noise and probes
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// The data sets by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataName {
+    /// Ten drawn classes, no download
+    Synthetic,
+    /// CIFAR-10
+    Cifar10,
+    /// CIFAR-100
+    Cifar100,
+}
+
+/// Augmentations by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AugmentName {
+    /// The images as they are
+    None,
+    /// Random crop (pad 4) and horizontal flip
+    Standard,
+}
+
+/// The rules by name; --micro-batch makes each its m-variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleName {
+    /// No perturbation
+    Sgd,
+    /// SAM
+    Sam,
+    /// SAM without the normalisation of the gradient
+    Usam,
+    /// SAM with the perturbation of the full training set (very slow)
+    NSam,
+    /// USAM with the perturbation of the full training set (very slow)
+    NUsam,
+    /// Reweighted SAM
+    RwSam,
+    /// Reweighted USAM
+    RwUsam,
+}
+
+/// The temperatures of RW-SAM by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TemperatureName {
+    /// λ multiplies the norms
+    Raw,
+    /// λ multiplies the norms divided by their mean over the batch
+    Relative,
+    /// λ is the effective size of a batch under the weights
+    EffectiveSize,
+}
+
+/// The gradient-norm estimators by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EstimatorName {
+    /// Rademacher probes, one extra forward pass each
+    FiniteDifference,
+    /// One backward pass for each sample (very slow)
+    Exact,
+}
+
+impl RunConfig {
+    /// Whether every number makes sense; an error names the flag and says what was expected.
+    pub fn validate(&self) -> Result<()> {
+        let within = |flag: &str, value: f64, ok: bool, expected: &str| {
+            ensure!(ok && value.is_finite(), "--{flag} is {value}; expected {expected}");
+            Ok(())
+        };
+        within("label-noise", self.label_noise, (0. ..=1.).contains(&self.label_noise), "a share from 0 to 1")?;
+        within("rho", self.rho, self.rho >= 0., "a finite number of at least 0")?;
+        match self.temperature {
+            TemperatureName::EffectiveSize => {
+                within("lambda", self.lambda, self.lambda >= 1., "an effective size of at least 1 sample")?
+            }
+            _ => within("lambda", self.lambda, self.lambda >= 0., "a finite number of at least 0")?,
+        }
+        if let Some(delta) = self.delta {
+            within("delta", delta, delta > 0., "a finite number above 0")?;
+        }
+        within("lr", self.lr, self.lr > 0., "a finite number above 0")?;
+        within("warm-up", self.warm_up, (0. ..1.).contains(&self.warm_up), "a share from 0 to below 1")?;
+        within("momentum", self.momentum, (0. ..1.).contains(&self.momentum), "a number from 0 to below 1")?;
+        within("weight-decay", self.weight_decay, self.weight_decay >= 0., "a finite number of at least 0")?;
+        let smoothing = self.label_smoothing;
+        within("label-smoothing", smoothing, (0. ..1.).contains(&smoothing), "a number from 0 to below 1")?;
+        for (flag, value) in [("probes", self.probes), ("epochs", self.epochs), ("batch-size", self.batch_size)] {
+            ensure!(value > 0, "--{flag} is 0; expected at least 1");
+        }
+        for (flag, value) in [("subset", self.subset), ("test-subset", self.test_subset)] {
+            ensure!(value != Some(0), "--{flag} is 0; expected at least 1 image");
+        }
+        if let Some(m) = self.micro_batch {
+            let batch = self.batch_size;
+            ensure!(m > 0, "--micro-batch is 0; expected a number of samples from 1 to --batch-size ({batch})");
+            ensure!(m <= batch, "--micro-batch is {m}, more than --batch-size {batch}; expected at most {batch}");
+        }
+        Ok(())
+    }
+
+    /// A name of the run for folders: readable, and different for every configuration.
+    pub fn id(&self) -> String {
+        let digest = Sha256::digest(self.json());
+        let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let rule = self.rule_label().to_lowercase();
+        let rule: String = rule.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        let rule = rule.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+        format!("{}-{rule}-seed{}-{hash}", self.model, self.seed)
+    }
+
+    /// The record.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("a configuration has only numbers and names")
+    }
+
+    /// The rule as a table calls it.
+    pub fn rule_label(&self) -> String {
+        let name = match self.rule {
+            RuleName::Sgd => "SGD",
+            RuleName::Sam => "SAM",
+            RuleName::Usam => "USAM",
+            RuleName::NSam => "n-SAM",
+            RuleName::NUsam => "n-USAM",
+            RuleName::RwSam => "RW-SAM",
+            RuleName::RwUsam => "RW-USAM",
+        };
+        let reweighted = matches!(self.rule, RuleName::RwSam | RuleName::RwUsam);
+        let temperature = match self.temperature {
+            TemperatureName::Raw => format!("λ = {}", self.lambda),
+            TemperatureName::Relative => format!("λ = {} relative", self.lambda),
+            TemperatureName::EffectiveSize => format!("m_eff = {}", self.lambda),
+        };
+        match (self.micro_batch, reweighted) {
+            (Some(m), true) => format!("m-{name} (m = {m}, {temperature})"),
+            (Some(m), false) => format!("m-{name} (m = {m})"),
+            (None, true) => format!("{name} ({temperature})"),
+            (None, false) => name.to_owned(),
+        }
+    }
+
+    /// The fields in which two configurations differ, for messages.
+    pub fn differences(&self, other: &RunConfig) -> Result<Vec<String>> {
+        let (a, b) = (serde_json::to_value(self)?, serde_json::to_value(other)?);
+        let fields = a.as_object().into_iter().flatten();
+        Ok(fields.filter(|(name, value)| b.get(name) != Some(value)).map(|(name, _)| name.replace('_', "-")).collect())
+    }
+}
+
+/// A schedule as it is written on the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScheduleText(pub Decay);
+
+impl ScheduleText {
+    /// With the warm-up.
+    pub fn schedule(&self, warm_up: f64) -> Schedule {
+        Schedule { warm_up, decay: self.0.clone() }
+    }
+}
+
+impl Display for ScheduleText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Decay::Constant => write!(f, "constant"),
+            Decay::Cosine => write!(f, "cosine"),
+            Decay::Step { at, factor } => {
+                let at: Vec<String> = at.iter().map(f64::to_string).collect();
+                write!(f, "step:{}:{factor}", at.join(","))
+            }
+        }
+    }
+}
+
+impl FromStr for ScheduleText {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let expected = "expected cosine, constant, step, or step:SHARES:FACTOR such as step:0.3,0.6,0.8:0.2";
+        let step = |at: Vec<f64>, factor: f64| {
+            ensure!(at.iter().all(|share| *share > 0. && *share < 1.), "shares of the run lie between 0 and 1; {expected}");
+            ensure!(factor.is_finite() && factor > 0., "the factor of a step is above 0; {expected}");
+            Ok(Self(Decay::Step { at, factor }))
+        };
+        match text.split(':').collect::<Vec<_>>().as_slice() {
+            ["cosine"] => Ok(Self(Decay::Cosine)),
+            ["constant"] => Ok(Self(Decay::Constant)),
+            ["step"] => step(vec![0.5, 0.75], 0.1),
+            ["step", shares, factor] => {
+                let shares: Result<Vec<f64>, _> = shares.split(',').map(str::parse).collect();
+                match (shares, factor.parse()) {
+                    (Ok(shares), Ok(factor)) => step(shares, factor),
+                    _ => bail!("{text:?} has something that is no number; {expected}"),
+                }
+            }
+            _ => bail!("there is no schedule {text:?}; {expected}"),
+        }
+    }
+}
+
+/// Serialises what has a textual form in that form.
+mod as_text {
+    use super::*;
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        config: RunConfig,
+    }
+
+    fn parse(flags: &str) -> RunConfig {
+        Line::try_parse_from(["x"].into_iter().chain(flags.split_whitespace())).unwrap().config
+    }
+
+    #[test]
+    fn a_configuration_is_its_json() {
+        let config = parse("--model wrn-16-4 --norm group-8 --schedule step:0.3,0.6:0.2 --rule rw-sam --subset 100");
+        let read: RunConfig = serde_json::from_str(&config.json()).unwrap();
+        assert_eq!(read, config);
+        assert_eq!(config.rule_label(), "RW-SAM (m_eff = 32)");
+        assert_eq!(config.id()[..], read.id()[..]);
+        assert_ne!(config.id(), parse("").id());
+        assert_eq!(parse("").differences(&parse("--rho 0.2 --batch-size 64")).unwrap(), ["batch-size", "rho"]);
+    }
+
+    #[test]
+    fn bad_numbers_are_named_with_what_was_expected() {
+        for (flags, flag) in [
+            ("--rho -1", "--rho"),
+            ("--rho NaN", "--rho"),
+            ("--lambda -1 --temperature raw", "--lambda"),
+            ("--lambda 0.5", "--lambda"),
+            ("--delta 0", "--delta"),
+            ("--delta NaN", "--delta"),
+            ("--micro-batch 0", "--micro-batch"),
+            ("--micro-batch 129", "--micro-batch"),
+            ("--subset 0", "--subset"),
+            ("--label-noise 1.5", "--label-noise"),
+            ("--epochs 0", "--epochs"),
+            ("--lr inf", "--lr"),
+            ("--label-smoothing 1", "--label-smoothing"),
+        ] {
+            let message = parse(flags).validate().unwrap_err().to_string();
+            assert!(message.contains(flag) && message.contains("expected"), "{flags}: {message}");
+        }
+        parse("--lambda 0 --temperature raw --micro-batch 128").validate().unwrap();
+    }
+}

@@ -1,0 +1,117 @@
+//! The experiments: one file a table. An experiment is a list of configurations for each preset.
+
+mod cifar10;
+mod toy;
+
+use crate::config::{AugmentName, DataName, EstimatorName, RuleName, RunConfig, ScheduleText, TemperatureName};
+use clap::ValueEnum;
+use msharp_models::{Architecture, Norm};
+use msharp_train::Decay;
+
+/// An experiment by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Experiment {
+    /// SGD, SAM, m-SAM and RW-SAM on the synthetic set: minutes, no download
+    Toy,
+    /// The paper's CIFAR-10 table
+    Cifar10,
+}
+
+/// How much of an experiment to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// Under two minutes: does everything work?
+    Smoke,
+    /// Under an hour on two cores: do the rules differ?
+    Laptop,
+    /// As published
+    Paper,
+}
+
+/// A value that the paper reports, for the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Published {
+    /// The network.
+    pub model: Architecture,
+    /// The rule.
+    pub rule: RuleName,
+    /// Test accuracy in percent, mean and deviation.
+    pub accuracy: (f64, f64),
+}
+
+impl Experiment {
+    /// Its runs.
+    pub fn configs(self, preset: Preset) -> Vec<RunConfig> {
+        match self {
+            Experiment::Toy => toy::configs(preset),
+            Experiment::Cifar10 => cifar10::configs(preset),
+        }
+    }
+
+    /// What the paper reports, where it reports something.
+    pub fn published(self) -> &'static [Published] {
+        match self {
+            Experiment::Toy => &[],
+            Experiment::Cifar10 => cifar10::PUBLISHED,
+        }
+    }
+
+    /// What a reader must know of the set-up, above the table.
+    pub fn about(self, preset: Preset) -> &'static str {
+        match self {
+            Experiment::Toy => toy::about(preset),
+            Experiment::Cifar10 => cifar10::about(preset),
+        }
+    }
+}
+
+/// The name as it is typed.
+pub fn typed(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// What all experiments start from: plain SGD with a cosine, crops and flips, one finite-difference probe where one is
+/// needed.
+fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
+    RunConfig {
+        model,
+        norm,
+        data,
+        subset: None,
+        test_subset: None,
+        label_noise: 0.,
+        augment: AugmentName::Standard,
+        cutout: None,
+        rule: RuleName::Sgd,
+        rho: 0.,
+        micro_batch: None,
+        lambda: 32.,
+        temperature: TemperatureName::EffectiveSize,
+        estimator: EstimatorName::FiniteDifference,
+        probes: 1,
+        delta: None,
+        epochs: 20,
+        batch_size: 128,
+        lr: 0.1,
+        schedule: ScheduleText(Decay::Cosine),
+        warm_up: 0.,
+        momentum: 0.9,
+        nesterov: false,
+        weight_decay: 5e-4,
+        decay_weights_only: false,
+        label_smoothing: 0.,
+        seed: 0,
+    }
+}
+
+/// SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m: paired by seed.
+fn four_rules(base: &RunConfig, rho: f64, m: usize, seeds: u64) -> Vec<RunConfig> {
+    let rule = |rule, micro_batch| RunConfig { rule, rho, micro_batch, lambda: m as f64, ..base.clone() };
+    let rules = [
+        RunConfig { rule: RuleName::Sgd, ..base.clone() },
+        rule(RuleName::Sam, None),
+        rule(RuleName::Sam, Some(m)),
+        rule(RuleName::RwSam, None),
+    ];
+    (0..seeds).flat_map(|seed| rules.clone().map(|config| RunConfig { seed, ..config })).collect()
+}

@@ -1,0 +1,48 @@
+//! What a figure was measured on, and with which program.
+
+use serde::{Deserialize, Serialize};
+use std::process::Command;
+use sysinfo::System;
+
+/// The machine, without its name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// The processor's own description.
+    pub cpu: String,
+    /// Logical cores.
+    pub cores: usize,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Memory in GiB.
+    pub memory_gib: u64,
+    /// Operating system and architecture.
+    pub os: String,
+}
+
+impl Host {
+    /// This one.
+    pub fn this() -> Self {
+        let mut system = System::new();
+        system.refresh_cpu_all();
+        system.refresh_memory();
+        let cpu = system.cpus().first().map_or("unknown", |cpu| cpu.brand()).trim().to_owned();
+        Self {
+            cpu,
+            cores: system.cpus().len(),
+            threads: rayon::current_num_threads(),
+            memory_gib: system.total_memory() >> 30,
+            os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+}
+
+/// The commit that the program was built from, `+` behind it if files were changed; "unknown" outside a checkout.
+pub fn revision() -> String {
+    let git = |args: &[&str]| {
+        let output = Command::new("git").args(args).current_dir(crate::paths::root()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
+    let clean = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| changes.is_empty());
+    format!("{commit}{}", if clean { "" } else { "+" })
+}

@@ -1,0 +1,105 @@
+//! A run's log: a JSON line for each step and epoch, and a CSV of the epochs for spreadsheets.
+
+use crate::row::EpochLine;
+use anyhow::{Context, Result};
+use msharp_core::write_aside;
+use msharp_train::{Progress, StepReport};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A line of `log.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Line {
+    Step(StepLine),
+    Epoch(EpochLine),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct StepLine {
+    epoch: usize,
+    step: usize,
+    loss: Option<f64>,
+    grad_norm: f64,
+    lr: f64,
+    seconds: f64,
+    #[serde(flatten)]
+    measures: std::collections::BTreeMap<String, f64>,
+}
+
+/// An open log.
+pub struct Log {
+    folder: PathBuf,
+    file: File,
+    every: usize,
+    curve: Vec<EpochLine>,
+}
+
+impl Log {
+    /// Opens the log in `folder`. Lines from after `progress`, which a run that was killed had written, are dropped.
+    /// Every `every`-th step is logged.
+    pub fn open(folder: &Path, progress: &Progress, every: usize) -> Result<Self> {
+        let path = folder.join("log.jsonl");
+        let old = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let happened = |line: &Line| match line {
+            Line::Step(line) => (line.epoch, line.step) < (progress.epoch, progress.step),
+            Line::Epoch(line) => line.epoch <= progress.epoch,
+        };
+        // The last line may be cut off; it is from after the checkpoint then.
+        let lines: Vec<Line> = old.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(happened).collect();
+        let mut text = String::new();
+        for line in &lines {
+            text.push_str(&serde_json::to_string(line)?);
+            text.push('\n');
+        }
+        write_aside(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
+        let curve = lines.into_iter().filter_map(|line| match line {
+            Line::Epoch(line) => Some(line),
+            Line::Step(_) => None,
+        });
+        let file = OpenOptions::new().append(true).open(&path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { folder: folder.to_owned(), file, every: every.max(1), curve: curve.collect() })
+    }
+
+    /// Logs a step, if it is its turn.
+    pub fn step(&mut self, report: &StepReport) -> Result<()> {
+        if !report.step.is_multiple_of(self.every) {
+            return Ok(());
+        }
+        let &StepReport { epoch, step, loss, grad_norm, lr, seconds, .. } = report;
+        let measures = report.measures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        self.write(&Line::Step(StepLine { epoch, step, loss, grad_norm, lr, seconds, measures }))
+    }
+
+    /// Logs an epoch, and rewrites `epochs.csv`.
+    pub fn epoch(&mut self, line: EpochLine) -> Result<()> {
+        self.write(&Line::Epoch(line.clone()))?;
+        self.curve.push(line);
+        let mut csv = "epoch,train_loss,test_loss,test_accuracy,seconds,m_eff\n".to_owned();
+        for line in &self.curve {
+            let cell = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+            let EpochLine { epoch, train_loss, test_loss, test_accuracy, seconds, measures } = line;
+            let (train_loss, m_eff) = (cell(*train_loss), cell(measures.get("m_eff").copied()));
+            csv.push_str(&format!("{epoch},{train_loss},{test_loss},{test_accuracy},{seconds},{m_eff}\n"));
+        }
+        Ok(write_aside(&self.folder.join("epochs.csv"), |file| Ok(file.write_all(csv.as_bytes())?))?)
+    }
+
+    /// The epochs so far, those before a resumption included.
+    pub fn curve(&self) -> &[EpochLine] {
+        &self.curve
+    }
+
+    fn write(&mut self, line: &Line) -> Result<()> {
+        let text = serde_json::to_string(line)? + "\n";
+        let path = self.folder.join("log.jsonl");
+        self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    }
+}

@@ -1,0 +1,80 @@
+//! The command line of msharp: one binary that trains, regenerates every result, and writes the tables.
+
+mod config;
+mod data;
+mod datasets;
+mod estimate;
+mod experiments;
+mod host;
+mod interrupt;
+mod log;
+mod paths;
+mod predict;
+mod reproduce;
+mod report;
+mod row;
+mod rule;
+mod run;
+mod screen;
+mod statistics;
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Sharpness-aware training: compare SGD, SAM, m-SAM and RW-SAM, and regenerate every table and figure.
+///
+/// Start with `cargo xtask reproduce toy`: minutes, no download.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run an experiment: all its runs, then its table and its plot. Resumes; skips the runs that are done.
+    Reproduce(reproduce::ReproduceArgs),
+    /// Train one network with one rule.
+    Train(train::TrainArgs),
+    /// Compute the logits of images with trained weights.
+    Predict(predict::PredictArgs),
+    /// Rewrite the README's tables and the plots from the committed rows.
+    Report(report::ReportArgs),
+    /// Download and verify data sets.
+    Data(data::DataArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => error.exit(), // --help and --version
+        Err(error) => {
+            eprintln!("{}", one_line(&error.to_string()));
+            return ExitCode::from(2);
+        }
+    };
+    let result = match cli.command {
+        Command::Reproduce(args) => reproduce::reproduce(args),
+        Command::Train(args) => train::train(args),
+        Command::Predict(args) => predict::predict(args),
+        Command::Report(args) => report::report(args),
+        Command::Data(args) => data::data(args),
+    };
+    match result {
+        Ok(()) if interrupt::requested() => ExitCode::from(130),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&format!("{error:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error on one line: what happened, then why, colons between; without the backtrace that candle appends if asked to.
+fn one_line(text: &str) -> String {
+    let said = |line: &&str| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("Usage:");
+    let lines = text.lines().map(str::trim).filter(said).take_while(|line| !line.starts_with("0: "));
+    lines.collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,122 @@
+//! Results as rows: one JSON line for each run, complete enough to regenerate every table and figure from.
+
+use crate::config::RunConfig;
+use crate::host::Host;
+use anyhow::{Context, Result};
+use msharp_core::write_aside;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// `toy`, `cifar10`, or `train` for a run of one's own.
+    pub experiment: String,
+    /// The preset, if the experiment has any.
+    pub preset: String,
+    /// Everything that decided what was computed.
+    pub config: RunConfig,
+    /// How it ended.
+    pub outcome: Ending,
+    /// What came out.
+    pub metrics: Metrics,
+    /// After each epoch.
+    pub curve: Vec<EpochLine>,
+    /// What it took.
+    pub cost: Cost,
+    /// On what.
+    pub host: Host,
+    /// With which program.
+    pub revision: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// All epochs are done.
+    Finished,
+    /// The loss was not finite in this step (both from 0).
+    Diverged {
+        /// Its epoch.
+        epoch: usize,
+        /// Its place in the epoch.
+        step: usize,
+    },
+}
+
+/// What came out; of a run that diverged, nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Share of test images classified rightly after the last epoch.
+    pub test_accuracy: Option<f64>,
+    /// Mean cross-entropy on the test images after the last epoch.
+    pub test_loss: Option<f64>,
+    /// Mean training loss over the last epoch's batches, at x, in training mode.
+    pub train_loss: Option<f64>,
+    /// What the rule measured, means over the run: `m_eff`, `norm_q10`, `norm_q50`, `norm_q90`, `probe_ratio`.
+    pub measures: BTreeMap<String, f64>,
+    /// Trainable scalars.
+    pub parameters: usize,
+}
+
+/// A point of the curve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochLine {
+    /// Complete epochs.
+    pub epoch: usize,
+    /// Mean training loss over the epoch, if the rule makes clean passes.
+    pub train_loss: Option<f64>,
+    /// Mean cross-entropy on the test images.
+    pub test_loss: f64,
+    /// Share of test images classified rightly.
+    pub test_accuracy: f64,
+    /// Seconds of training in the epoch.
+    pub seconds: f64,
+    /// Means of what the rule measured.
+    pub measures: BTreeMap<String, f64>,
+}
+
+/// What a run took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Steps taken.
+    pub steps: usize,
+    /// Forward passes over the batch in an average step, counted.
+    pub forward: f64,
+    /// Backward passes over the batch in an average step, counted.
+    pub backward: f64,
+    /// Seconds of training, without evaluation.
+    pub seconds: f64,
+    /// Training images a second.
+    pub images_per_second: f64,
+}
+
+/// All rows of a file; none if it does not exist.
+///
+/// # Errors
+/// Names the file and the line that is no row.
+pub fn read(path: &Path) -> Result<Vec<Row>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let parse = |(i, line): (usize, &str)| {
+        serde_json::from_str(line).with_context(|| format!("{} line {} is no row of results", path.display(), i + 1))
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+}
+
+/// Adds a row to a file, replacing one of the same configuration. The file is whole at every moment.
+pub fn record(path: &Path, row: &Row) -> Result<()> {
+    let mut rows = read(path)?;
+    match rows.iter_mut().find(|known| known.config == row.config) {
+        Some(known) => *known = row.clone(),
+        None => rows.push(row.clone()),
+    }
+    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    Ok(write_aside(path, |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?)
+}

@@ -1,0 +1,181 @@
+//! One run, from a configuration to a row.
+
+use crate::config::RunConfig;
+use crate::datasets::{Datasets, Streams};
+use crate::host::{Host, revision};
+use crate::interrupt;
+use crate::log::Log;
+use crate::row::{Cost, Ending, EpochLine, Metrics, Row};
+use crate::rule::rule;
+use crate::screen::Screen;
+use anyhow::{Context, Result, bail};
+use candle_core::{DType, Device};
+use msharp_core::{DataSource, Params, Seeded, write_aside};
+use msharp_models::Model;
+use msharp_train::{
+    Checkpoint, CheckpointPolicy, Classifier, Control, Observer, Outcome, Progress, Sgd, StepReport, Task, evaluate, fit,
+};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// How much training an interruption without warning may cost.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+
+/// Every so many steps a line goes into the log.
+const LOG_EVERY: usize = 10;
+
+/// The model of a configuration with its initial weights, and the parameters that it trains.
+pub fn build(config: &RunConfig, classes: usize) -> Result<(Model, Params)> {
+    let init = Seeded::new(config.seed, DType::F32, &Device::Cpu);
+    let model = config.model.build(config.norm, classes, init.var_builder())?;
+    Ok((model, init.params()?))
+}
+
+/// SGD as configured.
+pub fn optimizer(config: &RunConfig) -> Sgd {
+    Sgd {
+        momentum: config.momentum,
+        nesterov: config.nesterov,
+        weight_decay: config.weight_decay,
+        decay_norms_and_biases: !config.decay_weights_only,
+        velocity: None,
+    }
+}
+
+/// Trains in `folder`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
+///
+/// The folder holds `config.json`, `checkpoint.safetensors` while the run goes on, `log.jsonl`, `epochs.csv`, and at the
+/// end `weights.safetensors` and `row.json`.
+///
+/// # Errors
+/// If the checkpoint is of another configuration, or anything is missing, unreadable or not writable.
+pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<Row>> {
+    config.validate()?;
+    let Streams { train, whole, test, classes } = data.streams(config)?;
+    let (model, params) = build(config, classes)?;
+    let classifier = Classifier { model, label_smoothing: config.label_smoothing };
+    let (mut rule, mut optimizer) = (rule(config, whole), optimizer(config));
+
+    write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
+    let path = folder.join("checkpoint.safetensors");
+    let progress = match path.exists() {
+        true => resume(&path, config)?.restore(&params, &mut optimizer, &mut rule).with_context(|| {
+            format!("the checkpoint {} does not fit the model {}", path.display(), config.model)
+        })?,
+        false => Progress::default(),
+    };
+    let steps = train.steps() * config.epochs;
+    let mut watcher = Watcher {
+        classifier: &classifier,
+        test: &test,
+        steps,
+        log: Log::open(folder, &progress, LOG_EVERY)?,
+        screen: Screen::new(name, steps, &progress),
+    };
+    let task = Task {
+        objective: &classifier,
+        params: &params,
+        rule: &mut rule,
+        optimizer: &mut optimizer,
+        data: &train,
+        epochs: config.epochs,
+        lr: config.lr,
+        schedule: config.schedule.schedule(config.warm_up),
+        checkpoint: Some(CheckpointPolicy { path: path.clone(), every: CHECKPOINT_EVERY, config: config.json() }),
+    };
+    let (outcome, progress) = fit(task, progress, &mut watcher)?;
+    watcher.screen.done();
+    let outcome = match outcome {
+        Outcome::Stopped => return Ok(None),
+        Outcome::Finished => Ending::Finished,
+        Outcome::Diverged { epoch, step } => Ending::Diverged { epoch, step },
+    };
+
+    let row = row(config, outcome, &progress, watcher.log.curve(), &params);
+    params.save(&folder.join("weights.safetensors"))?;
+    write_aside(&folder.join("row.json"), |file| {
+        Ok(writeln!(file, "{}", serde_json::to_string(&row).map_err(candle_core::Error::wrap)?)?)
+    })?;
+    Ok(Some(row))
+}
+
+/// The checkpoint at `path`, if it is one of this configuration.
+fn resume(path: &Path, config: &RunConfig) -> Result<Checkpoint> {
+    let checkpoint = Checkpoint::read(path)?;
+    let saved: RunConfig = serde_json::from_str(&checkpoint.config)
+        .with_context(|| format!("the checkpoint {} was not written by this command line", path.display()))?;
+    let differences = saved.differences(config)?;
+    if !differences.is_empty() {
+        bail!(
+            "the checkpoint {} is of another run: --{} differ; expected the same flags, or another --out",
+            path.display(),
+            differences.join(", --")
+        )
+    }
+    Ok(checkpoint)
+}
+
+fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochLine], params: &Params) -> Row {
+    let last = if outcome == Ending::Finished { curve.last() } else { None };
+    let ((forward, backward), run) = (progress.whole_run.passes(), &progress.whole_run);
+    Row {
+        experiment: "train".to_owned(),
+        preset: String::new(),
+        config: config.clone(),
+        outcome,
+        metrics: Metrics {
+            test_accuracy: last.map(|line| line.test_accuracy),
+            test_loss: last.map(|line| line.test_loss),
+            train_loss: last.and_then(|line| line.train_loss),
+            measures: if run.steps > 0 { run.measures() } else { Default::default() },
+            parameters: params.count(),
+        },
+        curve: curve.to_vec(),
+        cost: Cost {
+            steps: run.steps,
+            forward,
+            backward,
+            seconds: run.seconds,
+            images_per_second: run.samples as f64 / run.seconds.max(1e-9),
+        },
+        host: Host::this(),
+        revision: revision(),
+    }
+}
+
+/// Logs, shows, evaluates after each epoch, and passes Ctrl-C on.
+struct Watcher<'a> {
+    classifier: &'a Classifier<Model>,
+    test: &'a dyn DataSource,
+    steps: usize,
+    log: Log,
+    screen: Screen,
+}
+
+fn control() -> Control {
+    if interrupt::requested() { Control::Stop } else { Control::Continue }
+}
+
+impl Observer for Watcher<'_> {
+    fn step(&mut self, report: &StepReport) -> candle_core::Result<Control> {
+        self.log.step(report).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
+        self.screen.step(report);
+        Ok(control())
+    }
+
+    fn epoch(&mut self, progress: &Progress) -> candle_core::Result<Control> {
+        let evaluation = evaluate(self.classifier, self.test)?;
+        let line = EpochLine {
+            epoch: progress.epoch,
+            train_loss: progress.this_epoch.loss(),
+            test_loss: evaluation.loss,
+            test_accuracy: evaluation.accuracy,
+            seconds: progress.this_epoch.seconds,
+            measures: progress.this_epoch.measures(),
+        };
+        self.screen.epoch(progress, &line, self.steps);
+        self.log.epoch(line).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
+        Ok(control())
+    }
+}

@@ -1,0 +1,68 @@
+//! `train`: one run.
+
+use crate::config::RunConfig;
+use crate::datasets::Datasets;
+use crate::row::Ending;
+use crate::{interrupt, paths, report, row, run};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use std::path::PathBuf;
+
+/// One network, one rule, one data set.
+#[derive(Args)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    config: RunConfig,
+    /// Where CIFAR is; `cargo xtask data fetch` puts it into datasets/ in the workspace, the default
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Threads that compute; the result has the same bits for any number [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// The folder for checkpoint, logs, weights and row [default: runs/ and a name made of the flags]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Go on from the checkpoint in --out; repeat the other flags as they were
+    #[arg(long)]
+    resume: bool,
+}
+
+/// Sets the number of computing threads of this process.
+pub fn set_threads(threads: Option<usize>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    ensure!(threads > 0, "--threads is 0; expected at least 1");
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start --threads threads")
+}
+
+/// Trains, prints the result as a table, and leaves the row in the run's folder.
+pub fn train(args: TrainArgs) -> Result<()> {
+    let TrainArgs { config, data_dir, threads, out, resume } = args;
+    config.validate()?;
+    set_threads(threads)?;
+    let folder = out.unwrap_or_else(|| paths::runs().join(config.id()));
+    let checkpoint = folder.join("checkpoint.safetensors");
+    ensure!(
+        resume || !checkpoint.exists(),
+        "--out {} already holds a run; expected --resume to go on with it, or another folder",
+        folder.display()
+    );
+    ensure!(
+        !resume || checkpoint.exists(),
+        "--resume needs {}, and there is none; leave --resume out to start",
+        checkpoint.display()
+    );
+    interrupt::listen()?;
+    let mut data = Datasets::new(&data_dir.unwrap_or_else(paths::datasets));
+    match run::run(&config.rule_label(), &config, &folder, &mut data)? {
+        None => eprintln!("stopped; the same command with --resume --out {} goes on", folder.display()),
+        Some(row) => {
+            row::record(&folder.join("rows.jsonl"), &row)?;
+            println!("{}", report::table(&[row.clone()], &[]));
+            println!("weights, log and row are in {}", folder.display());
+            if let Ending::Diverged { epoch, step } = row.outcome {
+                anyhow::bail!("the run diverged: the loss was not finite in epoch {epoch}, step {step} (both from 0)")
+            }
+        }
+    }
+    Ok(())
+}
