@@ -1,1 +1,10 @@
 //! One binary for all tests that cross crates.
+
+mod closed_form;
+mod convergence;
+mod end_to_end;
+mod equivalence;
+mod estimators;
+mod problems;
+mod stability;
+mod tidy;

@@ -22,15 +22,18 @@ pub struct Host {
 impl Host {
     /// This one.
     pub fn this() -> Self {
-        let mut system = System::new();
-        system.refresh_cpu_all();
-        system.refresh_memory();
-        let cpu = system.cpus().first().map_or("unknown", |cpu| cpu.brand()).trim().to_owned();
+        let (mut cpu, mut cores, mut memory_gib) = ("unknown".to_owned(), 0, 0);
+        if let Ok(mut system) = System::new() {
+            system.refresh_cpu_all();
+            system.refresh_memory();
+            cpu = system.cpus().first().map_or(cpu, |cpu| cpu.brand().trim().to_owned());
+            (cores, memory_gib) = (system.cpus().len(), system.total_memory() >> 30);
+        }
         Self {
             cpu,
-            cores: system.cpus().len(),
+            cores,
             threads: rayon::current_num_threads(),
-            memory_gib: system.total_memory() >> 30,
+            memory_gib,
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }

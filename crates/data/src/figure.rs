@@ -20,8 +20,7 @@ pub(crate) enum Figure {
 use Figure::*;
 
 /// Figure i is class i.
-pub(crate) const FIGURES: [Figure; 10] =
-    [Disc, Ring, Square, Triangle, Cross, Star, Level, Upright, Checker, Dots];
+pub(crate) const FIGURES: [Figure; 10] = [Disc, Ring, Square, Triangle, Cross, Star, Level, Upright, Checker, Dots];
 
 /// Outward normals of the edges of a pentagram, at −90° + 72°·k: (cos, sin).
 const PENTAGRAM: [(f64, f64); 5] = [
@@ -59,7 +58,7 @@ impl Figure {
             Checker => outline && odd(u) == odd(v),
             Dots => {
                 let offset = |x: f64| x - 0.56 * (x / 0.56 + 0.5).floor();
-                outline && offset(u) * offset(u) + offset(v) * offset(v) <= 0.04
+                outline && within(0.84, 0.84) && offset(u) * offset(u) + offset(v) * offset(v) <= 0.04
             }
         }
     }

@@ -39,6 +39,8 @@
 mod augment;
 mod dataset;
 mod draw;
+#[cfg(feature = "hub")]
+mod fetch;
 mod figure;
 mod loader;
 mod prefetch;
@@ -48,6 +50,8 @@ mod synthetic;
 
 pub use augment::Augment;
 pub use dataset::{Dataset, Split};
+#[cfg(feature = "hub")]
+pub use fetch::fetch;
 pub use loader::Loader;
 pub use release::{Label, Part, Release, cifar10, cifar100, verify};
 pub use synthetic::synthetic;

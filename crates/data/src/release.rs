@@ -17,7 +17,7 @@ pub struct Release {
     pub hub_id: &'static str,
     /// The folder that its files are in, as the official archive unpacks.
     pub folder: &'static str,
-    /// The labels of a record in order; the last is the class.
+    /// The labels of a record in order, at least one; the last is the class.
     pub labels: &'static [Label],
     /// The training files.
     pub train: Part,
@@ -74,8 +74,18 @@ impl Release {
             hub_id: "uoft-cs/cifar10",
             folder: "cifar-10-batches-bin",
             labels: &[Label { column: "label", classes: 10 }],
-            train: Part { name: "train", files, records: 10_000, digest: "55a61f79a40ece2ceda9fb5f9f7078f6ea2fc4952489cef56682bcf92cfcc260".into() },
-            test: Part { name: "test", files: &["test_batch.bin"], records: 10_000, digest: "325704b01eb92e1e2a6215ae6a916bb7db7de054af0c496be1c7be2e0fcfbf5f".into() },
+            train: Part {
+                name: "train",
+                files,
+                records: 10_000,
+                digest: "55a61f79a40ece2ceda9fb5f9f7078f6ea2fc4952489cef56682bcf92cfcc260".into(),
+            },
+            test: Part {
+                name: "test",
+                files: &["test_batch.bin"],
+                records: 10_000,
+                digest: "325704b01eb92e1e2a6215ae6a916bb7db7de054af0c496be1c7be2e0fcfbf5f".into(),
+            },
             mean: [0.4914, 0.4822, 0.4465],
             std: [0.2470, 0.2435, 0.2616],
         }
@@ -88,8 +98,18 @@ impl Release {
             hub_id: "uoft-cs/cifar100",
             folder: "cifar-100-binary",
             labels: &[Label { column: "coarse_label", classes: 20 }, Label { column: "fine_label", classes: 100 }],
-            train: Part { name: "train", files: &["train.bin"], records: 50_000, digest: "7077d87fc363f92dbf1245f13ba80561d7b33a96c79ad57168d49dc172aaa92b".into() },
-            test: Part { name: "test", files: &["test.bin"], records: 10_000, digest: "96adb3db8da7632dbb350559a17b9f585fab5b17675de5fc8f6761384196b294".into() },
+            train: Part {
+                name: "train",
+                files: &["train.bin"],
+                records: 50_000,
+                digest: "7077d87fc363f92dbf1245f13ba80561d7b33a96c79ad57168d49dc172aaa92b".into(),
+            },
+            test: Part {
+                name: "test",
+                files: &["test.bin"],
+                records: 10_000,
+                digest: "96adb3db8da7632dbb350559a17b9f585fab5b17675de5fc8f6761384196b294".into(),
+            },
             mean: [0.5071, 0.4865, 0.4409],
             std: [0.2673, 0.2564, 0.2762],
         }
@@ -107,13 +127,13 @@ impl Release {
     /// Names the file that is missing (and how to get it), has the wrong length, or holds a label out of range (and
     /// in which record).
     pub fn load(&self, dir: impl AsRef<Path>) -> Result<Split> {
-        let load = |part: &Part| {
+        let load = |part: &Part| -> Result<Dataset> {
             let mut images = Vec::with_capacity(part.len() * IMAGE_BYTES);
             let mut labels = Vec::with_capacity(part.len());
             for path in self.paths(dir.as_ref(), part) {
                 for record in read_records(&path, self, part)?.chunks_exact(self.record_len()) {
                     let (front, channels) = record.split_at(self.labels.len());
-                    labels.push(front[front.len() - 1] as u32);
+                    labels.extend(front.last().map(|&class| class as u32));
                     let plane = IMAGE_BYTES / 3;
                     images.extend((0..plane).flat_map(|p| [channels[p], channels[plane + p], channels[2 * plane + p]]));
                 }
@@ -285,5 +305,16 @@ mod tests {
         let error = release.verify(folder.path()).unwrap_err().to_string();
         assert!(error.contains("cifar10 train") && error.contains(&release.train.digest), "{error}");
         Ok(())
+    }
+
+    #[test]
+    fn the_digests_are_those_that_the_table_of_datasets_states() {
+        let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/README.md")).unwrap();
+        for release in [Release::cifar10(), Release::cifar100()] {
+            for part in [&release.train, &release.test] {
+                let row = format!("| {} {} | {} | `{}` |", release.name, part.name, part.len(), part.digest);
+                assert!(table.contains(&row), "datasets/README.md lacks the row {row}");
+            }
+        }
     }
 }

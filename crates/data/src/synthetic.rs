@@ -45,7 +45,7 @@ fn part(name: &str, n: usize, key: Key) -> Dataset {
         classes,
         size: (SIDE, SIDE),
         mean: [0.5; 3], // the colours favour no channel and no side of grey; measured over 10 000 images
-        std: [0.2; 3],
+        std: [0.16; 3],
     }
 }
 
@@ -187,7 +187,10 @@ mod tests {
         let digest = |set: &Dataset| {
             Sha256::digest(&set.images).iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>()
         };
-        assert_eq!((digest(&split.train).as_str(), digest(&split.test).as_str()), ("", ""));
+        assert_eq!(
+            (digest(&split.train).as_str(), digest(&split.test).as_str()),
+            ("9e1b3a8c4a610fbf", "fdd954d8c8b5a6e3")
+        );
     }
 
     #[test]

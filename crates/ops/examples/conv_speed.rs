@@ -3,7 +3,7 @@
 //! `cargo run -p msharp-ops --example conv_speed [part of a row's name]` prints milliseconds and GFLOP/s (a multiply-add
 //! is 2) of forward, and of forward and backward; best of three.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Var};
 use msharp_ops::{Epilogue, RunningStats, batch_norm, conv2d, no_grad};
 use std::time::Instant;
 
@@ -20,17 +20,52 @@ fn best(mut f: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(best)
 }
 
-/// One row of the table; `x` untracked if `first`. Returns the seconds and the work of forward and backward.
-fn conv_row(name: &str, b: usize, size: usize, c: (usize, usize), k: usize, s: usize, first: bool) -> Result<[f64; 2]> {
-    let x = Var::randn(0f32, 1.0, (b, size, size, c.0), &Device::Cpu)?;
-    let x = if first { x.as_detached_tensor() } else { x.as_tensor().clone() };
-    let weight = Var::randn(0f32, 0.1, (c.1, c.0, k, k), &Device::Cpu)?;
-    let (stride, padding) = ((s, s), (k / 2, k / 2));
-    let forward = best(|| no_grad(|| conv2d(&x, &weight, None, stride, padding)).map(drop))?;
-    let both = best(|| conv2d(&x, &weight, None, stride, padding)?.backward().map(drop))?;
-    let out = (size + 2 * (k / 2) - k) / s + 1;
-    let work = 2e-9 * (b * out * out * k * k * c.0 * c.1) as f64;
-    let products = if first { 2.0 } else { 3.0 };
+/// A convolution of square images, padded to keep their size at stride 1.
+struct Layer {
+    size: usize,
+    c_in: usize,
+    c_out: usize,
+    kernel: usize,
+    stride: usize,
+}
+
+const fn layer(size: usize, c_in: usize, c_out: usize, kernel: usize, stride: usize) -> Layer {
+    Layer { size, c_in, c_out, kernel, stride }
+}
+
+const RESNET_20: [Layer; 7] = [
+    layer(32, 3, 16, 3, 1),
+    layer(32, 16, 16, 3, 1),
+    layer(32, 16, 32, 3, 2),
+    layer(16, 32, 32, 3, 1),
+    layer(16, 32, 64, 3, 2),
+    layer(8, 64, 64, 3, 1),
+    layer(32, 16, 32, 1, 2),
+];
+
+const RESNET_18: [Layer; 9] = [
+    layer(32, 3, 64, 3, 1),
+    layer(32, 64, 64, 3, 1),
+    layer(32, 64, 128, 3, 2),
+    layer(16, 128, 128, 3, 1),
+    layer(16, 128, 256, 3, 2),
+    layer(8, 256, 256, 3, 1),
+    layer(8, 256, 512, 3, 2),
+    layer(4, 512, 512, 3, 1),
+    layer(8, 256, 512, 1, 2),
+];
+
+/// Prints one row; a layer of three channels sees images, which need no gradient.
+fn conv_row(name: &str, batch: usize, layer: &Layer) -> Result<()> {
+    let Layer { size, c_in, c_out, kernel, stride } = *layer;
+    let x = Var::randn(0f32, 1.0, (batch, size, size, c_in), &Device::Cpu)?;
+    let (x, products) = if c_in == 3 { (x.as_detached_tensor(), 2.0) } else { (x.as_tensor().clone(), 3.0) };
+    let weight = Var::randn(0f32, 0.1, (c_out, c_in, kernel, kernel), &Device::Cpu)?;
+    let conv = || conv2d(&x, &weight, None, (stride, stride), (kernel / 2, kernel / 2));
+    let forward = best(|| no_grad(conv).map(drop))?;
+    let both = best(|| conv()?.backward().map(drop))?;
+    let out = (size + 2 * (kernel / 2) - kernel) / stride + 1;
+    let work = 2e-9 * (batch * out * out * kernel * kernel * c_in * c_out) as f64;
     println!(
         "{name:28} forward {:7.2} ms {:6.1} GFLOP/s   forward+backward {:7.2} ms {:6.1} GFLOP/s",
         1e3 * forward,
@@ -38,7 +73,7 @@ fn conv_row(name: &str, b: usize, size: usize, c: (usize, usize), k: usize, s: u
         1e3 * both,
         products * work / both
     );
-    Ok([both, products * work])
+    Ok(())
 }
 
 fn norm_row(b: usize, size: usize, c: usize) -> Result<()> {
@@ -56,48 +91,19 @@ fn norm_row(b: usize, size: usize, c: usize) -> Result<()> {
         1e3 * forward,
         3.0 * bytes / forward, // reads x twice, writes y
         1e3 * both,
-        10.0 * bytes / both, // the backward reads y, dy; g, x; g, x and writes g, dx
+        10.0 * bytes / both, // the backward reads x, dy and y twice, writes dx
     );
     Ok(())
 }
 
 fn main() -> Result<()> {
     let only = std::env::args().nth(1).unwrap_or_default();
-    let nets: [(&str, usize, &[(usize, (usize, usize), usize, usize)]); 2] = [
-        (
-            "resnet-20",
-            128,
-            &[
-                (32, (3, 16), 3, 1),
-                (32, (16, 16), 3, 1),
-                (32, (16, 32), 3, 2),
-                (16, (32, 32), 3, 1),
-                (16, (32, 64), 3, 2),
-                (8, (64, 64), 3, 1),
-                (32, (16, 32), 1, 2),
-            ],
-        ),
-        (
-            "resnet-18",
-            64,
-            &[
-                (32, (3, 64), 3, 1),
-                (32, (64, 64), 3, 1),
-                (32, (64, 128), 3, 2),
-                (16, (128, 128), 3, 1),
-                (16, (128, 256), 3, 2),
-                (8, (256, 256), 3, 1),
-                (8, (256, 512), 3, 2),
-                (4, (512, 512), 3, 1),
-                (8, (256, 512), 1, 2),
-            ],
-        ),
-    ];
-    for (net, batch, layers) in nets {
-        for &(size, c, kernel, stride) in layers {
-            let name = format!("{net} {size}² {}→{} {kernel}×{kernel}/{stride}", c.0, c.1);
+    for (net, batch, layers) in [("resnet-20", 128, &RESNET_20[..]), ("resnet-18", 64, &RESNET_18[..])] {
+        for layer in layers {
+            let Layer { size, c_in, c_out, kernel, stride } = layer;
+            let name = format!("{net} {size}² {c_in}→{c_out} {kernel}×{kernel}/{stride}");
             if name.contains(&only) {
-                conv_row(&name, batch, size, c, kernel, stride, c.0 == 3)?;
+                conv_row(&name, batch, layer)?;
             }
         }
     }

@@ -1,10 +1,67 @@
 //! Differentiable training ops for candle: channels-last, per sample, reproducible to the bit.
+//!
+//! candle's own ops can evaluate a network; training one with them is slow (the backward of a convolution), wrong (that
+//! of a max pool), or silently without gradient (`layer_norm`, `softmax_last_dim`). These ops take candle tensors, record
+//! themselves in candle's graph, and work with its `backward`, for f32 and f64 on the CPU:
+//!
+//! - [`conv2d`], [`linear`]; [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`]; [`relu`];
+//! - [`batch_norm`], [`group_norm`] with the residual and the ReLU that follow fused into them ([`Epilogue`]);
+//! - [`cross_entropy`] of each sample, with as many digits for a loss of 1e-8 as for a loss of 1;
+//! - [`no_grad`], a scope in which none of them records; [`dot`], an inner product accumulated in f64.
+//!
+//! Each means what it means in PyTorch and is tested against PyTorch's numbers and against central differences.
+//! Activations are channels-last, `[b, h, w, c]`, so that a pixel is a run of memory; weights keep PyTorch's layout,
+//! `[c_out, c_in, kh, kw]` and `[out, in]`. Nothing here knows about models, optimizers or data.
+//!
+//! ```
+//! use candle_core::{DType, Device, Result, Tensor, Var};
+//! use msharp_ops::{conv2d, cross_entropy, global_avg_pool2d, no_grad, relu};
+//!
+//! fn main() -> Result<()> {
+//!     // Four images of 6 × 6: stripes that lie (class 0) and stripes that stand (class 1).
+//!     let pixel = |i: usize| if i < 72 { (i / 6 % 2) as f32 } else { (i % 2) as f32 };
+//!     let images = Tensor::from_vec((0..144).map(pixel).collect(), (4, 6, 6, 1), &Device::Cpu)?;
+//!     let targets = Tensor::new(&[0u32, 0, 1, 1], &Device::Cpu)?;
+//!
+//!     let filters = [[0.2f32, 0.1, -0.1, -0.2], [0.1, -0.2, 0.2, -0.1]];
+//!     let weight = Var::from_tensor(&Tensor::new(&filters, &Device::Cpu)?.reshape((2, 1, 2, 2))?)?;
+//!     let losses = || -> Result<Tensor> {
+//!         let y = relu(&conv2d(&images, &weight, None, (1, 1), (0, 0))?)?; // [4, 5, 5, 2]
+//!         cross_entropy(&global_avg_pool2d(&y)?, &targets, 0.0) // [4]
+//!     };
+//!     let mean = |losses: Tensor| losses.mean_all()?.to_scalar::<f32>();
+//!
+//!     let before = mean(no_grad(losses)?)?; // nothing recorded
+//!     for _ in 0..50 {
+//!         let grads = losses()?.mean_all()?.backward()?;
+//!         let grad = grads.get(&weight).expect("a gradient of the weight");
+//!         weight.set(&(weight.as_tensor() - (grad * 1.0)?)?.detach())?;
+//!     }
+//!     assert!(mean(no_grad(losses)?)? < 0.3 * before);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # How it is built
+//!
+//! An op is a function that computes its result from slices and hands it, with a closure for the backward, to one node
+//! type of candle's graph (`node`); this is also the only place that asks whether to record. Gradients come back as
+//! plain tensors without a graph, are computed only for inputs that are tracked, and what a backward needs survives
+//! for the next one, so `losses.get(i)?.backward()` for every sample of one graph is fine.
+//!
+//! Loops are parallel over chunks whose size depends on the shape alone (`parallel`); sums go chunk by chunk, in order.
+//! So the bits of every result are the same for any number of threads. They may differ between processors, as the
+//! matrix products of the gemm crate pick their kernels at run time.
+//!
+//! Convolutions are products of matrices: the windows of a block of output pixels are copied to a buffer that stays in
+//! cache and multiplied by the weight. The gradient of the input is such a convolution, too, where the stride is 1.
 
 mod conv;
 mod cross_entropy;
 mod dot;
 mod float;
 mod grad;
+mod linear;
 mod node;
 mod norm;
 mod parallel;
@@ -12,10 +69,11 @@ mod pool;
 mod product;
 mod relu;
 
-pub use conv::{conv2d, linear};
+pub use conv::conv2d;
 pub use cross_entropy::cross_entropy;
 pub use dot::dot;
 pub use grad::{grad_enabled, no_grad};
+pub use linear::linear;
 pub use norm::{Epilogue, RunningStats, batch_norm, group_norm};
 pub use pool::{Window2d, avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use relu::relu;

@@ -59,6 +59,22 @@ impl Geometry {
         })
     }
 
+    /// A 1 x 1 convolution of `pixels` pixels.
+    pub(crate) fn pointwise(pixels: usize, c_in: usize, c_out: usize) -> Self {
+        Self {
+            batch: pixels,
+            height: 1,
+            width: 1,
+            c_in,
+            out_height: 1,
+            out_width: 1,
+            c_out,
+            kernel: (1, 1),
+            stride: (1, 1),
+            padding: (0, 0),
+        }
+    }
+
     /// Positions of the kernel's window.
     pub(crate) fn taps(&self) -> usize {
         self.kernel.0 * self.kernel.1

@@ -3,7 +3,7 @@
 use super::geometry::Geometry;
 use super::windows::{flipped_weight, forward_weight, gather, gather_tap, scatter_add, window_weight};
 use crate::float::Float;
-use crate::parallel::{CHUNK, build, filled};
+use crate::parallel::{build, filled, rows_per_chunk};
 use crate::product::{Matrix, add_product, product};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -110,10 +110,11 @@ pub(crate) fn grad_weight<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
         .collect();
 
     // Each partial is [c_out, its part of (tap, channel)]; the sum goes to [c_out, channel, tap].
+    let rows = rows_per_chunk(window);
     // SAFETY: the slices cover every tap and channel once, so the first chunk writes every element.
     unsafe {
-        build(c_out * window, window * (CHUNK / window.max(1)).max(1), |i, out| {
-            let first = i * (CHUNK / window.max(1)).max(1);
+        build(c_out * window, window * rows, |i, out| {
+            let first = i * rows;
             for (o, out) in (first..).zip(out.chunks_exact_mut(window)) {
                 for (partial, &(chunk, slice)) in partials.iter().zip(&tasks) {
                     let (taps_of, channels) = match slice {

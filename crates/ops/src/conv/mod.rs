@@ -4,13 +4,12 @@ mod geometry;
 mod kernels;
 mod windows;
 
-pub(crate) use geometry::windows;
+pub(crate) use geometry::{Geometry, windows};
 
 use crate::float::{Float, same_dtype, with_float, with_slice};
 use crate::node::{constant, input, record2, record3};
 use crate::parallel::column_sums;
 use candle_core::{Result, Tensor, bail};
-use geometry::Geometry;
 
 /// Cross-correlation of `x` `[b, h, w, c_in]` with `weight` `[c_out, c_in, kh, kw]`, plus `bias` `[c_out]`, giving
 /// `[b, h', w', c_out]` with h' = ⌊(h + 2·padding − kh) / stride⌋ + 1: PyTorch's `conv2d` on channels-last activations.
@@ -33,8 +32,8 @@ pub fn conv2d(
     record("conv2d", x, weight, bias, g, vec![g.batch, g.out_height, g.out_width, g.c_out])
 }
 
-/// The convolution `g` as a node of the graph.
-fn record(
+/// The convolution `g` as a node of the graph; its output gets `shape`, and errors name `op`.
+pub(crate) fn record(
     op: &'static str,
     x: &Tensor,
     weight: &Tensor,
@@ -98,38 +97,4 @@ fn grad_bias<T: Float>(bias: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
     }
     let sums = with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, bias.elem_count())))?;
     constant(sums.into_iter().map(T::narrow).collect(), bias.shape()).map(Some)
-}
-
-/// `x` `[.., in]` times `weightᵀ` `[in, out]` plus `bias` `[out]`, giving `[.., out]`: PyTorch's `linear`.
-///
-/// `Err` if the shapes or element types do not fit.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    // A linear map of n rows is a 1 x 1 convolution of an image with n pixels.
-    let (&[.., c_in], &[c_out, w_in]) = (x.dims(), weight.dims()) else {
-        bail!("linear: expected x [.., in] and weight [out, in], got {:?} and {:?}", x.dims(), weight.dims())
-    };
-    if c_in != w_in {
-        bail!("linear: x {:?} has {c_in} features, but weight {:?} expects {w_in}", x.dims(), weight.dims());
-    }
-    if let Some(bias) = bias
-        && bias.dims() != [c_out]
-    {
-        bail!("linear: weight {:?} needs a bias [{c_out}], got {:?}", weight.dims(), bias.dims());
-    }
-    let rows: usize = x.dims()[..x.rank() - 1].iter().product();
-    let g = Geometry {
-        batch: rows,
-        height: 1,
-        width: 1,
-        c_in,
-        out_height: 1,
-        out_width: 1,
-        c_out,
-        kernel: (1, 1),
-        stride: (1, 1),
-        padding: (0, 0),
-    };
-    let mut shape = x.dims().to_vec();
-    shape[x.rank() - 1] = c_out;
-    record("linear", x, weight, bias, g, shape)
 }

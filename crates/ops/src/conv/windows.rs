@@ -117,10 +117,14 @@ pub(crate) fn scatter_add<T: Float>(g: &Geometry, rows: &[T], pixels: Range<usiz
 pub(crate) fn forward_weight<T: Float>(g: &Geometry, weight: &[T]) -> Vec<T> {
     let (taps, c_in, c_out) = (g.taps(), g.c_in, g.c_out);
     let mut packed = vec![T::zero(); weight.len()];
-    for c in 0..c_in {
-        for o in 0..c_out {
-            for tap in 0..taps {
-                packed[(tap * c_in + c) * c_out + o] = weight[(o * c_in + c) * taps + tap];
+    // Sixteen outputs at a time: reads run along the weight, and every write completes a cache line.
+    for outputs in (0..c_out).step_by(16).map(|o| o..(o + 16).min(c_out)) {
+        for c in 0..c_in {
+            for o in outputs.clone() {
+                let from = (o * c_in + c) * taps;
+                for (tap, value) in weight[from..from + taps].iter().enumerate() {
+                    packed[(tap * c_in + c) * c_out + o] = *value;
+                }
             }
         }
     }

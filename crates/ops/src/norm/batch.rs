@@ -50,11 +50,12 @@ pub fn batch_norm(
             if spans.rows < 2 {
                 bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
             }
+            let batches = stats.batches.map(|batches| batches.to_scalar::<i64>()).transpose()?;
             let Moments { mean, var } = with_slice::<T, _>(x, |x| Ok(spans.moments(x)))?;
             update(stats.mean, &mean, stats.momentum)?;
             update(stats.var, &var.iter().map(|var| var * n / (n - 1.0)).collect::<Vec<_>>(), stats.momentum)?;
-            if let Some(batches) = stats.batches {
-                batches.set(&Tensor::new(batches.to_scalar::<i64>()? + 1, &Device::Cpu)?)?;
+            if let (Some(var), Some(batches)) = (stats.batches, batches) {
+                var.set(&Tensor::new(batches + 1, &Device::Cpu)?)?;
             }
             (mean, var)
         } else {

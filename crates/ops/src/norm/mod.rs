@@ -6,7 +6,7 @@ mod spans;
 
 pub use batch::{RunningStats, batch_norm};
 pub use group::group_norm;
-pub(crate) use spans::positive;
+pub(crate) use spans::{masked, positive};
 
 use crate::float::{Float, same_dtype, with_slice};
 use crate::node::{constant, input, record2, record3};
@@ -41,6 +41,9 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: &Tensor, epilogue: &Epilog
     let Some(&c) = x.dims().last().filter(|_| x.rank() >= 2) else {
         bail!("{op}: expected x [b, .., c], got {:?}", x.dims())
     };
+    if x.elem_count() == 0 {
+        bail!("{op}: x {:?} has no elements", x.dims());
+    }
     for (name, tensor) in [("weight", weight), ("bias", bias)] {
         if tensor.dims() != [c] {
             bail!("{op}: x {:?} needs a {name} [{c}], got {:?}", x.dims(), tensor.dims());
@@ -78,32 +81,27 @@ fn record<T: Float>(
             None => Ok(normalised.spans.apply(x, &coefficients, None, relu)),
         }
     })?;
-    let backward = move |x: &Tensor, affine: &Tensor, y: &Tensor, dy: &Tensor| -> Result<[Option<Tensor>; 3]> {
-        let g = if relu {
-            let g = with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, |y: T, dy| masked(y, dy)))))?;
-            constant(g, dy.shape())?
-        } else {
-            dy.clone()
-        };
-        let [dx, d_affine] = backward::<T>(&normalised, x, affine, &g, through.as_ref())?;
-        Ok([dx, d_affine, Some(g)])
-    };
     match &residual {
         Some(residual) => record3(op, (x, &affine, residual), y, x.shape(), move |[x, affine, residual], y, dy| {
-            let [dx, d_affine, g] = backward(x, affine, y, dy)?;
-            Ok([dx, d_affine, g.filter(|_| residual.track_op())])
+            let y = relu.then_some(y);
+            // The residual's gradient is the one behind the ReLU, which then serves the others, too.
+            match y.filter(|_| residual.track_op()) {
+                Some(y) => {
+                    let g = with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))))?;
+                    let g = constant(g, dy.shape())?;
+                    let [dx, d_affine] = backward::<T>(&normalised, x, affine, &g, None, through.as_ref())?;
+                    Ok([dx, d_affine, Some(g)])
+                }
+                None => {
+                    let [dx, d_affine] = backward::<T>(&normalised, x, affine, dy, y, through.as_ref())?;
+                    Ok([dx, d_affine, residual.track_op().then(|| dy.clone())])
+                }
+            }
         }),
         None => record2(op, (x, &affine), y, x.shape(), move |[x, affine], y, dy| {
-            let [dx, d_affine, _] = backward(x, affine, y, dy)?;
-            Ok([dx, d_affine])
+            backward::<T>(&normalised, x, affine, dy, relu.then_some(y), through.as_ref())
         }),
     }
-}
-
-/// The gradient behind a ReLU whose output was `y`.
-#[inline(always)]
-pub(crate) fn masked<T: Float>(y: T, dy: T) -> T {
-    if y <= T::zero() { T::zero() } else { dy }
 }
 
 /// y = (x − mean) · (rstd γ) + β.
@@ -116,25 +114,34 @@ fn affine_of<T: Float>(normalised: &Normalised, affine: &[T]) -> Affine<T> {
     }
 }
 
-/// dx and d(γ, β) from the gradient `g` behind the epilogue.
+/// dx and d(γ, β) from dy, behind a ReLU with output `y` if given.
 fn backward<T: Float>(
     normalised: &Normalised,
     x: &Tensor,
     affine: &Tensor,
-    g: &Tensor,
+    dy: &Tensor,
+    y: Option<&Tensor>,
     through: &Through,
 ) -> Result<[Option<Tensor>; 2]> {
-    let Normalised { spans, mean, rstd } = normalised;
+    with_slice::<T, _>(x, |x_values| {
+        with_slice::<T, _>(dy, |dy| match y {
+            Some(y) => with_slice(y, |y| backward_values(normalised, (x, x_values), affine, dy, Some(y), through)),
+            None => backward_values(normalised, (x, x_values), affine, dy, None, through),
+        })
+    })
+}
+
+fn backward_values<T: Float>(
+    Normalised { spans, mean, rstd }: &Normalised,
+    (x_tensor, x): (&Tensor, &[T]),
+    affine: &Tensor,
+    dy: &[T],
+    y: Option<&[T]>,
+    through: &Through,
+) -> Result<[Option<Tensor>; 2]> {
     let c = spans.c;
-    let sums = with_slice::<T, _>(x, |x| with_slice(g, |g| Ok(spans.grad_sums(x, g, mean, rstd))))?;
-    let mut d_affine = vec![0.0; 2 * c];
-    for sums in &sums {
-        for j in 0..c {
-            d_affine[j] += sums[c + j];
-            d_affine[c + j] += sums[j];
-        }
-    }
-    let dx = if x.track_op() {
+    let sums = spans.grad_sums(x, dy, y, mean, rstd);
+    let dx = if x_tensor.track_op() {
         let weight: Vec<f64> = with_slice::<T, _>(affine, |affine| Ok(affine[..c].iter().map(|w| w.wide()).collect()))?;
         let (shift, slope) = through(&sums, &weight);
         let narrow = |f: &dyn Fn(usize) -> f64| (0..mean.len()).map(|i| T::narrow(f(i))).collect::<Vec<T>>();
@@ -144,11 +151,21 @@ fn backward<T: Float>(
             shift: narrow(&|i| rstd[i] * shift[i]),
             slope: narrow(&|i| rstd[i] * rstd[i] * slope[i]),
         };
-        let dx = with_slice(x, |x| with_slice(g, |g| Ok(spans.grad_input(x, g, &grad))))?;
-        Some(constant(dx, x.shape())?)
+        Some(constant(spans.grad_input(x, dy, y, &grad), x_tensor.shape())?)
     } else {
         None
     };
-    let d_affine = constant(d_affine.into_iter().map(T::narrow).collect(), 2 * c)?;
-    Ok([dx, affine.track_op().then_some(d_affine)])
+    let d_affine = if affine.track_op() {
+        let mut total = vec![0.0; 2 * c];
+        for sums in &sums {
+            for j in 0..c {
+                total[j] += sums[c + j]; // dγ = Σ g x̂
+                total[c + j] += sums[j]; // dβ = Σ g
+            }
+        }
+        Some(constant(total.into_iter().map(T::narrow).collect(), 2 * c)?)
+    } else {
+        None
+    };
+    Ok([dx, d_affine])
 }

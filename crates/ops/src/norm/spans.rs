@@ -57,7 +57,7 @@ impl Spans {
                 f(span, span * len + start..span * len + (start + chunk).min(len))
             })
             .collect();
-        partials.chunks(chunks.max(1)).map(|partials| add_up(partials, 2 * self.c)).collect()
+        (0..self.spans).map(|span| add_up(&partials[span * chunks..(span + 1) * chunks], 2 * self.c)).collect()
     }
 
     /// Mean and variance, with sums in f64 of the distances to each span's first row, which keeps them accurate for
@@ -103,17 +103,16 @@ impl Spans {
 
     #[inline(always)]
     fn map<T: Float>(&self, x: &[T], r: &[T], f: impl Fn(T, T, T, T, T) -> T + Sync, affine: &Affine<T>) -> Vec<T> {
-        let (c, len) = (self.c, self.rows * self.c);
+        let (c, task) = (self.c, self.c * self.rows_per_task());
         // SAFETY: `out`, and the same elements of x and r, are whole rows of `c`, all of which are visited.
         unsafe {
-            build(x.len(), c * self.rows_per_task(), |i, out| {
-                let start = i * c * self.rows_per_task();
-                let span = start / len * c;
+            build(x.len(), task, |i, out| {
+                let start = i * task;
+                let span = self.span_of(start) * c;
                 let (mean, scale, shift) =
                     (&affine.mean[span..][..c], &affine.scale[span..][..c], &affine.shift[span..][..c]);
-                for ((out, x), r) in
-                    out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)).zip(r[start..].chunks_exact(c))
-                {
+                let rows = x[start..].chunks_exact(c).zip(r[start..].chunks_exact(c));
+                for (out, (x, r)) in out.chunks_exact_mut(c).zip(rows) {
                     for j in 0..c {
                         out[j].write(f(x[j], r[j], mean[j], scale[j], shift[j]));
                     }
@@ -131,16 +130,40 @@ impl Spans {
         (1..=target).rev().find(|rows| self.rows.is_multiple_of(*rows)).unwrap_or(1)
     }
 
-    /// Σ g and Σ g (x − mean) rstd of each channel, `[spans][2 c]`.
-    pub(crate) fn grad_sums<T: Float>(&self, x: &[T], g: &[T], mean: &[f64], rstd: &[f64]) -> Vec<Vec<f64>> {
+    /// Σ g and Σ g (x − mean) rstd of each channel, `[spans][2 c]`; g is dy, behind a ReLU with output `y` if given.
+    pub(crate) fn grad_sums<T: Float>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        y: Option<&[T]>,
+        mean: &[f64],
+        rstd: &[f64],
+    ) -> Vec<Vec<f64>> {
+        match y {
+            Some(y) => self.grad_sums_of(x, dy, y, masked, mean, rstd),
+            None => self.grad_sums_of(x, dy, dy, |_, dy| dy, mean, rstd),
+        }
+    }
+
+    #[inline(always)]
+    fn grad_sums_of<T: Float>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        y: &[T],
+        g: impl Fn(T, T) -> T + Sync,
+        mean: &[f64],
+        rstd: &[f64],
+    ) -> Vec<Vec<f64>> {
         let c = self.c;
         let mut sums = self.reduce(|span, elements| {
             let mean = &mean[span * c..][..c];
             let mut sums = vec![0.0; 2 * c];
             let (first, second) = sums.split_at_mut(c);
-            for (x, g) in x[elements.clone()].chunks_exact(c).zip(g[elements].chunks_exact(c)) {
+            let rows = x[elements.clone()].chunks_exact(c).zip(dy[elements.clone()].chunks_exact(c));
+            for ((x, dy), y) in rows.zip(y[elements].chunks_exact(c)) {
                 for j in 0..c {
-                    let g = g[j].wide();
+                    let g = g(y[j], dy[j]).wide();
                     first[j] += g;
                     second[j] += g * (x[j].wide() - mean[j]);
                 }
@@ -155,30 +178,75 @@ impl Spans {
         sums
     }
 
-    /// dx from g, the gradient behind the epilogue.
-    pub(crate) fn grad_input<T: Float>(&self, x: &[T], g: &[T], grad: &GradAffine<T>) -> Vec<T> {
-        let (c, len) = (self.c, self.rows * self.c);
-        // SAFETY: `out`, and the same elements of x and g, are whole rows of `c`, all of which are visited.
+    /// dx from dy, behind a ReLU with output `y` if given.
+    pub(crate) fn grad_input<T: Float>(&self, x: &[T], dy: &[T], y: Option<&[T]>, grad: &GradAffine<T>) -> Vec<T> {
+        match y {
+            Some(y) => self.grad_input_of(x, dy, y, masked, grad),
+            None => self.grad_input_of(x, dy, dy, |_, dy| dy, grad),
+        }
+    }
+
+    #[inline(always)]
+    fn grad_input_of<T: Float>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        y: &[T],
+        g: impl Fn(T, T) -> T + Sync,
+        grad: &GradAffine<T>,
+    ) -> Vec<T> {
+        let (c, task) = (self.c, self.c * self.rows_per_task());
+        // SAFETY: `out`, and the same elements of x, dy and y, are whole rows of `c`, all of which are visited.
         unsafe {
-            build(x.len(), c * self.rows_per_task(), |i, out| {
-                let start = i * c * self.rows_per_task();
-                let span = start / len * c;
+            build(x.len(), task, |i, out| {
+                let start = i * task;
+                let span = self.span_of(start) * c;
                 let (mean, weight) = (&grad.mean[span..][..c], &grad.weight[span..][..c]);
                 let (shift, slope) = (&grad.shift[span..][..c], &grad.slope[span..][..c]);
-                for ((out, x), g) in
-                    out.chunks_exact_mut(c).zip(x[start..].chunks_exact(c)).zip(g[start..].chunks_exact(c))
-                {
+                let rows = x[start..].chunks_exact(c).zip(dy[start..].chunks_exact(c)).zip(y[start..].chunks_exact(c));
+                for (out, ((x, dy), y)) in out.chunks_exact_mut(c).zip(rows) {
                     for j in 0..c {
-                        out[j].write(g[j] * weight[j] - shift[j] - (x[j] - mean[j]) * slope[j]);
+                        let g = g(y[j], dy[j]);
+                        out[j].write(g * weight[j] - shift[j] - (x[j] - mean[j]) * slope[j]);
                     }
                 }
             })
         }
     }
+
+    /// The span of an element.
+    fn span_of(&self, element: usize) -> usize {
+        element / (self.rows * self.c)
+    }
+}
+
+/// The gradient behind a ReLU whose output was `y`.
+#[inline(always)]
+pub(crate) fn masked<T: Float>(y: T, dy: T) -> T {
+    if y <= T::zero() { T::zero() } else { dy }
 }
 
 /// max(x, 0), NaN kept.
 #[inline(always)]
 pub(crate) fn positive<T: Float>(x: T) -> T {
     if x <= T::zero() { T::zero() } else { x }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A channel that alternates between m and m + 1 has mean m + 1/2 and variance 1/4, however large m is.
+    #[test]
+    fn moments_survive_a_mean_far_from_zero() {
+        let spans = Spans { spans: 2, rows: 20_000, c: 3 };
+        for offset in [0.0, 1e3, 1e9] {
+            let value = |i: usize| offset * (i % 3) as f64 + (i / 3 % 2) as f64;
+            let x: Vec<f64> = (0..spans.spans * spans.rows * spans.c).map(value).collect();
+            let Moments { mean, var } = spans.moments(&x);
+            for i in 0..6 {
+                assert_eq!((mean[i], var[i]), (offset * (i % 3) as f64 + 0.5, 0.25));
+            }
+        }
+    }
 }

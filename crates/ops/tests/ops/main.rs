@@ -1,5 +1,6 @@
 //! The proofs of the ops: against central differences, against PyTorch, and about the graph and the threads.
 
+mod convolution;
 mod gradients;
 mod graph;
 mod loss;

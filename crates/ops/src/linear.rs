@@ -1,0 +1,24 @@
+//! Linear maps.
+
+use crate::conv::{Geometry, record};
+use candle_core::{Result, Tensor, bail};
+
+/// `x` `[.., in]` times `weightᵀ` `[in, out]` plus `bias` `[out]`, giving `[.., out]`: PyTorch's `linear`.
+///
+/// `Err` if the shapes or element types do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (&[ref leading @ .., c_in], &[c_out, w_in]) = (x.dims(), weight.dims()) else {
+        bail!("linear: expected x [.., in] and weight [out, in], got {:?} and {:?}", x.dims(), weight.dims())
+    };
+    if c_in != w_in {
+        bail!("linear: x {:?} has {c_in} features, but weight {:?} expects {w_in}", x.dims(), weight.dims());
+    }
+    if let Some(bias) = bias
+        && bias.dims() != [c_out]
+    {
+        bail!("linear: weight {:?} needs a bias [{c_out}], got {:?}", weight.dims(), bias.dims());
+    }
+    // A linear map of n rows is a 1 x 1 convolution of n pixels.
+    let pixels = Geometry::pointwise(leading.iter().product(), c_in, c_out);
+    record("linear", x, weight, bias, pixels, [leading, &[c_out]].concat())
+}

@@ -1,0 +1,67 @@
+//! The curves of a network under several rules, as an SVG picture.
+
+use super::table::groups;
+use crate::row::Row;
+use anyhow::Result;
+use plotters::prelude::*;
+
+/// Colours that people with any colour vision tell apart (Okabe and Ito).
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 0, 0),
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
+
+/// Test accuracy by epoch, one line for each rule: the mean over the seeds, and each seed as a faint line.
+pub fn plot(title: &str, rows: &[Row]) -> Result<String> {
+    let points = |row: &Row| -> Vec<(f64, f64)> {
+        row.curve.iter().map(|line| (line.epoch as f64, 100. * line.test_accuracy)).collect()
+    };
+    let all: Vec<(f64, f64)> = rows.iter().flat_map(points).collect();
+    let last = all.iter().map(|p| p.0).fold(1., f64::max);
+    let (low, high) = all.iter().fold((100f64, 0f64), |(low, high), p| (low.min(p.1), high.max(p.1)));
+    let (low, high) = if all.is_empty() { (0., 100.) } else { ((low - 2.).max(0.), (high + 2.).min(100.)) };
+
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (720, 420)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area)
+            .caption(title, ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(40)
+            .y_label_area_size(56)
+            .build_cartesian_2d(0f64..last, low..high)?;
+        chart.configure_mesh().x_desc("epoch").y_desc("test accuracy, %").light_line_style(WHITE).draw()?;
+        for (group, colour) in groups(rows).into_iter().zip(COLOURS.iter().cycle()) {
+            if group.len() > 1 {
+                for row in &group {
+                    chart.draw_series(LineSeries::new(points(row), colour.mix(0.25)))?;
+                }
+            }
+            chart
+                .draw_series(LineSeries::new(mean_curve(&group), colour.stroke_width(2)))?
+                .label(group[0].config.rule_label())
+                .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.85))
+            .border_style(RGBColor(200, 200, 200))
+            .draw()?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// The mean over the seeds, for the epochs that all of them reached.
+fn mean_curve(group: &[&Row]) -> Vec<(f64, f64)> {
+    let epochs = group.iter().map(|row| row.curve.len()).min().unwrap_or(0);
+    let mean = |k: usize| group.iter().map(|row| 100. * row.curve[k].test_accuracy).sum::<f64>() / group.len() as f64;
+    (0..epochs).map(|k| (group[0].curve[k].epoch as f64, mean(k))).collect()
+}

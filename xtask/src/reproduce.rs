@@ -1,0 +1,97 @@
+//! `reproduce`: all runs of an experiment, then its table and its plots.
+
+use crate::config::RunConfig;
+use crate::datasets::Datasets;
+use crate::experiments::{Experiment, Preset, typed};
+use crate::row::{self, Ending, Row};
+use crate::screen::duration;
+use crate::train::set_threads;
+use crate::{data, estimate, interrupt, paths, report, run};
+use anyhow::Result;
+use clap::Args;
+use msharp_core::write_aside;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Which experiment, how much of it, and where to.
+#[derive(Args)]
+pub struct ReproduceArgs {
+    /// The experiment
+    experiment: Experiment,
+    /// How much of it
+    #[arg(long, default_value = "laptop")]
+    preset: Preset,
+    /// Where CIFAR is, or is fetched to if it is absent [default: datasets/ in the workspace]
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Threads that compute; the result has the same bits for any number [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// The folder for rows, checkpoints, logs and plots [default: runs/EXPERIMENT-PRESET in the workspace]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Also put the rows among the committed results, from which `report` makes the README's tables
+    #[arg(long)]
+    record: bool,
+}
+
+/// Runs what is not done yet, then prints the table and draws the plots.
+pub fn reproduce(args: ReproduceArgs) -> Result<()> {
+    let ReproduceArgs { experiment, preset, data_dir, threads, out, record } = args;
+    set_threads(threads)?;
+    let name = format!("{}-{}", typed(experiment), typed(preset));
+    let folder = out.unwrap_or_else(|| paths::runs().join(&name));
+    let rows_path = folder.join("rows.jsonl");
+    let configs = experiment.configs(preset);
+    let done = row::read(&rows_path)?;
+    let is_done = |config: &RunConfig| done.iter().any(|row| row.config == *config);
+    let missing: Vec<RunConfig> = configs.iter().filter(|config| !is_done(config)).cloned().collect();
+
+    println!("{name}: {}", experiment.about(preset));
+    println!("{} runs, {} done before. Rows: {}", configs.len(), configs.len() - missing.len(), rows_path.display());
+    interrupt::listen()?;
+    let data_dir = data_dir.unwrap_or_else(paths::datasets);
+    if !missing.is_empty() {
+        data::fetch_if_absent(&missing, &data_dir)?;
+    }
+    let mut data = Datasets::new(&data_dir);
+    let expected = estimate::seconds(&missing, &mut data)?;
+    if !missing.is_empty() {
+        let (longest, runs) = (expected.iter().copied().fold(0., f64::max), missing.len());
+        let total = duration(expected.iter().sum());
+        println!("expected: {total} for {runs} runs, up to {} each", duration(longest));
+    }
+
+    let started = Instant::now();
+    for (k, config) in missing.iter().enumerate() {
+        let title = format!("[{}/{}] {} {} seed {}", k + 1, missing.len(), config.model, config.rule_label(), config.seed);
+        let Some(row) = run::run(&title, config, &folder.join(config.id()), &mut data)? else {
+            println!("stopped; the same command goes on from here");
+            return Ok(());
+        };
+        let row = Row { experiment: typed(experiment), preset: typed(preset), ..row };
+        if let Ending::Diverged { epoch, step } = row.outcome {
+            eprintln!("{title} diverged in epoch {epoch}, step {step} (both from 0); recorded as such");
+        }
+        row::record(&rows_path, &row)?;
+    }
+
+    let rows: Vec<Row> = row::read(&rows_path)?.into_iter().filter(|row| configs.contains(&row.config)).collect();
+    println!("\n{}", report::table(&rows, experiment.published()));
+    for (network, curves) in report::by_network(&rows) {
+        let path = folder.join(format!("{network}.svg"));
+        let svg = report::plot(&format!("{network}, {}", typed(experiment)), &curves)?;
+        write_aside(&path, |file| Ok(file.write_all(svg.as_bytes())?))?;
+        println!("plot: {}", path.display());
+    }
+    if !missing.is_empty() {
+        println!("{} runs took {}", missing.len(), duration(started.elapsed().as_secs_f64()));
+    }
+    if record {
+        let path = paths::results().join(format!("{name}.jsonl"));
+        rows.iter().try_for_each(|row| row::record(&path, row))?;
+        println!("recorded in {}; `cargo xtask report` rewrites the README", path.display());
+    }
+    Ok(())
+}
