@@ -1,1 +1,143 @@
-//! In the making.
+//! Training ends where it should: low losses for every rule, flat minima for SAM, closed forms on quadratics.
+
+use crate::problems::{Fixed, Link, Named, Rows, every_rule, mlp, noise};
+use candle_core::{Device, Result, Tensor, Var};
+use msharp_core::{Batch, Key, Objective, Optimizer, Params, Perturbation};
+use msharp_perturb::{Plain, sam, usam};
+use msharp_train::{Outcome, Progress, Schedule, Sgd, Task, fit};
+
+#[test]
+fn every_rule_fits_a_convex_problem() -> Result<()> {
+    let names = every_rule(0.05, &Fixed(vec![])).into_iter().map(|(name, _)| name);
+    for (i, name) in names.enumerate() {
+        // few rows in many dimensions, so that all can be fitted
+        let rows = Rows::new(Link::Squares, 8, 20, 1)?;
+        let mean = |rows: &Rows| rows.losses(&rows.batch, true)?.mean_all()?.to_scalar::<f64>();
+        let before = mean(&rows)?;
+        let data = Fixed(rows.batch.chunks(4)?);
+        let (_, mut rule): Named = every_rule(0.02, &data).swap_remove(i);
+        let task = Task {
+            objective: &rows,
+            params: &rows.params,
+            rule: &mut rule,
+            optimizer: &mut Sgd { momentum: 0.5, ..Sgd::default() },
+            data: &data,
+            epochs: 150,
+            lr: 0.03,
+            schedule: Schedule::cosine(),
+            checkpoint: None,
+        };
+        assert_eq!(fit(task, Progress::default(), &mut ())?.0, Outcome::Finished);
+        let after = mean(&rows)?;
+        assert!(after < 0.01 * before, "{name}: {before} became {after}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_rule_memorises_noise_with_a_small_network() -> Result<()> {
+    let names = every_rule(0.05, &Fixed(vec![])).into_iter().map(|(name, _)| name);
+    for (i, name) in names.enumerate() {
+        let net = mlp(16, 32, 4, 2)?;
+        let data = Fixed(noise(24, 16, 4, 3)?.chunks(12)?);
+        let (_, mut rule): Named = every_rule(0.05, &data).swap_remove(i);
+        let task = Task {
+            objective: &net,
+            params: &net.params,
+            rule: &mut rule,
+            optimizer: &mut Sgd { momentum: 0.9, ..Sgd::default() },
+            data: &data,
+            epochs: 60,
+            lr: 0.1,
+            schedule: Schedule::cosine(),
+            checkpoint: None,
+        };
+        let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
+        assert_eq!((outcome, progress.whole_run.steps), (Outcome::Finished, 120));
+        let evaluation = msharp_train::evaluate(&net.classifier, &data)?;
+        assert!(evaluation.loss < 0.1 && evaluation.accuracy == 1., "{name}: {evaluation:?}, chance is log 4 = 1.39");
+    }
+    Ok(())
+}
+
+/// One variable, one sample whose loss is `f(x)`.
+struct OneDimension<F> {
+    f: F,
+    x: Var,
+    params: Params,
+    batch: Batch,
+}
+
+impl<F: Fn(&Tensor) -> Result<Tensor>> OneDimension<F> {
+    fn new(start: f64, f: F) -> Result<Self> {
+        let x = Var::new(&[start], &Device::Cpu)?;
+        let params = Params::new([("x".to_owned(), x.clone())])?;
+        let inputs = Tensor::new(&[0f64], &Device::Cpu)?;
+        Ok(Self { f, x, params, batch: Batch { targets: inputs.clone(), inputs, key: Key::new(0) } })
+    }
+
+    /// x after `steps` of gradient descent with `rule`.
+    fn descend(&self, rule: &mut dyn Perturbation, steps: usize, lr: f64) -> Result<f64> {
+        let f = |_: &Batch, _: bool| (self.f)(&self.x);
+        for _ in 0..steps {
+            let step = rule.gradient(&f, &self.params, &self.batch)?;
+            Sgd::default().step(&self.params, &step.grads, lr)?;
+        }
+        Ok(self.x.to_vec1::<f64>()?[0])
+    }
+}
+
+/// −depth · exp(−½((x − centre)/width)²)
+fn well(x: &Tensor, depth: f64, centre: f64, width: f64) -> Result<Tensor> {
+    x.affine(1. / width, -centre / width)?.sqr()?.affine(-0.5, 0.)?.exp()?.affine(-depth, 0.)
+}
+
+/// A deep narrow well at 0 beside a shallower wide one at 1: descent stays in the narrow one where it starts, and SAM,
+/// whose radius is larger than that well, leaves for the wide one.
+#[test]
+fn sam_leaves_a_narrow_minimum_for_a_wide_one() -> Result<()> {
+    let f = |x: &Tensor| well(x, 1., 0., 0.05)? + well(x, 0.8, 1., 0.4)?;
+    for start in [-0.04, 0.04] {
+        let stays = OneDimension::new(start, f)?.descend(&mut Plain, 2000, 1e-3)?;
+        assert!(stays.abs() < 0.02, "descent from {start} ends at {stays}");
+        let small = OneDimension::new(start, f)?.descend(&mut sam(0.005), 2000, 1e-3)?;
+        assert!(small.abs() < 0.03, "a radius smaller than the well changes nothing, and SAM ends at {small}");
+        let leaves = OneDimension::new(start, f)?.descend(&mut sam(0.3), 2000, 1e-2)?;
+        assert!((leaves - 1.).abs() < 0.05, "SAM from {start} ends at {leaves}");
+    }
+    Ok(())
+}
+
+/// On ½hx²: SGD multiplies x by 1 − lr·h, USAM by 1 − lr·h(1 + ρh), and SAM ends by jumping to and fro between
+/// ±lr·hρ/(2 − lr·h), from where a step x ← x − lr·h(x + ρ·sign x) leads to −x.
+#[test]
+fn descent_on_a_parabola_is_its_closed_form() -> Result<()> {
+    let (h, lr, rho) = (3., 0.05, 0.4);
+    let f = |x: &Tensor| x.sqr()?.affine(0.5 * h, 0.);
+    let plain = OneDimension::new(1.7, f)?.descend(&mut Plain, 40, lr)?;
+    assert!((plain / (1.7 * (1. - lr * h).powi(40)) - 1.).abs() < 1e-12, "{plain}");
+    let unnormalised = OneDimension::new(1.7, f)?.descend(&mut usam(rho), 40, lr)?;
+    assert!((unnormalised / (1.7 * (1. - lr * h * (1. + rho * h)).powi(40)) - 1.).abs() < 1e-12, "{unnormalised}");
+    let (jumper, cycle) = (OneDimension::new(1.7, f)?, lr * h * rho / (2. - lr * h));
+    let here = jumper.descend(&mut sam(rho), 400, lr)?;
+    let there = jumper.descend(&mut sam(rho), 1, lr)?;
+    assert!((here.abs() - cycle).abs() < 1e-9 && (here + there).abs() < 1e-9, "{here}, {there}, cycle of ±{cycle}");
+    Ok(())
+}
+
+/// In ten dimensions, with momentum: the velocity of a constant gradient g is g(1 − μᵏ)/(1 − μ).
+#[test]
+fn momentum_on_a_plane_is_a_geometric_series() -> Result<()> {
+    let rows = Rows::new(Link::Linear, 5, 10, 4)?;
+    let (x, g) = (rows.x()?, rows.mean(0..5, &rows.x()?));
+    let (mu, lr, steps) = (0.9f64, 0.01, 30);
+    let mut sgd = Sgd { momentum: mu, ..Sgd::default() };
+    for _ in 0..steps {
+        sgd.step(&rows.params, &sam(0.1).gradient(&rows, &rows.params, &rows.batch)?.grads, lr)?;
+    }
+    let travelled: f64 = (1..=steps).map(|k| (1. - mu.powi(k)) / (1. - mu)).sum();
+    for ((now, before), g) in rows.x()?.iter().zip(x).zip(g) {
+        assert!((now - (before - lr * travelled * g)).abs() < 1e-12);
+    }
+    Ok(())
+}

@@ -212,7 +212,10 @@ pub fn every_rule(rho: f64, set: &Fixed) -> Vec<Named> {
         ("n-usam", Box::new(n_usam(set.clone(), rho))),
         ("rw-sam, one probe", Box::new(rw_sam(probe, relative, rho))),
         ("rw-sam, exact", Box::new(rw_sam(Exact, Temperature::EffectiveSize(3.), rho))),
-        ("rw-usam, central", Box::new(rw_usam(FiniteDifference { central: true, ..probe }, Temperature::Raw(0.1), rho))),
+        (
+            "rw-usam, central",
+            Box::new(rw_usam(FiniteDifference { central: true, ..probe }, Temperature::Raw(0.1), rho)),
+        ),
         ("m-rw-sam", Box::new(Micro { inner: rw_sam(probe, relative, rho), size: 3 })),
     ]
 }

@@ -1,1 +1,271 @@
-//! In the making.
+//! The invariants of the workspace, held against its own source.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The arrows between our crates; `tests` and `xtask` may depend on anything.
+const ARROWS: [(&str, &[&str]); 7] = [
+    ("ops", &[]),
+    ("core", &["ops"]),
+    ("models", &["core", "ops"]),
+    ("data", &["core"]),
+    ("gradnorm", &["core", "ops"]),
+    ("perturb", &["core"]),
+    ("train", &["core", "ops"]),
+];
+
+/// Where a hash map is not ours to avoid, and why its order has no effect.
+const HASH_MAPS: [(&str, &str); 2] = [
+    ("crates/core/src/params.rs", "the signature of safetensors::serialize, which sorts by alignment and name"),
+    ("crates/train/src/checkpoint.rs", "the metadata of safetensors::serialize, read back by name"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
+}
+
+/// A file of the workspace.
+struct File {
+    /// From the root, with slashes.
+    path: String,
+    text: String,
+}
+
+fn files(ending: &str) -> Vec<File> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                walk(&path, found);
+            } else if path.is_file() {
+                found.push(path.clone());
+            }
+        }
+    }
+    let (root, mut found) = (root(), Vec::new());
+    for folder in ["crates", "tests", "xtask"] {
+        walk(&root.join(folder), &mut found);
+    }
+    found.sort();
+    let named = |path: PathBuf| {
+        let relative = path.strip_prefix(&root).expect("below the root").to_string_lossy().replace('\\', "/");
+        relative
+            .ends_with(ending)
+            .then(|| File { text: std::fs::read_to_string(&path).expect("UTF-8"), path: relative })
+    };
+    let files: Vec<File> = found.into_iter().filter_map(named).collect();
+    assert!(!files.is_empty(), "no {ending} below {}", root.display());
+    files
+}
+
+impl File {
+    /// The crate, where this is a library's source.
+    fn library(&self) -> Option<&str> {
+        let (name, rest) = self.path.strip_prefix("crates/")?.split_once('/')?;
+        rest.starts_with("src/").then_some(name)
+    }
+
+    /// Lines of code with their numbers from 1: no comments, no documentation, no strings, and no items under
+    /// `#[cfg(test)]` (rustfmt ends such an item with a brace in its own column).
+    fn code(&self) -> Vec<(usize, String)> {
+        let (mut code, mut until) = (Vec::new(), None);
+        for (i, line) in self.text.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            match until {
+                Some(column) => {
+                    if indent == column
+                        && (line.trim_end().ends_with(['}', ';']) && !line.trim_start().starts_with('#'))
+                    {
+                        until = None;
+                    }
+                }
+                None if line.trim_start().starts_with("#[cfg(test)]") => until = Some(indent),
+                None => code.push((i + 1, without_strings_and_comments(line))),
+            }
+        }
+        code
+    }
+
+    /// Lines of code that contain one of `words` as a word.
+    fn uses(&self, words: &[&str]) -> Vec<String> {
+        let code = self.code();
+        let hits = code.iter().filter(|(_, line)| words.iter().any(|word| has_word(line, word)));
+        hits.map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim())).collect()
+    }
+}
+
+fn without_strings_and_comments(line: &str) -> String {
+    let (mut out, mut quoted, mut chars) = (String::new(), false, line.chars().peekable());
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if quoted => drop(chars.next()),
+            '\'' if !quoted && chars.peek() == Some(&'"') => drop(chars.next()), // the character '"'
+            '"' => quoted = !quoted,
+            '/' if !quoted && chars.peek() == Some(&'/') => break,
+            c if !quoted => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+/// `word` may end in `!` or `(`, or begin with `.`; a letter, digit or underscore beside it makes it another word.
+fn has_word(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back().is_some_and(part) && word.starts_with(part);
+        let after = line[at + word.len()..].chars().next().is_some_and(part) && word.ends_with(part);
+        !before && !after
+    })
+}
+
+#[track_caller]
+fn assert_none(rule: &str, offences: Vec<String>) {
+    assert!(offences.is_empty(), "{rule}:\n{}", offences.join("\n"));
+}
+
+fn libraries() -> Vec<File> {
+    files(".rs").into_iter().filter(|file| file.library().is_some()).collect()
+}
+
+#[test]
+fn the_reader_of_code_sees_code() {
+    let text =
+        "//! Doc.\nlet a = \"unsafe // b\"; // unsafe\n#[cfg(test)]\nmod tests {\n    x.unwrap();\n}\nunsafe {}\n";
+    let file = File { path: "crates/x/src/y.rs".into(), text: text.into() };
+    assert_eq!(file.uses(&["unsafe"]), ["crates/x/src/y.rs:7: unsafe {}"]);
+    assert!(file.uses(&["unwrap"]).is_empty());
+    assert!(
+        has_word("a.unwrap()", ".unwrap(") && !has_word("eprintln!()", "println!") && !has_word("unsafe_op", "unsafe")
+    );
+    assert_eq!(file.library(), Some("x"));
+}
+
+#[test]
+fn the_arrows_between_crates_are_those_of_the_design() {
+    let allowed: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
+    let (mut offences, mut seen) = (Vec::new(), Vec::new());
+    for manifest in files("Cargo.toml") {
+        let Some(name) = manifest.path.strip_prefix("crates/").and_then(|rest| rest.strip_suffix("/Cargo.toml")) else {
+            continue;
+        };
+        let Some(allowed) = allowed.get(name) else {
+            offences.push(format!("crates/{name} is in no table of arrows"));
+            continue;
+        };
+        seen.push(name.to_owned());
+        // what a line says under any heading of dependencies: `msharp-x.workspace = true` or `msharp-x = {…}`
+        let named = |line: &str| Some(line.strip_prefix("msharp-")?.split(['.', '=', ' ']).next()?.to_owned());
+        for dependency in manifest.text.lines().filter_map(named) {
+            if !allowed.contains(&dependency.as_str()) && dependency != name {
+                offences.push(format!("{name} → {dependency}"));
+            }
+        }
+        if let Some(line) = manifest.text.lines().find(|line| line.contains("path =") && line.contains("..")) {
+            offences.push(format!("{name} goes round the workspace's table: {line}"));
+        }
+    }
+    assert_none("arrows that the design does not have", offences);
+    assert_eq!(seen.len(), ARROWS.len(), "crates that are missing: {seen:?}");
+}
+
+#[test]
+fn rules_name_no_estimator_and_the_trainer_names_no_rule() {
+    let estimators = ["Exact", "FiniteDifference", "msharp_gradnorm"];
+    let rules = ["msharp_perturb", "Sharp", "Micro", "Gibbs", "sam", "usam", "m_sam", "n_sam", "rw_sam"];
+    let mut offences = Vec::new();
+    for file in libraries() {
+        match file.library() {
+            Some("perturb") => offences.extend(file.uses(&estimators)),
+            Some("train") => offences.extend(file.uses(&rules)),
+            Some("gradnorm") => offences.extend(file.uses(&["msharp_perturb"])),
+            _ => {}
+        }
+    }
+    assert_none("names that belong to another crate", offences);
+}
+
+#[test]
+fn only_ops_is_unsafe_and_says_why() {
+    let (mut offences, mut uses) = (Vec::new(), 0);
+    for file in files(".rs").iter().filter(|file| !file.path.starts_with("tests/")) {
+        let lines: Vec<&str> = file.text.lines().collect();
+        for (i, line) in lines.iter().enumerate() {
+            if !has_word(&without_strings_and_comments(line), "unsafe") {
+                continue;
+            }
+            uses += 1;
+            let reason =
+                lines[i.saturating_sub(3)..i].iter().any(|l| l.contains("// SAFETY:") || l.contains("/// # Safety"));
+            if !file.path.starts_with("crates/ops/") || !reason {
+                offences.push(format!("{}:{}: {}", file.path, i + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("unsafe code outside of ops, or without a reason in the three lines above", offences);
+    assert!(uses > 0, "ops has unsafe code, and this test must see it");
+}
+
+#[test]
+fn a_library_neither_prints_nor_unwraps() {
+    let words = ["println!", "print!", "eprintln!", "eprint!", "dbg!", "todo!", "unimplemented!", ".unwrap("];
+    assert_none("a library prints or unwraps", libraries().iter().flat_map(|file| file.uses(&words)).collect());
+}
+
+#[test]
+fn order_depends_on_no_hash_map() {
+    let allowed: BTreeMap<&str, &str> = HASH_MAPS.into_iter().collect();
+    let uses = |file: &File| file.uses(&["HashMap", "HashSet", "IndexMap"]);
+    let strangers = libraries().into_iter().filter(|file| !allowed.contains_key(file.path.as_str()));
+    assert_none("a hash map in a library", strangers.flat_map(|file| uses(&file)).collect());
+    for (path, reason) in HASH_MAPS {
+        let used = libraries().iter().any(|file| file.path == path && !uses(file).is_empty());
+        assert!(used, "{path} needs no exception any more ({reason})");
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_is_one_idea() {
+    let nothing = ["util", "utils", "base", "common", "helper", "helpers", "misc"];
+    let mut offences = Vec::new();
+    for file in files(".rs") {
+        let first = file.text.lines().find(|line| !line.starts_with("#![")).unwrap_or_default();
+        if !first.strip_prefix("//! ").is_some_and(|doc| doc.len() > 10) {
+            offences.push(format!("{}: opens with {first:?}", file.path));
+        }
+        if let Some(name) = file.path.split(['/', '.']).find(|part| nothing.contains(part)) {
+            offences.push(format!("{}: {name} names nothing", file.path));
+        }
+        let length = file.text.lines().count();
+        if length > 400 {
+            offences.push(format!("{}: {length} lines", file.path));
+        }
+    }
+    assert_none("files that do not say what they are, or are too long", offences);
+}
+
+#[test]
+fn lines_have_no_tabs_and_no_blanks_at_their_ends() {
+    let mut offences = Vec::new();
+    let (sources, manifests) = (files(".rs"), files("Cargo.toml"));
+    for file in sources.iter().chain(&manifests) {
+        let spoilt = |line: &str| line.contains('\t') || line.trim_end() != line;
+        let lines = file.text.lines().enumerate().filter(|(_, line)| spoilt(line));
+        offences.extend(lines.map(|(i, _)| format!("{}:{}", file.path, i + 1)));
+        if !file.text.ends_with('\n') || file.text.ends_with("\n\n") || file.text.contains('\r') {
+            offences.push(format!("{}: does not end in one line feed, or has carriage returns", file.path));
+        }
+    }
+    assert_none("tabs, blanks at the end of a line, or a file's end", offences);
+}
+
+/// What its Rust examples do is a doctest of this crate.
+#[test]
+fn the_readme_exists_and_has_an_example() {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md at the root");
+    assert!(
+        text.starts_with("# ") && text.contains("```rust"),
+        "a title, and an example in Rust that the doctests compile"
+    );
+}

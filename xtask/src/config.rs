@@ -31,7 +31,7 @@ pub struct RunConfig {
     #[arg(long)]
     pub test_subset: Option<usize>,
     /// Give this share of the training images a wrong label, drawn from the other classes
-    #[arg(long, default_value_t = 0., allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0., allow_hyphen_values = true)]
     pub label_noise: f64,
     /// What is done to training images: standard is a random crop (pad 4) and a flip
     #[arg(long, default_value = "standard")]
@@ -44,13 +44,13 @@ pub struct RunConfig {
     #[arg(long, default_value = "sam")]
     pub rule: RuleName,
     /// ρ, the perturbation radius
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.1, allow_hyphen_values = true)]
     pub rho: f64,
     /// m: apply the rule on micro-batches of so many samples and average (m-SAM)
     #[arg(long)]
     pub micro_batch: Option<usize>,
     /// λ of RW-SAM, in the units of --temperature; with effective-size, the m_eff to aim at
-    #[arg(long, default_value_t = 32., allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 32., allow_hyphen_values = true)]
     pub lambda: f64,
     /// What λ means: raw as in the paper, relative to the batch's mean norm, or the effective size 1/Σp² to reach
     #[arg(long, default_value = "effective-size")]
@@ -62,7 +62,7 @@ pub struct RunConfig {
     #[arg(long, default_value_t = 1)]
     pub probes: usize,
     /// δ, the finite-difference step; by default it is chosen so that ‖δz‖ = 3e-4·‖x‖
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     pub delta: Option<f64>,
 
     /// How often to go through the training set
@@ -72,29 +72,29 @@ pub struct RunConfig {
     #[arg(long, default_value_t = 128)]
     pub batch_size: usize,
     /// The base learning rate
-    #[arg(long, default_value_t = 0.1, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.1, allow_hyphen_values = true)]
     pub lr: f64,
     /// How it falls: cosine, constant, step (÷10 at ½ and ¾), or step:0.3,0.6,0.8:0.2
     #[arg(long, default_value = "cosine")]
     #[serde(with = "as_text")]
     pub schedule: ScheduleText,
     /// The share of the run over which it first rises
-    #[arg(long, default_value_t = 0., allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0., allow_hyphen_values = true)]
     pub warm_up: f64,
     /// Momentum of SGD
-    #[arg(long, default_value_t = 0.9, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0.9, allow_hyphen_values = true)]
     pub momentum: f64,
     /// Nesterov's form of it
     #[arg(long)]
     pub nesterov: bool,
     /// Weight decay (L2), outside of the ascent gradient
-    #[arg(long, default_value_t = 5e-4, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 5e-4, allow_hyphen_values = true)]
     pub weight_decay: f64,
     /// Leave norm layers and biases out of the weight decay
     #[arg(long)]
     pub decay_weights_only: bool,
     /// Label smoothing ε
-    #[arg(long, default_value_t = 0., allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0., allow_hyphen_values = true)]
     pub label_smoothing: f64,
     /// The seed of initialisation, order, augmentation, label noise and probes
     #[arg(long, default_value_t = 0)]

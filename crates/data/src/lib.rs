@@ -37,6 +37,7 @@
 //! Anything else is a [`Dataset`] literal away.
 
 mod augment;
+mod cifar;
 mod dataset;
 mod draw;
 #[cfg(feature = "hub")]
@@ -49,9 +50,10 @@ mod release;
 mod synthetic;
 
 pub use augment::Augment;
+pub use cifar::{cifar10, cifar100, verify};
 pub use dataset::{Dataset, Split};
 #[cfg(feature = "hub")]
 pub use fetch::fetch;
 pub use loader::Loader;
-pub use release::{Label, Part, Release, cifar10, cifar100, verify};
+pub use release::{Label, Part, Release};
 pub use synthetic::synthetic;

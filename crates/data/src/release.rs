@@ -65,56 +65,6 @@ impl Part {
 }
 
 impl Release {
-    /// CIFAR-10 (Krizhevsky 2009).
-    pub fn cifar10() -> Self {
-        let files =
-            &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
-        Self {
-            name: "cifar10",
-            hub_id: "uoft-cs/cifar10",
-            folder: "cifar-10-batches-bin",
-            labels: &[Label { column: "label", classes: 10 }],
-            train: Part {
-                name: "train",
-                files,
-                records: 10_000,
-                digest: "55a61f79a40ece2ceda9fb5f9f7078f6ea2fc4952489cef56682bcf92cfcc260".into(),
-            },
-            test: Part {
-                name: "test",
-                files: &["test_batch.bin"],
-                records: 10_000,
-                digest: "325704b01eb92e1e2a6215ae6a916bb7db7de054af0c496be1c7be2e0fcfbf5f".into(),
-            },
-            mean: [0.4914, 0.4822, 0.4465],
-            std: [0.2470, 0.2435, 0.2616],
-        }
-    }
-
-    /// CIFAR-100 (Krizhevsky 2009); the class is the fine label.
-    pub fn cifar100() -> Self {
-        Self {
-            name: "cifar100",
-            hub_id: "uoft-cs/cifar100",
-            folder: "cifar-100-binary",
-            labels: &[Label { column: "coarse_label", classes: 20 }, Label { column: "fine_label", classes: 100 }],
-            train: Part {
-                name: "train",
-                files: &["train.bin"],
-                records: 50_000,
-                digest: "7077d87fc363f92dbf1245f13ba80561d7b33a96c79ad57168d49dc172aaa92b".into(),
-            },
-            test: Part {
-                name: "test",
-                files: &["test.bin"],
-                records: 10_000,
-                digest: "96adb3db8da7632dbb350559a17b9f585fab5b17675de5fc8f6761384196b294".into(),
-            },
-            mean: [0.5071, 0.4865, 0.4409],
-            std: [0.2673, 0.2564, 0.2762],
-        }
-    }
-
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.labels.last().map_or(0, |label| label.classes)
@@ -185,7 +135,7 @@ impl Release {
     }
 
     /// The folder with the files: `dir` itself if it holds the first one, else the official folder in it.
-    fn folder_in(&self, dir: &Path) -> PathBuf {
+    pub(crate) fn folder_in(&self, dir: &Path) -> PathBuf {
         let outer = dir.join(self.folder);
         let first = self.train.files.iter().chain(self.test.files).map(|file| dir.join(file)).find(|f| f.is_file());
         if !outer.is_dir() && first.is_some() { dir.to_path_buf() } else { outer }
@@ -196,35 +146,6 @@ impl Release {
         let folder = self.folder_in(dir);
         part.files.iter().map(|file| folder.join(file)).collect()
     }
-}
-
-/// CIFAR-10 from its official binary files; see [`Release::load`].
-pub fn cifar10(dir: impl AsRef<Path>) -> Result<Split> {
-    Release::cifar10().load(dir)
-}
-
-/// CIFAR-100 from its official binary files, with the 100 fine classes; see [`Release::load`].
-pub fn cifar100(dir: impl AsRef<Path>) -> Result<Split> {
-    Release::cifar100().load(dir)
-}
-
-/// Verifies every known release that `dir` has a folder of, and names them.
-///
-/// # Errors
-/// If there is none, or at the first that [`Release::verify`] refuses.
-pub fn verify(dir: impl AsRef<Path>) -> Result<Vec<&'static str>> {
-    let dir = dir.as_ref();
-    let mut found = Vec::new();
-    for release in [Release::cifar10(), Release::cifar100()] {
-        if release.folder_in(dir).is_dir() {
-            release.verify(dir)?;
-            found.push(release.name);
-        }
-    }
-    if found.is_empty() {
-        bail!("{} holds neither cifar10 nor cifar100; `cargo xtask data fetch cifar10` downloads one", dir.display());
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -254,12 +175,10 @@ mod tests {
     #[test]
     fn a_missing_file_is_named_with_how_to_get_it() {
         let folder = tempfile::tempdir().unwrap();
-        let error = cifar10(folder.path()).unwrap_err().to_string();
+        let error = Release::cifar10().load(folder.path()).unwrap_err().to_string();
         for part in ["cifar-10-batches-bin/data_batch_1.bin", "cargo xtask data fetch cifar10", "--data-dir"] {
             assert!(error.contains(part), "{error}");
         }
-        let error = verify(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("cargo xtask data fetch"), "{error}");
     }
 
     #[test]
@@ -305,16 +224,5 @@ mod tests {
         let error = release.verify(folder.path()).unwrap_err().to_string();
         assert!(error.contains("cifar10 train") && error.contains(&release.train.digest), "{error}");
         Ok(())
-    }
-
-    #[test]
-    fn the_digests_are_those_that_the_table_of_datasets_states() {
-        let table = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/README.md")).unwrap();
-        for release in [Release::cifar10(), Release::cifar100()] {
-            for part in [&release.train, &release.test] {
-                let row = format!("| {} {} | {} | `{}` |", release.name, part.name, part.len(), part.digest);
-                assert!(table.contains(&row), "datasets/README.md lacks the row {row}");
-            }
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! `fetch` against a small hub on the loopback address: whole, corrupt, cut off, absent.
 
+#![allow(clippy::unwrap_used)] // its helpers are tests, which clippy sees in `#[test]` functions only
+
 mod hub;
 mod tiny;
 

@@ -1,0 +1,174 @@
+//! The command line as a person meets it: what it does, and what it says to bad input.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use candle_core::safetensors::load;
+use candle_core::{DType, Device, Tensor};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn xtask(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(args).env("RUST_BACKTRACE", "1"); // candle appends backtraces then, and a person must not see them
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command that must fail, with one line on standard error that has all of `parts`.
+#[track_caller]
+fn refused(args: &[&str], parts: &[&str]) {
+    let Output { status, stderr, .. } = xtask(args).output().unwrap();
+    let said = text(&stderr);
+    assert!(!status.success(), "{args:?} succeeded");
+    assert_eq!(said.lines().count(), 1, "{args:?} said more than a line:\n{said}");
+    for part in parts {
+        assert!(said.contains(part), "{args:?} does not say {part:?}: {said}");
+    }
+}
+
+/// A run of a few seconds: 96 images, batches of 16, two epochs.
+fn small<'a>(folder: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec!["train", "--subset", "96", "--test-subset", "50", "--batch-size", "16", "--epochs", "2"];
+    args.extend(["--out", folder]);
+    args.extend(more);
+    args
+}
+
+#[test]
+fn bad_flags_are_named_on_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    refused(&["train", "--model", "resnet19"], &["--model", "resnet19", "resnet18"]);
+    refused(&["train", "--rule", "sham"], &["--rule", "sham", "rw-sam"]);
+    refused(&["train", "--rho", "-1"], &["--rho", "-1", "at least 0"]);
+    refused(&["train", "--rho", "NaN"], &["--rho", "NaN", "expected"]);
+    refused(&["train", "--lambda", "NaN"], &["--lambda", "expected"]);
+    refused(&["train", "--delta", "-1e-5"], &["--delta", "above 0"]);
+    refused(&["train", "--micro-batch", "0"], &["--micro-batch", "from 1"]);
+    refused(&["train", "--micro-batch", "256"], &["--micro-batch", "256", "128"]);
+    refused(&["train", "--subset", "0"], &["--subset", "at least 1"]);
+    refused(&["train", "--subset", "1000000", "--out", out], &["subset", "1000000", "10000"]);
+    refused(&["train", "--norm", "layer"], &["--norm", "layer", "batch"]);
+    refused(&["train", "--schedule", "linear"], &["--schedule", "linear", "cosine"]);
+    refused(&["train", "--threads", "0"], &["--threads", "at least 1"]);
+    refused(&["reproduce", "cifar11"], &["cifar11", "cifar10", "toy"]);
+}
+
+#[test]
+fn bad_files_are_named_on_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (data, out) = (path("data"), path("out"));
+
+    let on_cifar = |name: &'static str| {
+        ["train", "--data", name, "--data-dir"].into_iter().chain([data.as_str(), "--out", out.as_str()]).collect()
+    };
+    let cifar: Vec<&str> = on_cifar("cifar10");
+    refused(&cifar, &["data_batch_1.bin", "data fetch cifar10"]);
+    std::fs::create_dir_all(folder.path().join("data/cifar-10-batches-bin")).unwrap();
+    std::fs::write(folder.path().join("data/cifar-10-batches-bin/data_batch_1.bin"), [0; 3072]).unwrap();
+    refused(&cifar, &["data_batch_1.bin", "3072", "30730000"]);
+    refused(&["data", "verify", "--data-dir", &data], &["data_batch_1.bin"]);
+
+    std::fs::write(folder.path().join("file"), b"").unwrap();
+    refused(&small(&path("file"), &[]), &["file"]);
+    refused(&small(&out, &["--resume"]), &["--resume", "checkpoint.safetensors"]);
+
+    let missing = path("none.safetensors");
+    let predict = |weights: &str, input: &str| {
+        let args = ["predict", "--model", "resnet8", "--weights", weights, "--input", input, "--output"];
+        args.into_iter().chain([out.as_str()]).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let refused_prediction = |weights: &str, input: &str, parts: &[&str]| {
+        let args = predict(weights, input);
+        refused(&args.iter().map(String::as_str).collect::<Vec<_>>(), parts);
+    };
+    refused_prediction(&missing, &missing, &["none.safetensors"]);
+    let other = path("other.safetensors");
+    let tensor = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
+    candle_core::safetensors::save(&[("fc.weight".to_owned(), tensor)].into(), &other).unwrap();
+    refused_prediction(&other, &missing, &["other.safetensors", "resnet8", "conv1.weight"]);
+}
+
+#[test]
+fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let rule = ["--rule", "rw-sam", "--lambda", "4", "--seed", "3"];
+    let (whole, parts) = (path("whole"), path("parts"));
+    assert!(xtask(&small(&whole, &rule)).output().unwrap().status.success());
+
+    let args = small(&parts, &rule);
+    let mut child = xtask(&args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !Path::new(&parts).join("log.jsonl").metadata().is_ok_and(|file| file.len() > 0) {
+        assert!(started.elapsed() < Duration::from_secs(60), "the run logs nothing");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(130), "the run is stopped in its first steps");
+    assert!(!Path::new(&parts).join("row.json").exists());
+
+    refused(&args, &["already holds a run", "--resume"]);
+    let resumed: Vec<&str> = args.iter().copied().chain(["--resume"]).collect();
+    refused(&resumed.iter().copied().chain(["--lr", "0.2"]).collect::<Vec<_>>(), &["checkpoint", "--lr"]);
+    let output = xtask(&resumed).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+
+    let weights = |folder: &str| {
+        let tensors = load(Path::new(folder).join("weights.safetensors"), &Device::Cpu).unwrap();
+        let bits = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let mut named: Vec<_> = tensors.iter().map(|(name, tensor)| (name.clone(), bits(tensor))).collect();
+        named.sort_by(|a, b| a.0.cmp(&b.0));
+        named
+    };
+    assert_eq!(weights(&whole), weights(&parts));
+
+    let line = |folder: &str| std::fs::read_to_string(Path::new(folder).join("epochs.csv")).unwrap();
+    let accuracies = |csv: String| -> Vec<String> {
+        csv.lines().map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect()
+    };
+    assert_eq!(accuracies(line(&whole)), accuracies(line(&parts)));
+
+    // the weights go on to `predict`, in evaluation mode, a sample's logits alone as in the batch
+    let input = path("in.safetensors");
+    let images = Tensor::rand(-1f32, 1., (5, 3, 32, 32), &Device::Cpu).unwrap();
+    candle_core::safetensors::save(&[("input".to_owned(), images)].into(), &input).unwrap();
+    let logits = |weights: &str, batch: &str| {
+        let (weights, output) = (Path::new(&whole).join(weights), path("out.safetensors"));
+        let weights = weights.to_str().unwrap();
+        let args = ["predict", "--model", "resnet8", "--weights", weights, "--input", &input];
+        let run = xtask(&args).args(["--output", &output, "--batch-size", batch]).output().unwrap();
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        load(&output, &Device::Cpu).unwrap()["logits"].to_vec2::<f32>().unwrap()
+    };
+    let once = logits("weights.safetensors", "5");
+    assert_eq!((once.len(), once[0].len()), (5, 10));
+    assert_eq!(once, logits("weights.safetensors", "1"));
+    assert_eq!(once, logits("checkpoint.safetensors", "2"), "a checkpoint serves as weights");
+}
+
+#[test]
+fn a_run_that_diverges_says_where_and_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let output = xtask(&small(out, &["--rule", "sgd", "--lr", "1e20"])).output().unwrap();
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).lines().last().unwrap().contains("diverged"), "{}", text(&output.stderr));
+    let row = std::fs::read_to_string(folder.path().join("row.json")).unwrap();
+    assert!(row.contains("\"diverged\":{\"epoch\":0,\"step\":"), "{row}");
+}
+
+#[test]
+fn help_documents_every_flag() {
+    let help = text(&xtask(&["train", "--help"]).output().unwrap().stdout);
+    for flag in ["--model", "--norm", "--data-dir", "--rho", "--micro-batch", "--lambda", "--temperature", "--delta"] {
+        assert!(help.contains(flag), "{flag}");
+    }
+}
