@@ -60,50 +60,45 @@ fn every_rule_memorises_noise_with_a_small_network() -> Result<()> {
     Ok(())
 }
 
-/// One variable, one sample whose loss is `f(x)`.
-struct OneDimension<F> {
+/// A few variables, and one sample whose loss is `f(x)`.
+struct Landscape<F> {
     f: F,
     x: Var,
     params: Params,
     batch: Batch,
 }
 
-impl<F: Fn(&Tensor) -> Result<Tensor>> OneDimension<F> {
-    fn new(start: f64, f: F) -> Result<Self> {
-        let x = Var::new(&[start], &Device::Cpu)?;
+impl<F: Fn(&Tensor) -> Result<Tensor>> Landscape<F> {
+    fn new(start: &[f64], f: F) -> Result<Self> {
+        let x = Var::new(start, &Device::Cpu)?;
         let params = Params::new([("x".to_owned(), x.clone())])?;
         let inputs = Tensor::new(&[0f64], &Device::Cpu)?;
         Ok(Self { f, x, params, batch: Batch { targets: inputs.clone(), inputs, key: Key::new(0) } })
     }
 
     /// x after `steps` of gradient descent with `rule`.
-    fn descend(&self, rule: &mut dyn Perturbation, steps: usize, lr: f64) -> Result<f64> {
+    fn descend(&self, rule: &mut dyn Perturbation, steps: usize, lr: f64) -> Result<Vec<f64>> {
         let f = |_: &Batch, _: bool| (self.f)(&self.x);
         for _ in 0..steps {
             let step = rule.gradient(&f, &self.params, &self.batch)?;
             Sgd::default().step(&self.params, &step.grads, lr)?;
         }
-        Ok(self.x.to_vec1::<f64>()?[0])
+        self.x.to_vec1()
     }
 }
 
-/// −depth · exp(−½((x − centre)/width)²)
-fn well(x: &Tensor, depth: f64, centre: f64, width: f64) -> Result<Tensor> {
-    x.affine(1. / width, -centre / width)?.sqr()?.affine(-0.5, 0.)?.exp()?.affine(-depth, 0.)
-}
-
-/// A deep narrow well at 0 beside a shallower wide one at 1: descent stays in the narrow one where it starts, and SAM,
-/// whose radius is larger than that well, leaves for the wide one.
+/// ½(uv − 1)² has a valley of minima uv = 1 with the curvature u² + v² across it. Descent enters the valley where it
+/// meets it and stays; SAM goes on along it to its flattest points, ±(1, 1).
 #[test]
-fn sam_leaves_a_narrow_minimum_for_a_wide_one() -> Result<()> {
-    let f = |x: &Tensor| well(x, 1., 0., 0.05)? + well(x, 0.8, 1., 0.4)?;
-    for start in [-0.04, 0.04] {
-        let stays = OneDimension::new(start, f)?.descend(&mut Plain, 2000, 1e-3)?;
-        assert!(stays.abs() < 0.02, "descent from {start} ends at {stays}");
-        let small = OneDimension::new(start, f)?.descend(&mut sam(0.005), 2000, 1e-3)?;
-        assert!(small.abs() < 0.03, "a radius smaller than the well changes nothing, and SAM ends at {small}");
-        let leaves = OneDimension::new(start, f)?.descend(&mut sam(0.3), 2000, 1e-2)?;
-        assert!((leaves - 1.).abs() < 0.05, "SAM from {start} ends at {leaves}");
+fn sam_finds_the_flattest_minimum_of_a_valley() -> Result<()> {
+    let f = |x: &Tensor| (x.narrow(0, 0, 1)? * x.narrow(0, 1, 1)?)?.affine(1., -1.)?.sqr()?.affine(0.5, 0.);
+    let curvature = |x: &[f64]| x[0] * x[0] + x[1] * x[1];
+    for start in [[3., 0.5], [-0.2, -2.5]] {
+        let plain = Landscape::new(&start, f)?.descend(&mut Plain, 3000, 0.05)?;
+        assert!((plain[0] * plain[1] - 1.).abs() < 1e-9 && curvature(&plain) > 5., "descent ends at {plain:?}");
+        let sharp = Landscape::new(&start, f)?.descend(&mut sam(0.2), 3000, 0.05)?;
+        assert!((sharp[0] * sharp[1] - 1.).abs() < 0.05, "SAM ends at {sharp:?}, outside of the valley");
+        assert!(curvature(&sharp) < 2.05, "SAM ends at {sharp:?}, with the curvature {}", curvature(&sharp));
     }
     Ok(())
 }
@@ -114,13 +109,13 @@ fn sam_leaves_a_narrow_minimum_for_a_wide_one() -> Result<()> {
 fn descent_on_a_parabola_is_its_closed_form() -> Result<()> {
     let (h, lr, rho) = (3., 0.05, 0.4);
     let f = |x: &Tensor| x.sqr()?.affine(0.5 * h, 0.);
-    let plain = OneDimension::new(1.7, f)?.descend(&mut Plain, 40, lr)?;
+    let plain = Landscape::new(&[1.7], f)?.descend(&mut Plain, 40, lr)?[0];
     assert!((plain / (1.7 * (1. - lr * h).powi(40)) - 1.).abs() < 1e-12, "{plain}");
-    let unnormalised = OneDimension::new(1.7, f)?.descend(&mut usam(rho), 40, lr)?;
+    let unnormalised = Landscape::new(&[1.7], f)?.descend(&mut usam(rho), 40, lr)?[0];
     assert!((unnormalised / (1.7 * (1. - lr * h * (1. + rho * h)).powi(40)) - 1.).abs() < 1e-12, "{unnormalised}");
-    let (jumper, cycle) = (OneDimension::new(1.7, f)?, lr * h * rho / (2. - lr * h));
-    let here = jumper.descend(&mut sam(rho), 400, lr)?;
-    let there = jumper.descend(&mut sam(rho), 1, lr)?;
+    let (jumper, cycle) = (Landscape::new(&[1.7], f)?, lr * h * rho / (2. - lr * h));
+    let here = jumper.descend(&mut sam(rho), 400, lr)?[0];
+    let there = jumper.descend(&mut sam(rho), 1, lr)?[0];
     assert!((here.abs() - cycle).abs() < 1e-9 && (here + there).abs() < 1e-9, "{here}, {there}, cycle of ±{cycle}");
     Ok(())
 }

@@ -201,9 +201,6 @@ fn the_default_step_stays_accurate_on_a_memorised_set() -> Result<()> {
         ours += distance(&derivative(&net)?, &expected) / probes as f64;
         candles += distance(&derivative(&through_candle)?, &expected) / probes as f64;
     }
-    println!(
-        "mean loss {mean:e}, relative RMS error {ours} with our cross-entropy, {candles} with candle's log-softmax"
-    );
     assert!(ours < 0.1, "relative RMS error {ours} at losses of {mean:e}");
     assert!(candles > 3. * ours, "candle's log-softmax errs by {candles}, ours by {ours}: the op would be needless");
 

@@ -72,7 +72,7 @@ pub fn typed(value: impl ValueEnum) -> String {
 
 /// What all experiments start from: plain SGD with a cosine, crops and flips, one finite-difference probe where one is
 /// needed.
-fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
+pub fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
     RunConfig {
         model,
         norm,

@@ -1,5 +1,6 @@
 //! The command line of msharp: one binary that trains, regenerates every result, and writes the tables.
 
+mod bench;
 mod config;
 mod data;
 mod datasets;
@@ -42,6 +43,8 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Rewrite the README's tables and the plots from the committed rows.
     Report(report::ReportArgs),
+    /// Time training steps.
+    Bench(bench::BenchArgs),
     /// Download and verify data sets.
     Data(data::DataArgs),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::train(args),
         Command::Predict(args) => predict::predict(args),
         Command::Report(args) => report::report(args),
+        Command::Bench(args) => bench::bench(args),
         Command::Data(args) => data::data(args),
     };
     match result {

@@ -156,13 +156,15 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
 
 #[test]
 fn a_run_that_diverges_says_where_and_fails() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().to_str().unwrap();
-    let output = xtask(&small(out, &["--rule", "sgd", "--lr", "1e20"])).output().unwrap();
-    assert!(!output.status.success());
-    assert!(text(&output.stderr).lines().last().unwrap().contains("diverged"), "{}", text(&output.stderr));
-    let row = std::fs::read_to_string(folder.path().join("row.json")).unwrap();
-    assert!(row.contains("\"diverged\":{\"epoch\":0,\"step\":"), "{row}");
+    for rule in ["sgd", "sam", "rw-sam"] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().to_str().unwrap();
+        let output = xtask(&small(out, &["--rule", rule, "--lr", "1e20"])).output().unwrap();
+        assert!(!output.status.success());
+        assert!(text(&output.stderr).lines().last().unwrap().contains("diverged"), "{}", text(&output.stderr));
+        let row = std::fs::read_to_string(folder.path().join("row.json")).unwrap();
+        assert!(row.contains("\"diverged\":{\"epoch\":0,\"step\":"), "{row}");
+    }
 }
 
 #[test]

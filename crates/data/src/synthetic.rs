@@ -20,9 +20,10 @@ type Colour = [f64; 3];
 ///
 /// The classes are disc, ring, square, triangle, cross, star, level stripes, upright stripes, checkerboard and dots.
 /// Place, size, angle (but for the stripes, whose angle is their class), colours, contrast, shading and background are
-/// drawn from the same distributions for every class, so none of them tells the class. What makes it hard: figures
-/// down to a handful of pixels, low contrast, smaller figures of *other* classes beside the one that counts, lines
-/// across it, patches that hide part of it, and noise. Some images cannot be told by anyone.
+/// drawn from the same distributions for every class, so none of them tells the class. What makes it hard: the figure
+/// may fill half of the image or a ninth, lie partly outside of it, have hardly any contrast, be crossed by lines, hidden in
+/// part by a patch of background, stand beside smaller figures of *other* classes, and be full of noise. Some images
+/// cannot be told by anyone.
 ///
 /// An image is a pure function of (`seed`, split, index): the same bytes on every machine and for any number of
 /// threads, and a larger set begins with the smaller one. The two splits are different streams of one distribution.
@@ -44,7 +45,7 @@ fn part(name: &str, n: usize, key: Key) -> Dataset {
         labels: (0..n).map(|i| (i % classes) as u32).collect(),
         classes,
         size: (SIDE, SIDE),
-        mean: [0.5; 3], // the colours favour no channel and no side of grey; measured over 10 000 images
+        mean: [0.5; 3], // the colours favour no channel and no side of grey
         std: [0.16; 3],
     }
 }

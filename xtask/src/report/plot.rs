@@ -35,8 +35,17 @@ pub fn plot(title: &str, rows: &[Row]) -> Result<String> {
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(56)
-            .build_cartesian_2d(0f64..last, low..high)?;
-        chart.configure_mesh().x_desc("epoch").y_desc("test accuracy, %").light_line_style(WHITE).draw()?;
+            .build_cartesian_2d(1f64..last.max(2.), low..high)?;
+        chart
+            .configure_mesh()
+            .x_desc("epoch")
+            .y_desc("test accuracy, %")
+            .x_labels(last.clamp(2., 10.) as usize)
+            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+            .y_label_formatter(&|accuracy| format!("{accuracy:.0}"))
+            .bold_line_style(RGBColor(225, 225, 225))
+            .light_line_style(WHITE)
+            .draw()?;
         for (group, colour) in groups(rows).into_iter().zip(COLOURS.iter().cycle()) {
             if group.len() > 1 {
                 for row in &group {
