@@ -281,7 +281,10 @@ impl FromStr for ScheduleText {
     fn from_str(text: &str) -> Result<Self> {
         let expected = "expected cosine, constant, step, or step:SHARES:FACTOR such as step:0.3,0.6,0.8:0.2";
         let step = |at: Vec<f64>, factor: f64| {
-            ensure!(at.iter().all(|share| *share > 0. && *share < 1.), "shares of the run lie between 0 and 1; {expected}");
+            ensure!(
+                at.iter().all(|share| *share > 0. && *share < 1.),
+                "shares of the run lie between 0 and 1; {expected}"
+            );
             ensure!(factor.is_finite() && factor > 0., "the factor of a step is above 0; {expected}");
             Ok(Self(Decay::Step { at, factor }))
         };

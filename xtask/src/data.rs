@@ -44,7 +44,9 @@ enum Fetchable {
 pub fn data(args: DataArgs) -> Result<()> {
     let or_default = |folder: Option<PathBuf>| folder.unwrap_or_else(paths::datasets);
     match args.command {
-        DataCommand::Fetch { name: Fetchable::Cifar10, data_dir } => download(&Release::cifar10(), &or_default(data_dir)),
+        DataCommand::Fetch { name: Fetchable::Cifar10, data_dir } => {
+            download(&Release::cifar10(), &or_default(data_dir))
+        }
         DataCommand::Fetch { name: Fetchable::Cifar100, data_dir } => {
             download(&Release::cifar100(), &or_default(data_dir))
         }

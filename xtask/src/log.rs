@@ -52,7 +52,8 @@ impl Log {
             Line::Epoch(line) => line.epoch <= progress.epoch,
         };
         // The last line may be cut off; it is from after the checkpoint then.
-        let lines: Vec<Line> = old.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(happened).collect();
+        let lines: Vec<Line> =
+            old.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(happened).collect();
         let mut text = String::new();
         for line in &lines {
             text.push_str(&serde_json::to_string(line)?);

@@ -11,8 +11,8 @@ mod interrupt;
 mod log;
 mod paths;
 mod predict;
-mod reproduce;
 mod report;
+mod reproduce;
 mod row;
 mod rule;
 mod run;
@@ -78,7 +78,8 @@ fn main() -> ExitCode {
 
 /// An error on one line: what happened, then why, colons between; without the backtrace that candle appends if asked to.
 fn one_line(text: &str) -> String {
-    let said = |line: &&str| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("Usage:");
+    let said =
+        |line: &&str| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("Usage:");
     let lines = text.lines().map(str::trim).filter(said).take_while(|line| !line.starts_with("0: "));
     lines.collect::<Vec<_>>().join(": ")
 }

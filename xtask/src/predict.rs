@@ -83,6 +83,7 @@ fn classes(tensors: &HashMap<String, Tensor>) -> Option<usize> {
 }
 
 fn load(path: &Path) -> Result<HashMap<String, Tensor>> {
-    candle_core::safetensors::load(path, &Device::Cpu)
-        .with_context(|| format!("cannot read {} as safetensors: it is missing, truncated or something else", path.display()))
+    candle_core::safetensors::load(path, &Device::Cpu).with_context(|| {
+        format!("cannot read {} as safetensors: it is missing, truncated or something else", path.display())
+    })
 }

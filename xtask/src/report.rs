@@ -99,8 +99,7 @@ fn row_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn between_markers(path: &Path, text: &str, section: &str) -> Result<String> {
     let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) =
-        parts.with_context(|| format!("{} has lost the marks {BEGIN} and {END}", path.display()))?;
+    let (before, after) = parts.with_context(|| format!("{} has lost the marks {BEGIN} and {END}", path.display()))?;
     Ok(format!("{before}{BEGIN}\n\n{section}{END}{after}"))
 }
 

@@ -65,7 +65,8 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
 
     let started = Instant::now();
     for (k, config) in missing.iter().enumerate() {
-        let title = format!("[{}/{}] {} {} seed {}", k + 1, missing.len(), config.model, config.rule_label(), config.seed);
+        let title =
+            format!("[{}/{}] {} {} seed {}", k + 1, missing.len(), config.model, config.rule_label(), config.seed);
         let Some(row) = run::run(&title, config, &folder.join(config.id()), &mut data)? else {
             println!("stopped; the same command goes on from here");
             return Ok(());

@@ -13,7 +13,8 @@ use candle_core::{DType, Device};
 use msharp_core::{DataSource, Params, Seeded, write_aside};
 use msharp_models::Model;
 use msharp_train::{
-    Checkpoint, CheckpointPolicy, Classifier, Control, Observer, Outcome, Progress, Sgd, StepReport, Task, evaluate, fit,
+    Checkpoint, CheckpointPolicy, Classifier, Control, Observer, Outcome, Progress, Sgd, StepReport, Task, evaluate,
+    fit,
 };
 use std::io::Write;
 use std::path::Path;
@@ -60,9 +61,9 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
     let path = folder.join("checkpoint.safetensors");
     let progress = match path.exists() {
-        true => resume(&path, config)?.restore(&params, &mut optimizer, &mut rule).with_context(|| {
-            format!("the checkpoint {} does not fit the model {}", path.display(), config.model)
-        })?,
+        true => resume(&path, config)?
+            .restore(&params, &mut optimizer, &mut rule)
+            .with_context(|| format!("the checkpoint {} does not fit the model {}", path.display(), config.model))?,
         false => Progress::default(),
     };
     let steps = train.steps() * config.epochs;

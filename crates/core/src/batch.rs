@@ -43,9 +43,7 @@ impl Batch {
         if size >= b {
             return Ok(vec![self.clone()]);
         }
-        (0..b.div_ceil(size))
-            .map(|j| self.narrow(j * size, size.min(b - j * size), self.key.fold(j as u64)))
-            .collect()
+        (0..b.div_ceil(size)).map(|j| self.narrow(j * size, size.min(b - j * size), self.key.fold(j as u64))).collect()
     }
 }
 

@@ -204,12 +204,8 @@ mod tests {
     fn roles_follow_from_names_and_shapes() {
         let params = named(&["fc.weight", "fc.bias", "bn.bias", "bn.weight", "bn.running_mean"]);
         let roles: Vec<_> = params.iter().map(|p| (p.name.as_str(), p.role)).collect();
-        let expected = [
-            ("bn.bias", Role::Norm),
-            ("bn.weight", Role::Norm),
-            ("fc.bias", Role::Bias),
-            ("fc.weight", Role::Weight),
-        ];
+        let expected =
+            [("bn.bias", Role::Norm), ("bn.weight", Role::Norm), ("fc.bias", Role::Bias), ("fc.weight", Role::Weight)];
         assert_eq!(roles, expected);
         assert_eq!(params.buffers()[0].0, "bn.running_mean");
         assert_eq!(params.count(), 15);

@@ -83,7 +83,8 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             progress.step += 1;
             let (passes, seconds) = (objective.take(), started.elapsed().as_secs_f64());
             let samples = batch.len();
-            let report = StepReport { epoch, step, steps, epochs, loss, grad_norm, lr, samples, passes, seconds, measures };
+            let report =
+                StepReport { epoch, step, steps, epochs, loss, grad_norm, lr, samples, passes, seconds, measures };
             progress.this_epoch.add(&report);
             progress.whole_run.add(&report);
             if observer.step(&report)? == Control::Stop && progress.step < steps {

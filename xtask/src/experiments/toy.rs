@@ -13,8 +13,8 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
             four_rules(&base, 0.1, 16, 1)
         }
         Preset::Laptop => {
-            let base = RunConfig { subset: Some(2000), epochs: 15, ..base };
-            four_rules(&base, 0.1, 32, 3)
+            let base = RunConfig { subset: Some(2000), epochs: 15, batch_size: 64, ..base };
+            four_rules(&base, 0.1, 16, 3)
         }
         Preset::Paper => {
             let base = RunConfig { epochs: 40, ..base };
@@ -29,7 +29,7 @@ pub fn about(preset: Preset) -> &'static str {
         Preset::Smoke => {
             "ResNet-8 (GroupNorm), 640 synthetic images, 3 epochs, batch 64, ρ = 0.1, one seed: a check that everything runs."
         }
-        Preset::Laptop => "ResNet-8 (GroupNorm), 2 000 synthetic images, 15 epochs, batch 128, ρ = 0.1.",
+        Preset::Laptop => "ResNet-8 (GroupNorm), 2 000 synthetic images, 15 epochs, batch 64, ρ = 0.1.",
         Preset::Paper => "ResNet-8 (GroupNorm), 10 000 synthetic images, 40 epochs, batch 128, ρ = 0.1.",
     }
 }

@@ -21,7 +21,8 @@ pub fn table(rows: &[Row], published: &[Published]) -> String {
         let accuracies: Vec<f64> = finished.iter().filter_map(|row| accuracy(row)).collect();
         let accuracy_text = summarise(&accuracies).map_or("–".to_owned(), |summary| summary.text(2));
         let diverged = group.len() - finished.len();
-        let n = if diverged == 0 { format!("{}", group.len()) } else { format!("{} ({diverged} diverged)", group.len()) };
+        let n =
+            if diverged == 0 { format!("{}", group.len()) } else { format!("{} ({diverged} diverged)", group.len()) };
         let paper = match (published.is_empty(), published_value(config, published)) {
             (true, _) => String::new(),
             (false, Some((mean, std))) => format!(" {mean:.2} ± {std:.2} |"),

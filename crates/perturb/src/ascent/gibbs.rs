@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Result, Tensor};
 use msharp_core::{
-    Ascent, Batch, Estimate, GradNormEstimator, Gradient, Objective, Params, State, Temperature, backward, effective_size,
-    gibbs, quantile,
+    Ascent, Batch, Estimate, GradNormEstimator, Gradient, Objective, Params, State, Temperature, backward,
+    effective_size, gibbs, quantile,
 };
 
 /// g̃ = Σ pᵢ ∇ℓᵢ(x) with pᵢ ∝ exp(λ‖∇ℓᵢ(x)‖).
