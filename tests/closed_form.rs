@@ -144,7 +144,7 @@ fn the_square_of_a_probe_is_unbiased_and_has_the_variance_of_its_formula() -> Re
     let rows = Rows::new(Link::Linear, 2, 6, 7)?;
     for (probe, probes) in [(Probe::Rademacher, 1), (Probe::Gaussian, 1), (Probe::Rademacher, 3)] {
         let mut estimator = FiniteDifference { probes, probe, delta: Delta::Absolute(1e-2), central: false };
-        let mut squares = vec![Vec::with_capacity(N); 2];
+        let mut squares = [Vec::with_capacity(N), Vec::with_capacity(N)];
         for k in 0..N {
             let batch = Batch { key: Key::new(8).fold(k as u64), ..rows.batch.clone() };
             let norms = estimator.norms(&rows, &rows.params, &batch)?.to_vec1::<f64>()?;

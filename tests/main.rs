@@ -6,5 +6,7 @@ mod end_to_end;
 mod equivalence;
 mod estimators;
 mod problems;
+mod resume;
+mod runs;
 mod stability;
 mod tidy;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::process::Command;
+use std::sync::OnceLock;
 use sysinfo::System;
 
 /// The machine, without its name.
@@ -40,12 +41,17 @@ impl Host {
 }
 
 /// The commit that the program was built from, `+` behind it if files were changed; "unknown" outside a checkout.
-pub fn revision() -> String {
-    let git = |args: &[&str]| {
-        let output = Command::new("git").args(args).current_dir(crate::paths::root()).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
-    let clean = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| changes.is_empty());
-    format!("{commit}{}", if clean { "" } else { "+" })
+///
+/// Taken when it is first asked for and kept: `main` asks at the start, for the files may change while a run goes on.
+pub fn revision() -> &'static str {
+    static REVISION: OnceLock<String> = OnceLock::new();
+    REVISION.get_or_init(|| {
+        let git = |args: &[&str]| {
+            let output = Command::new("git").args(args).current_dir(crate::paths::root()).output().ok()?;
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else { return "unknown".to_owned() };
+        let clean = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| changes.is_empty());
+        format!("{commit}{}", if clean { "" } else { "+" })
+    })
 }

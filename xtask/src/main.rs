@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    host::revision();
     let result = match cli.command {
         Command::Reproduce(args) => reproduce::reproduce(args),
         Command::Train(args) => train::train(args),

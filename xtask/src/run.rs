@@ -141,7 +141,7 @@ fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochL
             images_per_second: run.samples as f64 / run.seconds.max(1e-9),
         },
         host: Host::this(),
-        revision: revision(),
+        revision: revision().to_owned(),
     }
 }
 

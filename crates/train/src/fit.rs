@@ -34,12 +34,11 @@ pub enum Outcome {
     Finished,
     /// An observer asked to stop; a checkpoint is written.
     Stopped,
-    /// The loss or the gradient was not finite in this step (both from 0). The step was not taken, and the last
-    /// checkpoint stays.
+    /// The loss, the gradient or the weights stepped to were not finite in this step. The last checkpoint stays.
     Diverged {
-        /// Its epoch.
+        /// Its epoch, from 0.
         epoch: usize,
-        /// Its place in the epoch.
+        /// Its place in the epoch, from 0.
         step: usize,
     },
 }
@@ -63,6 +62,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
     while progress.epoch < epochs {
         let epoch = progress.epoch;
         let mut batches = data.epoch_from(epoch, progress.step);
+        let mut control = Control::Continue;
         while progress.step < steps {
             let (step, started) = (progress.step, Instant::now());
             let located = |e: candle_core::Error| e.context(format!("epoch {epoch}, step {step}"));
@@ -79,6 +79,9 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             }
             let lr = lr * schedule.factor(epoch * steps + step, epochs * steps);
             optimizer.step(params, &grads, lr).map_err(located)?;
+            if !params.norm()?.is_finite() {
+                return Ok((Outcome::Diverged { epoch, step }, progress));
+            }
 
             progress.step += 1;
             let (passes, seconds) = (objective.take(), started.elapsed().as_secs_f64());
@@ -87,7 +90,8 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
                 StepReport { epoch, step, steps, epochs, loss, grad_norm, lr, samples, passes, seconds, measures };
             progress.this_epoch.add(&report);
             progress.whole_run.add(&report);
-            if observer.step(&report)? == Control::Stop && progress.step < steps {
+            control = observer.step(&report)?;
+            if control == Control::Stop && progress.step < steps {
                 save(&progress, rule, optimizer)?;
                 return Ok((Outcome::Stopped, progress));
             }
@@ -97,9 +101,9 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             }
         }
         (progress.epoch, progress.step) = (epoch + 1, 0);
-        let control = observer.epoch(&progress)?;
+        let controls = [control, observer.epoch(&progress)?];
         progress.this_epoch = Tally::default();
-        if control == Control::Stop && progress.epoch < epochs {
+        if controls.contains(&Control::Stop) && progress.epoch < epochs {
             save(&progress, rule, optimizer)?;
             return Ok((Outcome::Stopped, progress));
         }
