@@ -24,7 +24,7 @@ pub enum Preset {
     Smoke,
     /// Under an hour on two cores: do the rules differ?
     Laptop,
-    /// As published
+    /// The published size, days on a CPU; of toy, the largest
     Paper,
 }
 

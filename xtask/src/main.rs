@@ -27,7 +27,7 @@ use std::process::ExitCode;
 ///
 /// Start with `cargo xtask reproduce toy`: minutes, no download.
 #[derive(Parser)]
-#[command(name = "cargo xtask", version, max_term_width = 100)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
