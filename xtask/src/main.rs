@@ -38,7 +38,7 @@ enum Command {
     /// Run an experiment: all its runs, then its table and its plot. Resumes; skips the runs that are done.
     Reproduce(reproduce::ReproduceArgs),
     /// Train one network with one rule.
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     /// Compute the logits of images with trained weights.
     Predict(predict::PredictArgs),
     /// Rewrite the README's tables and the plots from the committed rows.
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     host::revision();
     let result = match cli.command {
         Command::Reproduce(args) => reproduce::reproduce(args),
-        Command::Train(args) => train::train(args),
+        Command::Train(args) => train::train(*args),
         Command::Predict(args) => predict::predict(args),
         Command::Report(args) => report::report(args),
         Command::Bench(args) => bench::bench(args),

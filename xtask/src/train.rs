@@ -57,7 +57,7 @@ pub fn train(args: TrainArgs) -> Result<()> {
         None => eprintln!("stopped; the same command with --resume --out {} goes on", folder.display()),
         Some(row) => {
             row::record(&folder.join("rows.jsonl"), &row)?;
-            println!("{}", report::table(&[row.clone()], &[]));
+            println!("{}", report::table(std::slice::from_ref(&row), &[]));
             println!("weights, log and row are in {}", folder.display());
             if let Ending::Diverged { epoch, step } = row.outcome {
                 anyhow::bail!("the run diverged: the loss was not finite in epoch {epoch}, step {step} (both from 0)")

@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn distributions_have_their_published_deviation() {
         let kaiming = |dist, fan| Init::Kaiming { dist, fan, non_linearity: NonLinearity::ReLU };
-        let (fan_in, fan_out) = ((2. / (32. * 9.) as f64).sqrt(), (2. / (64. * 9.) as f64).sqrt());
+        let (fan_in, fan_out) = (f64::sqrt(2. / (32. * 9.)), f64::sqrt(2. / (64. * 9.)));
         let cases = [
             (kaiming(NormalOrUniform::Normal, FanInOut::FanOut), fan_out),
             (kaiming(NormalOrUniform::Uniform, FanInOut::FanIn), fan_in),
