@@ -80,7 +80,7 @@ fn a_run_stops_after_the_last_step_of_an_epoch() -> Result<()> {
     let path = &folder.path().join("run.safetensors");
     let run = Run { rule: with_sam, seed: 6, resumes: false, every: Duration::from_secs(3600), lr: 0.1, path };
     let (outcome, progress, _) = run.go(&mut Stop::Step(0, STEPS - 1), None)?;
-    assert_eq!((outcome, progress.epoch, progress.step), (Outcome::Stopped, 1, 0));
+    assert_eq!((outcome, progress.epoch, progress.step), (Outcome::Stopped, 0, STEPS));
     assert_same(
         &Run { resumes: true, ..run }.go(&mut (), None)?,
         &run.go(&mut (), None)?,

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// Everything that decides what a run computes. Two runs with equal configurations end with the same bits.
+/// Everything that decides what a run of one version of the program computes: equal configurations end with the same bits
+/// on machines of one type.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
     /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, or wrn-DEPTH-WIDEN such as wrn-28-10
@@ -46,7 +47,8 @@ pub struct RunConfig {
     /// ρ, the perturbation radius
     #[arg(long, default_value_t = 0.1, allow_hyphen_values = true)]
     pub rho: f64,
-    /// m: apply the rule on micro-batches of so many samples and average (m-SAM)
+    /// m: apply the rule on micro-batches of so many samples and average (m-SAM); under batch normalisation each
+    /// micro-batch is its own normalisation batch
     #[arg(long)]
     pub micro_batch: Option<usize>,
     /// λ of RW-SAM, in the units of --temperature; with effective-size, the m_eff to aim at
@@ -180,6 +182,12 @@ impl RunConfig {
             }
             _ => within("lambda", self.lambda, self.lambda >= 0., "a finite number of at least 0")?,
         }
+        let reweighted = matches!(self.rule, RuleName::RwSam | RuleName::RwUsam);
+        let samples = self.micro_batch.unwrap_or(self.batch_size);
+        if reweighted && self.temperature == TemperatureName::EffectiveSize {
+            let expected = format!("an effective size below the {samples} samples that are reweighted");
+            within("lambda", self.lambda, self.lambda < samples as f64, &expected)?;
+        }
         if let Some(delta) = self.delta {
             within("delta", delta, delta > 0., "a finite number above 0")?;
         }
@@ -190,7 +198,7 @@ impl RunConfig {
         let smoothing = self.label_smoothing;
         within("label-smoothing", smoothing, (0. ..1.).contains(&smoothing), "a number from 0 to below 1")?;
         for (flag, value) in [("probes", self.probes), ("epochs", self.epochs), ("batch-size", self.batch_size)] {
-            ensure!(value > 0, "--{flag} is 0; expected at least 1");
+            ensure!(value > 0 && value <= 10_000_000, "--{flag} is {value}; expected at least 1, at most 10000000");
         }
         for (flag, value) in [("subset", self.subset), ("test-subset", self.test_subset)] {
             ensure!(value != Some(0), "--{flag} is 0; expected at least 1 image");
@@ -355,6 +363,8 @@ mod tests {
             ("--rho NaN", "--rho"),
             ("--lambda -1 --temperature raw", "--lambda"),
             ("--lambda 0.5", "--lambda"),
+            ("--rule rw-sam --batch-size 32", "--lambda"),
+            ("--rule rw-sam --micro-batch 16", "--lambda"),
             ("--delta 0", "--delta"),
             ("--delta NaN", "--delta"),
             ("--micro-batch 0", "--micro-batch"),

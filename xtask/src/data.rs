@@ -58,12 +58,18 @@ pub fn data(args: DataArgs) -> Result<()> {
     }
 }
 
-/// Downloads what the runs need and `folder` does not hold.
+/// Downloads what the runs need and `folder` does not hold, and checks what it does hold.
+///
+/// # Errors
+/// If files are there and are not the published ones: nothing of the user's is overwritten.
 pub fn fetch_if_absent(configs: &[RunConfig], folder: &Path) -> Result<()> {
     for (name, release) in [(DataName::Cifar10, Release::cifar10()), (DataName::Cifar100, Release::cifar100())] {
-        let needed = configs.iter().any(|config| config.data == name);
-        if needed && !folder.join(release.folder).is_dir() && !folder.ends_with(release.folder) {
-            download(&release, folder)?;
+        if !configs.iter().any(|config| config.data == name) {
+            continue;
+        }
+        match release.is_complete(folder) {
+            true => release.verify(folder)?,
+            false => download(&release, folder)?,
         }
     }
     Ok(())

@@ -40,7 +40,7 @@ impl Host {
     }
 }
 
-/// The commit that the program was built from, `+` behind it if files were changed; "unknown" outside a checkout.
+/// The commit that is checked out, `+` behind it if tracked files were changed; "unknown" outside a checkout.
 ///
 /// Taken when it is first asked for and kept: `main` asks at the start, for the files may change while a run goes on.
 pub fn revision() -> &'static str {

@@ -82,12 +82,14 @@ impl Log {
     /// Logs an epoch, and rewrites `epochs.csv`.
     pub fn epoch(&mut self, line: EpochLine) -> Result<()> {
         self.write(&Line::Epoch(line.clone()))?;
+        self.file.sync_data().context("cannot flush log.jsonl")?; // no checkpoint is newer than its log
         self.curve.push(line);
         let mut csv = "epoch,train_loss,test_loss,test_accuracy,seconds,m_eff\n".to_owned();
         for line in &self.curve {
             let cell = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
             let EpochLine { epoch, train_loss, test_loss, test_accuracy, seconds, measures } = line;
-            let (train_loss, m_eff) = (cell(*train_loss), cell(measures.get("m_eff").copied()));
+            let (train_loss, test_loss) = (cell(*train_loss), cell(*test_loss));
+            let m_eff = cell(measures.get("m_eff").copied());
             csv.push_str(&format!("{epoch},{train_loss},{test_loss},{test_accuracy},{seconds},{m_eff}\n"));
         }
         Ok(write_aside(&self.folder.join("epochs.csv"), |file| Ok(file.write_all(csv.as_bytes())?))?)

@@ -20,6 +20,7 @@ mod screen;
 mod statistics;
 mod train;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -52,7 +53,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => error.exit(), // --help and --version
+        Err(error) if is_help(&error) => error.exit(),
         Err(error) => {
             eprintln!("{}", one_line(&error.to_string()));
             return ExitCode::from(2);
@@ -75,6 +76,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `--help`, `--version`, and the help that a command without its subcommand gets.
+fn is_help(error: &clap::Error) -> bool {
+    !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
 /// An error on one line: what happened, then why, colons between; without the backtrace that candle appends if asked to.

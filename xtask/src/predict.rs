@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{ModuleT, VarBuilder};
+use candle_nn::ModuleT;
 use clap::Args;
-use msharp_core::write_aside;
+use msharp_core::{Seeded, write_aside};
 use msharp_models::{Architecture, Norm};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub struct PredictArgs {
     /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, or wrn-DEPTH-WIDEN such as wrn-28-10
     #[arg(long)]
     model: Architecture,
-    /// Its normalisation [default: batch if the weights have running statistics, otherwise group]
+    /// Its normalisation; needed for group normalisation, whose number of groups no tensor tells [default: batch]
     #[arg(long)]
     norm: Option<Norm>,
     /// Weights as safetensors, under torchvision's names: trained here, exported from PyTorch, or a checkpoint
@@ -42,10 +42,17 @@ pub fn predict(args: PredictArgs) -> Result<()> {
         format!("{} has no matrix \"fc.weight\", [classes, features], as {model} has", weights.display())
     })?;
     let has_statistics = tensors.keys().any(|name| name.ends_with("running_mean"));
-    let norm = norm.unwrap_or(if has_statistics { Norm::Batch } else { Norm::Group(32) });
-    let network = model
-        .build(norm, classes, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))
-        .with_context(|| format!("{} does not fit --model {model} --norm {norm}", weights.display()))?;
+    ensure!(
+        norm.is_some() || has_statistics,
+        "{} has no running statistics; expected --norm group, or group-N for another number of groups than 32",
+        weights.display()
+    );
+    let norm = norm.unwrap_or(Norm::Batch);
+    let init = Seeded::new(0, DType::F32, &Device::Cpu);
+    let network = model.build(norm, classes, init.var_builder())?;
+    // every tensor must have its place: a deeper network's weights have all names of a shallower one's
+    let fits = init.params()?.assign(&tensors);
+    fits.with_context(|| format!("{} does not fit --model {model} --norm {norm}", weights.display()))?;
 
     let mut file = load(&input)?;
     let images = file.remove("input").with_context(|| format!("{} has no tensor \"input\"", input.display()))?;
@@ -69,7 +76,7 @@ pub fn predict(args: PredictArgs) -> Result<()> {
 }
 
 /// The tensors of a state dict, or those of the model in a checkpoint.
-fn weights_of(path: &Path) -> Result<HashMap<String, Tensor>> {
+fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let tensors = load(path)?;
     if !tensors.keys().any(|name| name.starts_with("model/")) {
         return Ok(tensors);
@@ -78,12 +85,13 @@ fn weights_of(path: &Path) -> Result<HashMap<String, Tensor>> {
     Ok(tensors.into_iter().filter_map(of_model).collect())
 }
 
-fn classes(tensors: &HashMap<String, Tensor>) -> Option<usize> {
+fn classes(tensors: &BTreeMap<String, Tensor>) -> Option<usize> {
     tensors.get("fc.weight").filter(|matrix| matrix.rank() == 2).map(|matrix| matrix.dims()[0])
 }
 
-fn load(path: &Path) -> Result<HashMap<String, Tensor>> {
-    candle_core::safetensors::load(path, &Device::Cpu).with_context(|| {
+fn load(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).with_context(|| {
         format!("cannot read {} as safetensors: it is missing, truncated or something else", path.display())
-    })
+    })?;
+    Ok(tensors.into_iter().collect())
 }

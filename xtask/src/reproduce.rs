@@ -49,8 +49,13 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let missing: Vec<RunConfig> = configs.iter().filter(|config| !is_done(config)).cloned().collect();
 
     println!("{name}: {}", experiment.about(preset));
+    for line in plan(&configs) {
+        println!("{line}");
+    }
     println!("{} runs, {} done before. Rows: {}", configs.len(), configs.len() - missing.len(), rows_path.display());
-    interrupt::listen()?;
+    // A folder that cannot be written is found out before anything is downloaded or trained.
+    let lines: Vec<String> = configs.iter().map(RunConfig::json).collect();
+    write_aside(&folder.join("plan.jsonl"), |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?;
     let data_dir = data_dir.unwrap_or_else(paths::datasets);
     if !missing.is_empty() {
         data::fetch_if_absent(&missing, &data_dir)?;
@@ -63,10 +68,15 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
         println!("expected: {total} for {runs} runs, up to {} each", duration(longest));
     }
 
+    interrupt::listen()?;
     let started = Instant::now();
     for (k, config) in missing.iter().enumerate() {
         let title =
             format!("[{}/{}] {} {} seed {}", k + 1, missing.len(), config.model, config.rule_label(), config.seed);
+        if interrupt::requested() {
+            println!("stopped; the same command goes on from here");
+            return Ok(());
+        }
         let Some(row) = run::run(&title, config, &folder.join(config.id()), &mut data)? else {
             println!("stopped; the same command goes on from here");
             return Ok(());
@@ -91,8 +101,21 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     }
     if record {
         let path = paths::results().join(format!("{name}.jsonl"));
-        rows.iter().try_for_each(|row| row::record(&path, row))?;
+        row::write(&path, &rows)?;
         println!("recorded in {}; `cargo xtask report` rewrites the README", path.display());
     }
     Ok(())
+}
+
+/// What will be run: a line for each network and rule, with the number of seeds.
+fn plan(configs: &[RunConfig]) -> Vec<String> {
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    for config in configs {
+        let line = format!("  {} ({}) · {} · {} epochs", config.model, config.norm, config.rule_label(), config.epochs);
+        match lines.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, seeds)) => *seeds += 1,
+            None => lines.push((line, 1)),
+        }
+    }
+    lines.into_iter().map(|(line, seeds)| format!("{line} · seeds: {seeds}")).collect()
 }

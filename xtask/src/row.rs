@@ -69,8 +69,8 @@ pub struct EpochLine {
     pub epoch: usize,
     /// Mean training loss over the epoch, if the rule makes clean passes.
     pub train_loss: Option<f64>,
-    /// Mean cross-entropy on the test images.
-    pub test_loss: f64,
+    /// Mean cross-entropy on the test images; none if it was not finite.
+    pub test_loss: Option<f64>,
     /// Share of test images classified rightly.
     pub test_accuracy: f64,
     /// Seconds of training in the epoch.
@@ -117,6 +117,11 @@ pub fn record(path: &Path, row: &Row) -> Result<()> {
         Some(known) => *known = row.clone(),
         None => rows.push(row.clone()),
     }
+    write(path, &rows)
+}
+
+/// Makes `rows` the rows of a file. The file is whole at every moment.
+pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
     let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
     Ok(write_aside(path, |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?)
 }

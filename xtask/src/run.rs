@@ -46,8 +46,8 @@ pub fn optimizer(config: &RunConfig) -> Sgd {
 
 /// Trains in `folder`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
 ///
-/// The folder holds `config.json`, `checkpoint.safetensors` while the run goes on, `log.jsonl`, `epochs.csv`, and at the
-/// end `weights.safetensors` and `row.json`.
+/// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and, unless
+/// the run diverged, `weights.safetensors`.
 ///
 /// # Errors
 /// If the checkpoint is of another configuration, or anything is missing, unreadable or not writable.
@@ -58,7 +58,6 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     let classifier = Classifier { model, label_smoothing: config.label_smoothing };
     let (mut rule, mut optimizer) = (rule(config, whole), optimizer(config));
 
-    write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
     let path = folder.join("checkpoint.safetensors");
     let progress = match path.exists() {
         true => resume(&path, config)?
@@ -66,6 +65,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
             .with_context(|| format!("the checkpoint {} does not fit the model {}", path.display(), config.model))?,
         false => Progress::default(),
     };
+    write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
     let steps = train.steps() * config.epochs;
     let mut watcher = Watcher {
         classifier: &classifier,
@@ -94,7 +94,9 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     };
 
     let row = row(config, outcome, &progress, watcher.log.curve(), &params);
-    params.save(&folder.join("weights.safetensors"))?;
+    if outcome == Ending::Finished {
+        params.save(&folder.join("weights.safetensors"))?;
+    }
     write_aside(&folder.join("row.json"), |file| {
         Ok(writeln!(file, "{}", serde_json::to_string(&row).map_err(candle_core::Error::wrap)?)?)
     })?;
@@ -118,7 +120,8 @@ fn resume(path: &Path, config: &RunConfig) -> Result<Checkpoint> {
 }
 
 fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochLine], params: &Params) -> Row {
-    let last = if outcome == Ending::Finished { curve.last() } else { None };
+    let is_last = |line: &&EpochLine| outcome == Ending::Finished && line.epoch == config.epochs;
+    let last = curve.last().filter(is_last);
     let ((forward, backward), run) = (progress.whole_run.passes(), &progress.whole_run);
     Row {
         experiment: "train".to_owned(),
@@ -127,7 +130,7 @@ fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochL
         outcome,
         metrics: Metrics {
             test_accuracy: last.map(|line| line.test_accuracy),
-            test_loss: last.map(|line| line.test_loss),
+            test_loss: last.and_then(|line| line.test_loss),
             train_loss: last.and_then(|line| line.train_loss),
             measures: if run.steps > 0 { run.measures() } else { Default::default() },
             parameters: params.count(),
@@ -170,7 +173,7 @@ impl Observer for Watcher<'_> {
         let line = EpochLine {
             epoch: progress.epoch,
             train_loss: progress.this_epoch.loss(),
-            test_loss: evaluation.loss,
+            test_loss: Some(evaluation.loss).filter(|loss| loss.is_finite()),
             test_accuracy: evaluation.accuracy,
             seconds: progress.this_epoch.seconds,
             measures: progress.this_epoch.measures(),

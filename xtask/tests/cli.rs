@@ -80,7 +80,8 @@ fn bad_files_are_named_on_one_line() {
 
     let missing = path("none.safetensors");
     let predict = |weights: &str, input: &str| {
-        let args = ["predict", "--model", "resnet8", "--weights", weights, "--input", input, "--output"];
+        let args =
+            ["predict", "--model", "resnet8", "--norm", "batch", "--weights", weights, "--input", input, "--output"];
         args.into_iter().chain([out.as_str()]).map(str::to_owned).collect::<Vec<_>>()
     };
     let refused_prediction = |weights: &str, input: &str, parts: &[&str]| {
@@ -91,7 +92,7 @@ fn bad_files_are_named_on_one_line() {
     let other = path("other.safetensors");
     let tensor = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
     candle_core::safetensors::save(&[("fc.weight".to_owned(), tensor)].into(), &other).unwrap();
-    refused_prediction(&other, &missing, &["other.safetensors", "resnet8", "conv1.weight"]);
+    refused_prediction(&other, &missing, &["other.safetensors", "resnet8", "bn1.bias"]);
 }
 
 #[test]
@@ -118,6 +119,8 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
     refused(&args, &["already holds a run", "--resume"]);
     let resumed: Vec<&str> = args.iter().copied().chain(["--resume"]).collect();
     refused(&resumed.iter().copied().chain(["--lr", "0.2"]).collect::<Vec<_>>(), &["checkpoint", "--lr"]);
+    let config = std::fs::read_to_string(Path::new(&parts).join("config.json")).unwrap();
+    assert!(config.contains("\"lr\":0.1"), "a refused run changes nothing: {config}");
     let output = xtask(&resumed).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
 
@@ -159,11 +162,41 @@ fn a_run_that_diverges_says_where_and_fails() {
     for rule in ["sgd", "sam", "rw-sam"] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_str().unwrap();
-        let output = xtask(&small(out, &["--rule", rule, "--lr", "1e20"])).output().unwrap();
+        let output = xtask(&small(out, &["--rule", rule, "--lambda", "4", "--lr", "1e20"])).output().unwrap();
         assert!(!output.status.success());
         assert!(text(&output.stderr).lines().last().unwrap().contains("diverged"), "{}", text(&output.stderr));
         let row = std::fs::read_to_string(folder.path().join("row.json")).unwrap();
         assert!(row.contains("\"diverged\":{\"epoch\":0,\"step\":"), "{row}");
+    }
+}
+
+#[test]
+fn the_readme_and_the_plots_are_what_the_rows_say() {
+    let output = xtask(&["report", "--check"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn weights_of_a_deeper_network_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (weights, none) = (folder.path().join("resnet20.safetensors"), folder.path().join("none"));
+    let (weights, none) = (weights.to_str().unwrap(), none.to_str().unwrap());
+    for (norm, about) in [("batch", "layer1.1"), ("group", "--norm")] {
+        let init = msharp_core::Seeded::new(0, DType::F32, &Device::Cpu);
+        let network: msharp_models::Architecture = "resnet20".parse().unwrap();
+        network.build(norm.parse().unwrap(), 10, init.var_builder()).unwrap();
+        init.params().unwrap().save(Path::new(weights)).unwrap();
+        let args = ["predict", "--model", "resnet8", "--weights", weights, "--input", none, "--output", none];
+        refused(&args, &["resnet20.safetensors", about]);
+    }
+}
+
+/// A command without its subcommand shows the help as it is.
+#[test]
+fn nothing_is_answered_with_help() {
+    for args in [&[][..], &["data"]] {
+        let said = text(&xtask(args).output().unwrap().stderr);
+        assert!(said.lines().count() > 5 && said.contains("Usage: cargo xtask"), "{said}");
     }
 }
 

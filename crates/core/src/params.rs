@@ -20,7 +20,7 @@ pub enum Role {
 pub struct Param {
     /// Its path in the model, dots between the parts.
     pub name: String,
-    /// Its value; [`displace`](crate::gradient_at) and the optimizers are the only ones to write it.
+    /// Its value. [`gradient_at`](crate::gradient_at) displaces it, optimizers and [`Params::assign`] write it; nobody else.
     pub var: Var,
     /// What it is for.
     pub role: Role,

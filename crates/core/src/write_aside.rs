@@ -18,7 +18,10 @@ pub fn write_aside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> 
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder).map_err(io)?;
-    let mut aside = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder).map_err(io)?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)] // what any new file has, less the umask; a temporary file is its owner's alone otherwise
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut aside = builder.prefix(".writing-").tempfile_in(folder).map_err(io)?;
     write(aside.as_file_mut()).map_err(named)?;
     aside.as_file().sync_all().map_err(io)?;
     aside.persist(path).map_err(|e| io(e.error))?;
@@ -44,6 +47,17 @@ mod tests {
         assert!(failed.unwrap_err().to_string().contains("deep/x"));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn others_may_read_it_as_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| folder.path().join(name).metadata().unwrap().permissions().mode();
+        std::fs::write(folder.path().join("plain"), b"").unwrap();
+        write_aside(&folder.path().join("aside"), |_| Ok(())).unwrap();
+        assert_eq!(mode("aside"), mode("plain"));
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl Release {
         Ok(Split { train: load(&self.train)?, test: load(&self.test)? })
     }
 
+    /// Whether all files are there, below `dir` or in it, whatever they hold.
+    pub fn is_complete(&self, dir: impl AsRef<Path>) -> bool {
+        [&self.train, &self.test].iter().all(|part| self.paths(dir.as_ref(), part).iter().all(|path| path.is_file()))
+    }
+
     /// Checks that the files below `dir` hold exactly the images and labels of this release, in any order.
     ///
     /// # Errors

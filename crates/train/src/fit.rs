@@ -32,7 +32,7 @@ pub struct Task<'a> {
 pub enum Outcome {
     /// All epochs are done.
     Finished,
-    /// An observer asked to stop; a checkpoint is written.
+    /// An observer asked to stop; a checkpoint is written, if there is a policy.
     Stopped,
     /// The loss, the gradient or the weights stepped to were not finite in this step. The last checkpoint stays.
     Diverged {
@@ -62,7 +62,6 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
     while progress.epoch < epochs {
         let epoch = progress.epoch;
         let mut batches = data.epoch_from(epoch, progress.step);
-        let mut control = Control::Continue;
         while progress.step < steps {
             let (step, started) = (progress.step, Instant::now());
             let located = |e: candle_core::Error| e.context(format!("epoch {epoch}, step {step}"));
@@ -90,8 +89,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
                 StepReport { epoch, step, steps, epochs, loss, grad_norm, lr, samples, passes, seconds, measures };
             progress.this_epoch.add(&report);
             progress.whole_run.add(&report);
-            control = observer.step(&report)?;
-            if control == Control::Stop && progress.step < steps {
+            if observer.step(&report)? == Control::Stop {
                 save(&progress, rule, optimizer)?;
                 return Ok((Outcome::Stopped, progress));
             }
@@ -101,9 +99,9 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             }
         }
         (progress.epoch, progress.step) = (epoch + 1, 0);
-        let controls = [control, observer.epoch(&progress)?];
+        let control = observer.epoch(&progress)?;
         progress.this_epoch = Tally::default();
-        if controls.contains(&Control::Stop) && progress.epoch < epochs {
+        if control == Control::Stop && progress.epoch < epochs {
             save(&progress, rule, optimizer)?;
             return Ok((Outcome::Stopped, progress));
         }

@@ -63,7 +63,7 @@ pub fn about(preset: Preset) -> &'static str {
         }
         Preset::Paper => {
             "All of CIFAR-10, 200 epochs, batch 128, ρ = 0.05, BatchNorm. The paper's ρ, λ and δ are not published; λ is set \
-             by effective size here."
+             by effective size here. Under BatchNorm m-SAM also shrinks the normalisation batch."
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::statistics::summarise;
 
 /// A Markdown table of `rows`, with the paper's values beside ours where it has any.
 ///
-/// The difference to SGD is paired by seed. Time is that of a training step relative to SGD's on the same host.
+/// The difference to SGD is paired by seed. Time is that of a training step relative to SGD's, whatever the host. A run that
+/// diverged is counted, and enters no mean.
 pub fn table(rows: &[Row], published: &[Published]) -> String {
     let paper = if published.is_empty() { ("", "") } else { (" paper, % |", "---|") };
     let mut text = format!(
@@ -21,14 +22,19 @@ pub fn table(rows: &[Row], published: &[Published]) -> String {
         let accuracies: Vec<f64> = finished.iter().filter_map(|row| accuracy(row)).collect();
         let accuracy_text = summarise(&accuracies).map_or("–".to_owned(), |summary| summary.text(2));
         let diverged = group.len() - finished.len();
-        let n =
-            if diverged == 0 { format!("{}", group.len()) } else { format!("{} ({diverged} diverged)", group.len()) };
+        let n = match diverged {
+            0 => finished.len().to_string(),
+            _ => format!("{} ({diverged} diverged)", finished.len()),
+        };
         let paper = match (published.is_empty(), published_value(config, published)) {
             (true, _) => String::new(),
             (false, Some((mean, std))) => format!(" {mean:.2} ± {std:.2} |"),
             (false, None) => " – |".to_owned(),
         };
-        let baseline = |row: &Row| rows.iter().find(|other| is_baseline(&other.config, &row.config));
+        let baseline = |row: &Row| {
+            let fits = |other: &&Row| other.outcome == Ending::Finished && is_baseline(&other.config, &row.config);
+            rows.iter().find(fits)
+        };
         let pairs: Vec<f64> = finished
             .iter()
             .filter(|row| !same_rule(&row.config, &sgd(&row.config)))
@@ -40,13 +46,16 @@ pub fn table(rows: &[Row], published: &[Published]) -> String {
         });
         let m_eff: Vec<f64> = finished.iter().filter_map(|row| row.metrics.measures.get("m_eff").copied()).collect();
         let m_eff = summarise(&m_eff).map_or("–".to_owned(), |summary| format!("{:.1}", summary.mean));
-        let mean = |value: &dyn Fn(&Row) -> f64| group.iter().map(|row| value(row)).sum::<f64>() / group.len() as f64;
+        let mean = |value: &dyn Fn(&Row) -> f64| {
+            let values: Vec<f64> = finished.iter().map(|row| value(row)).collect();
+            summarise(&values).map_or("–".to_owned(), |summary| format!("{:.2}", summary.mean))
+        };
         let (forward, backward) = (mean(&|row| row.cost.forward), mean(&|row| row.cost.backward));
         let times: Vec<f64> =
             finished.iter().filter_map(|row| Some(seconds_a_step(row) / seconds_a_step(baseline(row)?))).collect();
         let time = summarise(&times).map_or("–".to_owned(), |summary| format!("{:.2}", summary.mean));
         text.push_str(&format!(
-            "| {} ({}) | {} | {accuracy_text} | {n} |{paper} {difference} | {m_eff} | {forward:.2} + {backward:.2} | {time} |\n",
+            "| {} ({}) | {} | {accuracy_text} | {n} |{paper} {difference} | {m_eff} | {forward} + {backward} | {time} |\n",
             config.model,
             config.norm,
             config.rule_label(),
@@ -94,4 +103,69 @@ fn is_baseline(other: &RunConfig, config: &RunConfig) -> bool {
 fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, f64)> {
     let fits = |p: &&Published| p.model == config.model && p.rule == config.rule && config.micro_batch.is_none();
     published.iter().find(fits).map(|p| p.accuracy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DataName, RuleName};
+    use crate::experiments::standard;
+    use crate::host::Host;
+    use crate::row::{Cost, Metrics};
+    use msharp_models::{Architecture, Norm};
+
+    fn row(rule: RuleName, seed: u64, accuracy: Option<f64>) -> Row {
+        let base = standard(Architecture::ResNet18, Norm::Batch, DataName::Cifar10);
+        let outcome = accuracy.map_or(Ending::Diverged { epoch: 0, step: 0 }, |_| Ending::Finished);
+        let passes = if rule == RuleName::Sgd { 1. } else { 2. };
+        let steps = if accuracy.is_some() { 10 } else { 0 };
+        Row {
+            experiment: "cifar10".to_owned(),
+            preset: "paper".to_owned(),
+            config: RunConfig { rule, seed, rho: if rule == RuleName::Sgd { 0. } else { 0.05 }, ..base },
+            outcome,
+            metrics: Metrics { test_accuracy: accuracy, ..Metrics::default() },
+            curve: Vec::new(),
+            cost: Cost {
+                steps,
+                forward: passes,
+                backward: passes,
+                seconds: steps as f64 * passes,
+                images_per_second: 1.,
+            },
+            host: Host { cpu: "any".to_owned(), cores: 2, threads: 2, memory_gib: 1, os: "any".to_owned() },
+            revision: "any".to_owned(),
+        }
+    }
+
+    fn lines(rows: &[Row]) -> Vec<String> {
+        let sgd = Published { model: Architecture::ResNet18, rule: RuleName::Sgd, accuracy: (95.62, 0.03) };
+        table(rows, &[sgd]).lines().skip(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn differences_are_paired_by_seed_and_the_papers_value_stands_beside_ours() {
+        let (sgd, sam) = (RuleName::Sgd, RuleName::Sam);
+        let found = lines(&[
+            row(sgd, 0, Some(0.90)),
+            row(sgd, 1, Some(0.92)),
+            row(sam, 0, Some(0.91)),
+            row(sam, 1, Some(0.95)),
+        ]);
+        let expected = [
+            "| resnet18 (batch) | SGD | 91.00 ± 1.41 | 2 | 95.62 ± 0.03 | – | – | 1.00 + 1.00 | 1.00 |",
+            "| resnet18 (batch) | SAM | 93.00 ± 2.83 | 2 | – | +2.00 ± 1.41 | – | 2.00 + 2.00 | 2.00 |",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_run_that_diverged_is_counted_and_enters_no_mean() {
+        let (sgd, sam) = (RuleName::Sgd, RuleName::Sam);
+        let rows = [row(sgd, 0, None), row(sgd, 1, Some(0.92)), row(sam, 0, Some(0.91)), row(sam, 1, Some(0.95))];
+        let found = lines(&rows);
+        assert!(found[0].contains("| 92.00 | 1 (1 diverged) |"), "{}", found[0]);
+        assert!(found[1].contains("| 93.00 ± 2.83 | 2 | – | +3.00 | – | 2.00 + 2.00 | 2.00 |"), "{}", found[1]);
+        assert!(lines(&rows[..1])[0].contains("| – | 0 (1 diverged) |"));
+    }
 }
