@@ -191,6 +191,35 @@ fn weights_of_a_deeper_network_are_refused() {
     }
 }
 
+/// `kill -9` after the first run: the second call trains the other three, the third none.
+#[test]
+fn a_killed_experiment_goes_on_and_repeats_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = folder.path().join("rows.jsonl");
+    let args = ["reproduce", "toy", "--preset", "smoke", "--out", folder.path().to_str().unwrap()];
+    let mut child = xtask(&args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let started = Instant::now();
+    while !rows.exists() {
+        assert!(started.elapsed() < Duration::from_secs(240), "the first run does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    let first = std::fs::read_to_string(&rows).unwrap();
+    assert_eq!(first.lines().count(), 1);
+
+    let again = |expected: &str| {
+        let output = xtask(&args).output().unwrap();
+        let said = text(&output.stdout);
+        assert!(output.status.success() && said.contains(expected), "{said}{}", text(&output.stderr));
+        (std::fs::read_to_string(&rows).unwrap(), said)
+    };
+    let (all, said) = again("4 runs, 1 done before");
+    assert!(all.starts_with(&first) && all.lines().count() == 4, "the row of the run that was done is kept");
+    assert!(said.contains("| SGD |") && said.contains("| RW-SAM (m_eff = 16) |"), "{said}");
+    assert_eq!(again("4 runs, 4 done before").0, all);
+}
+
 /// A command without its subcommand shows the help as it is.
 #[test]
 fn nothing_is_answered_with_help() {
