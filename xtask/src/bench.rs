@@ -2,9 +2,9 @@
 
 use crate::config::{DataName, RuleName, RunConfig};
 use crate::experiments::standard;
+use crate::machine::set_threads;
 use crate::rule::rule;
 use crate::run;
-use crate::train::set_threads;
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::{Args, Subcommand};

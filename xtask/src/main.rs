@@ -1,6 +1,7 @@
 //! The command line of msharp: one binary that trains, regenerates every result, and writes the tables.
 
 mod bench;
+mod claim;
 mod config;
 mod data;
 mod datasets;
@@ -9,6 +10,7 @@ mod experiments;
 mod host;
 mod interrupt;
 mod log;
+mod machine;
 mod paths;
 mod predict;
 mod report;

@@ -3,10 +3,10 @@
 use crate::config::RunConfig;
 use crate::datasets::Datasets;
 use crate::experiments::{Experiment, Preset, typed};
+use crate::machine::Machine;
 use crate::row::{self, Ending, Row};
 use crate::screen::duration;
-use crate::train::set_threads;
-use crate::{data, estimate, interrupt, paths, report, run};
+use crate::{claim, data, estimate, interrupt, paths, report, run};
 use anyhow::Result;
 use clap::Args;
 use msharp_core::write_aside;
@@ -22,12 +22,8 @@ pub struct ReproduceArgs {
     /// How much of it
     #[arg(long, default_value = "laptop")]
     preset: Preset,
-    /// Where CIFAR is, or is fetched to if it is absent [default: datasets/ in the workspace]
-    #[arg(long)]
-    data_dir: Option<PathBuf>,
-    /// Threads that compute; the result has the same bits for any number [default: all cores]
-    #[arg(long)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    machine: Machine,
     /// The folder for rows, checkpoints, logs and plots [default: runs/EXPERIMENT-PRESET in the workspace]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -38,8 +34,8 @@ pub struct ReproduceArgs {
 
 /// Runs what is not done yet, then prints the table and draws the plots.
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
-    let ReproduceArgs { experiment, preset, data_dir, threads, out, record } = args;
-    set_threads(threads)?;
+    let ReproduceArgs { experiment, preset, machine, out, record } = args;
+    let data_dir = machine.prepare()?;
     let name = format!("{}-{}", typed(experiment), typed(preset));
     let folder = out.unwrap_or_else(|| paths::runs().join(&name));
     let rows_path = folder.join("rows.jsonl");
@@ -53,10 +49,10 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
         println!("{line}");
     }
     println!("{} runs, {} done before. Rows: {}", configs.len(), configs.len() - missing.len(), rows_path.display());
-    // A folder that cannot be written is found out before anything is downloaded or trained.
+    // A folder that cannot be written, or is in use, is found out before anything is downloaded or trained.
+    let _claim = claim::claim(&folder)?;
     let lines: Vec<String> = configs.iter().map(RunConfig::json).collect();
     write_aside(&folder.join("plan.jsonl"), |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?;
-    let data_dir = data_dir.unwrap_or_else(paths::datasets);
     if !missing.is_empty() {
         data::fetch_if_absent(&missing, &data_dir)?;
     }

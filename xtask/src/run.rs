@@ -1,5 +1,6 @@
 //! One run, from a configuration to a row.
 
+use crate::claim::claim;
 use crate::config::RunConfig;
 use crate::datasets::{Datasets, Streams};
 use crate::host::{Host, revision};
@@ -53,6 +54,7 @@ pub fn optimizer(config: &RunConfig) -> Sgd {
 /// If the checkpoint is of another configuration, or anything is missing, unreadable or not writable.
 pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<Row>> {
     config.validate()?;
+    let _claim = claim(folder)?;
     let Streams { train, whole, test, classes } = data.streams(config)?;
     let (model, params) = build(config, classes)?;
     let classifier = Classifier { model, label_smoothing: config.label_smoothing };

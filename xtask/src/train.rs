@@ -2,9 +2,10 @@
 
 use crate::config::RunConfig;
 use crate::datasets::Datasets;
+use crate::machine::Machine;
 use crate::row::Ending;
 use crate::{interrupt, paths, report, row, run};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -13,12 +14,8 @@ use std::path::PathBuf;
 pub struct TrainArgs {
     #[command(flatten)]
     config: RunConfig,
-    /// Where CIFAR is; `cargo xtask data fetch` puts it into datasets/ in the workspace, the default
-    #[arg(long)]
-    data_dir: Option<PathBuf>,
-    /// Threads that compute; the result has the same bits for any number [default: all cores]
-    #[arg(long)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    machine: Machine,
     /// The folder for checkpoint, logs, weights and row [default: runs/ and a name made of the flags]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -27,18 +24,11 @@ pub struct TrainArgs {
     resume: bool,
 }
 
-/// Sets the number of computing threads of this process.
-pub fn set_threads(threads: Option<usize>) -> Result<()> {
-    let Some(threads) = threads else { return Ok(()) };
-    ensure!(threads > 0, "--threads is 0; expected at least 1");
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start --threads threads")
-}
-
 /// Trains, prints the result as a table, and leaves the row in the run's folder.
 pub fn train(args: TrainArgs) -> Result<()> {
-    let TrainArgs { config, data_dir, threads, out, resume } = args;
+    let TrainArgs { config, machine, out, resume } = args;
     config.validate()?;
-    set_threads(threads)?;
+    let data_dir = machine.prepare()?;
     let folder = out.unwrap_or_else(|| paths::runs().join(config.id()));
     let checkpoint = folder.join("checkpoint.safetensors");
     ensure!(
@@ -52,7 +42,7 @@ pub fn train(args: TrainArgs) -> Result<()> {
         checkpoint.display()
     );
     interrupt::listen()?;
-    let mut data = Datasets::new(&data_dir.unwrap_or_else(paths::datasets));
+    let mut data = Datasets::new(&data_dir);
     match run::run(&config.rule_label(), &config, &folder, &mut data)? {
         None => eprintln!("stopped; the same command with --resume --out {} goes on", folder.display()),
         Some(row) => {

@@ -96,6 +96,15 @@ impl ParamVec {
         Ok(Self(self.0.iter().zip(&other.0).map(sum).collect::<Result<_>>()?))
     }
 
+    /// Adds c · `term` to a sum that may not have begun.
+    pub fn accumulate(sum: &mut Option<ParamVec>, c: f64, term: &ParamVec) -> Result<()> {
+        *sum = Some(match sum.take() {
+            None => term.scale(c)?,
+            Some(sum) => sum.add_scaled(c, term)?,
+        });
+        Ok(())
+    }
+
     /// The values, parameter after parameter; for tests and diagnostics.
     pub fn to_vec(&self) -> Result<Vec<f64>> {
         let mut values = Vec::new();

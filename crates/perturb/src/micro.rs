@@ -1,7 +1,7 @@
 //! Micro-batches: m-SAM, and the m-variant of every other rule.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Gradient, Measures, Objective, Params, Perturbation, State};
+use msharp_core::{Batch, Gradient, Measures, Objective, ParamVec, Params, Perturbation, State};
 
 /// The mean over micro-batches of `size` samples of what `inner` computes on each, weighted by their length.
 ///
@@ -34,10 +34,7 @@ impl<P: Perturbation> Perturbation for Micro<P> {
         for chunk in &chunks {
             let share = chunk.len() as f64 / batch.len() as f64;
             let part = self.inner.gradient(f, params, chunk)?;
-            sum = Some(match sum {
-                None => part.grads.scale(share)?,
-                Some(sum) => msharp_core::ParamVec::add_scaled(&sum, share, &part.grads)?,
-            });
+            ParamVec::accumulate(&mut sum, share, &part.grads)?;
             losses.extend(part.losses);
             for (name, value) in part.measures {
                 *measures.entry(name).or_default() += share * value;

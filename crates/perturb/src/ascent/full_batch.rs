@@ -20,15 +20,12 @@ pub struct FullBatch<D> {
 impl<D: DataSource> Ascent for FullBatch<D> {
     fn ascend(&mut self, f: &dyn Objective, params: &Params, _batch: &Batch) -> Result<Gradient> {
         let n = self.data.samples() as f64;
-        let mut sum: Option<ParamVec> = None;
+        let mut sum = None;
         for batch in self.data.epoch(0) {
             let batch = batch?;
             let share = batch.len() as f64 / n;
             let grads = gradient_at(f, params, &batch, None, None)?.grads;
-            sum = Some(match sum {
-                None => grads.scale(share)?,
-                Some(sum) => sum.add_scaled(share, &grads)?,
-            });
+            ParamVec::accumulate(&mut sum, share, &grads)?;
         }
         match sum {
             Some(grads) => Ok(Gradient { losses: None, grads, measures: Measures::new() }),
