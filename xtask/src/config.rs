@@ -182,9 +182,8 @@ impl RunConfig {
             }
             _ => within("lambda", self.lambda, self.lambda >= 0., "a finite number of at least 0")?,
         }
-        let reweighted = matches!(self.rule, RuleName::RwSam | RuleName::RwUsam);
         let samples = self.micro_batch.unwrap_or(self.batch_size);
-        if reweighted && self.temperature == TemperatureName::EffectiveSize {
+        if self.is_reweighted() && self.temperature == TemperatureName::EffectiveSize {
             let expected = format!("an effective size below the {samples} samples that are reweighted");
             within("lambda", self.lambda, self.lambda < samples as f64, &expected)?;
         }
@@ -209,6 +208,11 @@ impl RunConfig {
             ensure!(m <= batch, "--micro-batch is {m}, more than --batch-size {batch}; expected at most {batch}");
         }
         Ok(())
+    }
+
+    /// Whether the rule weighs the samples of a batch.
+    fn is_reweighted(&self) -> bool {
+        matches!(self.rule, RuleName::RwSam | RuleName::RwUsam)
     }
 
     /// A name of the run for folders: readable, and different for every configuration.
@@ -237,13 +241,12 @@ impl RunConfig {
             RuleName::RwSam => "RW-SAM",
             RuleName::RwUsam => "RW-USAM",
         };
-        let reweighted = matches!(self.rule, RuleName::RwSam | RuleName::RwUsam);
         let temperature = match self.temperature {
             TemperatureName::Raw => format!("λ = {}", self.lambda),
             TemperatureName::Relative => format!("λ = {} relative", self.lambda),
             TemperatureName::EffectiveSize => format!("m_eff = {}", self.lambda),
         };
-        match (self.micro_batch, reweighted) {
+        match (self.micro_batch, self.is_reweighted()) {
             (Some(m), true) => format!("m-{name} (m = {m}, {temperature})"),
             (Some(m), false) => format!("m-{name} (m = {m})"),
             (None, true) => format!("{name} ({temperature})"),

@@ -15,7 +15,14 @@ const EVALUATION_BATCH: usize = 200;
 /// Data sets that were read so far.
 pub struct Datasets {
     folder: PathBuf,
-    read: Vec<(DataName, Split)>,
+    read: Vec<(DataName, Shared)>,
+}
+
+/// A data set as it was read, shared and never copied.
+#[derive(Clone)]
+struct Shared {
+    train: Arc<Dataset>,
+    test: Arc<Dataset>,
 }
 
 /// The streams of one run.
@@ -39,19 +46,17 @@ impl Datasets {
     /// The streams of a configuration.
     pub fn streams(&mut self, config: &RunConfig) -> Result<Streams> {
         let seed = config.seed;
-        let split = self.split(config.data)?;
-        let (classes, mut train) = (split.train.classes, split.train.clone());
+        let Shared { mut train, mut test } = self.shared(config.data)?;
+        let classes = train.classes;
         if let Some(n) = config.subset {
-            train = train.subset(n, seed)?;
+            train = Arc::new(train.subset(n, seed)?);
         }
         if config.label_noise > 0. {
-            train = train.with_label_noise(config.label_noise, seed)?;
+            train = Arc::new(Arc::unwrap_or_clone(train).with_label_noise(config.label_noise, seed)?);
         }
-        let test: Dataset = match config.test_subset {
-            Some(n) => split.test.subset(n, 0)?, // the same images for every seed
-            None => split.test.clone(),
-        };
-        let train = Arc::new(train);
+        if let Some(n) = config.test_subset {
+            test = Arc::new(test.subset(n, 0)?); // the same images for every seed
+        }
         let augment = match config.augment {
             AugmentName::None => Augment::none(),
             AugmentName::Standard => Augment::standard(),
@@ -62,27 +67,25 @@ impl Datasets {
                 augment: Augment { cutout: config.cutout, ..augment },
                 ..Loader::train(train, config.batch_size, seed)
             },
-            test: Loader::eval(Arc::new(test), EVALUATION_BATCH),
+            test: Loader::eval(test, EVALUATION_BATCH),
             classes,
         })
     }
 
-    fn split(&mut self, name: DataName) -> Result<&Split> {
-        let at = match self.read.iter().position(|(known, _)| *known == name) {
-            Some(at) => at,
-            None => {
-                let split = match name {
-                    DataName::Synthetic => {
-                        let (train, test, seed) = SYNTHETIC;
-                        synthetic(train, test, seed)
-                    }
-                    DataName::Cifar10 => cifar10(&self.folder)?,
-                    DataName::Cifar100 => cifar100(&self.folder)?,
-                };
-                self.read.push((name, split));
-                self.read.len() - 1
+    fn shared(&mut self, name: DataName) -> Result<Shared> {
+        if let Some((_, shared)) = self.read.iter().find(|(known, _)| *known == name) {
+            return Ok(shared.clone());
+        }
+        let Split { train, test } = match name {
+            DataName::Synthetic => {
+                let (train, test, seed) = SYNTHETIC;
+                synthetic(train, test, seed)
             }
+            DataName::Cifar10 => cifar10(&self.folder)?,
+            DataName::Cifar100 => cifar100(&self.folder)?,
         };
-        Ok(&self.read[at].1)
+        let shared = Shared { train: Arc::new(train), test: Arc::new(test) };
+        self.read.push((name, shared.clone()));
+        Ok(shared)
     }
 }

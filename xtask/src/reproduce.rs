@@ -53,9 +53,7 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let _claim = claim::claim(&folder)?;
     let lines: Vec<String> = configs.iter().map(RunConfig::json).collect();
     write_aside(&folder.join("plan.jsonl"), |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?;
-    if !missing.is_empty() {
-        data::fetch_if_absent(&missing, &data_dir)?;
-    }
+    data::fetch_if_absent(&missing, &data_dir)?;
     let mut data = Datasets::new(&data_dir);
     let expected = estimate::seconds(&missing, &mut data)?;
     if !missing.is_empty() {
@@ -69,11 +67,11 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     for (k, config) in missing.iter().enumerate() {
         let title =
             format!("[{}/{}] {} {} seed {}", k + 1, missing.len(), config.model, config.rule_label(), config.seed);
-        if interrupt::requested() {
-            println!("stopped; the same command goes on from here");
-            return Ok(());
-        }
-        let Some(row) = run::run(&title, config, &folder.join(config.id()), &mut data)? else {
+        let row = match interrupt::requested() {
+            true => None,
+            false => run::run(&title, config, &folder.join(config.id()), &mut data)?,
+        };
+        let Some(row) = row else {
             println!("stopped; the same command goes on from here");
             return Ok(());
         };

@@ -134,7 +134,7 @@ fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochL
             test_accuracy: last.map(|line| line.test_accuracy),
             test_loss: last.and_then(|line| line.test_loss),
             train_loss: last.and_then(|line| line.train_loss),
-            measures: if run.steps > 0 { run.measures() } else { Default::default() },
+            measures: run.measures(),
             parameters: params.count(),
         },
         curve: curve.to_vec(),
