@@ -1,18 +1,20 @@
 //! The two element types, and how to reach the numbers inside a tensor.
 
+use crate::vector::Lanes;
 use candle_core::{CpuStorage, Result, Storage, Tensor, WithDType, bail};
 use std::cell::Cell;
 use std::ops::Neg;
 
 /// An element type of our ops: `f32` or `f64`.
-pub(crate) trait Float: WithDType + Neg<Output = Self> {
+pub(crate) trait Float: WithDType + Neg<Output = Self> + Lanes {
     /// As `f64`, without loss.
     fn wide(self) -> f64;
 
     /// The nearest number of this type.
     fn narrow(value: f64) -> Self;
 
-    /// Lends `f` a buffer of this thread: initialised, contents arbitrary, kept for the next call.
+    /// Lends `f` a buffer of this thread: initialised, contents arbitrary, kept for the next call, and aligned to a
+    /// cache line, so that no vector lies in two.
     fn scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
@@ -33,11 +35,13 @@ macro_rules! float {
                 thread_local! {
                     static BUFFER: Cell<Vec<$type>> = const { Cell::new(Vec::new()) };
                 }
+                const LINE: usize = 64 / size_of::<$type>();
                 let mut buffer = BUFFER.take();
-                if buffer.len() < len {
-                    buffer = vec![0.0; len];
+                if buffer.len() < len + LINE {
+                    buffer = vec![0.0; len + LINE];
                 }
-                let result = f(&mut buffer[..len]);
+                let start = buffer.as_ptr().align_offset(64).min(LINE);
+                let result = f(&mut buffer[start..start + len]);
                 BUFFER.set(buffer);
                 result
             }

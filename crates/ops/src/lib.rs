@@ -67,8 +67,8 @@ mod node;
 mod norm;
 mod parallel;
 mod pool;
-mod product;
 mod relu;
+mod vector;
 
 pub use conv::conv2d;
 pub use cross_entropy::cross_entropy;

@@ -11,6 +11,37 @@ pub(crate) fn rows_per_chunk(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)
 }
 
+/// Memory that tasks read and write at places of their own: a slice without the compiler's proof.
+#[derive(Clone, Copy)]
+pub(crate) struct Region<T> {
+    start: *mut T,
+    len: usize,
+}
+
+// SAFETY: a region is only a place; whoever reads or writes there promises that nobody else writes there meanwhile.
+unsafe impl<T: Send + Sync> Send for Region<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Region<T> {}
+
+impl<T> Region<T> {
+    /// An initialised slice.
+    pub(crate) fn of(slice: &mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len() }
+    }
+
+    /// All that a vector has room for, initialised or not.
+    pub(crate) fn of_capacity(vector: &mut Vec<T>) -> Self {
+        Self { start: vector.as_mut_ptr(), len: vector.capacity() }
+    }
+
+    /// The place of element `index`.
+    #[inline(always)]
+    pub(crate) fn at(self, index: usize) -> *mut T {
+        debug_assert!(index <= self.len, "element {index} of {}", self.len);
+        self.start.wrapping_add(index)
+    }
+}
+
 /// A vector of `len` elements, made in parallel: `fill(i, chunk)` writes chunk `i` of `chunk` elements.
 ///
 /// # Safety

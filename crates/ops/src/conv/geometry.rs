@@ -89,32 +89,4 @@ impl Geometry {
     pub(crate) fn pixels(&self) -> usize {
         self.batch * self.out_height * self.out_width
     }
-
-    /// Whether a window is exactly one input pixel, each in turn: then the input is its own matrix of windows.
-    pub(crate) fn is_pointwise(&self) -> bool {
-        self.kernel == (1, 1) && self.stride == (1, 1) && self.padding == (0, 0)
-    }
-
-    /// Output pixels of one task: windows that fill a good part of L2, at least enough of them to pay for reading the
-    /// weight, but not so many that a small problem becomes a single task.
-    pub(crate) fn pixels_per_task(&self) -> usize {
-        let cache = (64 * 1024 / self.window().max(1)).clamp(128, 1024);
-        let share = self.pixels().div_ceil(16).next_multiple_of(16).max(16);
-        cache.min(share)
-    }
-
-    /// The convolution of dy with the flipped kernel that gives dx, if there is one: stride 1, padding below kernel.
-    pub(crate) fn transposed(&self) -> Option<Self> {
-        let fits = self.stride == (1, 1) && self.padding.0 < self.kernel.0 && self.padding.1 < self.kernel.1;
-        fits.then(|| Self {
-            height: self.out_height,
-            width: self.out_width,
-            c_in: self.c_out,
-            out_height: self.height,
-            out_width: self.width,
-            c_out: self.c_in,
-            padding: (self.kernel.0 - 1 - self.padding.0, self.kernel.1 - 1 - self.padding.1),
-            ..*self
-        })
-    }
 }

@@ -1,11 +1,14 @@
 //! 2-D convolution, channels last.
 
+mod algorithm;
+mod direct;
 mod geometry;
 mod kernels;
-mod windows;
+mod winograd;
 
 pub(crate) use geometry::{Geometry, windows};
 
+use algorithm::Algorithm;
 use crate::float::{Float, same_dtype, with_float, with_slice};
 use crate::node::{constant, input, record2, record3};
 use crate::parallel::column_sums;
@@ -67,10 +70,11 @@ pub(crate) fn record(
 }
 
 fn forward<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Vec<T>> {
+    let algorithm = Algorithm::of(g);
     with_slice(x, |x| {
         with_slice(weight, |weight| match bias {
-            Some(bias) => with_slice(bias, |bias| Ok(kernels::forward(g, x, weight, Some(bias)))),
-            None => Ok(kernels::forward(g, x, weight, None)),
+            Some(bias) => with_slice(bias, |bias| Ok(algorithm.forward(x, weight, Some(bias)))),
+            None => Ok(algorithm.forward(x, weight, None)),
         })
     })
 }
@@ -79,7 +83,8 @@ fn grad_input<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor) 
     if !x.track_op() {
         return Ok(None);
     }
-    let dx = with_slice::<T, _>(weight, |weight| with_slice(dy, |dy| Ok(kernels::grad_input(g, weight, dy))))?;
+    let algorithm = Algorithm::of(g);
+    let dx = with_slice::<T, _>(weight, |weight| with_slice(dy, |dy| Ok(algorithm.grad_input(weight, dy))))?;
     constant(dx, x.shape()).map(Some)
 }
 
@@ -87,7 +92,8 @@ fn grad_weight<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor)
     if !weight.track_op() {
         return Ok(None);
     }
-    let dw = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(kernels::grad_weight(g, x, dy))))?;
+    let algorithm = Algorithm::of(g);
+    let dw = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(algorithm.grad_weight(x, dy))))?;
     constant(dw, weight.shape()).map(Some)
 }
 

@@ -1,0 +1,130 @@
+//! Weights to the transformed domain, and their gradient back.
+
+use super::transform::{GradWeight, Weight, squared};
+use super::{POSITIONS, WINDOW};
+use crate::parallel::Region;
+use crate::vector::{Lanes, lanes, load, store};
+use pulp::{Simd, WithSimd};
+
+/// Transformed weights in memory: at each of 36 positions a matrix `[inputs, outputs]` as panels of a vector's width,
+/// `[position][panel of outputs][input][lane]`.
+#[derive(Clone, Copy)]
+pub(super) struct Filters {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) width: usize,
+}
+
+impl Filters {
+    pub(super) fn panels(&self) -> usize {
+        self.outputs.div_ceil(self.width)
+    }
+
+    /// Elements of a panel.
+    pub(super) fn panel(&self) -> usize {
+        self.inputs * self.width
+    }
+
+    /// Elements from one position to the next; not a power of two, as in [`Panels`](super::tiles::Panels).
+    pub(super) fn position(&self) -> usize {
+        self.panels() * self.panel() + 16
+    }
+
+    pub(super) fn len(&self) -> usize {
+        POSITIONS * self.position()
+    }
+}
+
+/// Which convolution a weight `[c_out, c_in, 3, 3]` is transformed for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Pass {
+    /// That of x: inputs are `c_in`, outputs `c_out`.
+    Forward,
+    /// That of dy, which gives dx: inputs are `c_out`, outputs `c_in`, and the filter is flipped.
+    Backward,
+}
+
+/// G g Gᵀ of the filters of one panel.
+pub(super) struct TransformWeight<'a, T> {
+    pub(super) weight: &'a [T],
+    pub(super) pass: Pass,
+    pub(super) filters: Filters,
+    pub(super) panel: usize,
+    pub(super) to: Region<T>,
+}
+
+impl<T: Lanes> WithSimd for TransformWeight<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { weight, pass, filters, panel, to } = self;
+        let width = lanes::<T, S>();
+        let outputs = panel * width..((panel + 1) * width).min(filters.outputs);
+        for input in 0..filters.inputs {
+            let mut g = [[T::constant(simd, 0.0); 3]; 3];
+            for (lane, output) in outputs.clone().enumerate() {
+                let filter = match pass {
+                    Pass::Forward => output * filters.inputs + input,
+                    Pass::Backward => input * filters.outputs + output,
+                };
+                let taps: &[T] = &weight[9 * filter..9 * filter + 9];
+                for tap in 0..9 {
+                    let place = if pass == Pass::Forward { tap } else { 8 - tap };
+                    // SAFETY: `g` is nine vectors of `width` lanes.
+                    unsafe { g.as_mut_ptr().cast::<T>().add(place * width + lane).write(taps[tap]) };
+                }
+            }
+            let u = squared::<Weight, T, S, 3, WINDOW>(simd, g);
+            let to = to.at(panel * filters.panel() + input * width);
+            for i in 0..WINDOW {
+                for j in 0..WINDOW {
+                    // SAFETY: `filters` describes the memory at `to`.
+                    unsafe { store::<T, S>(to.add((WINDOW * i + j) * filters.position()), u[i][j]) };
+                }
+            }
+        }
+    }
+}
+
+/// Gᵀ (Σ du) G of the outputs of one panel to their part of dw, `[outputs of the panel, c_in, 3, 3]`.
+pub(super) struct TransformGradWeight<'a, T> {
+    pub(super) parts: &'a [Vec<T>],
+    pub(super) filters: Filters,
+    pub(super) panel: usize,
+    pub(super) to: Region<T>,
+}
+
+impl<T: Lanes> WithSimd for TransformGradWeight<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { parts, filters, panel, to } = self;
+        let width = lanes::<T, S>();
+        let outputs = width.min(filters.outputs - panel * width);
+        for input in 0..filters.inputs {
+            let mut u = [[T::constant(simd, 0.0); WINDOW]; WINDOW];
+            for part in parts {
+                let part = &part[..filters.len()];
+                for i in 0..WINDOW {
+                    for j in 0..WINDOW {
+                        let at = (WINDOW * i + j) * filters.position() + panel * filters.panel() + input * width;
+                        // SAFETY: `filters` describes the part, whose length has been checked.
+                        u[i][j] = T::add(simd, u[i][j], unsafe { load::<T, S>(part.as_ptr().add(at)) });
+                    }
+                }
+            }
+            let g = squared::<GradWeight, T, S, WINDOW, 3>(simd, u);
+            for output in 0..outputs {
+                for tap in 0..9 {
+                    // SAFETY: `g` is nine vectors of `width` lanes, and `to` has room for every output and input.
+                    unsafe {
+                        let value = g.as_ptr().cast::<T>().add(tap * width + output).read();
+                        to.at((output * filters.inputs + input) * 9 + tap).write(value);
+                    }
+                }
+            }
+        }
+    }
+}
