@@ -97,6 +97,28 @@ fn step(args: StepArgs) -> Result<()> {
         });
         for repetition in 0..steps + 2 {
             let started = Instant::now();
+            if repetition == steps + 1 && std::env::var("PROFILE").is_ok() {
+                let (_, timings) = msharp_ops::profile(|| {
+                    if let Some(rule) = &mut rule {
+                        let gradient = rule.gradient(&classifier, &params, &batch_of_noise).unwrap();
+                        optimizer.step(&params, &gradient.grads, 0.1).unwrap();
+                    }
+                });
+                let total = started.elapsed();
+                let mut t: Vec<_> = timings.into_iter().collect();
+                t.sort_by_key(|t| std::cmp::Reverse(t.1.time));
+                let ours: std::time::Duration = t.iter().map(|t| t.1.time).sum();
+                eprintln!("total {total:?} ours {ours:?}");
+                for (n, t) in t {
+                    eprintln!(
+                        "{:8.2} ms {:4} calls {:6.0} GFLOP/s {n}",
+                        t.time.as_secs_f64() * 1e3,
+                        t.calls,
+                        t.flop / t.time.as_secs_f64() / 1e9
+                    );
+                }
+                continue;
+            }
             match &mut rule {
                 None => drop(msharp_ops::no_grad(|| classifier.losses(&batch_of_noise, true))?),
                 Some(rule) => {

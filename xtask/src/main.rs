@@ -52,6 +52,9 @@ enum Command {
     Data(data::DataArgs),
 }
 
+#[global_allocator]
+static ALLOCATOR: msharp_ops::KeepBlocks = msharp_ops::KeepBlocks::new();
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -1,8 +1,9 @@
 //! The residual blocks of ResNet: convolutions with their normalisations, beside a shortcut.
 
 use crate::{Conv2d, Norm, NormLayer};
-use candle_core::{Result, Tensor};
-use candle_nn::{Module, ModuleT, VarBuilder};
+use candle_core::Result;
+use candle_nn::VarBuilder;
+use msharp_ops::Activation;
 
 /// The two residual blocks of He et al. 2016, written `kernel, channels`; w is the width of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,17 +59,17 @@ impl ResidualBlock {
     }
 }
 
-impl ModuleT for ResidualBlock {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+impl ResidualBlock {
+    pub fn apply<X: Activation>(&self, xs: &X, train: bool) -> Result<X> {
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => norm.forward_t(&conv.forward(xs)?, train)?,
+            Some((conv, norm)) => norm.apply(&conv.apply(xs)?, train)?,
             None => xs.clone(),
         };
         let mut h = xs.clone(); // [b, h, w, c_in]
         for (conv, norm) in &self.body {
-            h = norm.forward_relu(&conv.forward(&h)?, train)?;
+            h = norm.forward_relu(&conv.apply(&h)?, train)?;
         }
         let (conv, norm) = &self.last;
-        norm.forward_add_relu(&conv.forward(&h)?, &shortcut, train) // [b, h/stride, w/stride, c_out]
+        norm.forward_add_relu(&conv.apply(&h)?, &shortcut, train) // [b, h/stride, w/stride, c_out]
     }
 }

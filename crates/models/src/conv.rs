@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use candle_nn::{Init, Module, VarBuilder};
+use msharp_ops::Activation;
 
 /// Normal with variance 2 / fan-out, which keeps the scale of the gradients through a ReLU
 /// (He et al. 2015, <https://arxiv.org/abs/1502.01852>); what torchvision and the authors of the two families use.
@@ -24,10 +25,17 @@ impl Conv2d {
     }
 }
 
-impl Module for Conv2d {
+impl Conv2d {
     /// `[b, h, w, c_in]` to `[b, ⌈h/stride⌉, ⌈w/stride⌉, c_out]` (odd kernels).
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+    pub fn apply<X: Activation>(&self, xs: &X) -> Result<X> {
         let padding = self.weight.dim(3)? / 2;
         msharp_ops::conv2d(xs, &self.weight, None, (self.stride, self.stride), (padding, padding))
+    }
+}
+
+impl Module for Conv2d {
+    /// As [`apply`](Conv2d::apply).
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.apply(xs)
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Error, Result, Tensor, Var, bail};
 use candle_nn::{Init, ModuleT, VarBuilder};
-use msharp_ops::{Epilogue, RunningStats};
+use msharp_ops::{Activation, Epilogue, RunningStats};
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
@@ -103,16 +103,21 @@ impl NormLayer {
     }
 
     /// relu(norm(x)), `[b, h, w, c]`.
-    pub fn forward_relu(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.apply(xs, train, Epilogue { residual: None, relu: true })
+    pub fn forward_relu<X: Activation>(&self, xs: &X, train: bool) -> Result<X> {
+        self.with_epilogue(xs, train, Epilogue { residual: None, relu: true })
     }
 
     /// relu(norm(x) + residual), `[b, h, w, c]` all three: the end of a residual block in one pass over memory.
-    pub fn forward_add_relu(&self, xs: &Tensor, residual: &Tensor, train: bool) -> Result<Tensor> {
-        self.apply(xs, train, Epilogue { residual: Some(residual), relu: true })
+    pub fn forward_add_relu<X: Activation>(&self, xs: &X, residual: &X, train: bool) -> Result<X> {
+        self.with_epilogue(xs, train, Epilogue { residual: Some(residual), relu: true })
     }
 
-    fn apply(&self, xs: &Tensor, train: bool, epilogue: Epilogue) -> Result<Tensor> {
+    /// norm(x), `[b, h, w, c]`.
+    pub fn apply<X: Activation>(&self, xs: &X, train: bool) -> Result<X> {
+        self.with_epilogue(xs, train, Epilogue::default())
+    }
+
+    fn with_epilogue<X: Activation>(&self, xs: &X, train: bool, epilogue: Epilogue<X>) -> Result<X> {
         match &self.over {
             Over::Batch { mean, var, batches } => {
                 let stats = RunningStats { mean, var, batches: Some(batches), momentum: MOMENTUM };
@@ -124,9 +129,9 @@ impl NormLayer {
 }
 
 impl ModuleT for NormLayer {
-    /// norm(x), `[b, h, w, c]`.
+    /// As [`apply`](NormLayer::apply).
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        self.apply(xs, train, Epilogue::default())
+        self.apply(xs, train)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::block::ResidualBlock;
 use crate::{Block, Conv2d, Linear, Norm, NormLayer};
 use candle_core::{Result, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
-use msharp_ops::Window2d;
+use msharp_ops::{FeatureMap, Window2d};
 
 /// What comes before the first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,14 +120,15 @@ impl ResNetConfig<'_> {
 impl ResNet {
     /// What the classifier sees: `[b, h, w, 3]` to `[b, c]`, the mean over positions.
     pub fn features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let mut h = self.bn1.forward_relu(&self.conv1.forward(xs)?, train)?; // [b, h, w, width]
+        let images = FeatureMap::enter(xs)?;
+        let mut h = self.bn1.forward_relu(&self.conv1.apply(&images)?, train)?; // [b, h, w, width]
         if self.stem == Stem::ImageNet {
             h = msharp_ops::max_pool2d(&h, Window2d::square(3, 2, 1))?; // [b, h/4, w/4, width]
         }
         for block in &self.blocks {
-            h = block.forward_t(&h, train)?;
+            h = block.apply(&h, train)?;
         }
-        msharp_ops::global_avg_pool2d(&h) // [b, c]
+        msharp_ops::global_avg_pool2d(&h)?.leave() // [b, c]
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{Conv2d, Linear, Norm, NormLayer};
 use candle_core::{Result, Tensor, bail};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
+use msharp_ops::{Activation, FeatureMap};
 
 /// WRN-`depth`-`widen`: 3 stages of (depth − 4)/6 blocks, 16, 32 and 64 × `widen` channels wide, no dropout.
 ///
@@ -52,11 +53,11 @@ pub struct WideResNet {
 impl WideResNet {
     /// What the classifier sees: `[b, h, w, 3]` to `[b, 64 widen]`, the mean over positions.
     pub fn features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
-        let mut h = self.conv1.forward(xs)?; // [b, h, w, 16]
+        let mut h = self.conv1.apply(&FeatureMap::enter(xs)?)?; // [b, h, w, 16]
         for block in &self.blocks {
-            h = block.forward_t(&h, train)?;
+            h = block.apply(&h, train)?;
         }
-        msharp_ops::global_avg_pool2d(&self.bn1.forward_relu(&h, train)?) // [b, h/4, w/4, c] → [b, c]
+        msharp_ops::global_avg_pool2d(&self.bn1.forward_relu(&h, train)?)?.leave() // [b, h/4, w/4, c] → [b, c]
     }
 }
 
@@ -90,14 +91,14 @@ impl PreActivationBlock {
     }
 }
 
-impl ModuleT for PreActivationBlock {
-    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+impl PreActivationBlock {
+    fn apply<X: Activation>(&self, xs: &X, train: bool) -> Result<X> {
         let a = self.bn1.forward_relu(xs, train)?; // [b, h, w, c_in]
-        let h = self.bn2.forward_relu(&self.conv1.forward(&a)?, train)?;
-        let h = self.conv2.forward(&h)?; // [b, h/stride, w/stride, c_out]
+        let h = self.bn2.forward_relu(&self.conv1.apply(&a)?, train)?;
+        let h = self.conv2.apply(&h)?; // [b, h/stride, w/stride, c_out]
         match &self.shortcut {
-            Some(conv) => h + conv.forward(&a)?,
-            None => h + xs,
+            Some(conv) => msharp_ops::add(&h, &conv.apply(&a)?),
+            None => msharp_ops::add(&h, xs),
         }
     }
 }

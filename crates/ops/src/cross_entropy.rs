@@ -1,7 +1,7 @@
 //! Cross-entropy of each sample, accurate relative to the loss itself.
 
 use crate::float::{Float, with_float, with_slice};
-use crate::node::{constant, input, record1};
+use crate::node::{Pass, Recorded, constant};
 use crate::parallel::{build, rows_per_chunk};
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -28,7 +28,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
     if let Some((i, target)) = targets.iter().enumerate().find(|(_, target)| **target as usize >= k) {
         bail!("cross_entropy: target {target} of sample {i} is not below the number of classes, {k}");
     }
-    let logits = &input(logits)?;
+    let logits = &logits.input()?;
     let rows = rows_per_chunk(k);
     with_float!("cross_entropy", logits, T => {
         let losses = with_slice::<T, _>(logits, |x| {
@@ -42,7 +42,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
                 })
             })
         })?;
-        record1("cross_entropy", logits, losses, b, move |logits, _, dlosses| {
+        Tensor::record("cross_entropy", &[logits], &[], losses, b, move |Pass { inputs: [logits], dy: dlosses, .. }| {
             let grad = with_slice::<T, _>(logits, |x| with_slice::<T, _>(dlosses, |dlosses| {
                 // SAFETY: `out` is whole rows of k, and `gradient` writes each.
                 Ok(unsafe {
@@ -57,7 +57,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
                     })
                 })
             }))?;
-            constant(grad, (b, k)).map(Some)
+            Ok([Some(constant(grad, (b, k))?)])
         })
     })
 }

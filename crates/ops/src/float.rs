@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::ops::Neg;
 
 /// An element type of our ops: `f32` or `f64`.
-pub(crate) trait Float: WithDType + Neg<Output = Self> + Lanes {
+pub trait Float: WithDType + Neg<Output = Self> + Lanes {
     /// As `f64`, without loss.
     fn wide(self) -> f64;
 

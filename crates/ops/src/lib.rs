@@ -57,9 +57,11 @@
 //! Convolutions are products of matrices: the windows of a block of output pixels are copied to a buffer that stays in
 //! cache and multiplied by the weight. The gradient of the input is such a convolution, too, where the stride is 1.
 
+mod allocator;
 mod conv;
 mod cross_entropy;
 mod dot;
+mod feature_map;
 mod float;
 mod grad;
 mod linear;
@@ -67,14 +69,19 @@ mod node;
 mod norm;
 mod parallel;
 mod pool;
+mod profile;
 mod relu;
 mod vector;
 
+pub use allocator::KeepBlocks;
 pub use conv::conv2d;
 pub use cross_entropy::cross_entropy;
 pub use dot::dot;
+pub use feature_map::FeatureMap;
 pub use grad::{grad_enabled, no_grad};
 pub use linear::linear;
+pub use node::Activation;
 pub use norm::{Epilogue, RunningStats, batch_norm, group_norm};
 pub use pool::{Window2d, avg_pool2d, global_avg_pool2d, max_pool2d};
-pub use relu::relu;
+pub use profile::{Timing, profile};
+pub use relu::{add, relu};

@@ -1,12 +1,14 @@
 //! Linear maps.
 
 use crate::conv::{Geometry, record};
+use crate::node::Activation;
 use candle_core::{Result, Tensor, bail};
 
 /// `x` `[.., in]` times `weightᵀ` `[in, out]` plus `bias` `[out]`, giving `[.., out]`: PyTorch's `linear`.
 ///
 /// `Err` if the shapes or element types do not fit.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn linear<X: Activation>(x: &X, weight: &Tensor, bias: Option<&Tensor>) -> Result<X> {
+    let (activation, x) = (x, x.values());
     let (&[ref leading @ .., c_in], &[c_out, w_in]) = (x.dims(), weight.dims()) else {
         bail!("linear: expected x [.., in] and weight [out, in], got {:?} and {:?}", x.dims(), weight.dims())
     };
@@ -20,5 +22,5 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     }
     // A linear map of n rows is a 1 x 1 convolution of n pixels.
     let pixels = Geometry::pointwise(leading.iter().product(), c_in, c_out);
-    record("linear", x, weight, bias, pixels, [leading, &[c_out]].concat())
+    record("linear", activation, weight, bias, pixels, [leading, &[c_out]].concat())
 }

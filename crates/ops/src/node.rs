@@ -1,27 +1,108 @@
 //! One node of candle's graph whose forward is already computed.
 //!
 //! candle lets a custom op compute on raw storages. Our ops work on whole tensors instead: a function computes the
-//! result and, if somebody needs the gradient, one of the `record` functions wraps it as a node with its backward.
+//! result and, if somebody needs the gradient, [`Activation::record`] wraps it as a node with its backward.
 
+use crate::feature_map::FeatureMap;
 use crate::float::Float;
 use crate::grad::grad_enabled;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Mutex;
 
-/// The result of an op on `N` inputs, and `backward(inputs, result, gradient of the result)`.
+/// What flows through a network of our ops: a [`Tensor`], or a [`FeatureMap`], which is the same with less in candle's
+/// graph. Every op takes either and returns what it got.
+pub trait Activation: Clone + Recorded {}
+
+impl Activation for Tensor {}
+impl Activation for FeatureMap {}
+
+/// What an op needs of its activations; for this crate alone.
+pub trait Recorded: Sized {
+    /// The numbers.
+    fn values(&self) -> &Tensor;
+
+    /// The same, contiguous, and without a graph inside `no_grad`.
+    fn input(&self) -> Result<Self>;
+
+    /// `result` as an op of some activations and some parameters, three together at most: with a node of the graph if
+    /// one of them is tracked and gradients are enabled, else as a constant.
+    #[doc(hidden)]
+    fn record<T: Float, const N: usize>(
+        op: &'static str,
+        activations: &[&Self],
+        params: &[&Tensor],
+        result: Vec<T>,
+        shape: impl Into<Shape>,
+        backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+    ) -> Result<Self>;
+}
+
+/// What a backward gets to see: activations first, then parameters.
 ///
-/// `backward` may run several times, gets a contiguous gradient, and must return a gradient for every tracked input.
-struct Node<B, const N: usize> {
+/// It may run several times, gets a contiguous gradient, and must return a gradient for every input that wants one.
+pub struct Pass<'a, const N: usize> {
+    /// The inputs of the op.
+    pub inputs: [&'a Tensor; N],
+    /// Which of them need a gradient.
+    pub wanted: [bool; N],
+    /// The result of the op.
+    pub y: &'a Tensor,
+    /// The gradient of the result.
+    pub dy: &'a Tensor,
+}
+
+impl Recorded for Tensor {
+    fn values(&self) -> &Tensor {
+        self
+    }
+
+    fn input(&self) -> Result<Self> {
+        if grad_enabled() { self.contiguous() } else { self.detach().contiguous() }
+    }
+
+    fn record<T: Float, const N: usize>(
+        op: &'static str,
+        activations: &[&Self],
+        params: &[&Tensor],
+        result: Vec<T>,
+        shape: impl Into<Shape>,
+        backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let inputs: Vec<&Tensor> = activations.iter().chain(params).copied().collect();
+        if !(grad_enabled() && inputs.iter().any(|input| input.track_op())) {
+            return constant(result, shape);
+        }
+        apply(
+            Node::new(op, T::to_cpu_storage_owned(result), shape.into(), move |inputs: [&Tensor; N], y, dy| {
+                backward(Pass { inputs, wanted: inputs.map(|input| input.track_op()), y, dy: &dy.contiguous()? })
+            }),
+            &inputs,
+        )
+    }
+}
+
+/// A tensor without a graph.
+pub(crate) fn constant<T: Float>(values: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Tensor::from_vec(values, shape.into(), &candle_core::Device::Cpu)
+}
+
+/// The result of an op on `N` inputs, and `backward(inputs, result, gradient of the result)`.
+pub(crate) struct Node<B, const N: usize> {
     name: &'static str,
     result: Mutex<Option<(CpuStorage, Shape)>>,
     backward: B,
 }
 
-impl<B, const N: usize> Node<B, N> {
-    fn new<T: Float>(name: &'static str, result: Vec<T>, shape: Shape, backward: B) -> Self {
-        Self { name, result: Mutex::new(Some((T::to_cpu_storage_owned(result), shape))), backward }
+impl<B, const N: usize> Node<B, N>
+where
+    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+{
+    pub(crate) fn new(name: &'static str, result: CpuStorage, shape: Shape, backward: B) -> Self {
+        Self { name, result: Mutex::new(Some((result, shape))), backward }
     }
+}
 
+impl<B, const N: usize> Node<B, N> {
     fn take(&self) -> Result<(CpuStorage, Shape)> {
         match self.result.lock().map(|mut result| result.take()) {
             Ok(Some(result)) => Ok(result),
@@ -30,67 +111,42 @@ impl<B, const N: usize> Node<B, N> {
     }
 }
 
-/// Whether an op on these inputs has to be recorded.
-pub(crate) fn tracked(inputs: &[&Tensor]) -> bool {
-    grad_enabled() && inputs.iter().any(|input| input.track_op())
-}
-
-/// `x`, contiguous, and without a graph inside `no_grad`.
-pub(crate) fn input(x: &Tensor) -> Result<Tensor> {
-    if grad_enabled() { x.contiguous() } else { x.detach().contiguous() }
-}
-
-/// A tensor without a graph.
-pub(crate) fn constant<T: Float>(values: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
-    Tensor::from_vec(values, shape.into(), &candle_core::Device::Cpu)
-}
-
-/// `result` as an op of one input.
-pub(crate) fn record1<T: Float>(
-    name: &'static str,
-    x: &Tensor,
-    result: Vec<T>,
-    shape: impl Into<Shape>,
-    backward: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Option<Tensor>> + Send + Sync + 'static,
-) -> Result<Tensor> {
-    if tracked(&[x]) {
-        x.apply_op1(Node::<_, 1>::new(name, result, shape.into(), backward))
-    } else {
-        constant(result, shape)
+/// The node in the graph, after its `N` inputs.
+pub(crate) fn apply<B, const N: usize>(node: Node<B, N>, inputs: &[&Tensor]) -> Result<Tensor>
+where
+    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+{
+    match inputs {
+        [x] => x.apply_op1(node),
+        [x1, x2] => x1.apply_op2(x2, node),
+        [x1, x2, x3] => x1.apply_op3(x2, x3, node),
+        _ => bail!("{}: candle's nodes have one to three inputs, not {}", node.name, inputs.len()),
     }
 }
 
-/// `result` as an op of two inputs.
-pub(crate) fn record2<T: Float>(
-    name: &'static str,
-    (x1, x2): (&Tensor, &Tensor),
-    result: Vec<T>,
-    shape: impl Into<Shape>,
-    backward: impl Fn([&Tensor; 2], &Tensor, &Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
-) -> Result<Tensor> {
-    if tracked(&[x1, x2]) {
-        x1.apply_op2(x2, Node::<_, 2>::new(name, result, shape.into(), backward))
-    } else {
-        constant(result, shape)
+impl<B, const N: usize> Node<B, N>
+where
+    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]>,
+{
+    /// The gradients of as many inputs as candle has, which are `N`.
+    fn gradients<const M: usize>(
+        &self,
+        inputs: [&Tensor; M],
+        result: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; M]> {
+        let Ok(inputs) = <[&Tensor; N]>::try_from(inputs.as_slice()) else {
+            bail!("{}: a node of {N} inputs got {M}", self.name)
+        };
+        let mut gradients = (self.backward)(inputs, result, grad)?.into_iter();
+        Ok(std::array::from_fn(|_| gradients.next().flatten()))
     }
 }
 
-/// `result` as an op of three inputs, the most that candle allows.
-pub(crate) fn record3<T: Float>(
-    name: &'static str,
-    (x1, x2, x3): (&Tensor, &Tensor, &Tensor),
-    result: Vec<T>,
-    shape: impl Into<Shape>,
-    backward: impl Fn([&Tensor; 3], &Tensor, &Tensor) -> Result<[Option<Tensor>; 3]> + Send + Sync + 'static,
-) -> Result<Tensor> {
-    if tracked(&[x1, x2, x3]) {
-        x1.apply_op3(x2, x3, Node::<_, 3>::new(name, result, shape.into(), backward))
-    } else {
-        constant(result, shape)
-    }
-}
-
-impl<B: Fn(&Tensor, &Tensor, &Tensor) -> Result<Option<Tensor>>> CustomOp1 for Node<B, 1> {
+impl<B, const N: usize> CustomOp1 for Node<B, N>
+where
+    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync,
+{
     fn name(&self) -> &'static str {
         self.name
     }
@@ -100,11 +156,15 @@ impl<B: Fn(&Tensor, &Tensor, &Tensor) -> Result<Option<Tensor>>> CustomOp1 for N
     }
 
     fn bwd(&self, x: &Tensor, result: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        (self.backward)(x, result, &grad.contiguous()?)
+        let [g] = self.gradients([x], result, grad)?;
+        Ok(g)
     }
 }
 
-impl<B: Fn([&Tensor; 2], &Tensor, &Tensor) -> Result<[Option<Tensor>; 2]>> CustomOp2 for Node<B, 2> {
+impl<B, const N: usize> CustomOp2 for Node<B, N>
+where
+    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync,
+{
     fn name(&self) -> &'static str {
         self.name
     }
@@ -120,12 +180,15 @@ impl<B: Fn([&Tensor; 2], &Tensor, &Tensor) -> Result<[Option<Tensor>; 2]>> Custo
         result: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [g1, g2] = (self.backward)([x1, x2], result, &grad.contiguous()?)?;
+        let [g1, g2] = self.gradients([x1, x2], result, grad)?;
         Ok((g1, g2))
     }
 }
 
-impl<B: Fn([&Tensor; 3], &Tensor, &Tensor) -> Result<[Option<Tensor>; 3]>> CustomOp3 for Node<B, 3> {
+impl<B, const N: usize> CustomOp3 for Node<B, N>
+where
+    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync,
+{
     fn name(&self) -> &'static str {
         self.name
     }
@@ -150,7 +213,7 @@ impl<B: Fn([&Tensor; 3], &Tensor, &Tensor) -> Result<[Option<Tensor>; 3]>> Custo
         result: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [g1, g2, g3] = (self.backward)([x1, x2, x3], result, &grad.contiguous()?)?;
+        let [g1, g2, g3] = self.gradients([x1, x2, x3], result, grad)?;
         Ok((g1, g2, g3))
     }
 }

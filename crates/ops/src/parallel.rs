@@ -1,5 +1,6 @@
 //! Parallel loops over fixed chunks: the split depends on the shape only, never on the number of threads.
 
+use crate::vector::vectorised;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -70,9 +71,14 @@ pub(crate) fn map<T: Copy + Sync + Send>(x: &[T], f: impl Fn(T) -> T + Sync) -> 
     // SAFETY: a chunk of the output is as long as its chunk of `x`, so the zip writes all of it.
     unsafe {
         build(x.len(), CHUNK, |i, out| {
-            for (out, &x) in out.iter_mut().zip(&x[i * CHUNK..]) {
-                out.write(f(x));
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (out, &x) in out.iter_mut().zip(&x[i * CHUNK..]) {
+                        out.write(f(x));
+                    }
+                },
+            )
         })
     }
 }
@@ -83,9 +89,14 @@ pub(crate) fn zip_map<T: Copy + Sync + Send>(x: &[T], y: &[T], f: impl Fn(T, T) 
     // SAFETY: a chunk of the output is as long as its chunks of `x` and `y`, so the zip writes all of it.
     unsafe {
         build(x.len(), CHUNK, |i, out| {
-            for ((out, &x), &y) in out.iter_mut().zip(&x[i * CHUNK..]).zip(&y[i * CHUNK..]) {
-                out.write(f(x, y));
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((out, &x), &y) in out.iter_mut().zip(&x[i * CHUNK..]).zip(&y[i * CHUNK..]) {
+                        out.write(f(x, y));
+                    }
+                },
+            )
         })
     }
 }

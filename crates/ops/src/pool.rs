@@ -2,9 +2,9 @@
 
 use crate::conv::windows;
 use crate::float::{Float, with_float, with_slice};
-use crate::node::{constant, input, record1};
+use crate::node::{Activation, Pass, constant};
 use crate::parallel::{build, filled};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 
 /// A sliding window over an image: sizes as (vertical, horizontal).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,8 @@ struct Pooling {
 }
 
 impl Pooling {
-    fn of(op: &str, x: &Tensor, window: Window2d) -> Result<Self> {
+    fn of<X: Activation>(op: &str, x: &X, window: Window2d) -> Result<Self> {
+        let x = x.values();
         let &[_, h, w, c] = x.dims() else { bail!("{op}: expected x [b, h, w, c], got {:?}", x.dims()) };
         let Window2d { kernel, stride, padding } = window;
         if padding.0 > kernel.0 / 2 || padding.1 > kernel.1 / 2 {
@@ -81,15 +82,15 @@ impl Pooling {
 /// stride⌋ + 1. As PyTorch: padding never wins, the gradient goes to the first maximum, NaN wins.
 ///
 /// `Err` if the shape does not fit or the padding exceeds half the kernel.
-pub fn max_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
+pub fn max_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {
     let p = Pooling::of("max_pool2d", x, window)?;
-    let x = &input(x)?;
-    let shape = (x.dims()[0], p.oh, p.ow, p.c);
-    with_float!("max_pool2d", x, T => {
-        let y = with_slice(x, |x| Ok(max::<T>(&p, x)))?;
-        record1("max_pool2d", x, y, shape, move |x, _, dy| {
+    let x = &x.input()?;
+    let shape = (x.values().dims()[0], p.oh, p.ow, p.c);
+    with_float!("max_pool2d", x.values(), T => {
+        let y = with_slice(x.values(), |x| Ok(max::<T>(&p, x)))?;
+        X::record("max_pool2d", &[x], &[], y, shape, move |Pass { inputs: [x], dy, .. }| {
             let dx = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(grad_max(&p, x, dy))))?;
-            constant(dx, x.shape()).map(Some)
+            Ok([Some(constant(dx, x.shape())?)])
         })
     })
 }
@@ -98,23 +99,30 @@ pub fn max_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
 /// padding counts as zeros, so the divisor is always the size of the kernel.
 ///
 /// `Err` if the shape does not fit or the padding exceeds half the kernel.
-pub fn avg_pool2d(x: &Tensor, window: Window2d) -> Result<Tensor> {
+pub fn avg_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {
     let p = Pooling::of("avg_pool2d", x, window)?;
-    let x = &input(x)?;
-    let shape = (x.dims()[0], p.oh, p.ow, p.c);
-    with_float!("avg_pool2d", x, T => {
-        let y = with_slice(x, |x| Ok(average::<T>(&p, x)))?;
-        record1("avg_pool2d", x, y, shape, move |x, _, dy| {
+    let shape = [x.values().dims()[0], p.oh, p.ow, p.c];
+    averages(x, p, &shape)
+}
+
+fn averages<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
+    let x = &x.input()?;
+    with_float!("avg_pool2d", x.values(), T => {
+        let y = with_slice(x.values(), |x| Ok(average::<T>(&p, x)))?;
+        X::record("avg_pool2d", &[x], &[], y, shape, move |Pass { inputs: [x], dy, .. }| {
             let dx = with_slice::<T, _>(dy, |dy| Ok(grad_average(&p, dy)))?;
-            constant(dx, x.shape()).map(Some)
+            Ok([Some(constant(dx, x.shape())?)])
         })
     })
 }
 
 /// The mean over all pixels of `x` `[b, h, w, c]`, giving `[b, c]`. `Err` for another rank or an image without pixels.
-pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
-    let &[b, h, w, c] = x.dims() else { bail!("global_avg_pool2d: expected x [b, h, w, c], got {:?}", x.dims()) };
-    avg_pool2d(x, Window2d { kernel: (h, w), stride: (1, 1), padding: (0, 0) })?.reshape((b, c))
+pub fn global_avg_pool2d<X: Activation>(x: &X) -> Result<X> {
+    let &[b, h, w, c] = x.values().dims() else {
+        bail!("global_avg_pool2d: expected x [b, h, w, c], got {:?}", x.values().dims())
+    };
+    let whole = Window2d { kernel: (h, w), stride: (1, 1), padding: (0, 0) };
+    averages(x, Pooling::of("global_avg_pool2d", x, whole)?, &[b, c])
 }
 
 /// Replaces `best` by the candidate if it is larger, or NaN.

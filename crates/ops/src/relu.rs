@@ -1,19 +1,36 @@
-//! The rectifier.
+//! The rectifier, and the sum.
 
-use crate::float::{with_float, with_slice};
-use crate::node::{constant, input, record1};
+use crate::float::{same_dtype, with_float, with_slice};
+use crate::node::{Activation, Pass, constant};
 use crate::norm::{masked, positive};
 use crate::parallel::{map, zip_map};
-use candle_core::{Result, Tensor};
+use candle_core::{Result, bail};
 
 /// max(x, 0) of every element; the gradient at 0 is 0, as in PyTorch. Any shape.
-pub fn relu(x: &Tensor) -> Result<Tensor> {
-    let x = &input(x)?;
-    with_float!("relu", x, T => {
-        let y = with_slice(x, |x| Ok(map(x, positive::<T>)))?;
-        record1("relu", x, y, x.shape(), |_, y, dy| {
+pub fn relu<X: Activation>(x: &X) -> Result<X> {
+    let x = &x.input()?;
+    with_float!("relu", x.values(), T => {
+        let y = with_slice(x.values(), |x| Ok(map(x, positive::<T>)))?;
+        X::record("relu", &[x], &[], y, x.values().shape(), |Pass { y, dy, .. }| {
             let dx = with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))))?;
-            constant(dx, y.shape()).map(Some)
+            Ok([Some(constant(dx, y.shape())?)])
+        })
+    })
+}
+
+/// a + b of every element, two activations of one shape: the end of a residual block without a norm.
+///
+/// `Err` if shapes or element types differ.
+pub fn add<X: Activation>(a: &X, b: &X) -> Result<X> {
+    let (a, b) = (&a.input()?, &b.input()?);
+    if a.values().dims() != b.values().dims() {
+        bail!("add: shapes differ: {:?} and {:?}", a.values().dims(), b.values().dims());
+    }
+    same_dtype("add", &[a.values(), b.values()])?;
+    with_float!("add", a.values(), T => {
+        let y = with_slice(a.values(), |a| with_slice(b.values(), |b| Ok(zip_map(a, b, |a: T, b| a + b))))?;
+        X::record("add", &[a, b], &[], y, a.values().shape(), |Pass::<2> { wanted, dy, .. }| {
+            Ok(wanted.map(|wanted| wanted.then(|| dy.clone())))
         })
     })
 }

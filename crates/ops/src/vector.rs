@@ -10,7 +10,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 /// Element types of which a processor has vectors.
-pub(crate) trait Lanes: Copy + Send + Sync + 'static {
+pub trait Lanes: Copy + Send + Sync + 'static {
     /// A vector of the instruction set `S`.
     type Vector<S: Simd>: Copy;
 

@@ -8,10 +8,11 @@ mod winograd;
 
 pub(crate) use geometry::{Geometry, windows};
 
-use algorithm::Algorithm;
 use crate::float::{Float, same_dtype, with_float, with_slice};
-use crate::node::{constant, input, record2, record3};
+use crate::node::{Activation, Pass, Recorded, constant};
 use crate::parallel::column_sums;
+use crate::profile::timed;
+use algorithm::Algorithm;
 use candle_core::{Result, Tensor, bail};
 
 /// Cross-correlation of `x` `[b, h, w, c_in]` with `weight` `[c_out, c_in, kh, kw]`, plus `bias` `[c_out]`, giving
@@ -19,14 +20,14 @@ use candle_core::{Result, Tensor, bail};
 ///
 /// The gradient of an untracked input or weight is not computed. The bits of the result do not depend on the number of
 /// threads. `Err` if the shapes or element types do not fit or the kernel is larger than the padded image.
-pub fn conv2d(
-    x: &Tensor,
+pub fn conv2d<X: Activation>(
+    x: &X,
     weight: &Tensor,
     bias: Option<&Tensor>,
     stride: (usize, usize),
     padding: (usize, usize),
-) -> Result<Tensor> {
-    let g = Geometry::of(x, weight, stride, padding)?;
+) -> Result<X> {
+    let g = Geometry::of(x.values(), weight, stride, padding)?;
     if let Some(bias) = bias
         && bias.dims() != [g.c_out]
     {
@@ -36,33 +37,36 @@ pub fn conv2d(
 }
 
 /// The convolution `g` as a node of the graph; its output gets `shape`, and errors name `op`.
-pub(crate) fn record(
+pub(crate) fn record<X: Activation>(
     op: &'static str,
-    x: &Tensor,
+    x: &X,
     weight: &Tensor,
     bias: Option<&Tensor>,
     g: Geometry,
     shape: Vec<usize>,
-) -> Result<Tensor> {
-    let (x, weight, bias) = (input(x)?, input(weight)?, bias.map(input).transpose()?);
-    same_dtype(op, &[&x, &weight])?;
+) -> Result<X> {
+    let (x, weight, bias) = (x.input()?, weight.input()?, bias.map(Recorded::input).transpose()?);
+    same_dtype(op, &[x.values(), &weight])?;
     if let Some(bias) = &bias {
         same_dtype(op, &[&weight, bias])?;
     }
-    with_float!(op, x, T => match &bias {
+    with_float!(op, x.values(), T => match &bias {
         None => {
-            let y = forward::<T>(&g, &x, &weight, None)?;
-            record2(op, (&x, &weight), y, shape, move |[x, weight], _, dy| {
-                Ok([grad_input::<T>(&g, x, weight, dy)?, grad_weight::<T>(&g, x, weight, dy)?])
+            let y = forward::<T>(&g, x.values(), &weight, None)?;
+            X::record(op, &[&x], &[&weight], y, shape, move |Pass { inputs: [x, weight], wanted, dy, .. }| {
+                Ok([
+                    wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
+                    wanted[1].then(|| grad_weight::<T>(&g, x, weight, dy)).transpose()?,
+                ])
             })
         }
         Some(bias) => {
-            let y = forward::<T>(&g, &x, &weight, Some(bias))?;
-            record3(op, (&x, &weight, bias), y, shape, move |[x, weight, bias], _, dy| {
+            let y = forward::<T>(&g, x.values(), &weight, Some(bias))?;
+            X::record(op, &[&x], &[&weight, bias], y, shape, move |Pass { inputs: [x, weight, bias], wanted, dy, .. }| {
                 Ok([
-                    grad_input::<T>(&g, x, weight, dy)?,
-                    grad_weight::<T>(&g, x, weight, dy)?,
-                    grad_bias::<T>(bias, dy)?,
+                    wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
+                    wanted[1].then(|| grad_weight::<T>(&g, x, weight, dy)).transpose()?,
+                    wanted[2].then(|| grad_bias::<T>(bias, dy)).transpose()?,
                 ])
             })
         }
@@ -71,36 +75,39 @@ pub(crate) fn record(
 
 fn forward<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Vec<T>> {
     let algorithm = Algorithm::of(g);
+    let forward = |x: &[T], weight: &[T], bias: Option<&[T]>| {
+        timed(|| named(g, "forward"), || algorithm.forward(x, weight, bias))
+    };
     with_slice(x, |x| {
         with_slice(weight, |weight| match bias {
-            Some(bias) => with_slice(bias, |bias| Ok(algorithm.forward(x, weight, Some(bias)))),
-            None => Ok(algorithm.forward(x, weight, None)),
+            Some(bias) => with_slice(bias, |bias| Ok(forward(x, weight, Some(bias)))),
+            None => Ok(forward(x, weight, None)),
         })
     })
 }
 
-fn grad_input<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-    if !x.track_op() {
-        return Ok(None);
-    }
+fn grad_input<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let algorithm = Algorithm::of(g);
-    let dx = with_slice::<T, _>(weight, |weight| with_slice(dy, |dy| Ok(algorithm.grad_input(weight, dy))))?;
-    constant(dx, x.shape()).map(Some)
+    let grad_input = |weight: &[T], dy: &[T]| timed(|| named(g, "dx"), || algorithm.grad_input(weight, dy));
+    let dx = with_slice(weight, |weight| with_slice(dy, |dy| Ok(grad_input(weight, dy))))?;
+    constant(dx, x.shape())
 }
 
-fn grad_weight<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-    if !weight.track_op() {
-        return Ok(None);
-    }
+fn grad_weight<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let algorithm = Algorithm::of(g);
-    let dw = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(algorithm.grad_weight(x, dy))))?;
-    constant(dw, weight.shape()).map(Some)
+    let grad_weight = |x: &[T], dy: &[T]| timed(|| named(g, "dw"), || algorithm.grad_weight(x, dy));
+    let dw = with_slice(x, |x| with_slice(dy, |dy| Ok(grad_weight(x, dy))))?;
+    constant(dw, weight.shape())
 }
 
-fn grad_bias<T: Float>(bias: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-    if !bias.track_op() {
-        return Ok(None);
-    }
+/// A pass of a convolution in a profile, and the operations of its definition.
+fn named(g: &Geometry, pass: &str) -> (String, f64) {
+    let &Geometry { kernel: (kh, kw), stride: (sy, _), c_in, c_out, height, width, .. } = g;
+    let name = format!("conv {kh}×{kw}/{sy} {c_in}→{c_out} at {height}×{width} {pass}");
+    (name, 2.0 * (g.pixels() * g.window() * c_out) as f64)
+}
+
+fn grad_bias<T: Float>(bias: &Tensor, dy: &Tensor) -> Result<Tensor> {
     let sums = with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, bias.elem_count())))?;
-    constant(sums.into_iter().map(T::narrow).collect(), bias.shape()).map(Some)
+    constant(sums.into_iter().map(T::narrow).collect(), bias.shape())
 }

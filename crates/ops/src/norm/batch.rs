@@ -1,9 +1,10 @@
 //! Batch normalisation with running statistics.
 
 use super::spans::{Moments, Spans};
-use super::{Epilogue, Normalised, check, record};
+use super::{Epilogue, Normalised, check, named, record};
 use crate::float::{Float, with_float, with_slice};
-use crate::node::{constant, input};
+use crate::node::{Activation, constant};
+use crate::profile::timed;
 use candle_core::{Device, Result, Tensor, Var, bail};
 
 /// The running statistics of a batch normalisation; read in evaluation, updated by a forward in training.
@@ -27,22 +28,23 @@ pub struct RunningStats<'a> {
 /// backward). In evaluation they are the running statistics, constants to the gradient.
 ///
 /// `Err` if shapes or element types do not fit, or for a single value per channel in training, which has no variance.
-pub fn batch_norm(
-    x: &Tensor,
+pub fn batch_norm<X: Activation>(
+    activation: &X,
     weight: &Tensor,
     bias: &Tensor,
     stats: &RunningStats,
     train: bool,
     eps: f64,
-    epilogue: Epilogue,
-) -> Result<Tensor> {
-    let c = check("batch_norm", x, weight, bias, &epilogue)?;
+    epilogue: Epilogue<X>,
+) -> Result<X> {
+    let c = check("batch_norm", activation, weight, bias, &epilogue)?;
     for (name, tensor) in [("running mean", stats.mean), ("running variance", stats.var)] {
         if tensor.dims() != [c] {
-            bail!("batch_norm: x {:?} needs a {name} [{c}], got {:?}", x.dims(), tensor.dims());
+            bail!("batch_norm: x {:?} needs a {name} [{c}], got {:?}", activation.values().dims(), tensor.dims());
         }
     }
-    let x = &input(x)?;
+    let activation = &activation.input()?;
+    let x = activation.values();
     let spans = Spans { spans: 1, rows: x.elem_count() / c.max(1), c };
     with_float!("batch_norm", x, T => {
         let n = spans.rows as f64;
@@ -51,7 +53,7 @@ pub fn batch_norm(
                 bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
             }
             let batches = stats.batches.map(|batches| batches.to_scalar::<i64>()).transpose()?;
-            let Moments { mean, var } = with_slice::<T, _>(x, |x| Ok(spans.moments(x)))?;
+            let Moments { mean, var } = timed(|| named("moments", x), || with_slice::<T, _>(x, |x| Ok(spans.moments(x))))?;
             update(stats.mean, &mean, stats.momentum)?;
             update(stats.var, &var.iter().map(|var| var * n / (n - 1.0)).collect::<Vec<_>>(), stats.momentum)?;
             if let (Some(var), Some(batches)) = (stats.batches, batches) {
@@ -62,7 +64,7 @@ pub fn batch_norm(
             (values(stats.mean)?, values(stats.var)?)
         };
         let rstd = var.iter().map(|var| 1.0 / (var + eps).sqrt()).collect();
-        record::<T>("batch_norm", x, (weight, bias), Normalised { spans, mean, rstd }, epilogue, Box::new(
+        record::<T, X>("batch_norm", activation, (weight, bias), Normalised { spans, mean, rstd }, epilogue, Box::new(
             move |sums: &[Vec<f64>], weight: &[f64]| {
                 // In evaluation the statistics are constants: nothing flows through them.
                 let scale = if train { 1.0 / n } else { 0.0 };

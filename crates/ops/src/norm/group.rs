@@ -3,26 +3,27 @@
 use super::spans::{Moments, Spans};
 use super::{Epilogue, Normalised, check, record};
 use crate::float::{with_float, with_slice};
-use crate::node::input;
+use crate::node::Activation;
 use candle_core::{Result, Tensor, bail};
 
 /// relu?((x − μ) / √(σ² + eps) · weight + bias + residual?), μ and σ² (biased) over each sample's group of channels
 /// and all its positions; `x` is `[b, h, w, c]` (or `[b, .., c]`), `weight` and `bias` `[c]`. As PyTorch's `group_norm`.
 ///
 /// `Err` if shapes or element types do not fit or `groups` does not divide the channels.
-pub fn group_norm(
-    x: &Tensor,
+pub fn group_norm<X: Activation>(
+    activation: &X,
     groups: usize,
     weight: &Tensor,
     bias: &Tensor,
     eps: f64,
-    epilogue: Epilogue,
-) -> Result<Tensor> {
-    let c = check("group_norm", x, weight, bias, &epilogue)?;
+    epilogue: Epilogue<X>,
+) -> Result<X> {
+    let c = check("group_norm", activation, weight, bias, &epilogue)?;
     if groups == 0 || !c.is_multiple_of(groups) {
-        bail!("group_norm: {groups} groups do not divide the {c} channels of x {:?}", x.dims());
+        bail!("group_norm: {groups} groups do not divide the {c} channels of x {:?}", activation.values().dims());
     }
-    let x = &input(x)?;
+    let activation = &activation.input()?;
+    let x = activation.values();
     let batch = x.dims()[0];
     let spans = Spans { spans: batch, rows: x.elem_count() / (batch * c).max(1), c };
     let size = c / groups; // channels of a group
@@ -36,7 +37,7 @@ pub fn group_norm(
         let rstd = per_group(&spread, size).iter().map(|var| 1.0 / (var + eps).sqrt()).collect();
         let rows = spans.rows as f64;
         let normalised = Normalised { spans, mean: group_mean, rstd };
-        record::<T>("group_norm", x, (weight, bias), normalised, epilogue, Box::new(
+        record::<T, X>("group_norm", activation, (weight, bias), normalised, epilogue, Box::new(
             move |sums: &[Vec<f64>], weight: &[f64]| {
                 let terms = |offset: usize| {
                     let all: Vec<f64> = sums

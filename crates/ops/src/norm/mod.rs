@@ -9,18 +9,33 @@ pub use group::group_norm;
 pub(crate) use spans::{masked, positive};
 
 use crate::float::{Float, same_dtype, with_slice};
-use crate::node::{constant, input, record2, record3};
+use crate::node::{Activation, Pass, Recorded, constant};
 use crate::parallel::zip_map;
+use crate::profile::timed;
 use candle_core::{Result, Tensor, bail};
 use spans::{Affine, GradAffine, Spans};
 
 /// What follows a normalisation in the same pass over memory; the default is nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Epilogue<'a> {
+#[derive(Debug)]
+pub struct Epilogue<'a, X = Tensor> {
     /// Added to the normalised tensor; of its shape.
-    pub residual: Option<&'a Tensor>,
+    pub residual: Option<&'a X>,
     /// Whether a ReLU comes last.
     pub relu: bool,
+}
+
+impl<X> Clone for Epilogue<'_, X> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<X> Copy for Epilogue<'_, X> {}
+
+impl<X> Default for Epilogue<'_, X> {
+    fn default() -> Self {
+        Self { residual: None, relu: false }
+    }
 }
 
 /// Coefficients and statistics of a normalisation, all f64.
@@ -37,7 +52,8 @@ struct Normalised {
 type Through = dyn Fn(&[Vec<f64>], &[f64]) -> (Vec<f64>, Vec<f64>) + Send + Sync;
 
 /// Checks the shapes that both normalisations share; returns the number of channels.
-fn check(op: &str, x: &Tensor, weight: &Tensor, bias: &Tensor, epilogue: &Epilogue) -> Result<usize> {
+fn check<X: Activation>(op: &str, x: &X, weight: &Tensor, bias: &Tensor, epilogue: &Epilogue<X>) -> Result<usize> {
+    let x = x.values();
     let Some(&c) = x.dims().last().filter(|_| x.rank() >= 2) else {
         bail!("{op}: expected x [b, .., c], got {:?}", x.dims())
     };
@@ -51,6 +67,7 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: &Tensor, epilogue: &Epilog
     }
     same_dtype(op, &[x, weight, bias])?;
     if let Some(residual) = epilogue.residual {
+        let residual = residual.values();
         if residual.dims() != x.dims() {
             bail!("{op}: x {:?} and residual {:?} differ in shape", x.dims(), residual.dims());
         }
@@ -60,48 +77,65 @@ fn check(op: &str, x: &Tensor, weight: &Tensor, bias: &Tensor, epilogue: &Epilog
 }
 
 /// The normalisation as a node of the graph; `x` is contiguous.
-fn record<T: Float>(
+fn record<T: Float, X: Activation>(
     op: &'static str,
-    x: &Tensor,
+    activation: &X,
     (weight, bias): (&Tensor, &Tensor),
     normalised: Normalised,
-    epilogue: Epilogue,
+    epilogue: Epilogue<X>,
     through: Box<Through>,
-) -> Result<Tensor> {
-    let relu = epilogue.relu;
+) -> Result<X> {
+    let (relu, x) = (epilogue.relu, activation.values());
     // candle's nodes have three inputs at most, so the two affine parameters travel as one: [2 c].
-    let affine = Tensor::cat(&[&input(weight)?, &input(bias)?], 0)?;
-    let residual = epilogue.residual.map(input).transpose()?;
-    let y = with_slice::<T, _>(x, |x| {
-        let coefficients = affine_of(&normalised, &with_slice(&affine, |a| Ok(a.to_vec()))?);
-        match &residual {
-            Some(residual) => {
-                with_slice(residual, |residual| Ok(normalised.spans.apply(x, &coefficients, Some(residual), relu)))
-            }
-            None => Ok(normalised.spans.apply(x, &coefficients, None, relu)),
-        }
-    })?;
+    let affine = Tensor::cat(&[&weight.input()?, &bias.input()?], 0)?;
+    let residual = epilogue.residual.map(Recorded::input).transpose()?;
+    let y = timed(
+        || named("forward", x),
+        || {
+            with_slice::<T, _>(x, |x| {
+                let coefficients = affine_of(&normalised, &with_slice(&affine, |a| Ok(a.to_vec()))?);
+                match &residual {
+                    Some(residual) => {
+                        with_slice(residual.values(), |r| Ok(normalised.spans.apply(x, &coefficients, Some(r), relu)))
+                    }
+                    None => Ok(normalised.spans.apply(x, &coefficients, None, relu)),
+                }
+            })
+        },
+    )?;
     match &residual {
-        Some(residual) => record3(op, (x, &affine, residual), y, x.shape(), move |[x, affine, residual], y, dy| {
-            let y = relu.then_some(y);
-            // The residual's gradient is the one behind the ReLU, which then serves the others, too.
-            match y.filter(|_| residual.track_op()) {
-                Some(y) => {
-                    let g = with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))))?;
-                    let g = constant(g, dy.shape())?;
-                    let [dx, d_affine] = backward::<T>(&normalised, x, affine, &g, None, through.as_ref())?;
-                    Ok([dx, d_affine, Some(g)])
+        Some(residual) => {
+            let maps = [activation, residual];
+            X::record(op, &maps, &[&affine], y, x.shape(), move |Pass { inputs: [x, _, affine], wanted, y, dy }| {
+                let y = relu.then_some(y);
+                let wants = [wanted[0], wanted[2]];
+                // The residual's gradient is the one behind the ReLU, which then serves the others, too.
+                match y.filter(|_| wanted[1]) {
+                    Some(y) => {
+                        let mask = || with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))));
+                        let g = constant(timed(|| named("mask", y), mask)?, dy.shape())?;
+                        let [dx, d_affine] = backward::<T>(&normalised, x, affine, &g, None, wants, through.as_ref())?;
+                        Ok([dx, Some(g), d_affine])
+                    }
+                    None => {
+                        let [dx, d_affine] = backward::<T>(&normalised, x, affine, dy, y, wants, through.as_ref())?;
+                        Ok([dx, wanted[1].then(|| dy.clone()), d_affine])
+                    }
                 }
-                None => {
-                    let [dx, d_affine] = backward::<T>(&normalised, x, affine, dy, y, through.as_ref())?;
-                    Ok([dx, d_affine, residual.track_op().then(|| dy.clone())])
-                }
-            }
-        }),
-        None => record2(op, (x, &affine), y, x.shape(), move |[x, affine], y, dy| {
-            backward::<T>(&normalised, x, affine, dy, relu.then_some(y), through.as_ref())
-        }),
+            })
+        }
+        None => {
+            let maps = [activation];
+            X::record(op, &maps, &[&affine], y, x.shape(), move |Pass { inputs: [x, affine], wanted, y, dy }| {
+                backward::<T>(&normalised, x, affine, dy, relu.then_some(y), wanted, through.as_ref())
+            })
+        }
     }
+}
+
+/// A pass over memory in a profile.
+fn named(pass: &str, x: &Tensor) -> (String, f64) {
+    (format!("norm {:?} {pass}", x.dims()), 0.0)
 }
 
 /// y = (x − mean) · (rstd γ) + β.
@@ -121,27 +155,31 @@ fn backward<T: Float>(
     affine: &Tensor,
     dy: &Tensor,
     y: Option<&Tensor>,
+    wanted: [bool; 2],
     through: &Through,
 ) -> Result<[Option<Tensor>; 2]> {
-    with_slice::<T, _>(x, |x_values| {
+    let shape = x.dims();
+    with_slice::<T, _>(x, |x| {
         with_slice::<T, _>(dy, |dy| match y {
-            Some(y) => with_slice(y, |y| backward_values(normalised, (x, x_values), affine, dy, Some(y), through)),
-            None => backward_values(normalised, (x, x_values), affine, dy, None, through),
+            Some(y) => with_slice(y, |y| backward_values(normalised, (x, shape), affine, dy, Some(y), wanted, through)),
+            None => backward_values(normalised, (x, shape), affine, dy, None, wanted, through),
         })
     })
 }
 
 fn backward_values<T: Float>(
     Normalised { spans, mean, rstd }: &Normalised,
-    (x_tensor, x): (&Tensor, &[T]),
+    (x, shape): (&[T], &[usize]),
     affine: &Tensor,
     dy: &[T],
     y: Option<&[T]>,
+    wanted: [bool; 2],
     through: &Through,
 ) -> Result<[Option<Tensor>; 2]> {
     let c = spans.c;
-    let sums = spans.grad_sums(x, dy, y, mean, rstd);
-    let dx = if x_tensor.track_op() {
+    let name = |pass: &str| (format!("norm {shape:?} {pass}"), 0.0);
+    let sums = timed(|| name("sums of dy"), || spans.grad_sums(x, dy, y, mean, rstd));
+    let dx = if wanted[0] {
         let weight: Vec<f64> = with_slice::<T, _>(affine, |affine| Ok(affine[..c].iter().map(|w| w.wide()).collect()))?;
         let (shift, slope) = through(&sums, &weight);
         let narrow = |f: &dyn Fn(usize) -> f64| (0..mean.len()).map(|i| T::narrow(f(i))).collect::<Vec<T>>();
@@ -151,11 +189,11 @@ fn backward_values<T: Float>(
             shift: narrow(&|i| rstd[i] * shift[i]),
             slope: narrow(&|i| rstd[i] * rstd[i] * slope[i]),
         };
-        Some(constant(spans.grad_input(x, dy, y, &grad), x_tensor.shape())?)
+        Some(constant(timed(|| name("dx"), || spans.grad_input(x, dy, y, &grad)), shape)?)
     } else {
         None
     };
-    let d_affine = if affine.track_op() {
+    let d_affine = if wanted[1] {
         let mut total = vec![0.0; 2 * c];
         for sums in &sums {
             for j in 0..c {

@@ -8,7 +8,7 @@ use msharp_ops::conv2d;
 fn check(x: [usize; 4], weight: [usize; 4], stride: usize, padding: usize) -> Result<()> {
     let (x, weight) =
         (Var::from_tensor(&noise(&x, 1, DType::F64)?)?, Var::from_tensor(&noise(&weight, 2, DType::F64)?)?);
-    let ours = conv2d(&x, &weight, None, (stride, stride), (padding, padding))?;
+    let ours = conv2d(x.as_tensor(), &weight, None, (stride, stride), (padding, padding))?;
     let theirs =
         x.permute((0, 3, 1, 2))?.contiguous()?.conv2d(&weight, padding, stride, 1, 1)?.permute((0, 2, 3, 1))?;
     assert_eq!(ours.dims(), theirs.dims());

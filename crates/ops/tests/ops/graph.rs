@@ -109,7 +109,7 @@ fn untracked_inputs_get_no_gradient() -> Result<()> {
     let (x_var, weight_var) = (Var::from_tensor(&x)?, Var::from_tensor(&weight)?);
     let grads = conv2d(&x, &weight_var, None, (1, 1), (1, 1))?.backward()?;
     assert!(grads.get(&x).is_none() && grads.get(&weight_var).is_some());
-    let grads = conv2d(&x_var, &weight, None, (1, 1), (1, 1))?.backward()?;
+    let grads = conv2d(x_var.as_tensor(), &weight, None, (1, 1), (1, 1))?.backward()?;
     assert!(grads.get(&x_var).is_some() && grads.get(&weight).is_none());
     assert!(!conv2d(&x, &weight, None, (1, 1), (1, 1))?.track_op());
 

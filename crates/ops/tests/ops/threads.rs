@@ -23,7 +23,7 @@ fn network() -> Result<Vec<Vec<u32>>> {
     let stats = RunningStats { mean: &mean, var: &variance, batches: None, momentum: 0.1 };
     let targets = Tensor::new(&[0u32, 1, 2, 3, 4, 5, 6, 7, 8], &Device::Cpu)?;
 
-    let y = conv2d(&x, &w3, Some(&b3), (1, 1), (1, 1))?; // [9, 33, 31, 24]
+    let y = conv2d(x.as_tensor(), &w3, Some(&b3), (1, 1), (1, 1))?; // [9, 33, 31, 24]
     let y = batch_norm(&y, &gamma, &beta, &stats, true, 1e-5, Epilogue { residual: Some(&y), relu: true })?;
     let y = conv2d(&y, &w_down, None, (2, 2), (1, 1))?; // [9, 17, 16, 40]
     let y = group_norm(&y, 4, &gamma2, &beta2, 1e-5, Epilogue { residual: None, relu: true })?;

@@ -89,10 +89,9 @@ impl Grid {
         let fit = (COPY / (self.step_in_copy().0 * self.row()).max(1)).max(1);
         let tall = fit.min((rows * self.images).div_ceil(STRIPS)).max(1);
         let cut = |image: usize| {
-            (0..rows).step_by(tall).map(move |start| Strip {
-                images: image..image + 1,
-                rows: start..(start + tall).min(rows),
-            })
+            (0..rows)
+                .step_by(tall)
+                .map(move |start| Strip { images: image..image + 1, rows: start..(start + tall).min(rows) })
         };
         (0..self.images).flat_map(cut).collect()
     }

@@ -127,9 +127,8 @@ impl Winograd {
     pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
         let (g, arch, tiling, width) = (&self.g, self.arch, &Tiling::of(&self.g), width::<T>(self.arch));
         let filters = Filters { inputs: g.c_in, outputs: g.c_out, width };
-        let panels = |tiles: usize| {
-            (Panels { tiles, channels: g.c_in, width }, Panels { tiles, channels: g.c_out, width })
-        };
+        let panels =
+            |tiles: usize| (Panels { tiles, channels: g.c_in, width }, Panels { tiles, channels: g.c_out, width });
         let gather = |images, range, to, panels, first| {
             arch.dispatch(Gather { tiling, images, range, to, panels, first });
         };

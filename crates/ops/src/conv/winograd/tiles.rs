@@ -167,7 +167,9 @@ impl<T: Lanes> WithSimd for Gather<'_, T> {
                 unsafe {
                     match &square {
                         None => transform::<Input, T, S, WINDOW>(simd, &window, channels, to, panels.position()),
-                        Some(square) => transform::<GradOutput, T, S, EDGE>(simd, square, channels, to, panels.position()),
+                        Some(square) => {
+                            transform::<GradOutput, T, S, EDGE>(simd, square, channels, to, panels.position())
+                        }
                     }
                 }
             }

@@ -53,7 +53,12 @@ impl Transform<6, 4> for Output {
             T::add(simd, m0, T::add(simd, sum_a, sum_b)),
             T::mul_add(simd, T::constant(simd, A), difference_a, T::mul(simd, T::constant(simd, B), difference_b)),
             T::mul_add(simd, T::constant(simd, 0.5), sum_a, T::add(simd, sum_b, sum_b)),
-            T::mul_add(simd, T::constant(simd, 0.5 * A), difference_a, T::mul_add(simd, T::constant(simd, 2.0 * B), difference_b, m5)),
+            T::mul_add(
+                simd,
+                T::constant(simd, 0.5 * A),
+                difference_a,
+                T::mul_add(simd, T::constant(simd, 2.0 * B), difference_b, m5),
+            ),
         ]
     }
 }
@@ -109,10 +114,16 @@ impl Transform<6, 3> for GradWeight {
         let [u0, u1, u2, u3, u4, u5] = u;
         let (sum_a, difference_a) = (T::add(simd, u1, u2), T::sub(simd, u1, u2));
         let (sum_b, difference_b) = (T::add(simd, u3, u4), T::sub(simd, u3, u4));
-        let (sum_a, sum_b) = (T::mul(simd, T::constant(simd, -2.0 / 3.0), sum_a), T::mul(simd, T::constant(simd, 1.0 / 6.0), sum_b));
+        let (sum_a, sum_b) =
+            (T::mul(simd, T::constant(simd, -2.0 / 3.0), sum_a), T::mul(simd, T::constant(simd, 1.0 / 6.0), sum_b));
         [
             T::add(simd, u0, T::add(simd, sum_a, sum_b)),
-            T::mul_add(simd, T::constant(simd, -2.0 / 3.0 * A), difference_a, T::mul(simd, T::constant(simd, B / 6.0), difference_b)),
+            T::mul_add(
+                simd,
+                T::constant(simd, -2.0 / 3.0 * A),
+                difference_a,
+                T::mul(simd, T::constant(simd, B / 6.0), difference_b),
+            ),
             T::mul_add(simd, T::constant(simd, 0.5), sum_a, T::mul_add(simd, T::constant(simd, 2.0), sum_b, u5)),
         ]
     }
