@@ -2,6 +2,7 @@
 
 use crate::{Batch, Objective, ParamVec, Params};
 use candle_core::{Result, Tensor, bail};
+use msharp_ops::Saved;
 use std::collections::BTreeMap;
 
 /// Numbers that a rule reports about a step, by name: `m_eff`, quantiles of the per-sample norms, ….
@@ -70,41 +71,40 @@ pub fn keeping_buffers<T>(params: &Params, evaluate: impl FnOnce() -> Result<T>)
 /// Runs `evaluate` at x + ε. A displaced forward and its backward must both happen inside it: candle reads the values
 /// of variables during the backward pass.
 fn displaced<T>(params: &Params, offset: &ParamVec, evaluate: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = Before::of_all(params)?;
+    let mut before = Before::of_buffers(params)?;
     for (param, epsilon) in params.iter().zip(offset.tensors()) {
-        param.var.set(&(param.var.as_detached_tensor() + epsilon)?)?;
+        before.displaced.push(msharp_ops::displace(&param.var, 1., epsilon)?);
     }
     let value = evaluate()?;
     before.put_back()?;
     Ok(value)
 }
 
-/// Copies of variables, written back when they are dropped: on success, on an error, and while a panic unwinds.
-struct Before(Vec<(candle_core::Var, Tensor)>);
+/// What variables were, put back when this is dropped: on success, on an error, and while a panic unwinds.
+struct Before {
+    buffers: Vec<(candle_core::Var, Tensor)>,
+    displaced: Vec<Saved>,
+}
 
 impl Before {
     fn of_buffers(params: &Params) -> Result<Self> {
         let copy = |(_, var): &(String, candle_core::Var)| Ok((var.clone(), var.as_detached_tensor().copy()?));
-        Ok(Self(params.buffers().iter().map(copy).collect::<Result<_>>()?))
-    }
-
-    fn of_all(params: &Params) -> Result<Self> {
-        let mut before = Self::of_buffers(params)?;
-        for param in params.iter() {
-            before.0.push((param.var.clone(), param.var.as_detached_tensor().copy()?));
-        }
-        Ok(before)
+        Ok(Self { buffers: params.buffers().iter().map(copy).collect::<Result<_>>()?, displaced: Vec::new() })
     }
 
     fn put_back(mut self) -> Result<()> {
-        std::mem::take(&mut self.0).iter().try_for_each(|(var, value)| var.set(value))
+        std::mem::take(&mut self.displaced).into_iter().try_for_each(Saved::put_back)?;
+        std::mem::take(&mut self.buffers).iter().try_for_each(|(var, value)| var.set(value))
     }
 }
 
 impl Drop for Before {
     fn drop(&mut self) {
-        for (var, value) in &self.0 {
-            // Shapes and devices are the variable's own, so this cannot fail; a destructor has nowhere to report to.
+        // Shapes and devices are the variables' own, so this cannot fail; a destructor has nowhere to report to.
+        for saved in self.displaced.drain(..) {
+            let _ = saved.put_back();
+        }
+        for (var, value) in &self.buffers {
             let _ = var.set(value);
         }
     }

@@ -87,12 +87,12 @@ impl ParamVec {
 
     /// c · self.
     pub fn scale(&self, c: f64) -> Result<ParamVec> {
-        Ok(Self(self.0.iter().map(|t| t.affine(c, 0.)).collect::<Result<_>>()?))
+        Ok(Self(self.0.iter().map(|t| msharp_ops::scale(c, t)).collect::<Result<_>>()?))
     }
 
     /// self + c · other.
     pub fn add_scaled(&self, c: f64, other: &ParamVec) -> Result<ParamVec> {
-        let sum = |(a, b): (&Tensor, &Tensor)| a + b.affine(c, 0.)?;
+        let sum = |(a, b): (&Tensor, &Tensor)| msharp_ops::add_scaled(a, c, b);
         Ok(Self(self.0.iter().zip(&other.0).map(sum).collect::<Result<_>>()?))
     }
 

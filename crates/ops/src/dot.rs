@@ -2,6 +2,7 @@
 
 use crate::float::{Float, same_dtype, with_float, with_slice};
 use crate::parallel::CHUNK;
+use crate::vector::vectorised;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
@@ -19,11 +20,21 @@ pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
 }
 
 fn sum_of_products<T: Float>(a: &[T], b: &[T]) -> f64 {
-    let blocks: Vec<f64> = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(|(a, b)| block(a, b)).collect();
+    let blocks: Vec<f64> = a
+        .par_chunks(CHUNK)
+        .zip(b.par_chunks(CHUNK))
+        .map(|(a, b)| {
+            vectorised(
+                #[inline(always)]
+                || block(a, b),
+            )
+        })
+        .collect();
     blocks.iter().sum()
 }
 
 /// One block in eight independent sums, which the compiler turns into vectors.
+#[inline(always)]
 fn block<T: Float>(a: &[T], b: &[T]) -> f64 {
     let mut sums = [0.0; 8];
     let (a_blocks, a_rest) = a.as_chunks::<8>();

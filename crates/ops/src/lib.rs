@@ -71,6 +71,7 @@ mod parallel;
 mod pool;
 mod profile;
 mod relu;
+mod update;
 mod vector;
 
 pub use allocator::KeepBlocks;
@@ -85,3 +86,4 @@ pub use norm::{Epilogue, RunningStats, batch_norm, group_norm};
 pub use pool::{Window2d, avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use profile::{Timing, profile};
 pub use relu::{add, relu};
+pub use update::{Saved, SgdStep, add_scaled, displace, scale, sgd_step};

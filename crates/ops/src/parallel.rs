@@ -13,11 +13,18 @@ pub(crate) fn rows_per_chunk(width: usize) -> usize {
 }
 
 /// Memory that tasks read and write at places of their own: a slice without the compiler's proof.
-#[derive(Clone, Copy)]
 pub(crate) struct Region<T> {
     start: *mut T,
     len: usize,
 }
+
+impl<T> Clone for Region<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Region<T> {}
 
 // SAFETY: a region is only a place; whoever reads or writes there promises that nobody else writes there meanwhile.
 unsafe impl<T: Send + Sync> Send for Region<T> {}
@@ -35,6 +42,12 @@ impl<T> Region<T> {
         Self { start: vector.as_mut_ptr(), len: vector.capacity() }
     }
 
+    /// What comes after the first `count` elements.
+    #[inline(always)]
+    pub(crate) fn after(self, count: usize) -> Self {
+        Self { start: self.at(count), len: self.len - count }
+    }
+
     /// The place of element `index`.
     #[inline(always)]
     pub(crate) fn at(self, index: usize) -> *mut T {
@@ -43,7 +56,8 @@ impl<T> Region<T> {
     }
 }
 
-/// A vector of `len` elements, made in parallel: `fill(i, chunk)` writes chunk `i` of `chunk` elements.
+/// A vector of `len` elements, made in parallel: `fill(i, chunk)` writes chunk `i` of `chunk` elements. A `fill` that is
+/// `#[inline(always)]` is compiled for the best vectors of the processor.
 ///
 /// # Safety
 /// `fill` must write every element of the chunk that it gets.
@@ -53,7 +67,13 @@ pub(crate) unsafe fn build<T: Send>(
     fill: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync,
 ) -> Vec<T> {
     let mut out = Vec::with_capacity(len);
-    out.spare_capacity_mut()[..len].par_chunks_mut(chunk.max(1)).enumerate().for_each(|(i, chunk)| fill(i, chunk));
+    let chunks = out.spare_capacity_mut()[..len].par_chunks_mut(chunk.max(1)).enumerate();
+    chunks.for_each(|(i, chunk)| {
+        vectorised(
+            #[inline(always)]
+            || fill(i, chunk),
+        )
+    });
     // SAFETY: the capacity is at least `len`, and `fill` has written every chunk (the caller's promise).
     unsafe { out.set_len(len) };
     out
@@ -70,16 +90,16 @@ pub(crate) fn filled<T: Copy>(out: &mut [MaybeUninit<T>], value: T) -> &mut [T] 
 pub(crate) fn map<T: Copy + Sync + Send>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     // SAFETY: a chunk of the output is as long as its chunk of `x`, so the zip writes all of it.
     unsafe {
-        build(x.len(), CHUNK, |i, out| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (out, &x) in out.iter_mut().zip(&x[i * CHUNK..]) {
-                        out.write(f(x));
-                    }
-                },
-            )
-        })
+        build(
+            x.len(),
+            CHUNK,
+            #[inline(always)]
+            |i, out| {
+                for (out, &x) in out.iter_mut().zip(&x[i * CHUNK..]) {
+                    out.write(f(x));
+                }
+            },
+        )
     }
 }
 
@@ -88,16 +108,16 @@ pub(crate) fn zip_map<T: Copy + Sync + Send>(x: &[T], y: &[T], f: impl Fn(T, T) 
     assert_eq!(x.len(), y.len());
     // SAFETY: a chunk of the output is as long as its chunks of `x` and `y`, so the zip writes all of it.
     unsafe {
-        build(x.len(), CHUNK, |i, out| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for ((out, &x), &y) in out.iter_mut().zip(&x[i * CHUNK..]).zip(&y[i * CHUNK..]) {
-                        out.write(f(x, y));
-                    }
-                },
-            )
-        })
+        build(
+            x.len(),
+            CHUNK,
+            #[inline(always)]
+            |i, out| {
+                for ((out, &x), &y) in out.iter_mut().zip(&x[i * CHUNK..]).zip(&y[i * CHUNK..]) {
+                    out.write(f(x, y));
+                }
+            },
+        )
     }
 }
 

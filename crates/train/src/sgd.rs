@@ -2,6 +2,7 @@
 
 use candle_core::Result;
 use msharp_core::{Optimizer, ParamVec, Params, Role, State};
+use msharp_ops::SgdStep;
 
 /// SGD as PyTorch defines it: d = g + wd·x; v ← μv + d (v = d at first); x ← x − lr·v, or x − lr·(d + μv) with Nesterov.
 ///
@@ -31,16 +32,15 @@ impl Optimizer for Sgd {
     fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
         let mut velocity = Vec::with_capacity(params.len());
         for (i, (param, g)) in params.iter().zip(grads.tensors()).enumerate() {
-            let x = param.var.as_detached_tensor();
-            let decays = self.weight_decay != 0. && (self.decay_norms_and_biases || param.role == Role::Weight);
-            let d = if decays { (g + x.affine(self.weight_decay, 0.)?)? } else { g.clone() };
-            let v = match &self.velocity {
-                Some(v) if self.momentum != 0. => (v.tensors()[i].affine(self.momentum, 0.)? + &d)?,
-                _ => d.clone(),
+            let decays = self.decay_norms_and_biases || param.role == Role::Weight;
+            let step = SgdStep {
+                lr,
+                momentum: self.momentum,
+                weight_decay: if decays { self.weight_decay } else { 0. },
+                nesterov: self.nesterov,
             };
-            let direction = if self.nesterov { (d + v.affine(self.momentum, 0.)?)? } else { v.clone() };
-            param.var.set(&(x - direction.affine(lr, 0.)?)?)?;
-            velocity.push(v);
+            let v = self.velocity.as_ref().map(|v| &v.tensors()[i]);
+            velocity.push(msharp_ops::sgd_step(&param.var, g, v, step)?);
         }
         self.velocity = (self.momentum != 0.).then(|| ParamVec::new(params, velocity));
         Ok(())

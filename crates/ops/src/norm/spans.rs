@@ -5,6 +5,7 @@
 
 use crate::float::Float;
 use crate::parallel::{add_up, build, rows_per_chunk};
+use crate::vector::vectorised;
 use rayon::prelude::*;
 
 /// How a tensor of `spans * rows` rows of `c` channels is split.
@@ -54,7 +55,11 @@ impl Spans {
             .into_par_iter()
             .map(|i| {
                 let (span, start) = (i / chunks, i % chunks * chunk);
-                f(span, span * len + start..span * len + (start + chunk).min(len))
+                let elements = span * len + start..span * len + (start + chunk).min(len);
+                vectorised(
+                    #[inline(always)]
+                    || f(span, elements),
+                )
             })
             .collect();
         (0..self.spans).map(|span| add_up(&partials[span * chunks..(span + 1) * chunks], 2 * self.c)).collect()
@@ -65,18 +70,23 @@ impl Spans {
     pub(crate) fn moments<T: Float>(&self, x: &[T]) -> Moments {
         let c = self.c;
         let origin = |span: usize| &x[span * self.rows * c..][..c];
-        let sums = self.reduce(|span, elements| {
-            let mut sums = vec![0.0; 2 * c];
-            let (first, second) = sums.split_at_mut(c);
-            for row in x[elements].chunks_exact(c) {
-                for (((x, origin), first), second) in row.iter().zip(origin(span)).zip(&mut *first).zip(&mut *second) {
-                    let distance = x.wide() - origin.wide();
-                    *first += distance;
-                    *second += distance * distance;
+        let sums = self.reduce(
+            #[inline(always)]
+            |span, elements| {
+                let mut sums = vec![0.0; 2 * c];
+                let (first, second) = sums.split_at_mut(c);
+                for row in x[elements].chunks_exact(c) {
+                    for (((x, origin), first), second) in
+                        row.iter().zip(origin(span)).zip(&mut *first).zip(&mut *second)
+                    {
+                        let distance = x.wide() - origin.wide();
+                        *first += distance;
+                        *second += distance * distance;
+                    }
                 }
-            }
-            sums
-        });
+                sums
+            },
+        );
         let rows = self.rows as f64;
         let mut moments = Moments { mean: vec![], var: vec![] };
         for (span, sums) in sums.iter().enumerate() {
@@ -106,18 +116,23 @@ impl Spans {
         let (c, task) = (self.c, self.c * self.rows_per_task());
         // SAFETY: `out`, and the same elements of x and r, are whole rows of `c`, all of which are visited.
         unsafe {
-            build(x.len(), task, |i, out| {
-                let start = i * task;
-                let span = self.span_of(start) * c;
-                let (mean, scale, shift) =
-                    (&affine.mean[span..][..c], &affine.scale[span..][..c], &affine.shift[span..][..c]);
-                let rows = x[start..].chunks_exact(c).zip(r[start..].chunks_exact(c));
-                for (out, (x, r)) in out.chunks_exact_mut(c).zip(rows) {
-                    for j in 0..c {
-                        out[j].write(f(x[j], r[j], mean[j], scale[j], shift[j]));
+            build(
+                x.len(),
+                task,
+                #[inline(always)]
+                |i, out| {
+                    let start = i * task;
+                    let span = self.span_of(start) * c;
+                    let (mean, scale, shift) =
+                        (&affine.mean[span..][..c], &affine.scale[span..][..c], &affine.shift[span..][..c]);
+                    let rows = x[start..].chunks_exact(c).zip(r[start..].chunks_exact(c));
+                    for (out, (x, r)) in out.chunks_exact_mut(c).zip(rows) {
+                        for j in 0..c {
+                            out[j].write(f(x[j], r[j], mean[j], scale[j], shift[j]));
+                        }
                     }
-                }
-            })
+                },
+            )
         }
     }
 
@@ -156,20 +171,23 @@ impl Spans {
         rstd: &[f64],
     ) -> Vec<Vec<f64>> {
         let c = self.c;
-        let mut sums = self.reduce(|span, elements| {
-            let mean = &mean[span * c..][..c];
-            let mut sums = vec![0.0; 2 * c];
-            let (first, second) = sums.split_at_mut(c);
-            let rows = x[elements.clone()].chunks_exact(c).zip(dy[elements.clone()].chunks_exact(c));
-            for ((x, dy), y) in rows.zip(y[elements].chunks_exact(c)) {
-                for j in 0..c {
-                    let g = g(y[j], dy[j]).wide();
-                    first[j] += g;
-                    second[j] += g * (x[j].wide() - mean[j]);
+        let mut sums = self.reduce(
+            #[inline(always)]
+            |span, elements| {
+                let mean = &mean[span * c..][..c];
+                let mut sums = vec![0.0; 2 * c];
+                let (first, second) = sums.split_at_mut(c);
+                let rows = x[elements.clone()].chunks_exact(c).zip(dy[elements.clone()].chunks_exact(c));
+                for ((x, dy), y) in rows.zip(y[elements].chunks_exact(c)) {
+                    for j in 0..c {
+                        let g = g(y[j], dy[j]).wide();
+                        first[j] += g;
+                        second[j] += g * (x[j].wide() - mean[j]);
+                    }
                 }
-            }
-            sums
-        });
+                sums
+            },
+        );
         for (sums, rstd) in sums.iter_mut().zip(rstd.chunks_exact(c)) {
             for (sum, rstd) in sums[c..].iter_mut().zip(rstd) {
                 *sum *= rstd;
@@ -198,19 +216,25 @@ impl Spans {
         let (c, task) = (self.c, self.c * self.rows_per_task());
         // SAFETY: `out`, and the same elements of x, dy and y, are whole rows of `c`, all of which are visited.
         unsafe {
-            build(x.len(), task, |i, out| {
-                let start = i * task;
-                let span = self.span_of(start) * c;
-                let (mean, weight) = (&grad.mean[span..][..c], &grad.weight[span..][..c]);
-                let (shift, slope) = (&grad.shift[span..][..c], &grad.slope[span..][..c]);
-                let rows = x[start..].chunks_exact(c).zip(dy[start..].chunks_exact(c)).zip(y[start..].chunks_exact(c));
-                for (out, ((x, dy), y)) in out.chunks_exact_mut(c).zip(rows) {
-                    for j in 0..c {
-                        let g = g(y[j], dy[j]);
-                        out[j].write(g * weight[j] - shift[j] - (x[j] - mean[j]) * slope[j]);
+            build(
+                x.len(),
+                task,
+                #[inline(always)]
+                |i, out| {
+                    let start = i * task;
+                    let span = self.span_of(start) * c;
+                    let (mean, weight) = (&grad.mean[span..][..c], &grad.weight[span..][..c]);
+                    let (shift, slope) = (&grad.shift[span..][..c], &grad.slope[span..][..c]);
+                    let rows =
+                        x[start..].chunks_exact(c).zip(dy[start..].chunks_exact(c)).zip(y[start..].chunks_exact(c));
+                    for (out, ((x, dy), y)) in out.chunks_exact_mut(c).zip(rows) {
+                        for j in 0..c {
+                            let g = g(y[j], dy[j]);
+                            out[j].write(g * weight[j] - shift[j] - (x[j] - mean[j]) * slope[j]);
+                        }
                     }
-                }
-            })
+                },
+            )
         }
     }
 

@@ -16,6 +16,7 @@ use panels::{Panels, pack_pixels};
 use products::{Accumulate, Correlate};
 use pulp::Arch;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Any convolution.
 #[derive(Clone, Copy)]
@@ -110,37 +111,62 @@ impl Direct {
         });
     }
 
-    /// dw `[c_out, c_in, kh, kw]` from dy: sums of a fixed number of chunks of the positions, added in order.
+    /// dw `[c_out, c_in, kh, kw]` from dy: sums of a fixed number of chunks of the positions, added in order. A task
+    /// takes a chunk and a group of the outputs.
     pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
-        let (g, grid, width) = (&self.g, Grid::forward(&self.g), width::<T>(self.arch));
-        let panels = Panels { kernel: g.kernel, inputs: g.c_in, outputs: g.c_out, width };
+        let (g, grid, width) = (&self.g, &Grid::forward(&self.g), width::<T>(self.arch));
         let strips = grid.strips();
-        let chunks = (PARTIAL_SUMS / (g.window() * g.c_out).max(1)).clamp(2, 16);
-        let sum = |strips: &[Strip]| {
-            let mut dw = vec![T::ZERO; panels.len()];
-            for strip in strips {
-                let starts: Vec<usize> = grid.rows(strip).collect();
-                let rows = strip.images.start * grid.size.0 + strip.rows.start..;
-                let pixels = rows.start * grid.size.1..(rows.start + starts.len()) * grid.size.1;
-                let len = grid.copy_len(strip);
-                T::scratch(len + 64 + pixels.len() * panels.count() * width, |scratch| {
-                    let (copy, packed) = scratch.split_at_mut(len.next_multiple_of(64));
-                    let (copy, packed) = (&mut copy[..len], Region::of(packed));
-                    grid.copy(x, strip, T::ZERO, copy);
-                    pack_pixels(&dy[pixels.start * g.c_out..pixels.end * g.c_out], g.c_out, width, packed);
-                    let (starts, dw) = (&starts, Region::of(&mut dw));
-                    self.arch.dispatch(Accumulate { grid: &grid, copy, starts, dy: packed, panels, dw });
-                });
-            }
-            dw
-        };
-        let parts: Vec<Vec<T>> = strips.par_chunks(strips.len().div_ceil(chunks).max(1)).map(sum).collect();
-        panels.unpack_sum(&parts)
+        let chunks = (PARTIAL_SUMS / (g.window() * g.c_out).max(1)).clamp(2, TASKS);
+        let chunks: Vec<&[Strip]> = strips.chunks(strips.len().div_ceil(chunks).max(1)).collect();
+        let pairs = g.c_out.div_ceil(2 * width);
+        let group = 2 * width * pairs.div_ceil(TASKS.div_ceil(chunks.len().max(1)));
+        let panels = |outputs: usize| Panels { kernel: g.kernel, inputs: g.c_in, outputs, width };
+        let mut dw = vec![T::ZERO; g.c_out * g.window()];
+        dw.par_chunks_mut((group * g.window()).max(1)).enumerate().for_each(|(index, dw)| {
+            let outputs = index * group..index * group + dw.len() / g.window();
+            let panels = panels(outputs.len());
+            let sum = |strips: &&[Strip]| self.sum_over(grid, strips, x, dy, outputs.clone(), panels);
+            let parts: Vec<Vec<T>> = chunks.par_iter().map(sum).collect();
+            panels.add_unpacked(&parts, dw);
+        });
+        dw
+    }
+
+    /// The part of dw for some outputs from some strips, in panels.
+    fn sum_over<T: Float>(
+        &self,
+        grid: &Grid,
+        strips: &[Strip],
+        x: &[T],
+        dy: &[T],
+        outputs: Range<usize>,
+        panels: Panels,
+    ) -> Vec<T> {
+        let (c_out, across) = (self.g.c_out, grid.size.1);
+        let mut dw = vec![T::ZERO; panels.len()];
+        for strip in strips {
+            let starts: Vec<usize> = grid.rows(strip).collect();
+            let first = (strip.images.start * grid.size.0 + strip.rows.start) * across;
+            let dy = &dy[first * c_out..(first + starts.len() * across) * c_out];
+            let len = grid.copy_len(strip).next_multiple_of(64);
+            let packed = starts.len() * across * panels.count() * panels.width;
+            T::scratch(len + packed, |scratch| {
+                let (copy, packed) = scratch.split_at_mut(len);
+                let (copy, packed) = (&mut copy[..grid.copy_len(strip)], Region::of(packed));
+                grid.copy(x, strip, T::ZERO, copy);
+                pack_pixels(dy, c_out, outputs.clone(), panels.width, packed);
+                let (starts, dw) = (&starts, Region::of(&mut dw));
+                self.arch.dispatch(Accumulate { grid, copy, starts, dy: packed, panels, dw });
+            });
+        }
+        dw
     }
 }
 
 /// Elements of all partial sums of dw together, about.
 const PARTIAL_SUMS: usize = 4 << 20;
+/// Tasks that the sums are split into, for the threads.
+const TASKS: usize = 16;
 
 /// The rows `first`, `first + stride`, … of dx: the rows of the kernel that see them, and where they see dy.
 struct Residue {

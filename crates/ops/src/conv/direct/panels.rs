@@ -3,6 +3,7 @@
 use crate::float::Float;
 use crate::parallel::Region;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The shape of a weight in panels.
 #[derive(Clone, Copy)]
@@ -50,10 +51,9 @@ impl Panels {
         packed
     }
 
-    /// The sum of `parts`, which are panels, as `[outputs, inputs, rows, columns]`.
-    pub(super) fn unpack_sum<T: Float>(&self, parts: &[Vec<T>]) -> Vec<T> {
+    /// Adds `parts`, which are panels, to a weight `[outputs, inputs, rows, columns]`.
+    pub(super) fn add_unpacked<T: Float>(&self, parts: &[Vec<T>], weight: &mut [T]) {
         let (inputs, taps) = (self.inputs, self.kernel.0 * self.kernel.1);
-        let mut weight = vec![T::ZERO; self.outputs * inputs * taps];
         weight.par_chunks_mut((self.width * inputs * taps).max(1)).enumerate().for_each(|(panel, weight)| {
             for part in parts {
                 let part = &part[panel * self.panel()..(panel + 1) * self.panel()];
@@ -66,7 +66,6 @@ impl Panels {
                 }
             }
         });
-        weight
     }
 
     /// Rows and columns of the window, in order.
@@ -76,16 +75,16 @@ impl Panels {
     }
 }
 
-/// Pixels `[pixels, channels]` as panels `[panel of channels][pixel][lane]`; zeros in the lanes without a channel.
-pub(super) fn pack_pixels<T: Float>(pixels: &[T], channels: usize, width: usize, to: Region<T>) {
-    let count = pixels.len() / channels.max(1);
-    for panel in 0..channels.div_ceil(width) {
-        let lanes = width.min(channels - panel * width);
-        for (i, pixel) in pixels.chunks_exact(channels).enumerate() {
+/// Some channels of pixels `[pixels, c]` as panels `[panel of channels][pixel][lane]`; zeros in the lanes without one.
+pub(super) fn pack_pixels<T: Float>(pixels: &[T], c: usize, channels: Range<usize>, width: usize, to: Region<T>) {
+    let count = pixels.len() / c.max(1);
+    for (panel, first) in channels.clone().step_by(width).enumerate() {
+        let lanes = width.min(channels.end - first);
+        for (i, pixel) in pixels.chunks_exact(c).enumerate() {
             let to = to.at((panel * count + i) * width);
-            // SAFETY: `to` has room for all panels, and `lanes` channels are there from `panel * width` on.
+            // SAFETY: `to` has room for all panels, and `lanes` channels are there from `first` on.
             unsafe {
-                std::ptr::copy_nonoverlapping(pixel[panel * width..].as_ptr(), to, lanes);
+                std::ptr::copy_nonoverlapping(pixel[first..first + lanes].as_ptr(), to, lanes);
                 (lanes..width).for_each(|lane| to.add(lane).write(T::ZERO));
             }
         }

@@ -44,10 +44,13 @@ pub(super) enum Pass {
     Backward,
 }
 
-/// G g Gᵀ of the filters of one panel.
+/// G g Gᵀ of the filters of one panel; the first output of `filters` is output `first` of the weight.
 pub(super) struct TransformWeight<'a, T> {
     pub(super) weight: &'a [T],
     pub(super) pass: Pass,
+    /// Outputs of the whole weight.
+    pub(super) outputs: usize,
+    pub(super) first: usize,
     pub(super) filters: Filters,
     pub(super) panel: usize,
     pub(super) to: Region<T>,
@@ -58,15 +61,15 @@ impl<T: Lanes> WithSimd for TransformWeight<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { weight, pass, filters, panel, to } = self;
+        let Self { weight, pass, outputs, first, filters, panel, to } = self;
         let width = lanes::<T, S>();
-        let outputs = panel * width..((panel + 1) * width).min(filters.outputs);
+        let of_panel = panel * width..((panel + 1) * width).min(filters.outputs);
         for input in 0..filters.inputs {
             let mut g = [[T::constant(simd, 0.0); 3]; 3];
-            for (lane, output) in outputs.clone().enumerate() {
+            for (lane, output) in of_panel.clone().map(|output| first + output).enumerate() {
                 let filter = match pass {
                     Pass::Forward => output * filters.inputs + input,
-                    Pass::Backward => input * filters.outputs + output,
+                    Pass::Backward => input * outputs + output,
                 };
                 let taps: &[T] = &weight[9 * filter..9 * filter + 9];
                 for tap in 0..9 {
@@ -89,7 +92,7 @@ impl<T: Lanes> WithSimd for TransformWeight<'_, T> {
 
 /// Gᵀ (Σ du) G of the outputs of one panel to their part of dw, `[outputs of the panel, c_in, 3, 3]`.
 pub(super) struct TransformGradWeight<'a, T> {
-    pub(super) parts: &'a [Vec<T>],
+    pub(super) parts: &'a [Region<T>],
     pub(super) filters: Filters,
     pub(super) panel: usize,
     pub(super) to: Region<T>,
@@ -106,12 +109,12 @@ impl<T: Lanes> WithSimd for TransformGradWeight<'_, T> {
         for input in 0..filters.inputs {
             let mut u = [[T::constant(simd, 0.0); WINDOW]; WINDOW];
             for part in parts {
-                let part = &part[..filters.len()];
+                let part = part.at(panel * filters.panel() + input * width);
                 for i in 0..WINDOW {
                     for j in 0..WINDOW {
-                        let at = (WINDOW * i + j) * filters.position() + panel * filters.panel() + input * width;
-                        // SAFETY: `filters` describes the part, whose length has been checked.
-                        u[i][j] = T::add(simd, u[i][j], unsafe { load::<T, S>(part.as_ptr().add(at)) });
+                        // SAFETY: `filters` describes the memory of every part.
+                        let du = unsafe { load::<T, S>(part.add((WINDOW * i + j) * filters.position())) };
+                        u[i][j] = T::add(simd, u[i][j], du);
                     }
                 }
             }

@@ -72,7 +72,7 @@ impl<T: Lanes> Multiply<T> {
     }
 }
 
-/// du += vᵀ z at some positions: `[c_in, tiles]` times `[tiles, c_out]`.
+/// du += vᵀ z at some positions: `[c_in, tiles]` times `[tiles, c_out]`, for as many panels of outputs as `filters` has.
 pub(super) struct Accumulate<T> {
     pub(super) v: Region<T>,
     pub(super) inputs: Panels,
@@ -90,8 +90,8 @@ impl<T: Lanes> WithSimd for Accumulate<T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for position in self.positions.clone() {
-            for panel in (0..self.outputs.count()).step_by(2) {
-                if panel + 2 <= self.outputs.count() {
+            for panel in (0..self.filters.panels()).step_by(2) {
+                if panel + 2 <= self.filters.panels() {
                     self.panels::<S, 2>(simd, position, panel);
                 } else {
                     self.panels::<S, 1>(simd, position, panel);

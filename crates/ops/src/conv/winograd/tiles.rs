@@ -187,13 +187,14 @@ impl<T: Lanes> WithSimd for Gather<'_, T> {
     }
 }
 
-/// Aᵀ m A of the tiles at `from`, plus the bias, to tiles `range` of `y` `[b, h', w', c_out]`.
+/// Aᵀ m A of the tiles at `from`, plus the bias, to channels `channel..` of tiles `range` of `y` `[b, h', w', c_out]`.
 pub(super) struct Scatter<'a, T> {
     pub(super) tiling: &'a Tiling,
     pub(super) from: Region<T>,
     pub(super) panels: Panels,
     pub(super) first: usize,
     pub(super) bias: Option<&'a [T]>,
+    pub(super) channel: usize,
     pub(super) range: Range<usize>,
     pub(super) y: Region<T>,
 }
@@ -203,15 +204,15 @@ impl<T: Lanes> WithSimd for Scatter<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiling, from, panels, first, bias, range, y } = self;
+        let Self { tiling, from, panels, first, bias, channel, range, y } = self;
         let (g, width) = (&tiling.g, lanes::<T, S>());
-        let c = panels.channels;
+        let c = g.c_out;
         for (slot, tile) in (first..).zip(range) {
             let (n, top, left) = tiling.place(tile);
             let (rows, columns) = ((g.out_height - top).min(EDGE), (g.out_width - left).min(EDGE));
-            let start = ((n * g.out_height + top) * g.out_width + left) * c;
+            let start = ((n * g.out_height + top) * g.out_width + left) * c + channel;
             for panel in 0..panels.count() {
-                let count = width.min(c - panel * width);
+                let count = width.min(panels.channels - panel * width);
                 let from = from.at(panel * panels.panel() + slot * width);
                 let mut m = [[T::constant(simd, 0.0); WINDOW]; WINDOW];
                 for i in 0..WINDOW {
@@ -222,7 +223,7 @@ impl<T: Lanes> WithSimd for Scatter<'_, T> {
                 }
                 let mut out: [[Vector<T, S>; EDGE]; EDGE] = squared::<Output, T, S, WINDOW, EDGE>(simd, m);
                 if let Some(bias) = bias {
-                    let bias = &bias[panel * width..][..count];
+                    let bias = &bias[channel + panel * width..][..count];
                     // SAFETY: the slice has `count` elements.
                     let bias = unsafe { load_first::<T, S>(simd, bias.as_ptr(), count) };
                     for i in 0..EDGE {
