@@ -1,0 +1,60 @@
+//! `bench`: how long a training step takes, op by op, and beside PyTorch.
+
+mod micro;
+mod ops;
+mod pytorch;
+mod step;
+mod subject;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// What to time.
+#[derive(Args)]
+pub struct BenchArgs {
+    #[command(subcommand)]
+    command: BenchCommand,
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// A no-grad forward and a step of SGD, SAM, m-SAM and RW-SAM, each in a process of its own, also beside PyTorch
+    Step(step::StepArgs),
+    /// The time of every op within a step, so that the next slow thing is visible
+    Ops(ops::OpsArgs),
+    /// The step of m-SAM against m, with RW-SAM beside it: the paper's trade-off
+    M(micro::MicroArgs),
+}
+
+/// Runs a benchmark.
+pub fn bench(args: BenchArgs) -> Result<()> {
+    match args.command {
+        BenchCommand::Step(args) => step::step(args),
+        BenchCommand::Ops(args) => ops::ops(args),
+        BenchCommand::M(args) => micro::micro(args),
+    }
+}
+
+/// A number for JSON, with two digits after the point.
+fn rounded(value: f64) -> f64 {
+    (value * 100.).round() / 100.
+}
+
+/// Prints cells as a Markdown table; the first column is text, the others are numbers.
+fn print_table(head: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+    };
+    let line = |cells: &[String]| {
+        let padded = cells.iter().enumerate().map(|(i, cell)| match i {
+            0 => format!("{cell:<width$}", width = width(i)),
+            _ => format!("{cell:>width$}", width = width(i)),
+        });
+        println!("| {} |", padded.collect::<Vec<_>>().join(" | "));
+    };
+    line(&head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>());
+    let rule = |i: usize| if i == 0 { "-".repeat(width(i) + 2) } else { format!("{}:", "-".repeat(width(i) + 1)) };
+    println!("|{}|", (0..head.len()).map(rule).collect::<Vec<_>>().join("|"));
+    rows.iter().for_each(|row| line(row));
+}

@@ -1,0 +1,168 @@
+//! What is timed: a network on a batch of noise, and the kinds of step.
+
+use crate::config::{DataName, RuleName, RunConfig};
+use crate::experiments::standard;
+use crate::machine::set_threads;
+use crate::{rule, run};
+use anyhow::{Result, ensure};
+use candle_core::{DType, Device, Tensor};
+use clap::{Args, ValueEnum};
+use msharp_core::{Batch, Key, Objective, Optimizer, Params, Perturbation, Seeded};
+use msharp_data::{Loader, synthetic};
+use msharp_models::{Architecture, Model, Norm};
+use msharp_train::{Classifier, Sgd};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The step: 3×32×32 inputs of noise, 10 classes, momentum 0.9, weight decay 5e-4, f32.
+#[derive(Args, Clone)]
+pub struct SubjectArgs {
+    /// The network
+    #[arg(long, default_value = "resnet18")]
+    pub model: Architecture,
+    /// Its normalisation
+    #[arg(long, default_value = "batch")]
+    pub norm: Norm,
+    /// Samples in a batch
+    #[arg(long, default_value_t = 128)]
+    pub batch: usize,
+    /// Threads that compute [default: all cores]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Timed repetitions, after two to warm up; the median counts
+    #[arg(long, default_value_t = 5)]
+    pub steps: usize,
+    /// Print one JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// The losses alone, without a graph
+    Forward,
+    /// A gradient and an update
+    Sgd,
+    /// Two gradients
+    Sam,
+    /// Two gradients for each micro-batch, of 32 samples
+    MSam,
+    /// One more forward, for the norms of the samples' gradients (one probe)
+    RwSam,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::Forward, Kind::Sgd, Kind::Sam, Kind::MSam, Kind::RwSam];
+
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Forward => "forward",
+            Kind::Sgd => "sgd",
+            Kind::Sam => "sam",
+            Kind::MSam => "m-sam",
+            Kind::RwSam => "rw-sam",
+        }
+    }
+
+    /// The work of a step in forward passes; a backward pass is two.
+    pub fn forwards(self) -> f64 {
+        match self {
+            Kind::Forward => 1.,
+            Kind::Sgd => 3.,
+            Kind::Sam | Kind::MSam => 6.,
+            Kind::RwSam => 7.,
+        }
+    }
+}
+
+/// m where nothing else is said.
+const MICRO_BATCH: usize = 32;
+
+/// A network, its batch and its optimizer.
+pub struct Subject {
+    classifier: Classifier<Model>,
+    pub params: Params,
+    batch: Batch,
+    config: RunConfig,
+    sgd: Sgd,
+}
+
+impl Subject {
+    /// Sets the number of threads, and draws weights and noise.
+    pub fn new(args: &SubjectArgs) -> Result<Self> {
+        let SubjectArgs { model, norm, batch, steps, .. } = *args;
+        ensure!(batch > 0 && steps > 0, "--batch is {batch} and --steps is {steps}; expected at least 1 of each");
+        set_threads(args.threads)?;
+        let config = RunConfig { rho: 0.1, ..standard(model, norm, DataName::Synthetic) };
+        let (network, params) = run::build(&config, 10)?;
+        let noise = Seeded::new(1, DType::F32, &Device::Cpu).var_builder();
+        let images = candle_nn::Init::Randn { mean: 0., stdev: 1. };
+        let inputs = noise.get_with_hints((batch, 32, 32, 3), "images", images)?.detach();
+        let targets = Tensor::from_iter((0..batch).map(|i| (i % 10) as u32), &Device::Cpu)?;
+        let batch = Batch { inputs, targets, key: Key::new(0) };
+        let sgd = run::optimizer(&config);
+        Ok(Self { classifier: Classifier { model: network, label_smoothing: 0. }, params, batch, config, sgd })
+    }
+
+    /// The rule of a kind of step, in micro-batches of `m`; `None` for a forward.
+    pub fn rule(&self, kind: Kind, m: Option<usize>) -> Option<Box<dyn Perturbation>> {
+        let (name, m) = match kind {
+            Kind::Forward => return None,
+            Kind::Sgd => (RuleName::Sgd, m),
+            Kind::Sam => (RuleName::Sam, m),
+            Kind::MSam => (RuleName::Sam, m.or(Some(MICRO_BATCH))),
+            Kind::RwSam => (RuleName::RwSam, m),
+        };
+        let micro_batch = m.filter(|m| *m < self.batch.len());
+        let config = RunConfig { rule: name, micro_batch, ..self.config.clone() };
+        Some(rule::rule(&config, Loader::eval(Arc::new(synthetic(1, 0, 0).train), 1)))
+    }
+
+    /// One step.
+    pub fn step(&mut self, rule: &mut Option<Box<dyn Perturbation>>) -> Result<()> {
+        match rule {
+            None => drop(msharp_ops::no_grad(|| self.classifier.losses(&self.batch, true))?),
+            Some(rule) => {
+                let gradient = rule.gradient(&self.classifier, &self.params, &self.batch)?;
+                self.sgd.step(&self.params, &gradient.grads, 0.1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Milliseconds of `steps` steps after `warm` ones, in order of size.
+    pub fn times(&mut self, rule: &mut Option<Box<dyn Perturbation>>, warm: usize, steps: usize) -> Result<Vec<f64>> {
+        let mut times = Vec::with_capacity(steps);
+        for repetition in 0..warm + steps {
+            let started = Instant::now();
+            self.step(rule)?;
+            if repetition >= warm {
+                times.push(1e3 * started.elapsed().as_secs_f64());
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times)
+    }
+
+    /// Floating-point operations of a forward pass by the definition of its ops, whatever an algorithm saves.
+    pub fn flop(&mut self) -> Result<f64> {
+        let (result, timings) = msharp_ops::profile(|| self.step(&mut None));
+        result?;
+        Ok(timings.values().map(|timing| timing.flop).sum())
+    }
+}
+
+/// The speed that this machine reaches in a matrix product, in GFLOP/s: the best of ten, 1024 × 1024 × 1024.
+pub fn peak() -> Result<f64> {
+    let n = 1024;
+    let (a, b) = (Tensor::randn(0f32, 1., (n, n), &Device::Cpu)?, Tensor::randn(0f32, 1., (n, n), &Device::Cpu)?);
+    let mut best = f64::INFINITY;
+    for _ in 0..10 {
+        let started = Instant::now();
+        a.matmul(&b)?;
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    Ok(2e-9 * (n * n * n) as f64 / best)
+}
