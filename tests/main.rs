@@ -2,6 +2,7 @@
 
 mod closed_form;
 mod convergence;
+mod convolutions;
 mod end_to_end;
 mod equivalence;
 mod estimators;

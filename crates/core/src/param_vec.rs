@@ -5,6 +5,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, bail};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 /// One tensor for each parameter, in the order of [`Params`]. Nothing in it holds a graph.
 #[derive(Clone, Debug)]
@@ -50,7 +51,10 @@ impl ParamVec {
         Self::draw(params, key, |rng, out| {
             for block in out.chunks_mut(64) {
                 let bits = rng.next_u64();
-                block.iter_mut().enumerate().for_each(|(i, z)| *z = if bits >> i & 1 == 1 { 1. } else { -1. });
+                // The sign bit of a 1; a branch for each of millions of elements would be a good part of a probe.
+                for (i, z) in (0u32..).zip(block) {
+                    *z = f32::from_bits(1f32.to_bits() | (!bits.wrapping_shr(i) as u32 & 1) << 31);
+                }
             }
         })
     }
@@ -60,13 +64,15 @@ impl ParamVec {
         Self::draw(params, key, |rng, out| out.iter_mut().for_each(|z| *z = StandardNormal.sample(rng)))
     }
 
-    fn draw(params: &Params, key: Key, fill: impl Fn(&mut rand_chacha::ChaCha8Rng, &mut [f32])) -> Result<Self> {
+    fn draw(params: &Params, key: Key, fill: impl Fn(&mut rand_chacha::ChaCha8Rng, &mut [f32]) + Sync) -> Result<Self> {
         let one = |p: &crate::Param| {
             let mut values = vec![0f32; p.var.elem_count()];
             fill(&mut key.fold_name(&p.name).rng(), &mut values);
             Tensor::from_vec(values, p.var.shape(), p.var.device())?.to_dtype(p.var.dtype())
         };
-        Ok(Self(params.iter().map(one).collect::<Result<_>>()?))
+        // Each parameter has a stream of its own, so their order in time does not matter.
+        let params: Vec<&crate::Param> = params.iter().collect();
+        Ok(Self(params.into_par_iter().map(one).collect::<Result<_>>()?))
     }
 
     /// The tensors, in the order of the parameters.

@@ -136,7 +136,7 @@ impl Recorded for FeatureMap {
             return Ok(Self { values, token: untracked()?, grad: Grad::default() });
         }
         let (maps, y, out) =
-            (activations.iter().map(|map| Self::clone(map)).collect::<Vec<_>>(), values.clone(), Grad::default());
+            (activations.iter().copied().cloned().collect::<Vec<_>>(), values.clone(), Grad::default());
         let grad = out.clone();
         let back = move |inputs: [&Tensor; N], _: &Tensor, _: &Tensor| {
             let wanted = inputs.map(|input| input.track_op());

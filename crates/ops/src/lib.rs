@@ -7,6 +7,7 @@
 //! - [`conv2d`], [`linear`]; [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`]; [`relu`];
 //! - [`batch_norm`], [`group_norm`] with the residual and the ReLU that follow fused into them ([`Epilogue`]);
 //! - [`cross_entropy`] of each sample, with as many digits for a loss of 1e-8 as for a loss of 1;
+//! - [`add`], [`FeatureMap`], [`KeepBlocks`], and the passes over parameters of an optimizer;
 //! - [`no_grad`], a scope in which none of them records; [`dot`], an inner product accumulated in f64.
 //!
 //! Each means what it means in PyTorch and is tested against PyTorch's numbers and against central differences.
@@ -51,11 +52,22 @@
 //! for the next one, so `losses.get(i)?.backward()` for every sample of one graph is fine.
 //!
 //! Loops are parallel over chunks whose size depends on the shape alone (`parallel`); sums go chunk by chunk, in order.
-//! So the bits of every result are the same for any number of threads. They may differ between processors, as the
-//! matrix products of the gemm crate pick their kernels at run time.
+//! So the bits of every result are the same for any number of threads; those of a convolution are also the same with
+//! AVX2 and with AVX-512.
 //!
-//! Convolutions are products of matrices: the windows of a block of output pixels are copied to a buffer that stays in
-//! cache and multiplied by the weight. The gradient of the input is such a convolution, too, where the stride is 1.
+//! Convolutions are products of matrices, computed by kernels of our own (`vector`, `conv`): Winograd's F(4 × 4, 3 × 3)
+//! where it fits, which has a quarter of the multiplications, and the direct one elsewhere. The vectors are chosen at run
+//! time: AVX-512, AVX2, NEON or none. [`direct_convolutions`] is a scope without Winograd, for comparisons.
+//!
+//! # How to be fast
+//!
+//! - Let the activations of a network flow as [`FeatureMap`]s: candle's graph then moves none of them.
+//! - Let the binary keep its memory: [`KeepBlocks`] is one line.
+//! - Fuse what follows a norm into it ([`Epilogue`]), and use [`no_grad`] where nothing is differentiated.
+//! - Update parameters in one pass: [`sgd_step`], [`displace`], [`add_scaled`].
+//! - [`profile`] tells where the time goes.
+//!
+//! `examples/stripes.rs` trains a small convolutional network with candle-nn's own optimizer.
 
 mod allocator;
 mod conv;
@@ -75,7 +87,7 @@ mod update;
 mod vector;
 
 pub use allocator::KeepBlocks;
-pub use conv::conv2d;
+pub use conv::{conv2d, direct_convolutions};
 pub use cross_entropy::cross_entropy;
 pub use dot::dot;
 pub use feature_map::FeatureMap;

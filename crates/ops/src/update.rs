@@ -32,9 +32,8 @@ pub fn displace(x: &Tensor, c: f64, y: &Tensor) -> Result<Saved> {
 
 /// x + c y, not differentiable. One pass. `Err` if shapes or element types differ.
 pub fn add_scaled(x: &Tensor, c: f64, y: &Tensor) -> Result<Tensor> {
-    with_float!("add_scaled", x, T => match sum_scaled(x, c, y)? {
-        storage => crate::node::constant(T::cpu_storage_data(storage)?, x.shape()),
-    })
+    let sum = sum_scaled(x, c, y)?;
+    with_float!("add_scaled", x, T => crate::node::constant(T::cpu_storage_data(sum)?, x.shape()))
 }
 
 /// c x, not differentiable. One pass.

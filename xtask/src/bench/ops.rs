@@ -42,7 +42,8 @@ pub fn ops(args: OpsArgs) -> Result<()> {
             });
             println!("{line}");
         }
-        let number = |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+        let number =
+            |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
         rows.push(vec![
             op.clone(),
             format!("{calls:.0}"),

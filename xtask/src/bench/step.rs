@@ -131,7 +131,8 @@ fn print(lines: &[Line]) {
     if against {
         head.extend(["PyTorch ms", "ratio", "PyTorch MB"]);
     }
-    let optional = |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+    let optional =
+        |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
     let row = |line: &Line| {
         let mut cells = vec![
             line.rule.clone(),

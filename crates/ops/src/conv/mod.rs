@@ -1,5 +1,8 @@
 //! 2-D convolution, channels last.
 
+// Kernels index the rows and columns of a register tile, as their formulas do.
+#![allow(clippy::needless_range_loop)]
+
 mod algorithm;
 mod direct;
 mod geometry;
@@ -13,6 +16,7 @@ use crate::node::{Activation, Pass, Recorded, constant};
 use crate::parallel::column_sums;
 use crate::profile::timed;
 use algorithm::Algorithm;
+pub use algorithm::direct_convolutions;
 use candle_core::{Result, Tensor, bail};
 
 /// Cross-correlation of `x` `[b, h, w, c_in]` with `weight` `[c_out, c_in, kh, kw]`, plus `bias` `[c_out]`, giving
