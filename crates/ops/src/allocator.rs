@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// ```
 ///
 /// What is held, in use or kept, is never more than 5/4 of the most that was in use at one time: where that would be
-/// exceeded, kept blocks go back to the system. Sizes are rounded up by an eighth at most, so that blocks can be exchanged. Blocks
-/// of 4 KiB and more begin at a cache line, those of 2 MiB and more at a huge page, which Linux is asked to use.
+/// exceeded, kept blocks go back to the system. Sizes are rounded up by an eighth at most, so that blocks can be
+/// exchanged. Blocks of 4 KiB and more begin at a cache line, those of 2 MiB and more at a huge page, which Linux is
+/// asked to use.
 #[derive(Debug)]
 pub struct KeepBlocks {
     locked: AtomicBool,
@@ -35,6 +36,20 @@ struct Kept {
     in_use: usize,
     /// The most that was in use at one time.
     most: usize,
+}
+
+impl Kept {
+    /// A block of a bin, which is no longer kept.
+    fn pop(&mut self, bin: usize) -> Option<*mut u8> {
+        let block = self.bins[bin];
+        if block.is_null() {
+            return None;
+        }
+        // SAFETY: a kept block begins with the address of the next one.
+        self.bins[bin] = unsafe { block.cast::<*mut u8>().read() };
+        self.bytes -= size_of_bin(bin);
+        Some(block)
+    }
 }
 
 /// Blocks of 2 to this power and more are kept.
@@ -86,32 +101,26 @@ impl KeepBlocks {
     /// As `GlobalAlloc::alloc`; `(index, size)` is a [`bin`].
     unsafe fn take(&self, index: usize, size: usize, zeroed: bool) -> (*mut u8, bool) {
         let mut back: [(*mut u8, usize); 8] = [(null_mut(), 0); 8];
-        let (mut block, mut returned) = (null_mut::<u8>(), false);
+        let (mut block, mut room) = (null_mut::<u8>(), false);
         while block.is_null() {
             let mut count = 0;
             block = self.with_kept(|kept| {
-                let block = kept.bins[index];
-                if !block.is_null() {
-                    // SAFETY: a kept block begins with the address of the next one.
-                    kept.bins[index] = unsafe { block.cast::<*mut u8>().read() };
-                    (kept.bytes, kept.in_use) = (kept.bytes - size, kept.in_use + size);
+                if let Some(block) = kept.pop(index) {
+                    kept.in_use += size;
                     return block;
                 }
                 let most = kept.most.max(kept.in_use + size);
                 let bound = most + most / 4;
                 // The largest first: they are the fewest.
                 for other in (0..BINS).rev() {
-                    while kept.in_use + size + kept.bytes > bound && !kept.bins[other].is_null() && count < back.len() {
-                        let block = kept.bins[other];
-                        // SAFETY: as above.
-                        kept.bins[other] = unsafe { block.cast::<*mut u8>().read() };
-                        kept.bytes -= size_of_bin(other);
+                    while kept.in_use + size + kept.bytes > bound && count < back.len() {
+                        let Some(block) = kept.pop(other) else { break };
                         back[count] = (block, size_of_bin(other));
                         count += 1;
                     }
                 }
-                returned = kept.in_use + size + kept.bytes <= bound;
-                if returned {
+                room = kept.in_use + size + kept.bytes <= bound;
+                if room {
                     (kept.in_use, kept.most) = (kept.in_use + size, most);
                 }
                 null_mut()
@@ -120,7 +129,7 @@ impl KeepBlocks {
                 // SAFETY: a kept block of that size, which nobody else knows any more.
                 unsafe { System.dealloc(*block, layout(*size)) };
             }
-            if block.is_null() && returned {
+            if block.is_null() && room {
                 // SAFETY: the size is not 0.
                 block = unsafe { if zeroed { System.alloc_zeroed(layout(size)) } else { System.alloc(layout(size)) } };
                 if block.is_null() {
@@ -173,8 +182,8 @@ fn bin_of(layout: Layout) -> Option<(usize, usize)> {
     bin(layout.size()).filter(|_| layout.align() <= CACHE_LINE)
 }
 
-// SAFETY: blocks of a bin have its size and the alignment of a cache line at least, and belong to one caller until they are
-// deallocated; which allocator a block comes from follows from its layout.
+// SAFETY: blocks of a bin have its size and the alignment of a cache line at least, and belong to one caller until they
+// are deallocated; which allocator a block comes from follows from its layout.
 unsafe impl GlobalAlloc for KeepBlocks {
     // SAFETY: the caller's promise.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

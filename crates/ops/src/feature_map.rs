@@ -76,8 +76,8 @@ impl FeatureMap {
         let values = x.detach().contiguous()?;
         let grad = Grad::default();
         let token = if grad_enabled() && x.track_op() {
-            let (entering, shape) = (grad.clone(), x.shape().clone());
-            let back = move |_: [&Tensor; 1], _: &Tensor, _: &Tensor| Ok([Some(take(&entering)?.reshape(&shape)?)]);
+            let entering = grad.clone();
+            let back = move |_: [&Tensor; 1], _: &Tensor, _: &Tensor| Ok([Some(take(&entering)?)]);
             apply(Node::new("enter", number(), ().into(), back), &[x])?
         } else {
             untracked()?
@@ -104,12 +104,6 @@ impl FeatureMap {
     /// The sizes of all dimensions.
     pub fn dims(&self) -> &[usize] {
         self.values.dims()
-    }
-
-    /// The same numbers in another shape.
-    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
-        // Gradients are runs of numbers: `record` gives each the shape of its values.
-        Ok(Self { values: self.values.reshape(shape.into())?, ..self.clone() })
     }
 }
 
@@ -144,7 +138,7 @@ impl Recorded for FeatureMap {
             for (seen, map) in seen.iter_mut().zip(&maps) {
                 *seen = &map.values;
             }
-            let dy = take(&out)?.reshape(y.shape())?;
+            let dy = take(&out)?;
             let mut gradients = backward(Pass { inputs: seen, wanted, y: &y, dy: &dy })?;
             for (gradient, map) in gradients.iter_mut().zip(&maps) {
                 if let Some(part) = gradient.take() {

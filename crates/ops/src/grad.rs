@@ -1,5 +1,6 @@
 //! The switch that stops our ops from recording a graph.
 
+use crate::scope::within;
 use std::cell::Cell;
 
 thread_local! {
@@ -13,15 +14,7 @@ thread_local! {
 /// The scope belongs to the calling thread, nests, and ends even if `f` panics. Only the ops of this crate obey it;
 /// candle's own always record.
 pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            DEPTH.set(DEPTH.get() - 1);
-        }
-    }
-    DEPTH.set(DEPTH.get() + 1);
-    let _leave = Leave;
-    f()
+    within(&DEPTH, f)
 }
 
 /// Whether the ops of this crate record a graph on this thread: true outside [`no_grad`].

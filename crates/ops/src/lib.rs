@@ -83,6 +83,7 @@ mod parallel;
 mod pool;
 mod profile;
 mod relu;
+mod scope;
 mod update;
 mod vector;
 

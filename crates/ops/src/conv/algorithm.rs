@@ -8,6 +8,7 @@ use super::direct::Direct;
 use super::geometry::Geometry;
 use super::winograd::Winograd;
 use crate::float::Float;
+use crate::scope::within;
 use pulp::Arch;
 use std::cell::Cell;
 
@@ -21,15 +22,7 @@ thread_local! {
 ///
 /// The scope belongs to the calling thread, nests, and ends even if `f` panics. A backward pass counts where it runs.
 pub fn direct_convolutions<R>(f: impl FnOnce() -> R) -> R {
-    struct Leave;
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            DIRECT.set(DIRECT.get() - 1);
-        }
-    }
-    DIRECT.set(DIRECT.get() + 1);
-    let _leave = Leave;
-    f()
+    within(&DIRECT, f)
 }
 
 /// How a convolution is computed.

@@ -1,4 +1,4 @@
-//! The two products that all convolutions are made of, a tile of the result at a time in registers.
+//! The product that all convolutions are made of, a tile of the result at a time in registers.
 //!
 //! A *panel* is a matrix as wide as a vector, row by row. The tile is `M` rows by `N` vectors; 8 × 2 saturates the
 //! multipliers of a processor with 32 vector registers, 4 × 2 fits one with 16.
@@ -9,43 +9,17 @@ use pulp::Simd;
 /// A tile of a result.
 pub(super) type Tile<T, S, const M: usize, const N: usize> = [[Vector<T, S>; N]; M];
 
-/// tile\[i]\[j] += Σₖ rows\[i]\[k] · panels\[j]\[k]
+/// tile\[i]\[j] += Σₖ rows\[i]\[k · step] · panels\[j]\[k]
+///
+/// Rows of a matrix have step 1; columns of one, for a sum of outer products, the distance of its rows.
 ///
 /// # Safety
-/// `depth` elements of every row and `depth` vectors of every panel must be readable.
+/// `depth` elements of every row, `step` apart, and `depth` vectors of every panel must be readable.
 #[inline(always)]
 pub(super) unsafe fn rows_times_panels<T: Lanes, S: Simd, const M: usize, const N: usize>(
     simd: S,
     tile: &mut Tile<T, S, M, N>,
     rows: [*const T; M],
-    panels: [*const T; N],
-    depth: usize,
-) {
-    for k in 0..depth {
-        let mut b = [T::constant(simd, 0.0); N];
-        for j in 0..N {
-            // SAFETY: k < depth.
-            b[j] = unsafe { load::<T, S>(panels[j].add(k * lanes::<T, S>())) };
-        }
-        for i in 0..M {
-            // SAFETY: k < depth.
-            let a = T::splat(simd, unsafe { rows[i].add(k).read() });
-            for j in 0..N {
-                tile[i][j] = T::mul_add(simd, a, b[j], tile[i][j]);
-            }
-        }
-    }
-}
-
-/// tile\[i]\[j] += Σₖ columns\[k · step + i] · panels\[j]\[k]: a sum of outer products.
-///
-/// # Safety
-/// `M` elements at every of `depth` steps of `columns`, and `depth` vectors of every panel must be readable.
-#[inline(always)]
-pub(super) unsafe fn columns_times_panels<T: Lanes, S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    tile: &mut Tile<T, S, M, N>,
-    columns: *const T,
     step: usize,
     panels: [*const T; N],
     depth: usize,
@@ -57,8 +31,8 @@ pub(super) unsafe fn columns_times_panels<T: Lanes, S: Simd, const M: usize, con
             b[j] = unsafe { load::<T, S>(panels[j].add(k * lanes::<T, S>())) };
         }
         for i in 0..M {
-            // SAFETY: k < depth and i < M.
-            let a = T::splat(simd, unsafe { columns.add(k * step + i).read() });
+            // SAFETY: k < depth.
+            let a = T::splat(simd, unsafe { rows[i].add(k * step).read() });
             for j in 0..N {
                 tile[i][j] = T::mul_add(simd, a, b[j], tile[i][j]);
             }

@@ -53,7 +53,7 @@ pub fn batch_norm<X: Activation>(
                 bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
             }
             let batches = stats.batches.map(|batches| batches.to_scalar::<i64>()).transpose()?;
-            let Moments { mean, var } = timed(|| named("moments", x), || with_slice::<T, _>(x, |x| Ok(spans.moments(x))))?;
+            let Moments { mean, var } = timed(|| named("moments", x.dims()), || with_slice::<T, _>(x, |x| Ok(spans.moments(x))))?;
             update(stats.mean, &mean, stats.momentum)?;
             update(stats.var, &var.iter().map(|var| var * n / (n - 1.0)).collect::<Vec<_>>(), stats.momentum)?;
             if let (Some(var), Some(batches)) = (stats.batches, batches) {

@@ -90,7 +90,7 @@ fn record<T: Float, X: Activation>(
     let affine = Tensor::cat(&[&weight.input()?, &bias.input()?], 0)?;
     let residual = epilogue.residual.map(Recorded::input).transpose()?;
     let y = timed(
-        || named("forward", x),
+        || named("forward", x.dims()),
         || {
             with_slice::<T, _>(x, |x| {
                 let coefficients = affine_of(&normalised, &with_slice(&affine, |a| Ok(a.to_vec()))?);
@@ -113,7 +113,7 @@ fn record<T: Float, X: Activation>(
                 match y.filter(|_| wanted[1]) {
                     Some(y) => {
                         let mask = || with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))));
-                        let g = constant(timed(|| named("mask", y), mask)?, dy.shape())?;
+                        let g = constant(timed(|| named("mask", y.dims()), mask)?, dy.shape())?;
                         let [dx, d_affine] = backward::<T>(&normalised, x, affine, &g, None, wants, through.as_ref())?;
                         Ok([dx, Some(g), d_affine])
                     }
@@ -134,8 +134,8 @@ fn record<T: Float, X: Activation>(
 }
 
 /// A pass over memory in a profile.
-fn named(pass: &str, x: &Tensor) -> (String, f64) {
-    (format!("norm {:?} {pass}", x.dims()), 0.0)
+fn named(pass: &str, shape: &[usize]) -> (String, f64) {
+    (format!("norm {shape:?} {pass}"), 0.0)
 }
 
 /// y = (x − mean) · (rstd γ) + β.
@@ -177,8 +177,7 @@ fn backward_values<T: Float>(
     through: &Through,
 ) -> Result<[Option<Tensor>; 2]> {
     let c = spans.c;
-    let name = |pass: &str| (format!("norm {shape:?} {pass}"), 0.0);
-    let sums = timed(|| name("sums of dy"), || spans.grad_sums(x, dy, y, mean, rstd));
+    let sums = timed(|| named("sums of dy", shape), || spans.grad_sums(x, dy, y, mean, rstd));
     let dx = if wanted[0] {
         let weight: Vec<f64> = with_slice::<T, _>(affine, |affine| Ok(affine[..c].iter().map(|w| w.wide()).collect()))?;
         let (shift, slope) = through(&sums, &weight);
@@ -189,7 +188,7 @@ fn backward_values<T: Float>(
             shift: narrow(&|i| rstd[i] * shift[i]),
             slope: narrow(&|i| rstd[i] * rstd[i] * slope[i]),
         };
-        Some(constant(timed(|| name("dx"), || spans.grad_input(x, dy, y, &grad)), shape)?)
+        Some(constant(timed(|| named("dx", shape), || spans.grad_input(x, dy, y, &grad)), shape)?)
     } else {
         None
     };

@@ -2,7 +2,7 @@
 
 use super::grid::Grid;
 use super::panels::Panels;
-use crate::conv::kernels::{Tile, columns_times_panels, rows_times_panels};
+use crate::conv::kernels::{Tile, rows_times_panels};
 use crate::parallel::Region;
 use crate::vector::{Lanes, lanes, load, load_first, store, store_first};
 use pulp::{Simd, WithSimd};
@@ -67,7 +67,7 @@ impl<T: Lanes> Correlate<'_, T> {
                     columns[j] = weight.as_ptr().wrapping_add(j * self.panels.panel() + window_row * run * width);
                 }
                 // SAFETY: a window is `kernel.0` runs of `run` elements of the copy, `row` apart.
-                unsafe { rows_times_panels(simd, &mut tile, runs, columns, run) };
+                unsafe { rows_times_panels(simd, &mut tile, runs, 1, columns, run) };
             }
             for (i, end) in ends.iter().enumerate() {
                 for j in 0..N {
@@ -156,9 +156,10 @@ impl<T: Lanes> Accumulate<'_, T> {
             }
             for (r, start) in self.starts.iter().enumerate() {
                 let columns = self.copy.as_ptr().add(start + window_row * grid.row() + i);
-                let mut panels = [dy.cast_const(); N];
+                let (mut rows, mut panels) = ([columns; M], [dy.cast_const(); N]);
+                (0..M).for_each(|i| rows[i] = columns.add(i));
                 (0..N).for_each(|j| panels[j] = dy.add((j * positions + r * across) * width));
-                columns_times_panels(simd, &mut tile, columns, grid.stride(), panels, across);
+                rows_times_panels(simd, &mut tile, rows, grid.stride(), panels, across);
             }
             for i in 0..M {
                 for j in 0..N {

@@ -1,39 +1,11 @@
 //! Weights to the transformed domain, and their gradient back.
 
+use super::WINDOW;
+use super::panels::Panels;
 use super::transform::{GradWeight, Weight, squared};
-use super::{POSITIONS, WINDOW};
 use crate::parallel::Region;
 use crate::vector::{Lanes, lanes, load, store};
 use pulp::{Simd, WithSimd};
-
-/// Transformed weights in memory: at each of 36 positions a matrix `[inputs, outputs]` as panels of a vector's width,
-/// `[position][panel of outputs][input][lane]`.
-#[derive(Clone, Copy)]
-pub(super) struct Filters {
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    pub(super) width: usize,
-}
-
-impl Filters {
-    pub(super) fn panels(&self) -> usize {
-        self.outputs.div_ceil(self.width)
-    }
-
-    /// Elements of a panel.
-    pub(super) fn panel(&self) -> usize {
-        self.inputs * self.width
-    }
-
-    /// Elements from one position to the next; not a power of two, as in [`Panels`](super::tiles::Panels).
-    pub(super) fn position(&self) -> usize {
-        self.panels() * self.panel() + 16
-    }
-
-    pub(super) fn len(&self) -> usize {
-        POSITIONS * self.position()
-    }
-}
 
 /// Which convolution a weight `[c_out, c_in, 3, 3]` is transformed for.
 #[derive(Clone, Copy, PartialEq)]
@@ -51,7 +23,7 @@ pub(super) struct TransformWeight<'a, T> {
     /// Outputs of the whole weight.
     pub(super) outputs: usize,
     pub(super) first: usize,
-    pub(super) filters: Filters,
+    pub(super) filters: Panels,
     pub(super) panel: usize,
     pub(super) to: Region<T>,
 }
@@ -63,12 +35,12 @@ impl<T: Lanes> WithSimd for TransformWeight<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { weight, pass, outputs, first, filters, panel, to } = self;
         let width = lanes::<T, S>();
-        let of_panel = panel * width..((panel + 1) * width).min(filters.outputs);
-        for input in 0..filters.inputs {
+        let of_panel = panel * width..((panel + 1) * width).min(filters.columns);
+        for input in 0..filters.rows {
             let mut g = [[T::constant(simd, 0.0); 3]; 3];
             for (lane, output) in of_panel.clone().map(|output| first + output).enumerate() {
                 let filter = match pass {
-                    Pass::Forward => output * filters.inputs + input,
+                    Pass::Forward => output * filters.rows + input,
                     Pass::Backward => input * outputs + output,
                 };
                 let taps: &[T] = &weight[9 * filter..9 * filter + 9];
@@ -93,7 +65,7 @@ impl<T: Lanes> WithSimd for TransformWeight<'_, T> {
 /// Gᵀ (Σ du) G of the outputs of one panel to their part of dw, `[outputs of the panel, c_in, 3, 3]`.
 pub(super) struct TransformGradWeight<'a, T> {
     pub(super) parts: &'a [Region<T>],
-    pub(super) filters: Filters,
+    pub(super) filters: Panels,
     pub(super) panel: usize,
     pub(super) to: Region<T>,
 }
@@ -105,8 +77,8 @@ impl<T: Lanes> WithSimd for TransformGradWeight<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { parts, filters, panel, to } = self;
         let width = lanes::<T, S>();
-        let outputs = width.min(filters.outputs - panel * width);
-        for input in 0..filters.inputs {
+        let outputs = width.min(filters.columns - panel * width);
+        for input in 0..filters.rows {
             let mut u = [[T::constant(simd, 0.0); WINDOW]; WINDOW];
             for part in parts {
                 let part = part.at(panel * filters.panel() + input * width);
@@ -124,7 +96,7 @@ impl<T: Lanes> WithSimd for TransformGradWeight<'_, T> {
                     // SAFETY: `g` is nine vectors of `width` lanes, and `to` has room for every output and input.
                     unsafe {
                         let value = g.as_ptr().cast::<T>().add(tap * width + output).read();
-                        to.at((output * filters.inputs + input) * 9 + tap).write(value);
+                        to.at((output * filters.rows + input) * 9 + tap).write(value);
                     }
                 }
             }

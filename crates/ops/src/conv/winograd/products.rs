@@ -1,8 +1,7 @@
 //! The 36 products of transformed tiles and filters.
 
-use super::filters::Filters;
-use super::tiles::Panels;
-use crate::conv::kernels::{Tile, columns_times_panels, rows_times_panels};
+use super::panels::Panels;
+use crate::conv::kernels::{Tile, rows_times_panels};
 use crate::parallel::Region;
 use crate::vector::{Lanes, lanes, load, store};
 use pulp::{Simd, WithSimd};
@@ -16,7 +15,7 @@ pub(super) struct Multiply<T> {
     pub(super) v: Region<T>,
     pub(super) inputs: Panels,
     pub(super) u: Region<T>,
-    pub(super) filters: Filters,
+    pub(super) filters: Panels,
     pub(super) m: Region<T>,
     pub(super) outputs: Panels,
     pub(super) positions: Range<usize>,
@@ -59,7 +58,7 @@ impl<T: Lanes> Multiply<T> {
                     let (mut rows, mut columns) = ([row.cast_const(); M], [column.cast_const(); N]);
                     (0..M).for_each(|i| rows[i] = row.add(i * width));
                     (0..N).for_each(|j| columns[j] = column.add(j * filters.panel()));
-                    rows_times_panels(simd, &mut tile, rows, columns, width.min(inputs.channels - c * width));
+                    rows_times_panels(simd, &mut tile, rows, 1, columns, width.min(inputs.columns - c * width));
                 }
             }
             for i in 0..M {
@@ -79,7 +78,7 @@ pub(super) struct Accumulate<T> {
     pub(super) z: Region<T>,
     pub(super) outputs: Panels,
     pub(super) tiles: usize,
-    pub(super) filters: Filters,
+    pub(super) filters: Panels,
     pub(super) du: Region<T>,
     pub(super) positions: Range<usize>,
 }
@@ -90,8 +89,8 @@ impl<T: Lanes> WithSimd for Accumulate<T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for position in self.positions.clone() {
-            for panel in (0..self.filters.panels()).step_by(2) {
-                if panel + 2 <= self.filters.panels() {
+            for panel in (0..self.filters.count()).step_by(2) {
+                if panel + 2 <= self.filters.count() {
                     self.panels::<S, 2>(simd, position, panel);
                 } else {
                     self.panels::<S, 1>(simd, position, panel);
@@ -105,7 +104,7 @@ impl<T: Lanes> Accumulate<T> {
     /// Panels `panel..panel + N` of the sum.
     #[inline(always)]
     fn panels<S: Simd, const N: usize>(&self, simd: S, position: usize, panel: usize) {
-        let c_in = self.inputs.channels;
+        let c_in = self.inputs.columns;
         let mut c = 0;
         while c < c_in {
             // Rows of a register tile do not cross a panel, whose width is a multiple of 8, or all rows are single.
@@ -133,14 +132,15 @@ impl<T: Lanes> Accumulate<T> {
         // SAFETY: the panels describe the memory; inputs `c..c + M`, N panels and all tiles are within it.
         unsafe {
             let mut tile: Tile<T, S, M, N> = [[T::constant(simd, 0.0); N]; M];
-            let mut panels = [z.cast_const(); N];
+            let (mut rows, mut panels) = ([v.cast_const(); M], [z.cast_const(); N]);
+            (0..M).for_each(|i| rows[i] = v.add(i));
             for j in 0..N {
                 panels[j] = z.add(j * outputs.panel());
                 for i in 0..M {
                     tile[i][j] = load::<T, S>(du.add(j * filters.panel() + i * width));
                 }
             }
-            columns_times_panels(simd, &mut tile, v, width, panels, self.tiles);
+            rows_times_panels(simd, &mut tile, rows, width, panels, self.tiles);
             for i in 0..M {
                 for j in 0..N {
                     store::<T, S>(du.add(j * filters.panel() + i * width), tile[i][j]);

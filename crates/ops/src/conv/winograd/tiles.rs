@@ -1,5 +1,6 @@
 //! Tiles of images to the transformed domain, and back.
 
+use super::panels::Panels;
 use super::transform::{GradOutput, Input, Output, Transform, squared};
 use super::{EDGE, POSITIONS, WINDOW};
 use crate::conv::Geometry;
@@ -31,36 +32,6 @@ impl Tiling {
     fn place(&self, tile: usize) -> (usize, usize, usize) {
         let (row, column) = (tile / self.across, tile % self.across);
         (row / self.down, row % self.down * EDGE, column * EDGE)
-    }
-}
-
-/// Transformed tiles in memory: at each of 36 positions a matrix `[tiles, channels]` as panels of a vector's width,
-/// `[position][panel][tile][lane]`, so that all products read memory in order.
-#[derive(Clone, Copy)]
-pub(super) struct Panels {
-    pub(super) tiles: usize,
-    pub(super) channels: usize,
-    pub(super) width: usize,
-}
-
-impl Panels {
-    pub(super) fn count(&self) -> usize {
-        self.channels.div_ceil(self.width)
-    }
-
-    /// Elements of a panel.
-    pub(super) fn panel(&self) -> usize {
-        self.tiles * self.width
-    }
-
-    /// Elements from one position to the next. A cache line more than the panels take: a power of two would put all
-    /// 36 into one set of the cache.
-    pub(super) fn position(&self) -> usize {
-        self.count() * self.panel() + 16
-    }
-
-    pub(super) fn len(&self) -> usize {
-        POSITIONS * self.position()
     }
 }
 
@@ -143,7 +114,7 @@ impl<T: Lanes> WithSimd for Gather<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { tiling, images, range, to, panels, first } = self;
         let (g, width) = (&tiling.g, lanes::<T, S>());
-        let c = panels.channels;
+        let c = panels.columns;
         let last = range.end == tiling.count();
         let zeros = vec![T::ZERO; c];
         for (slot, tile) in (first..).zip(range.clone()) {
@@ -175,7 +146,7 @@ impl<T: Lanes> WithSimd for Gather<'_, T> {
             }
         }
         if last {
-            let slots = first + range.len()..panels.tiles;
+            let slots = first + range.len()..panels.rows;
             for (position, panel) in (0..POSITIONS).flat_map(|p| (0..panels.count()).map(move |panel| (p, panel))) {
                 let start = position * panels.position() + panel * panels.panel();
                 for i in start + slots.start * width..start + slots.end * width {
@@ -212,7 +183,7 @@ impl<T: Lanes> WithSimd for Scatter<'_, T> {
             let (rows, columns) = ((g.out_height - top).min(EDGE), (g.out_width - left).min(EDGE));
             let start = ((n * g.out_height + top) * g.out_width + left) * c + channel;
             for panel in 0..panels.count() {
-                let count = width.min(panels.channels - panel * width);
+                let count = width.min(panels.columns - panel * width);
                 let from = from.at(panel * panels.panel() + slot * width);
                 let mut m = [[T::constant(simd, 0.0); WINDOW]; WINDOW];
                 for i in 0..WINDOW {
