@@ -221,6 +221,45 @@ fn a_killed_experiment_goes_on_and_repeats_nothing() {
 }
 
 /// A command without its subcommand shows the help as it is.
+/// Every line of JSON that a benchmark prints.
+fn lines(args: &[&str]) -> Vec<serde_json::Value> {
+    let Output { status, stdout, stderr } = xtask(args).output().unwrap();
+    assert!(status.success(), "{args:?}: {}", text(&stderr));
+    text(&stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn benchmarks_print_what_they_promise() {
+    let small = ["--model", "resnet8", "--batch", "4", "--steps", "1", "--threads", "1", "--json"];
+    let with =
+        |command: &[&'static str]| lines(&["bench"].iter().chain(command).chain(&small).copied().collect::<Vec<_>>());
+
+    let steps = with(&["step"]);
+    let rules: Vec<&str> = steps.iter().map(|line| line["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["forward", "sgd", "sam", "m-sam", "rw-sam"]);
+    for line in &steps {
+        assert_eq!((&line["model"], &line["batch"], &line["threads"]), (&"resnet8".into(), &4.into(), &1.into()));
+        for number in ["median_ms", "min_ms", "img_per_s", "gflop_per_s", "share_of_peak"] {
+            assert!(line[number].as_f64().unwrap() > 0., "{number} of {line}");
+        }
+        assert!(line["pytorch_ms"].is_null() && line["ratio"].is_null(), "{line}");
+        assert!(cfg!(not(target_os = "linux")) || line["peak_mb"].as_f64().unwrap() > 1., "{line}");
+    }
+
+    let ops = with(&["ops", "--rule", "sgd"]);
+    let of = |line: &serde_json::Value| line["op"].as_str().unwrap().to_owned();
+    assert!(ops.iter().any(|line| of(line).contains("conv 3×3/1 16→16 at 32×32 dw")), "{ops:?}");
+    assert_eq!(ops.last().map(of), Some("the rest".to_owned()));
+
+    let micro = with(&["m", "--m", "1,4"]);
+    let sizes: Vec<_> = micro.iter().map(|line| (line["rule"].as_str().unwrap(), line["m"].as_u64())).collect();
+    assert_eq!(sizes, [("m-sam", Some(1)), ("m-sam", Some(4)), ("sam", None), ("rw-sam", None)]);
+
+    refused(&["bench", "step", "--rule", "sham"], &["--rule", "sham", "rw-sam"]);
+    refused(&["bench", "ops", "--batch", "0"], &["--batch", "at least 1"]);
+    refused(&["bench", "m", "--m", "0"], &["--m", "at least 1"]);
+}
+
 #[test]
 fn nothing_is_answered_with_help() {
     for args in [&[][..], &["data"]] {
