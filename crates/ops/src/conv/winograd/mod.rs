@@ -8,7 +8,8 @@
 //! tiles through all steps in its own cache. Where the filters are more, as in the deep layers of a network, all tiles
 //! are transformed first, and a task takes a few filters through all steps.
 //!
-//! Rounding: the relative error (root mean square, f32) is near 1e-6 against 2e-7 of the direct convolution.
+//! Rounding: the relative error (root mean square, f32) is about twice that of the direct convolution: 5e-7 against
+//! 2e-7 at 16 channels, 2.4e-6 against 1.1e-6 at 512.
 
 mod filters;
 mod panels;
