@@ -76,7 +76,7 @@ fn rw_sam_ascends_the_gibbs_weighted_gradient_and_descends_the_plain_one() -> Re
             assert_close(&mut rw_sam(Exact, temperature, RHO), &rows, &ball, "RW-SAM")?;
             assert_close(&mut rw_usam(Exact, temperature, RHO), &rows, &ray, "RW-USAM")?;
             let measures = rw_sam(Exact, temperature, RHO).gradient(&rows, &rows.params, &rows.batch)?.measures;
-            assert!((measures["m_eff"] - effective_size(&weights)).abs() < 1e-9);
+            assert!((measures["m_eff"].to_scalar::<f64>()? - effective_size(&weights)).abs() < 1e-9);
         }
     }
     Ok(())

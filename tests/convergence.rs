@@ -26,6 +26,7 @@ fn every_rule_fits_a_convex_problem() -> Result<()> {
             lr: 0.03,
             schedule: Schedule::cosine(),
             checkpoint: None,
+            read_every: 1,
         };
         assert_eq!(fit(task, Progress::default(), &mut ())?.0, Outcome::Finished);
         let after = mean(&rows)?;
@@ -51,6 +52,7 @@ fn every_rule_memorises_noise_with_a_small_network() -> Result<()> {
             lr: 0.1,
             schedule: Schedule::cosine(),
             checkpoint: None,
+            read_every: 1,
         };
         let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
         assert_eq!((outcome, progress.whole_run.steps), (Outcome::Finished, 120));

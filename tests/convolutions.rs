@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The loss of each of 64 steps of SAM on ResNet-8 with batch normalisation; the order of the batches is the seed's.
 fn curve(seed: u64) -> Result<Vec<f64>> {
     let init = Seeded::new(3, DType::F32, &Device::Cpu);
-    let objective = Classifier { model: resnet8(Norm::Batch, 10, init.var_builder())?, label_smoothing: 0. };
+    let objective = Classifier::new(resnet8(Norm::Batch, 10, init.var_builder())?);
     let params = init.params()?;
     let train = Loader::train(Arc::new(synthetic(128, 1, 0).train), 32, seed);
     let (mut rule, mut sgd) = (sam(0.02), Sgd { momentum: 0.9, ..Sgd::default() });

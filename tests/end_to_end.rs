@@ -34,6 +34,7 @@ fn a_short_run_learns_more_than_chance() -> Result<()> {
         lr: 0.05,
         schedule: Schedule::cosine(),
         checkpoint: None,
+        read_every: 1,
     };
     let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
     assert_eq!((outcome, progress.whole_run.steps), (Outcome::Finished, 90));

@@ -106,7 +106,7 @@ fn the_step_has_the_length_that_it_reports() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Group(32), 6)?, images(4, 3)?);
     let ratio = |delta| -> Result<f64> {
         let mut estimator = FiniteDifference { delta, probe: Probe::Gaussian, ..FiniteDifference::default() };
-        Ok(estimator.estimate(&net, &net.params, &batch)?.measures["probe_ratio"])
+        estimator.estimate(&net, &net.params, &batch)?.measures["probe_ratio"].to_scalar()
     };
     assert!((ratio(FiniteDifference::default().delta)? / 3e-4 - 1.).abs() < 1e-12);
     let length = (net.params.count() as f64).sqrt(); // ‖z‖ is close to √d
@@ -180,6 +180,7 @@ fn the_default_step_stays_accurate_on_a_memorised_set() -> Result<()> {
         lr: 0.1,
         schedule: Schedule { warm_up: 0., decay: msharp_train::Decay::Constant },
         checkpoint: None,
+        read_every: 1,
     };
     fit(task, Progress::default(), &mut ())?;
     let losses = net.losses(&batch, true)?.to_vec1::<f32>()?;

@@ -129,8 +129,13 @@ impl<M: ModuleT> Objective for Net<M> {
 
 /// Builds a model in f32 from `seed`.
 pub fn built<M>(seed: u64, build: impl FnOnce(VarBuilder) -> Result<M>) -> Result<Net<M>> {
-    let init = Seeded::new(seed, DType::F32, &Device::Cpu);
-    let classifier = Classifier { model: build(init.var_builder())?, label_smoothing: 0. };
+    built_on(&Device::Cpu, seed, build)
+}
+
+/// The same model on a device.
+pub fn built_on<M>(device: &Device, seed: u64, build: impl FnOnce(VarBuilder) -> Result<M>) -> Result<Net<M>> {
+    let init = Seeded::new(seed, DType::F32, device);
+    let classifier = Classifier::new(build(init.var_builder())?);
     Ok(Net { classifier, params: init.params()? })
 }
 

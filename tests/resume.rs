@@ -128,6 +128,7 @@ fn a_periodic_checkpoint_is_never_at_a_displaced_point() -> Result<()> {
         lr: 0.1,
         schedule: Schedule::cosine(),
         checkpoint: Some(CheckpointPolicy { path: path.clone(), every: Duration::ZERO, config: String::new() }),
+        read_every: 1,
     };
     fit(task, Progress::default(), &mut watch)?;
     assert_eq!(watch.compared, EPOCHS * STEPS - 1);

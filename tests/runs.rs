@@ -57,6 +57,7 @@ impl Run<'_> {
             lr: self.lr,
             schedule: Schedule::cosine(),
             checkpoint: Some(CheckpointPolicy { path: self.path.into(), every: self.every, config: "{}".into() }),
+            read_every: 1,
         };
         let (outcome, progress) = fit(task, progress, observer)?;
         let velocity = sgd.velocity.as_ref().map(|v| bits(v.tensors())).transpose()?.unwrap_or_default();

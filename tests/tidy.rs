@@ -8,7 +8,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("ops", &[]),
     ("core", &["ops"]),
     ("models", &["core", "ops"]),
-    ("data", &["core"]),
+    ("data", &["core", "ops"]),
     ("gradnorm", &["core", "ops"]),
     ("perturb", &["core"]),
     ("train", &["core", "ops"]),

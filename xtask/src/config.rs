@@ -1,13 +1,14 @@
 //! A run's configuration: the same struct is the command line, the record in a row, and the identity of a run.
 
-use anyhow::{Result, bail, ensure};
+pub use crate::text::ScheduleText;
+
+use crate::device::{DeviceName, PrecisionName, is_default};
+use crate::text::as_text;
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use msharp_models::{Architecture, Norm};
-use msharp_train::{Decay, Schedule};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fmt::Display;
-use std::str::FromStr;
 
 /// Everything that decides what a run of one version of the program computes: equal configurations end with the same bits
 /// on machines of one type.
@@ -101,6 +102,15 @@ pub struct RunConfig {
     /// The seed of initialisation, order, augmentation, label noise and probes
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+
+    /// What computes
+    #[arg(long, default_value = "cpu")]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub device: DeviceName,
+    /// What a GPU multiplies; a finite difference is in f32 in each [default: f32, and bf16 on cuda]
+    #[arg(long, default_value = "f32", default_value_if("device", "cuda", "bf16"), hide_default_value = true)]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: PrecisionName,
 }
 
 /// The data sets by name.
@@ -202,6 +212,10 @@ impl RunConfig {
         for (flag, value) in [("subset", self.subset), ("test-subset", self.test_subset)] {
             ensure!(value != Some(0), "--{flag} is 0; expected at least 1 image");
         }
+        ensure!(
+            self.device == DeviceName::Cuda || self.precision == PrecisionName::F32,
+            "--precision on the CPU is f32; expected --device cuda for another"
+        );
         if let Some(m) = self.micro_batch {
             let batch = self.batch_size;
             ensure!(m > 0, "--micro-batch is 0; expected a number of samples from 1 to --batch-size ({batch})");
@@ -262,77 +276,6 @@ impl RunConfig {
     }
 }
 
-/// A schedule as it is written on the command line.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScheduleText(pub Decay);
-
-impl ScheduleText {
-    /// With the warm-up.
-    pub fn schedule(&self, warm_up: f64) -> Schedule {
-        Schedule { warm_up, decay: self.0.clone() }
-    }
-}
-
-impl Display for ScheduleText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
-            Decay::Constant => write!(f, "constant"),
-            Decay::Cosine => write!(f, "cosine"),
-            Decay::Step { at, factor } => {
-                let at: Vec<String> = at.iter().map(f64::to_string).collect();
-                write!(f, "step:{}:{factor}", at.join(","))
-            }
-        }
-    }
-}
-
-impl FromStr for ScheduleText {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let expected = "expected cosine, constant, step, or step:SHARES:FACTOR such as step:0.3,0.6,0.8:0.2";
-        let step = |at: Vec<f64>, factor: f64| {
-            ensure!(
-                at.iter().all(|share| *share > 0. && *share < 1.),
-                "shares of the run lie between 0 and 1; {expected}"
-            );
-            ensure!(factor.is_finite() && factor > 0., "the factor of a step is above 0; {expected}");
-            Ok(Self(Decay::Step { at, factor }))
-        };
-        match text.split(':').collect::<Vec<_>>().as_slice() {
-            ["cosine"] => Ok(Self(Decay::Cosine)),
-            ["constant"] => Ok(Self(Decay::Constant)),
-            ["step"] => step(vec![0.5, 0.75], 0.1),
-            ["step", shares, factor] => {
-                let shares: Result<Vec<f64>, _> = shares.split(',').map(str::parse).collect();
-                match (shares, factor.parse()) {
-                    (Ok(shares), Ok(factor)) => step(shares, factor),
-                    _ => bail!("{text:?} has something that is no number; {expected}"),
-                }
-            }
-            _ => bail!("there is no schedule {text:?}; {expected}"),
-        }
-    }
-}
-
-/// Serialises what has a textual form in that form.
-mod as_text {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(value)
-    }
-
-    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-    where
-        T: FromStr<Err: Display>,
-        D: Deserializer<'de>,
-    {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,5 +325,17 @@ mod tests {
             assert!(message.contains(flag) && message.contains("expected"), "{flags}: {message}");
         }
         parse("--lambda 0 --temperature raw --micro-batch 128").validate().unwrap();
+        assert!(parse("--precision bf16").validate().unwrap_err().to_string().contains("--device cuda"));
+    }
+
+    /// Rows from before there was a choice are rows of the CPU, and keep their names.
+    #[test]
+    fn the_device_is_part_of_a_configuration() {
+        let (cpu, gpu) = (parse(""), parse("--device cuda"));
+        assert!(!cpu.json().contains("device") && !cpu.json().contains("precision"));
+        assert_eq!(gpu.precision, PrecisionName::Bf16);
+        assert_eq!(parse("--device cuda --precision tf32").precision, PrecisionName::Tf32);
+        assert_ne!(cpu.id(), gpu.id());
+        gpu.validate().unwrap();
     }
 }

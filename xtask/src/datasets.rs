@@ -2,7 +2,7 @@
 
 use crate::config::{AugmentName, DataName, RunConfig};
 use anyhow::Result;
-use msharp_data::{Augment, Dataset, Loader, Split, cifar10, cifar100, synthetic};
+use msharp_data::{Augment, Dataset, Loader, Memory, Split, cifar10, cifar100, synthetic};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,13 +61,16 @@ impl Datasets {
             AugmentName::None => Augment::none(),
             AugmentName::Standard => Augment::standard(),
         };
+        let device = config.device.open()?;
+        let (memory, test_memory) = (Memory::of(&train, &device)?, Memory::of(&test, &device)?);
         Ok(Streams {
-            whole: Loader::eval(train.clone(), config.batch_size),
+            whole: Loader { memory: memory.clone(), ..Loader::eval(train.clone(), config.batch_size) },
             train: Loader {
                 augment: Augment { cutout: config.cutout, ..augment },
+                memory,
                 ..Loader::train(train, config.batch_size, seed)
             },
-            test: Loader::eval(test, EVALUATION_BATCH),
+            test: Loader { memory: test_memory, ..Loader::eval(test, EVALUATION_BATCH) },
             classes,
         })
     }

@@ -4,6 +4,7 @@ mod cifar10;
 mod toy;
 
 use crate::config::{AugmentName, DataName, EstimatorName, RuleName, RunConfig, ScheduleText, TemperatureName};
+use crate::device::{DeviceName, PrecisionName};
 use clap::ValueEnum;
 use msharp_models::{Architecture, Norm};
 use msharp_train::Decay;
@@ -101,6 +102,8 @@ pub fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
         decay_weights_only: false,
         label_smoothing: 0.,
         seed: 0,
+        device: DeviceName::Cpu,
+        precision: PrecisionName::F32,
     }
 }
 

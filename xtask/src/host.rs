@@ -1,5 +1,6 @@
 //! What a figure was measured on, and with which program.
 
+use crate::device::DeviceName;
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -18,11 +19,14 @@ pub struct Host {
     pub memory_gib: u64,
     /// Operating system and architecture.
     pub os: String,
+    /// The GPU's own description, if it computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
 }
 
 impl Host {
-    /// This one.
-    pub fn this() -> Self {
+    /// This one, whose `device` computed.
+    pub fn this(device: DeviceName) -> Self {
         let (mut cpu, mut cores, mut memory_gib) = ("unknown".to_owned(), 0, 0);
         if let Ok(mut system) = System::new() {
             system.refresh_cpu_all();
@@ -36,8 +40,19 @@ impl Host {
             threads: rayon::current_num_threads(),
             memory_gib,
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            gpu: gpu(device),
         }
     }
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(device: DeviceName) -> Option<String> {
+    msharp_ops::gpu_name(&device.open().ok()?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(_: DeviceName) -> Option<String> {
+    None
 }
 
 /// The commit that is checked out, `+` behind it if tracked files were changed; "unknown" outside a checkout.

@@ -22,7 +22,7 @@ struct StepLine {
     epoch: usize,
     step: usize,
     loss: Option<f64>,
-    grad_norm: f64,
+    grad_norm: Option<f64>,
     lr: f64,
     seconds: f64,
     #[serde(flatten)]
@@ -71,7 +71,7 @@ impl Log {
 
     /// Logs a step, if it is its turn.
     pub fn step(&mut self, report: &StepReport) -> Result<()> {
-        if !report.step.is_multiple_of(self.every) {
+        if !report.read || !report.step.is_multiple_of(self.every) {
             return Ok(());
         }
         let &StepReport { epoch, step, loss, grad_norm, lr, seconds, .. } = report;

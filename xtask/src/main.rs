@@ -5,6 +5,7 @@ mod claim;
 mod config;
 mod data;
 mod datasets;
+mod device;
 mod estimate;
 mod experiments;
 mod host;
@@ -20,6 +21,7 @@ mod rule;
 mod run;
 mod screen;
 mod statistics;
+mod text;
 mod train;
 
 use clap::error::ErrorKind;

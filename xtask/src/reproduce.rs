@@ -2,6 +2,7 @@
 
 use crate::config::RunConfig;
 use crate::datasets::Datasets;
+use crate::device::{DeviceName, PrecisionName};
 use crate::experiments::{Experiment, Preset, typed};
 use crate::machine::Machine;
 use crate::row::{self, Ending, Row};
@@ -27,6 +28,12 @@ pub struct ReproduceArgs {
     /// The folder for rows, checkpoints, logs and plots [default: runs/EXPERIMENT-PRESET in the workspace]
     #[arg(long)]
     out: Option<PathBuf>,
+    /// What computes
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+    /// What a GPU multiplies [default: f32, and bf16 on cuda]
+    #[arg(long, default_value = "f32", default_value_if("device", "cuda", "bf16"), hide_default_value = true)]
+    precision: PrecisionName,
     /// Also put the rows among the committed results, from which `report` makes the README's tables
     #[arg(long)]
     record: bool,
@@ -34,12 +41,15 @@ pub struct ReproduceArgs {
 
 /// Runs what is not done yet, then prints the table and draws the plots.
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
-    let ReproduceArgs { experiment, preset, machine, out, record } = args;
+    let ReproduceArgs { experiment, preset, machine, out, device, precision, record } = args;
     let data_dir = machine.prepare()?;
-    let name = format!("{}-{}", typed(experiment), typed(preset));
+    let place = if device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(device)) };
+    let name = format!("{}-{}{place}", typed(experiment), typed(preset));
     let folder = out.unwrap_or_else(|| paths::runs().join(&name));
     let rows_path = folder.join("rows.jsonl");
-    let configs = experiment.configs(preset);
+    let on_device = |config| RunConfig { device, precision, ..config };
+    let configs: Vec<RunConfig> = experiment.configs(preset).into_iter().map(on_device).collect();
+    configs.iter().try_for_each(RunConfig::validate)?;
     let done = row::read(&rows_path)?;
     let is_done = |config: &RunConfig| done.iter().any(|row| row.config == *config);
     let missing: Vec<RunConfig> = configs.iter().filter(|config| !is_done(config)).cloned().collect();

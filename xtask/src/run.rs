@@ -10,7 +10,7 @@ use crate::row::{Cost, Ending, EpochLine, Metrics, Row};
 use crate::rule::rule;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
-use candle_core::{DType, Device};
+use candle_core::DType;
 use msharp_core::{DataSource, Params, Seeded, write_aside};
 use msharp_models::Model;
 use msharp_train::{
@@ -29,9 +29,14 @@ const LOG_EVERY: usize = 10;
 
 /// The model of a configuration with its initial weights, and the parameters that it trains.
 pub fn build(config: &RunConfig, classes: usize) -> Result<(Model, Params)> {
-    let init = Seeded::new(config.seed, DType::F32, &Device::Cpu);
+    let init = Seeded::new(config.seed, DType::F32, &config.device.open()?);
     let model = config.model.build(config.norm, classes, init.var_builder())?;
     Ok((model, init.params()?))
+}
+
+/// The objective as configured.
+pub fn classifier(model: Model, config: &RunConfig) -> Classifier<Model> {
+    Classifier { model, label_smoothing: config.label_smoothing, precision: config.precision.precision() }
 }
 
 /// SGD as configured.
@@ -57,7 +62,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     let _claim = claim(folder)?;
     let Streams { train, whole, test, classes } = data.streams(config)?;
     let (model, params) = build(config, classes)?;
-    let classifier = Classifier { model, label_smoothing: config.label_smoothing };
+    let classifier = classifier(model, config);
     let (mut rule, mut optimizer) = (rule(config, whole), optimizer(config));
 
     let path = folder.join("checkpoint.safetensors");
@@ -86,6 +91,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         lr: config.lr,
         schedule: config.schedule.schedule(config.warm_up),
         checkpoint: Some(CheckpointPolicy { path: path.clone(), every: CHECKPOINT_EVERY, config: config.json() }),
+        read_every: config.device.read_every(),
     };
     let (outcome, progress) = fit(task, progress, &mut watcher)?;
     watcher.screen.done();
@@ -145,7 +151,7 @@ fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochL
             seconds: run.seconds,
             images_per_second: run.samples as f64 / run.seconds.max(1e-9),
         },
-        host: Host::this(),
+        host: Host::this(config.device),
         revision: revision().to_owned(),
     }
 }

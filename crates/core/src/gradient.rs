@@ -1,12 +1,13 @@
 //! What a rule hands to the optimizer, and how a gradient is taken: the one place that moves the weights.
 
-use crate::{Batch, Objective, ParamVec, Params};
-use candle_core::{Result, Tensor, bail};
-use msharp_ops::Saved;
+use crate::{Batch, Key, Objective, ParamVec, Params};
+use candle_core::{DType, Result, Tensor, bail};
+use msharp_ops::{Length, Saved};
 use std::collections::BTreeMap;
 
-/// Numbers that a rule reports about a step, by name: `m_eff`, quantiles of the per-sample norms, ….
-pub type Measures = BTreeMap<&'static str, f64>;
+/// Numbers that a rule reports about a step, by name: `m_eff`, quantiles of the per-sample norms, …. Each is f64 `[]`
+/// where the parameters are; nobody waits for it before it is read.
+pub type Measures = BTreeMap<&'static str, Tensor>;
 
 /// The result of a [`Perturbation`](crate::Perturbation): what an optimizer steps with.
 #[derive(Clone, Debug)]
@@ -27,11 +28,8 @@ pub fn backward(losses: &Tensor, weights: Option<&Tensor>, params: &Params) -> R
     if losses.rank() != 1 {
         bail!("an objective yields one loss for each sample, [b], and this one yielded {:?}", losses.dims())
     }
-    let loss = match weights {
-        None => losses.mean_all()?,
-        Some(weights) => (losses * weights.to_dtype(losses.dtype())?)?.sum_all()?,
-    };
-    ParamVec::collect(params, &loss.backward()?)
+    let weights = weights.map(|weights| weights.to_dtype(DType::F64)).transpose()?;
+    ParamVec::collect(params, &msharp_ops::weighted_sum(losses, weights.as_ref())?.backward()?)
 }
 
 /// ∇ Σ wᵢ ℓᵢ at x + ε: the primitive under every rule.
@@ -57,7 +55,29 @@ pub fn gradient_at(
 
 /// ℓᵢ(x + ε), `[b]`, without a graph: probes. One forward pass; everything is put back.
 pub fn losses_at(f: &dyn Objective, params: &Params, batch: &Batch, offset: &ParamVec) -> Result<Tensor> {
-    displaced(params, offset, || msharp_ops::no_grad(|| Ok(f.losses(batch, true)?.detach())))
+    displaced(params, offset, || clean_losses(f, batch))
+}
+
+/// ℓᵢ(x + δz), `[b]`, without a graph, for the signs z = [`ParamVec::rademacher`] of `key`; and δ, f64 `[]`, which makes
+/// δz as long as is said. One forward pass; everything is put back, and z is nowhere in the memory of a GPU.
+pub fn losses_at_signs(
+    f: &dyn Objective,
+    params: &Params,
+    batch: &Batch,
+    key: Key,
+    length: Length,
+) -> Result<(Tensor, Tensor)> {
+    let mut before = Before::of_buffers(params)?;
+    let seeds: Vec<[u8; 32]> = params.iter().map(|param| key.fold_name(&param.name).rng().get_seed()).collect();
+    let (saved, delta) = msharp_ops::displace_by_signs(&params.each(), &seeds, length)?;
+    before.0.push(saved);
+    let losses = clean_losses(f, batch)?;
+    before.put_back()?;
+    Ok((losses, delta))
+}
+
+fn clean_losses(f: &dyn Objective, batch: &Batch) -> Result<Tensor> {
+    msharp_ops::no_grad(|| Ok(f.losses(batch, true)?.detach()))
 }
 
 /// Runs `evaluate` and puts the buffers back: training-mode passes that must not move running statistics.
@@ -72,40 +92,31 @@ pub fn keeping_buffers<T>(params: &Params, evaluate: impl FnOnce() -> Result<T>)
 /// of variables during the backward pass.
 fn displaced<T>(params: &Params, offset: &ParamVec, evaluate: impl FnOnce() -> Result<T>) -> Result<T> {
     let mut before = Before::of_buffers(params)?;
-    for (param, epsilon) in params.iter().zip(offset.tensors()) {
-        before.displaced.push(msharp_ops::displace(&param.var, 1., epsilon)?);
-    }
+    before.0.push(msharp_ops::displace(&params.each(), 1., &offset.each())?);
     let value = evaluate()?;
     before.put_back()?;
     Ok(value)
 }
 
 /// What variables were, put back when this is dropped: on success, on an error, and while a panic unwinds.
-struct Before {
-    buffers: Vec<(candle_core::Var, Tensor)>,
-    displaced: Vec<Saved>,
-}
+struct Before(Vec<Saved>);
 
 impl Before {
     fn of_buffers(params: &Params) -> Result<Self> {
-        let copy = |(_, var): &(String, candle_core::Var)| Ok((var.clone(), var.as_detached_tensor().copy()?));
-        Ok(Self { buffers: params.buffers().iter().map(copy).collect::<Result<_>>()?, displaced: Vec::new() })
+        let buffers: Vec<&Tensor> = params.buffers().iter().map(|(_, var)| var.as_tensor()).collect();
+        Ok(Self(vec![msharp_ops::save(&buffers)?]))
     }
 
     fn put_back(mut self) -> Result<()> {
-        std::mem::take(&mut self.displaced).into_iter().try_for_each(Saved::put_back)?;
-        std::mem::take(&mut self.buffers).iter().try_for_each(|(var, value)| var.set(value))
+        std::mem::take(&mut self.0).into_iter().try_for_each(Saved::put_back)
     }
 }
 
 impl Drop for Before {
     fn drop(&mut self) {
-        // Shapes and devices are the variables' own, so this cannot fail; a destructor has nowhere to report to.
-        for saved in self.displaced.drain(..) {
+        // The storages were the variables' own, so this cannot fail; a destructor has nowhere to report to.
+        for saved in self.0.drain(..) {
             let _ = saved.put_back();
-        }
-        for (var, value) in &self.buffers {
-            let _ = var.set(value);
         }
     }
 }
@@ -113,8 +124,7 @@ impl Drop for Before {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Key;
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
 
     fn problem() -> Result<(Params, Batch)> {
         let x = Var::new(&[0.1f32, -3.7, 1e-9], &Device::Cpu)?;

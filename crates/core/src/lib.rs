@@ -28,7 +28,6 @@
 //! ```
 
 mod batch;
-mod gibbs;
 mod gradient;
 mod key;
 mod objective;
@@ -42,9 +41,9 @@ mod state;
 mod write_aside;
 
 pub use batch::Batch;
-pub use gibbs::{Temperature, effective_size, gibbs, quantile};
-pub use gradient::{Gradient, Measures, backward, gradient_at, keeping_buffers, losses_at};
+pub use gradient::{Gradient, Measures, backward, gradient_at, keeping_buffers, losses_at, losses_at_signs};
 pub use key::Key;
+pub use msharp_ops::{Length, Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
 pub use objective::Objective;
 pub use param_vec::ParamVec;
 pub use params::{Param, Params, Role, role_by_name};

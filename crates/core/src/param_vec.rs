@@ -1,6 +1,6 @@
 //! Vectors in parameter space: gradients, offsets, velocities and probes are all of this one type.
 
-use crate::{Key, Params};
+use crate::{Key, Length, Params};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, bail};
 use rand::Rng;
@@ -80,26 +80,40 @@ impl ParamVec {
         &self.0
     }
 
-    /// ⟨self, other⟩, summed in f64.
+    /// ⟨self, other⟩, summed in f64; waits for a GPU that has them.
     pub fn dot(&self, other: &ParamVec) -> Result<f64> {
-        let parts: Result<Vec<f64>> = self.0.iter().zip(&other.0).map(|(a, b)| msharp_ops::dot(a, b)).collect();
-        Ok(parts?.iter().sum())
+        msharp_ops::dot(&self.each(), &other.each())?.to_scalar()
     }
 
-    /// ‖self‖, summed in f64.
+    /// ‖self‖, summed in f64; waits for a GPU that has it.
     pub fn norm(&self) -> Result<f64> {
         Ok(self.dot(self)?.sqrt())
     }
 
+    /// ‖self‖² where the parameters are, f64 `[]`: nobody waits for it before it is read.
+    pub fn squared_norm(&self) -> Result<Tensor> {
+        msharp_ops::sum_of_squares(&self.each())
+    }
+
     /// c · self.
     pub fn scale(&self, c: f64) -> Result<ParamVec> {
-        Ok(Self(self.0.iter().map(|t| msharp_ops::scale(c, t)).collect::<Result<_>>()?))
+        Ok(self.scale_to(Length::Times(c))?.0)
+    }
+
+    /// f · self for the f ≥ 0 that makes it as long as is said, and f, f64 `[]`, where the parameters are.
+    pub fn scale_to(&self, length: Length) -> Result<(ParamVec, Tensor)> {
+        let (scaled, f) = msharp_ops::scale(&self.each(), length)?;
+        Ok((Self(scaled), f))
     }
 
     /// self + c · other.
     pub fn add_scaled(&self, c: f64, other: &ParamVec) -> Result<ParamVec> {
-        let sum = |(a, b): (&Tensor, &Tensor)| msharp_ops::add_scaled(a, c, b);
-        Ok(Self(self.0.iter().zip(&other.0).map(sum).collect::<Result<_>>()?))
+        Ok(Self(msharp_ops::add_scaled(&self.each(), c, &other.each())?))
+    }
+
+    /// The tensors, as ops over all parameters take them.
+    pub(crate) fn each(&self) -> Vec<&Tensor> {
+        self.0.iter().collect()
     }
 
     /// Adds c · `term` to a sum that may not have begun.

@@ -98,10 +98,19 @@ impl Params {
         self.params[0].var.device()
     }
 
-    /// ‖x‖ over all parameters, summed in f64.
+    /// ‖x‖ over all parameters, summed in f64; waits for a GPU that has them.
     pub fn norm(&self) -> Result<f64> {
-        let squares: Result<Vec<f64>> = self.params.iter().map(|p| msharp_ops::dot(&p.var, &p.var)).collect();
-        Ok(squares?.iter().sum::<f64>().sqrt())
+        Ok(self.squared_norm()?.to_scalar::<f64>()?.sqrt())
+    }
+
+    /// ‖x‖² where the parameters are, f64 `[]`: nobody waits for it before it is read.
+    pub fn squared_norm(&self) -> Result<Tensor> {
+        msharp_ops::sum_of_squares(&self.each())
+    }
+
+    /// The parameters as ops over all of them take them, in name order.
+    pub fn each(&self) -> Vec<&Tensor> {
+        self.params.iter().map(|param| param.var.as_tensor()).collect()
     }
 
     /// Parameters and buffers under their names, sharing storage with the model.
@@ -120,7 +129,9 @@ impl Params {
         let mut writes = Vec::new();
         for (name, var) in self.vars() {
             match tensors.get(name) {
-                Some(value) if value.dims() == var.dims() => writes.push((var, value.to_dtype(var.dtype())?)),
+                Some(value) if value.dims() == var.dims() => {
+                    writes.push((var, value.to_dtype(var.dtype())?.to_device(var.device())?))
+                }
                 Some(value) => {
                     bail!("tensor {name:?} has the shape {:?}; this model has {:?}", value.dims(), var.dims())
                 }

@@ -1,7 +1,8 @@
 //! Cost as a measured fact: how many forward and backward passes a rule really made.
 
 use crate::{Batch, Objective};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,22 +41,28 @@ impl CustomOp1 for CountBackward {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let shape = layout.shape().clone();
-        let (start, end) = match layout.contiguous_offsets() {
-            Some(range) => range,
-            None => candle_core::bail!("an objective's losses are contiguous, and these have the layout {layout:?}"),
-        };
-        let copy = match storage {
-            CpuStorage::F32(values) => CpuStorage::F32(values[start..end].to_vec()),
-            CpuStorage::F64(values) => CpuStorage::F64(values[start..end].to_vec()),
-            _ => candle_core::bail!("an objective's losses are f32 or f64"),
-        };
-        Ok((copy, shape))
+        whole(layout)?;
+        Ok((storage.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        whole(layout)?;
+        Ok((storage.try_clone(layout)?, layout.shape().clone()))
     }
 
     fn bwd(&self, losses: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         self.0.fetch_add(losses.elem_count() as u64, Ordering::Relaxed);
         Ok(Some(grad.clone()))
+    }
+}
+
+/// `Err` for a view into a larger tensor.
+fn whole(layout: &Layout) -> Result<()> {
+    match layout.contiguous_offsets() {
+        Some((0, _)) => Ok(()),
+        _ => {
+            candle_core::bail!("an objective's losses are a tensor of their own, and these have the layout {layout:?}")
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::Dataset;
 use crate::dataset::CHANNELS;
 use msharp_core::Key;
 use rand::RngExt;
+use std::ops::Range;
 
 /// What is done at random to a training image, in this order.
 ///
@@ -45,6 +46,21 @@ impl Augment {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Augment {
+    /// The draw of one sample, as a GPU gets it.
+    pub(crate) fn placement(&self, index: usize, size: (usize, usize), key: Key) -> msharp_ops::ImagePlacement {
+        let place = self.place(size, key);
+        let (rows, columns) = self.cutout.map_or((0..0, 0..0), |side| place.square(side, size));
+        msharp_ops::ImagePlacement {
+            index: index as u32,
+            crop: (place.down as u32, place.right as u32),
+            mirrored: place.mirrored,
+            cut: [rows.start, rows.end, columns.start, columns.end].map(|edge| edge as u32),
+        }
+    }
+}
+
 /// Where one augmented image lies in the padded original.
 struct Place {
     /// Rows of the padded image above the crop.
@@ -56,6 +72,18 @@ struct Place {
     centre: (usize, usize),
 }
 
+impl Place {
+    /// Rows and columns of the cutout.
+    fn square(&self, side: usize, (h, w): (usize, usize)) -> (Range<usize>, Range<usize>) {
+        let span = |centre: usize, n: usize| {
+            let first = centre as isize - side as isize / 2;
+            let last = first + side as isize;
+            first.clamp(0, n as isize) as usize..last.clamp(0, n as isize) as usize
+        };
+        (span(self.centre.0, h), span(self.centre.1, w))
+    }
+}
+
 /// Bytes to normalised numbers, (byte/255 − mean)/std, as a table of `[3, 256]`.
 pub(crate) struct Normalise([[f32; 256]; CHANNELS]);
 
@@ -63,6 +91,12 @@ impl Normalise {
     pub(crate) fn new(set: &Dataset) -> Self {
         let entry = |c: usize, byte: usize| (byte as f32 / 255. - set.mean[c]) / set.std[c];
         Self(std::array::from_fn(|c| std::array::from_fn(|byte| entry(c, byte))))
+    }
+
+    /// The table where a GPU needs it.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn table(&self, device: &candle_core::Device) -> candle_core::Result<candle_core::Tensor> {
+        candle_core::Tensor::from_slice(self.0.as_flattened(), (CHANNELS, 256), device)
     }
 
     fn pixel(&self, rgb: [u8; CHANNELS]) -> [f32; CHANNELS] {
@@ -96,13 +130,8 @@ impl Normalise {
             }
         }
         if let Some(side) = augment.cutout {
-            let span = |centre: usize, n: usize| {
-                let first = centre as isize - side as isize / 2;
-                let last = first + side as isize;
-                first.clamp(0, n as isize) as usize..last.clamp(0, n as isize) as usize
-            };
-            for y in span(place.centre.0, h) {
-                let columns = span(place.centre.1, w);
+            let (rows, columns) = place.square(side, size);
+            for y in rows {
                 out[start + (y * w + columns.start) * CHANNELS..start + (y * w + columns.end) * CHANNELS].fill(0.);
             }
         }

@@ -44,6 +44,7 @@ mod draw;
 mod fetch;
 mod figure;
 mod loader;
+mod memory;
 mod prefetch;
 mod records;
 mod release;
@@ -55,5 +56,6 @@ pub use dataset::{Dataset, Split};
 #[cfg(feature = "hub")]
 pub use fetch::fetch;
 pub use loader::Loader;
+pub use memory::Memory;
 pub use release::{Label, Part, Release};
 pub use synthetic::synthetic;

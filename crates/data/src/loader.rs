@@ -3,14 +3,14 @@
 use crate::augment::Normalise;
 use crate::dataset::order;
 use crate::prefetch::Prefetch;
-use crate::{Augment, Dataset};
-use candle_core::{Device, Error, Result, Tensor, bail};
+use crate::{Augment, Dataset, Memory};
+use candle_core::{Error, Result, Tensor, bail};
 use msharp_core::{Batch, Batches, DataSource, Key};
 use std::sync::Arc;
 
 /// A dataset, and how its epochs are made.
 ///
-/// Inputs are f32 `[b, h, w, 3]` on the CPU, normalised by the dataset's mean and deviation; targets are u32 `[b]`.
+/// Inputs are f32 `[b, h, w, 3]` where `memory` is, normalised by the dataset's mean and deviation; targets are u32 `[b]`.
 /// The order of epoch e is a pure function of (`seed`, e), an image's augmentation of (`seed`, e, its index in the
 /// dataset), the key of batch k of (`seed`, e, k). Neither the order nor the augmentation depends on the batch size.
 ///
@@ -33,13 +33,15 @@ pub struct Loader {
     pub drop_last: bool,
     /// Batches prepared ahead, on one background thread; 0 prepares each when it is asked for. Same batches either way.
     pub prefetch: usize,
+    /// Where batches are made.
+    pub memory: Memory,
 }
 
 impl Loader {
     /// For training: shuffled, standard augmentation, every sample in every epoch.
     pub fn train(dataset: Arc<Dataset>, batch_size: usize, seed: u64) -> Self {
         let augment = Augment::standard();
-        Self { dataset, batch_size, seed, shuffle: true, augment, drop_last: false, prefetch: 2 }
+        Self { dataset, batch_size, seed, shuffle: true, augment, drop_last: false, prefetch: 2, memory: Memory::Host }
     }
 
     /// For evaluation: in order, as they are, every sample.
@@ -81,21 +83,16 @@ impl Loader {
 
     /// The batch of the samples at `indices`.
     fn batch(&self, indices: &[usize], normalise: &Normalise, epoch: usize, key: Key) -> Result<Batch> {
-        let Dataset { name, labels, classes, size, .. } = &*self.dataset;
+        let Dataset { name, labels, classes, .. } = &*self.dataset;
         let augment = Key::new(self.seed).fold_name("augment").fold(epoch as u64);
-        let mut inputs = Vec::with_capacity(indices.len() * self.dataset.image_len());
-        let mut targets = Vec::with_capacity(indices.len());
-        for &index in indices {
-            if labels[index] as usize >= *classes {
-                bail!("{name}: image {index} has label {}, expected below {classes}", labels[index]);
-            }
-            let image = self.dataset.image(index);
-            normalise.append(image, *size, &self.augment, augment.fold(index as u64), &mut inputs);
-            targets.push(labels[index]);
+        if let Some(&index) = indices.iter().find(|&&index| labels[index] as usize >= *classes) {
+            bail!("{name}: image {index} has label {}, expected below {classes}", labels[index]);
         }
+        let key_of = |index: usize| augment.fold(index as u64);
+        let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
         Ok(Batch {
-            inputs: Tensor::from_vec(inputs, (indices.len(), size.0, size.1, 3), &Device::Cpu)?,
-            targets: Tensor::from_vec(targets, indices.len(), &Device::Cpu)?,
+            inputs: self.memory.images(&self.dataset, indices, &self.augment, normalise, key_of)?,
+            targets: Tensor::from_vec(targets, indices.len(), &self.memory.device())?,
             key,
         })
     }

@@ -1,6 +1,6 @@
 //! One backward pass for each sample.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, ParamVec, Params};
 
 /// ‖∇ℓᵢ(x)‖ by b backward passes over one graph. 1 forward, b backwards.
@@ -15,6 +15,6 @@ impl GradNormEstimator for Exact {
         let losses = f.losses(batch, true)?; // [b]
         let norm = |i: usize| ParamVec::collect(params, &losses.get(i)?.backward()?)?.norm();
         let norms: Vec<f64> = (0..batch.len()).map(norm).collect::<Result<_>>()?;
-        Ok(Estimate { losses, norms: Tensor::new(norms, &Device::Cpu)?, measures: Measures::new() })
+        Ok(Estimate { norms: Tensor::new(norms, losses.device())?, losses, measures: Measures::new() })
     }
 }

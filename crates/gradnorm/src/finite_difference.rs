@@ -1,12 +1,16 @@
 //! Random directional derivatives from a few extra forward passes.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Measures, Objective, ParamVec, Params, losses_at};
+use candle_core::{Result, Tensor, bail};
+use msharp_core::{
+    Batch, Estimate, GradNormEstimator, Key, Length, Measures, Objective, ParamVec, Params, losses_at, losses_at_signs,
+};
+use msharp_ops::{Precision, Slope, rms_slopes};
 
 /// ‖∇ℓᵢ‖ ≈ √( 1/K Σₖ ((ℓᵢ(x + δzₖ) − ℓᵢ(x))/δ)² ) for random zₖ, since E⟨z, g⟩² = ‖g‖².
 ///
-/// Cost: K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. Memory: two
-/// vectors in parameter space. The probes are functions of the batch's key. Reports `probe_ratio` = ‖δz‖/‖x‖.
+/// Cost: K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. Memory: one
+/// vector in parameter space, two for Gaussian probes. All forwards are computed in f32, whatever the network asks for on
+/// a GPU: in bfloat16 the difference would be noise. The probes are functions of the batch's key. Reports `probe_ratio` = ‖δz‖/‖x‖.
 ///
 /// One probe gives |⟨z, gᵢ⟩|, whose coefficient of variation is 0.76 whatever the norms: it hardly ranks samples; six do.
 ///
@@ -49,11 +53,39 @@ pub enum Delta {
 }
 
 impl FiniteDifference {
-    fn probe(&self, params: &Params, key: Key) -> Result<ParamVec> {
-        match self.probe {
-            Probe::Rademacher => ParamVec::rademacher(params, key),
-            Probe::Gaussian => ParamVec::gaussian(params, key),
-        }
+    /// ℓᵢ a step ahead of x along the probe of `key`, or behind it; the step δ; and ‖δz‖/‖x‖.
+    fn step(
+        &self,
+        f: &dyn Objective,
+        params: &Params,
+        batch: &Batch,
+        key: Key,
+        side: f64,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        let x = params.each();
+        let length = match self.delta {
+            Delta::Absolute(delta) => Length::Times(side * delta),
+            Delta::Relative(ratio) => Length::Relative(side * ratio, &x),
+        };
+        let (losses, delta, squared_length) = match self.probe {
+            Probe::Rademacher => {
+                let (losses, delta) = losses_at_signs(f, params, batch, key, length)?;
+                (losses, delta, None)
+            }
+            Probe::Gaussian => {
+                let (offset, delta) = ParamVec::gaussian(params, key)?.scale_to(length)?;
+                (losses_at(f, params, batch, &offset)?, delta, Some(offset.squared_norm()?))
+            }
+        };
+        let ratio = match (self.delta, squared_length) {
+            (Delta::Relative(ratio), _) => Tensor::new(ratio, delta.device())?,
+            (Delta::Absolute(_), Some(squared)) => (squared / params.squared_norm()?)?.sqrt()?,
+            (Delta::Absolute(delta), None) => {
+                let squared = delta * delta * params.count() as f64;
+                (params.squared_norm()?.recip()? * squared)?.sqrt()?
+            }
+        };
+        Ok((losses, delta, ratio))
     }
 }
 
@@ -62,39 +94,30 @@ impl GradNormEstimator for FiniteDifference {
         if self.probes == 0 {
             bail!("a finite-difference estimate needs at least one probe, `probes` is 0")
         }
-        let length = params.norm()?;
-        // The probes come first: they keep no graph, and the one at x stays open.
-        let (mut beyond, mut ratio) = (Vec::new(), 0.);
-        for k in 0..self.probes {
-            let z = self.probe(params, batch.key.fold_name("probe").fold(k as u64))?;
-            let z_length = z.norm()?;
-            let delta = match self.delta {
-                Delta::Absolute(delta) => delta,
-                Delta::Relative(ratio) => ratio * length / z_length,
-            };
-            if delta <= 0. {
-                bail!("the finite-difference step δ is {delta}; it must be positive (‖x‖ = {length})")
-            } // weights that are not finite make losses that are not, and those are the trainer's business
-            ratio = delta * z_length / length;
-            let at = |c: f64| host(&losses_at(f, params, batch, &z.scale(c)?)?);
-            let ahead = at(delta)?;
-            let behind = if self.central { Some(at(-delta)?) } else { None };
-            beyond.push((delta, ahead, behind));
+        // Where to read is not to wait, a step of length 0 is told at once; elsewhere it makes losses that are not
+        // finite, and those are the trainer's business.
+        let length = if params.device().is_cpu() { params.norm()? } else { f64::INFINITY };
+        let (Delta::Absolute(step) | Delta::Relative(step)) = self.delta;
+        if step <= 0. || length == 0. {
+            bail!("the finite-difference step {:?} is not positive (‖x‖ = {length})", self.delta)
         }
-        let losses = f.losses(batch, true)?; // [b]
-        let clean = host(&losses)?;
-        let derivative = |i: usize, (delta, ahead, behind): &(f64, Vec<f64>, Option<Vec<f64>>)| match behind {
-            None => (ahead[i] - clean[i]) / delta,
-            Some(behind) => (ahead[i] - behind[i]) / (2. * delta),
-        };
-        let mean_square = |i: usize| beyond.iter().map(|b| derivative(i, b).powi(2)).sum::<f64>() / self.probes as f64;
-        let norms: Vec<f64> = (0..clean.len()).map(|i| mean_square(i).sqrt()).collect();
-        let measures = Measures::from([("probe_ratio", ratio)]);
-        Ok(Estimate { losses, norms: Tensor::new(norms, &Device::Cpu)?, measures })
+        msharp_ops::with_precision(Precision::F32, || {
+            // The probes come first: they keep no graph, and the one at x stays open.
+            let (mut slopes, mut measures) = (Vec::new(), Measures::new());
+            for k in 0..self.probes {
+                let key = batch.key.fold_name("probe").fold(k as u64);
+                let (ahead, delta, ratio) = self.step(f, params, batch, key, 1.)?;
+                let behind = if self.central { Some(self.step(f, params, batch, key, -1.)?.0) } else { None };
+                slopes.push((ahead, behind, delta));
+                measures.insert("probe_ratio", ratio);
+            }
+            let losses = f.losses(batch, true)?; // [b]
+            let slope = |(ahead, behind, delta): (Tensor, Option<Tensor>, Tensor)| match behind {
+                None => Slope { ahead, behind: losses.detach(), delta, sides: 1. },
+                Some(behind) => Slope { ahead, behind, delta, sides: 2. },
+            };
+            let norms = rms_slopes(&slopes.into_iter().map(slope).collect::<Vec<_>>())?;
+            Ok(Estimate { losses, norms, measures })
+        })
     }
-}
-
-/// The differences are of nearly equal numbers, so they are taken in f64.
-fn host(losses: &Tensor) -> Result<Vec<f64>> {
-    losses.detach().to_dtype(DType::F64)?.to_vec1()
 }

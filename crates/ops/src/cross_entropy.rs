@@ -1,7 +1,7 @@
 //! Cross-entropy of each sample, accurate relative to the loss itself.
 
 use crate::float::{Float, with_float, with_slice};
-use crate::node::{Pass, Recorded, constant};
+use crate::node::{Pass, Recorded, constant, on_cpu};
 use crate::parallel::{build, rows_per_chunk};
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -13,7 +13,8 @@ use candle_core::{DType, Result, Tensor, bail};
 /// digits as a loss of 1: probes of nearly memorised samples depend on them. The gradient, too, is relative to itself:
 /// its entry of the target is expm1(−loss), not a difference of near-equal numbers.
 ///
-/// `Err` if shapes or element types do not fit, or a target is not a class.
+/// `Err` if shapes or element types do not fit, or a target is not a class; on a GPU such a sample's loss is NaN instead,
+/// since to look would be to wait.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
     let (&[b, k], true) = (logits.dims(), targets.dims() == [logits.dims()[0]]) else {
         bail!("cross_entropy: expected logits [b, k] and targets [b], got {:?} and {:?}", logits.dims(), targets.dims())
@@ -23,6 +24,10 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
     }
     if !(0.0..=1.0).contains(&label_smoothing) {
         bail!("cross_entropy: expected a label smoothing in [0, 1], got {label_smoothing}");
+    }
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(logits)? {
+        return crate::cuda::loss::cross_entropy(&gpu, logits, targets, label_smoothing);
     }
     let targets = targets.to_vec1::<u32>()?;
     if let Some((i, target)) = targets.iter().enumerate().find(|(_, target)| **target as usize >= k) {
@@ -42,7 +47,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
                 })
             })
         })?;
-        Tensor::record("cross_entropy", &[logits], &[], losses, b, move |Pass { inputs: [logits], dy: dlosses, .. }| {
+        Tensor::record("cross_entropy", &[logits], &[], on_cpu(losses), b, move |Pass { inputs: [logits], dy: dlosses, .. }| {
             let grad = with_slice::<T, _>(logits, |x| with_slice::<T, _>(dlosses, |dlosses| {
                 // SAFETY: `out` is whole rows of k, and `gradient` writes each.
                 Ok(unsafe {

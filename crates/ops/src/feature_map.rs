@@ -1,10 +1,11 @@
 //! Activations that are not in candle's graph, only a token of each.
 
-use crate::float::{Float, with_float, with_slice};
+use crate::float::{with_float, with_slice};
 use crate::grad::grad_enabled;
-use crate::node::{Node, Pass, Recorded, apply, constant};
+use crate::node::{Node, Pass, Recorded, apply, constant, on_cpu, stored};
 use crate::parallel::zip_map;
-use candle_core::{CpuStorage, Device, Result, Shape, Tensor, WithDType, bail};
+use crate::precision::{Precision, precision};
+use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
 use std::sync::{Arc, Mutex};
 
 /// A tensor on its way through a network of our ops.
@@ -47,11 +48,19 @@ fn add(grad: &Grad, part: Tensor) -> Result<()> {
     let Ok(mut grad) = grad.lock() else { bail!("a backward pass panicked, and another one goes on with its graph") };
     *grad = Some(match grad.take() {
         None => part,
-        Some(sum) => with_float!("backward", sum, T => with_slice(&sum, |a| with_slice(&part, |b| {
-            constant(zip_map(a, b, |a: T, b| a + b), part.shape())
-        })))?,
+        Some(sum) => sum_of(&sum, &part)?,
     });
     Ok(())
+}
+
+fn sum_of(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(a)? {
+        return crate::cuda::add(&gpu, a, b).map(|sum| stored(sum, a.shape()));
+    }
+    with_float!("backward", a, T => with_slice(a, |x| with_slice(b, |y| {
+        constant(zip_map(x, y, |x: T, y| x + y), a.shape())
+    })))
 }
 
 fn take(grad: &Grad) -> Result<Tensor> {
@@ -61,44 +70,93 @@ fn take(grad: &Grad) -> Result<Tensor> {
     }
 }
 
-/// What stands for a feature map in the graph.
-fn number() -> CpuStorage {
-    CpuStorage::F32(vec![0.0])
+/// `x` in the element type in which a network computes where it is.
+fn inside(x: &Tensor) -> Result<Tensor> {
+    match x.device() {
+        Device::Cuda(_) if precision() == Precision::Bf16 => outside(x, DType::BF16),
+        _ => Ok(x.clone()),
+    }
 }
 
-fn untracked() -> Result<Tensor> {
+/// `x`, contiguous, in the element type `dtype`.
+fn outside(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if x.dtype() == dtype {
+        return Ok(x.clone());
+    }
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(x)? {
+        return crate::cuda::cast(&gpu, x, dtype).map(|values| stored(values, x.shape()));
+    }
+    x.to_dtype(dtype)
+}
+
+/// The numbers of `x` once more, for a node of their own.
+fn copied(x: &Tensor) -> Result<Storage> {
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(x)? {
+        return crate::cuda::cast(&gpu, x, x.dtype());
+    }
+    with_float!("leave", x, T => with_slice::<T, _>(x, |values| Ok(on_cpu(values.to_vec()))))
+}
+
+/// What stands for a feature map in the graph: a number beside `values`. Nobody reads it.
+fn number(values: &Tensor) -> Result<Storage> {
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(values)? {
+        return Ok(gpu.empty(candle_core::DType::F32, 1)?.into_storage());
+    }
+    let _ = values;
+    Ok(on_cpu(vec![0f32]))
+}
+
+/// The number of a feature map that is not tracked, and the gradient of one that is.
+fn untracked(values: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(values)? {
+        return Ok(gpu.zero().clone());
+    }
+    let _ = values;
     Tensor::new(0f32, &Device::Cpu)
 }
 
 impl FeatureMap {
-    /// A tensor on its way in.
+    /// A tensor on its way in. On a GPU it becomes bfloat16 inside [`with_precision`](crate::with_precision)`(Bf16, …)`.
     pub fn enter(x: &Tensor) -> Result<Self> {
-        let values = x.detach().contiguous()?;
+        let values = inside(&x.detach().contiguous()?)?;
         let grad = Grad::default();
         let token = if grad_enabled() && x.track_op() {
             let entering = grad.clone();
-            let back = move |_: [&Tensor; 1], _: &Tensor, _: &Tensor| Ok([Some(take(&entering)?)]);
-            apply(Node::new("enter", number(), ().into(), back), &[x])?
+            let back =
+                move |[x]: [&Tensor; 1], _: &Tensor, _: &Tensor| Ok([Some(outside(&take(&entering)?, x.dtype())?)]);
+            apply(Node::new("enter", number(&values)?, ().into(), back), &[x])?
         } else {
-            untracked()?
+            untracked(&values)?
         };
         Ok(Self { values, token, grad })
     }
 
-    /// The tensor on its way out: a node of candle's graph like any other.
+    /// The tensor on its way out: a node of candle's graph like any other, in f32 if it was bfloat16 inside.
     pub fn leave(&self) -> Result<Tensor> {
+        let dtype = self.values.dtype();
+        let out = match dtype {
+            DType::BF16 => outside(&self.values, DType::F32)?,
+            _ => self.values.clone(),
+        };
         if !self.token.track_op() || !grad_enabled() {
-            return Ok(self.values.clone());
+            return Ok(out);
         }
         let grad = self.grad.clone();
+        let values = self.values.clone();
         let back = move |_: [&Tensor; 1], _: &Tensor, dy: &Tensor| {
-            add(&grad, dy.detach().contiguous()?)?;
-            Ok([Some(untracked()?)])
+            add(&grad, outside(&dy.detach().contiguous()?, dtype)?)?;
+            Ok([Some(untracked(&values)?)])
         };
-        let storage = with_float!("leave", self.values, T => {
-            with_slice(&self.values, |values| Ok(T::to_cpu_storage_owned(values.to_vec())))?
-        });
-        apply(Node::new("leave", storage, self.values.shape().clone(), back), &[&self.token])
+        apply(Node::new("leave", copied(&out)?, out.shape().clone(), back), &[&self.token])
+    }
+
+    /// Where the numbers are.
+    pub fn device(&self) -> &Device {
+        self.values.device()
     }
 
     /// The sizes of all dimensions.
@@ -113,21 +171,21 @@ impl Recorded for FeatureMap {
     }
 
     fn input(&self) -> Result<Self> {
-        Ok(if grad_enabled() { self.clone() } else { Self { token: untracked()?, ..self.clone() } })
+        Ok(if grad_enabled() { self.clone() } else { Self { token: untracked(&self.values)?, ..self.clone() } })
     }
 
-    fn record<T: Float, const N: usize>(
+    fn record<const N: usize>(
         op: &'static str,
         activations: &[&Self],
         params: &[&Tensor],
-        result: Vec<T>,
+        result: Storage,
         shape: impl Into<Shape>,
         backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let values = constant(result, shape)?;
+        let values = stored(result, shape);
         let inputs: Vec<&Tensor> = activations.iter().map(|map| &map.token).chain(params.iter().copied()).collect();
         if !(grad_enabled() && inputs.iter().any(|input| input.track_op())) {
-            return Ok(Self { values, token: untracked()?, grad: Grad::default() });
+            return Ok(Self { token: untracked(&values)?, values, grad: Grad::default() });
         }
         let (maps, y, out) =
             (activations.iter().copied().cloned().collect::<Vec<_>>(), values.clone(), Grad::default());
@@ -143,12 +201,12 @@ impl Recorded for FeatureMap {
             for (gradient, map) in gradients.iter_mut().zip(&maps) {
                 if let Some(part) = gradient.take() {
                     add(&map.grad, part)?;
-                    *gradient = Some(untracked()?);
+                    *gradient = Some(untracked(&map.values)?);
                 }
             }
             Ok(gradients)
         };
-        let token = apply(Node::new(op, number(), ().into(), back), &inputs)?;
+        let token = apply(Node::new(op, number(&values)?, ().into(), back), &inputs)?;
         Ok(Self { values, token, grad })
     }
 }

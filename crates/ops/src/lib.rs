@@ -72,31 +72,44 @@
 mod allocator;
 mod conv;
 mod cross_entropy;
-mod dot;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod feature_map;
 mod float;
+mod gibbs;
 mod grad;
 mod linear;
 mod node;
 mod norm;
 mod parallel;
+mod parameters;
 mod pool;
+mod precision;
 mod profile;
 mod relu;
 mod scope;
-mod update;
+mod slopes;
 mod vector;
+mod weighted_sum;
 
 pub use allocator::KeepBlocks;
 pub use conv::{conv2d, direct_convolutions};
 pub use cross_entropy::cross_entropy;
-pub use dot::dot;
+#[cfg(feature = "cuda")]
+pub use cuda::{ImagePlacement, cuda_device, gpu_name, place_images};
 pub use feature_map::FeatureMap;
+pub use gibbs::{Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
 pub use grad::{grad_enabled, no_grad};
 pub use linear::linear;
 pub use node::Activation;
 pub use norm::{Epilogue, RunningStats, batch_norm, group_norm};
+pub use parameters::{
+    AdamWStep, Length, Saved, SgdStep, adamw_step, add_scaled, displace, displace_by_signs, dot, save, scale, sgd_step,
+    sum_of_squares,
+};
 pub use pool::{Window2d, avg_pool2d, global_avg_pool2d, max_pool2d};
+pub use precision::{Precision, with_precision};
 pub use profile::{Timing, profile};
 pub use relu::{add, relu};
-pub use update::{Saved, SgdStep, add_scaled, displace, scale, sgd_step};
+pub use slopes::{Slope, rms_slopes};
+pub use weighted_sum::weighted_sum;

@@ -6,7 +6,10 @@
 use crate::feature_map::FeatureMap;
 use crate::float::Float;
 use crate::grad::grad_enabled;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::op::BackpropOp;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
+};
 use std::sync::Mutex;
 
 /// What flows through a network of our ops: a [`Tensor`], or a [`FeatureMap`], which is the same with less in candle's
@@ -27,11 +30,11 @@ pub trait Recorded: Sized {
     /// `result` as an op of some activations and some parameters, three together at most: with a node of the graph if
     /// one of them is tracked and gradients are enabled, else as a constant.
     #[doc(hidden)]
-    fn record<T: Float, const N: usize>(
+    fn record<const N: usize>(
         op: &'static str,
         activations: &[&Self],
         params: &[&Tensor],
-        result: Vec<T>,
+        result: Storage,
         shape: impl Into<Shape>,
         backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
     ) -> Result<Self>;
@@ -60,20 +63,20 @@ impl Recorded for Tensor {
         if grad_enabled() { self.contiguous() } else { self.detach().contiguous() }
     }
 
-    fn record<T: Float, const N: usize>(
+    fn record<const N: usize>(
         op: &'static str,
         activations: &[&Self],
         params: &[&Tensor],
-        result: Vec<T>,
+        result: Storage,
         shape: impl Into<Shape>,
         backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
     ) -> Result<Self> {
         let inputs: Vec<&Tensor> = activations.iter().chain(params).copied().collect();
         if !(grad_enabled() && inputs.iter().any(|input| input.track_op())) {
-            return constant(result, shape);
+            return Ok(stored(result, shape));
         }
         apply(
-            Node::new(op, T::to_cpu_storage_owned(result), shape.into(), move |inputs: [&Tensor; N], y, dy| {
+            Node::new(op, result, shape.into(), move |inputs: [&Tensor; N], y, dy| {
                 backward(Pass { inputs, wanted: inputs.map(|input| input.track_op()), y, dy: &dy.contiguous()? })
             }),
             &inputs,
@@ -81,7 +84,25 @@ impl Recorded for Tensor {
     }
 }
 
-/// A tensor without a graph.
+/// Numbers on the CPU, for a node or a tensor.
+pub(crate) fn on_cpu<T: Float>(values: Vec<T>) -> Storage {
+    Storage::Cpu(T::to_cpu_storage_owned(values))
+}
+
+/// A tensor without a graph, which `storage` fills.
+pub(crate) fn stored(storage: Storage, shape: impl Into<Shape>) -> Tensor {
+    Tensor::from_storage(storage, shape, BackpropOp::none(), false)
+}
+
+/// Elements in a storage on a GPU.
+pub(crate) fn cuda_len(storage: &CudaStorage) -> Result<usize> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::len(storage);
+    #[cfg(not(feature = "cuda"))]
+    bail!("{storage:?} is on a GPU, and this program was built without the feature `cuda`")
+}
+
+/// A tensor on the CPU without a graph.
 pub(crate) fn constant<T: Float>(values: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(values, shape.into(), &candle_core::Device::Cpu)
 }
@@ -89,7 +110,7 @@ pub(crate) fn constant<T: Float>(values: Vec<T>, shape: impl Into<Shape>) -> Res
 /// The result of an op on `N` inputs, and `backward(inputs, result, gradient of the result)`.
 pub(crate) struct Node<B, const N: usize> {
     name: &'static str,
-    result: Mutex<Option<(CpuStorage, Shape)>>,
+    result: Mutex<Option<(Storage, Shape)>>,
     backward: B,
 }
 
@@ -97,16 +118,30 @@ impl<B, const N: usize> Node<B, N>
 where
     B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
 {
-    pub(crate) fn new(name: &'static str, result: CpuStorage, shape: Shape, backward: B) -> Self {
+    pub(crate) fn new(name: &'static str, result: Storage, shape: Shape, backward: B) -> Self {
         Self { name, result: Mutex::new(Some((result, shape))), backward }
     }
 }
 
 impl<B, const N: usize> Node<B, N> {
-    fn take(&self) -> Result<(CpuStorage, Shape)> {
+    fn take(&self) -> Result<(Storage, Shape)> {
         match self.result.lock().map(|mut result| result.take()) {
             Ok(Some(result)) => Ok(result),
             _ => bail!("{}: the result of a node can be taken only once", self.name),
+        }
+    }
+
+    fn take_cpu(&self) -> Result<(CpuStorage, Shape)> {
+        match self.take()? {
+            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
+            (other, _) => bail!("{}: the inputs are on the CPU, and the result on {:?}", self.name, other.device()),
+        }
+    }
+
+    fn take_cuda(&self) -> Result<(CudaStorage, Shape)> {
+        match self.take()? {
+            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
+            (other, _) => bail!("{}: the inputs are on a GPU, and the result on {:?}", self.name, other.device()),
         }
     }
 }
@@ -152,7 +187,11 @@ where
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.take()
+        self.take_cpu()
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.take_cuda()
     }
 
     fn bwd(&self, x: &Tensor, result: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -170,7 +209,11 @@ where
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.take()
+        self.take_cpu()
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.take_cuda()
     }
 
     fn bwd(
@@ -202,7 +245,19 @@ where
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.take()
+        self.take_cpu()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.take_cuda()
     }
 
     fn bwd(

@@ -2,7 +2,7 @@
 
 use crate::conv::windows;
 use crate::float::{Float, with_float, with_slice};
-use crate::node::{Activation, Pass, constant};
+use crate::node::{Activation, Pass, constant, on_cpu};
 use crate::parallel::{build, filled};
 use candle_core::{Result, bail};
 
@@ -26,13 +26,13 @@ impl Window2d {
 
 /// Sizes of one pooling of `[b, h, w, c]` to `[b, oh, ow, c]`.
 #[derive(Clone, Copy)]
-struct Pooling {
-    h: usize,
-    w: usize,
-    c: usize,
-    oh: usize,
-    ow: usize,
-    window: Window2d,
+pub(crate) struct Pooling {
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub oh: usize,
+    pub ow: usize,
+    pub window: Window2d,
 }
 
 impl Pooling {
@@ -86,9 +86,13 @@ pub fn max_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {
     let p = Pooling::of("max_pool2d", x, window)?;
     let x = &x.input()?;
     let shape = (x.values().dims()[0], p.oh, p.ow, p.c);
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
+        return crate::cuda::max_pool2d(&gpu, x, p, shape);
+    }
     with_float!("max_pool2d", x.values(), T => {
         let y = with_slice(x.values(), |x| Ok(max::<T>(&p, x)))?;
-        X::record("max_pool2d", &[x], &[], y, shape, move |Pass { inputs: [x], dy, .. }| {
+        X::record("max_pool2d", &[x], &[], on_cpu(y), shape, move |Pass { inputs: [x], dy, .. }| {
             let dx = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(grad_max(&p, x, dy))))?;
             Ok([Some(constant(dx, x.shape())?)])
         })
@@ -107,9 +111,13 @@ pub fn avg_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {
 
 fn averages<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
     let x = &x.input()?;
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
+        return crate::cuda::averages(&gpu, x, p, shape);
+    }
     with_float!("avg_pool2d", x.values(), T => {
         let y = with_slice(x.values(), |x| Ok(average::<T>(&p, x)))?;
-        X::record("avg_pool2d", &[x], &[], y, shape, move |Pass { inputs: [x], dy, .. }| {
+        X::record("avg_pool2d", &[x], &[], on_cpu(y), shape, move |Pass { inputs: [x], dy, .. }| {
             let dx = with_slice::<T, _>(dy, |dy| Ok(grad_average(&p, dy)))?;
             Ok([Some(constant(dx, x.shape())?)])
         })

@@ -37,7 +37,12 @@ impl<P: Perturbation> Perturbation for Micro<P> {
             ParamVec::accumulate(&mut sum, share, &part.grads)?;
             losses.extend(part.losses);
             for (name, value) in part.measures {
-                *measures.entry(name).or_default() += share * value;
+                let part = (value * share)?;
+                let sum = match measures.get(name) {
+                    Some(sum) => (sum + part)?,
+                    None => part,
+                };
+                measures.insert(name, sum);
             }
         }
         let Some(grads) = sum else { candle_core::bail!("an empty batch has no gradient") };

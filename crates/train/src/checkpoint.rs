@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const FORMAT: &str = "msharp-checkpoint-1";
+const FORMAT: &str = "msharp-checkpoint-2";
 
 /// When and where [`fit`](crate::fit) writes checkpoints.
 #[derive(Clone, Debug)]
@@ -56,7 +56,9 @@ impl Checkpoint {
             ("progress".to_owned(), progress),
             ("config".to_owned(), self.config.clone()),
         ]);
-        let bytes = safetensors::serialize(&self.tensors, Some(metadata)).map_err(Error::wrap)?;
+        let on_host = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(&Device::Cpu)?));
+        let tensors = self.tensors.iter().map(on_host).collect::<Result<BTreeMap<_, _>>>()?;
+        let bytes = safetensors::serialize(&tensors, Some(metadata)).map_err(Error::wrap)?;
         write_aside(path, |file| Ok(file.write_all(&bytes)?))
     }
 

@@ -1,7 +1,7 @@
 //! Loss and accuracy over a set.
 
 use crate::Classifier;
-use candle_core::{D, DType, Result, bail};
+use candle_core::{D, DType, Device, Result, bail};
 use candle_nn::ModuleT;
 use msharp_core::DataSource;
 
@@ -24,10 +24,12 @@ pub fn evaluate<M: ModuleT>(classifier: &Classifier<M>, data: &dyn DataSource) -
     let (mut loss, mut correct, mut samples) = (0f64, 0f64, 0);
     for batch in data.epoch(0) {
         let batch = batch?;
-        let logits = msharp_ops::no_grad(|| classifier.model.forward_t(&batch.inputs, false))?.detach(); // [b, k]
-        let losses = msharp_ops::cross_entropy(&logits, &batch.targets, 0.)?; // [b]
+        let logits =
+            msharp_ops::no_grad(|| classifier.logits(&batch.inputs, false))?.detach().to_device(&Device::Cpu)?;
+        let targets = batch.targets.to_device(&Device::Cpu)?; // [b], and logits [b, k]
+        let losses = msharp_ops::cross_entropy(&logits, &targets, 0.)?; // [b]
         loss += losses.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
-        let hits = logits.argmax(D::Minus1)?.eq(&batch.targets)?;
+        let hits = logits.argmax(D::Minus1)?.eq(&targets)?;
         correct += hits.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
         samples += batch.len();
     }

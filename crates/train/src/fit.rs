@@ -3,6 +3,7 @@
 use crate::{Checkpoint, CheckpointPolicy, Control, Observer, Progress, Schedule, StepReport, Tally};
 use candle_core::{DType, Result, Tensor, bail};
 use msharp_core::{Counted, DataSource, Gradient, Objective, Optimizer, Params, Perturbation};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What to train, on what, with what. All parts are yours to replace.
@@ -25,6 +26,9 @@ pub struct Task<'a> {
     pub schedule: Schedule,
     /// Where checkpoints go, if anywhere.
     pub checkpoint: Option<CheckpointPolicy>,
+    /// Every so many steps the loss, the norm of the gradient and the measures are read; at least 1. Between them nobody
+    /// waits for a GPU, and a run that diverges is found at the next reading. On the CPU 1 costs nothing.
+    pub read_every: usize,
 }
 
 /// How a run ended.
@@ -48,7 +52,7 @@ pub enum Outcome {
 /// # Errors
 /// Those of the parts, with the epoch and the step; and that of a checkpoint that cannot be written.
 pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> Result<(Outcome, Progress)> {
-    let Task { objective, params, rule, optimizer, data, epochs, lr, schedule, checkpoint } = task;
+    let Task { objective, params, rule, optimizer, data, epochs, lr, schedule, checkpoint, read_every } = task;
     let (steps, objective) = (data.steps(), Counted::new(objective));
     if steps == 0 {
         bail!("the training set has no batch: {} samples", data.samples())
@@ -71,29 +75,51 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             let batch = batch.map_err(located)?;
 
             let Gradient { losses, grads, measures } = rule.gradient(&objective, params, &batch).map_err(located)?;
-            let loss = losses.as_ref().map(mean).transpose()?;
-            let grad_norm = grads.norm()?;
-            if !(grad_norm.is_finite() && loss.is_none_or(f64::is_finite)) {
-                return Ok((Outcome::Diverged { epoch, step }, progress));
-            }
             let lr = lr * schedule.factor(epoch * steps + step, epochs * steps);
+            let read = step.is_multiple_of(read_every.max(1)) || step + 1 == steps;
+            let (mut loss, mut grad_norm, mut numbers) = (None, None, BTreeMap::new());
+            if read {
+                loss = losses.as_ref().map(mean).transpose()?;
+                let norm = grads.norm()?;
+                if !(norm.is_finite() && loss.is_none_or(f64::is_finite)) {
+                    return Ok((Outcome::Diverged { epoch, step }, progress));
+                }
+                grad_norm = Some(norm);
+                for (name, value) in &measures {
+                    numbers.insert(*name, value.to_scalar::<f64>()?);
+                }
+            }
             optimizer.step(params, &grads, lr).map_err(located)?;
-            if !params.norm()?.is_finite() {
+            let due = checkpoint.as_ref().is_some_and(|policy| saved.elapsed() >= policy.every);
+            if (read || due) && !params.norm()?.is_finite() {
                 return Ok((Outcome::Diverged { epoch, step }, progress));
             }
 
             progress.step += 1;
             let (passes, seconds) = (objective.take(), started.elapsed().as_secs_f64());
             let samples = batch.len();
-            let report =
-                StepReport { epoch, step, steps, epochs, loss, grad_norm, lr, samples, passes, seconds, measures };
+            let measures = numbers;
+            let report = StepReport {
+                epoch,
+                step,
+                steps,
+                epochs,
+                read,
+                loss,
+                grad_norm,
+                lr,
+                samples,
+                passes,
+                seconds,
+                measures,
+            };
             progress.this_epoch.add(&report);
             progress.whole_run.add(&report);
             if observer.step(&report)? == Control::Stop {
                 save(&progress, rule, optimizer)?;
                 return Ok((Outcome::Stopped, progress));
             }
-            if checkpoint.as_ref().is_some_and(|policy| saved.elapsed() >= policy.every) {
+            if due {
                 save(&progress, rule, optimizer)?;
                 saved = Instant::now();
             }
@@ -111,5 +137,5 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
 }
 
 fn mean(losses: &Tensor) -> Result<f64> {
-    losses.to_dtype(DType::F64)?.mean_all()?.to_scalar()
+    msharp_ops::no_grad(|| msharp_ops::weighted_sum(losses, None))?.to_dtype(DType::F64)?.to_scalar()
 }

@@ -35,7 +35,7 @@
 //! }
 //!
 //! let init = Seeded::new(0, DType::F32, &Device::Cpu);
-//! let classifier = Classifier { model: candle_nn::linear(2, 2, init.var_builder())?, label_smoothing: 0. };
+//! let classifier = Classifier::new(candle_nn::linear(2, 2, init.var_builder())?);
 //! let params = init.params()?;
 //! let task = Task {
 //!     objective: &classifier,
@@ -47,6 +47,7 @@
 //!     lr: 0.5,
 //!     schedule: Schedule::cosine(),
 //!     checkpoint: None,
+//!     read_every: 1,
 //! };
 //! let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
 //! assert_eq!((outcome, progress.epoch), (Outcome::Finished, 20));
@@ -54,6 +55,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+mod adamw;
 mod checkpoint;
 mod classifier;
 mod evaluate;
@@ -63,6 +65,7 @@ mod progress;
 mod schedule;
 mod sgd;
 
+pub use adamw::AdamW;
 pub use checkpoint::{Checkpoint, CheckpointPolicy};
 pub use classifier::Classifier;
 pub use evaluate::{Evaluation, evaluate};

@@ -1,6 +1,5 @@
 //! How far a run is, and what it measured so far: the part of a checkpoint that is not tensors.
 
-use msharp_core::Measures;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -30,11 +29,13 @@ pub struct Tally {
     pub backward: u64,
     /// Wall time of the steps, in seconds.
     pub seconds: f64,
-    /// Σ of the batches' mean losses, over the steps that had one.
+    /// Σ of the batches' mean losses, over the steps that had one and where it was read.
     pub loss_sum: f64,
-    /// The number of steps that had one.
+    /// The number of those steps.
     pub loss_steps: usize,
-    /// Σ of each measure, over all steps.
+    /// The number of steps whose numbers were read.
+    pub read_steps: usize,
+    /// Σ of each measure, over the steps whose numbers were read.
     pub measure_sums: BTreeMap<String, f64>,
 }
 
@@ -49,10 +50,12 @@ pub struct StepReport {
     pub steps: usize,
     /// Epochs in the run.
     pub epochs: usize,
-    /// The mean loss of the batch at x, if the rule made a clean pass.
+    /// Whether the numbers of this step were read: the loss, the norm and the measures.
+    pub read: bool,
+    /// The mean loss of the batch at x, if it was read and the rule made a clean pass.
     pub loss: Option<f64>,
-    /// ‖·‖ of the direction that the optimizer steps with.
-    pub grad_norm: f64,
+    /// ‖·‖ of the direction that the optimizer steps with, if it was read.
+    pub grad_norm: Option<f64>,
     /// The learning rate.
     pub lr: f64,
     /// Samples in the batch.
@@ -61,8 +64,8 @@ pub struct StepReport {
     pub passes: (u64, u64),
     /// Wall time, the preparation of the batch included.
     pub seconds: f64,
-    /// What the rule measured.
-    pub measures: Measures,
+    /// What the rule measured, if it was read.
+    pub measures: BTreeMap<&'static str, f64>,
 }
 
 impl Tally {
@@ -75,6 +78,7 @@ impl Tally {
         self.seconds += report.seconds;
         self.loss_sum += report.loss.unwrap_or(0.);
         self.loss_steps += usize::from(report.loss.is_some());
+        self.read_steps += usize::from(report.read);
         for (name, value) in &report.measures {
             *self.measure_sums.entry((*name).to_owned()).or_default() += value;
         }
@@ -85,9 +89,9 @@ impl Tally {
         (self.loss_steps > 0).then(|| self.loss_sum / self.loss_steps as f64)
     }
 
-    /// The mean of each measure over the steps.
+    /// The mean of each measure over the steps whose numbers were read.
     pub fn measures(&self) -> BTreeMap<String, f64> {
-        self.measure_sums.iter().map(|(name, sum)| (name.clone(), sum / self.steps as f64)).collect()
+        self.measure_sums.iter().map(|(name, sum)| (name.clone(), sum / self.read_steps as f64)).collect()
     }
 
     /// Forward and backward passes in an average step, each in units of one pass over the batch.

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum.
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use msharp_core::{Optimizer, ParamVec, Params, Role, State};
 use msharp_ops::SgdStep;
 
@@ -30,19 +30,13 @@ impl Default for Sgd {
 
 impl Optimizer for Sgd {
     fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
-        let mut velocity = Vec::with_capacity(params.len());
-        for (i, (param, g)) in params.iter().zip(grads.tensors()).enumerate() {
-            let decays = self.decay_norms_and_biases || param.role == Role::Weight;
-            let step = SgdStep {
-                lr,
-                momentum: self.momentum,
-                weight_decay: if decays { self.weight_decay } else { 0. },
-                nesterov: self.nesterov,
-            };
-            let v = self.velocity.as_ref().map(|v| &v.tensors()[i]);
-            velocity.push(msharp_ops::sgd_step(&param.var, g, v, step)?);
-        }
-        self.velocity = (self.momentum != 0.).then(|| ParamVec::new(params, velocity));
+        let decay = |role| if self.decay_norms_and_biases || role == Role::Weight { self.weight_decay } else { 0. };
+        let weight_decay: Vec<f64> = params.iter().map(|param| decay(param.role)).collect();
+        let step = SgdStep { lr, momentum: self.momentum, weight_decay: &weight_decay, nesterov: self.nesterov };
+        let grads: Vec<&Tensor> = grads.tensors().iter().collect();
+        let mut velocity = self.velocity.take().map(|v| v.tensors().to_vec());
+        msharp_ops::sgd_step(&params.each(), &grads, &mut velocity, step)?;
+        self.velocity = velocity.map(|velocity| ParamVec::new(params, velocity));
         Ok(())
     }
 
@@ -54,7 +48,7 @@ impl Optimizer for Sgd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Tensor, Var};
+    use candle_core::{Device, Var};
 
     /// Three steps on ½‖x‖² with a weight and a norm's scale, both from 1.
     fn run(mut sgd: Sgd) -> Vec<f64> {

@@ -103,7 +103,7 @@ impl Subject {
         let targets = Tensor::from_iter((0..batch).map(|i| (i % 10) as u32), &Device::Cpu)?;
         let batch = Batch { inputs, targets, key: Key::new(0) };
         let sgd = run::optimizer(&config);
-        Ok(Self { classifier: Classifier { model: network, label_smoothing: 0. }, params, batch, config, sgd })
+        Ok(Self { classifier: Classifier::new(network), params, batch, config, sgd })
     }
 
     /// The rule of a kind of step, in micro-batches of `m`; `None` for a forward.

@@ -133,7 +133,7 @@ mod tests {
                 seconds: steps as f64 * passes,
                 images_per_second: 1.,
             },
-            host: Host { cpu: "any".to_owned(), cores: 2, threads: 2, memory_gib: 1, os: "any".to_owned() },
+            host: Host { cpu: "any".to_owned(), cores: 2, threads: 2, memory_gib: 1, os: "any".to_owned(), gpu: None },
             revision: "any".to_owned(),
         }
     }

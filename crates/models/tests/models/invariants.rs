@@ -41,7 +41,7 @@ fn every_parameter_receives_a_gradient() -> Result<()> {
         let grads = loss.backward()?;
         for param in params.iter() {
             let grad = grads.get(&param.var).unwrap_or_else(|| panic!("no gradient for {}", param.name));
-            let norm = msharp_ops::dot(grad, grad)?.sqrt();
+            let norm = msharp_ops::dot(&[grad], &[grad])?.to_scalar::<f64>()?.sqrt();
             assert!(norm.is_finite() && norm > 0., "the gradient of {} has the norm {norm}", param.name);
         }
         assert!(grads.get(&xs).is_none(), "nobody asked for the gradient of the images");

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 /// Sizes of one convolution of `[batch, height, width, c_in]` to `[batch, out_height, out_width, c_out]`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Geometry {
     pub batch: usize,
     pub height: usize,

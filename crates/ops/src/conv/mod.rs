@@ -12,7 +12,7 @@ mod winograd;
 pub(crate) use geometry::{Geometry, windows};
 
 use crate::float::{Float, same_dtype, with_float, with_slice};
-use crate::node::{Activation, Pass, Recorded, constant};
+use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
 use crate::parallel::column_sums;
 use crate::profile::timed;
 use algorithm::Algorithm;
@@ -50,6 +50,10 @@ pub(crate) fn record<X: Activation>(
     shape: Vec<usize>,
 ) -> Result<X> {
     let (x, weight, bias) = (x.input()?, weight.input()?, bias.map(Recorded::input).transpose()?);
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
+        return crate::cuda::convolution(&gpu, op, &x, &weight, bias.as_ref(), g, shape);
+    }
     same_dtype(op, &[x.values(), &weight])?;
     if let Some(bias) = &bias {
         same_dtype(op, &[&weight, bias])?;
@@ -57,7 +61,7 @@ pub(crate) fn record<X: Activation>(
     with_float!(op, x.values(), T => match &bias {
         None => {
             let y = forward::<T>(&g, x.values(), &weight, None)?;
-            X::record(op, &[&x], &[&weight], y, shape, move |Pass { inputs: [x, weight], wanted, dy, .. }| {
+            X::record(op, &[&x], &[&weight], on_cpu(y), shape, move |Pass { inputs: [x, weight], wanted, dy, .. }| {
                 Ok([
                     wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
                     wanted[1].then(|| grad_weight::<T>(&g, x, weight, dy)).transpose()?,
@@ -66,7 +70,7 @@ pub(crate) fn record<X: Activation>(
         }
         Some(bias) => {
             let y = forward::<T>(&g, x.values(), &weight, Some(bias))?;
-            X::record(op, &[&x], &[&weight, bias], y, shape, move |Pass { inputs: [x, weight, bias], wanted, dy, .. }| {
+            X::record(op, &[&x], &[&weight, bias], on_cpu(y), shape, move |Pass { inputs: [x, weight, bias], wanted, dy, .. }| {
                 Ok([
                     wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
                     wanted[1].then(|| grad_weight::<T>(&g, x, weight, dy)).transpose()?,

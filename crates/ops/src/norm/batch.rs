@@ -45,6 +45,13 @@ pub fn batch_norm<X: Activation>(
     }
     let activation = &activation.input()?;
     let x = activation.values();
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(x)? {
+        if train && x.elem_count() == c {
+            bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
+        }
+        return crate::cuda::batch_norm(&gpu, activation, (weight, bias), stats, train, eps, epilogue);
+    }
     let spans = Spans { spans: 1, rows: x.elem_count() / c.max(1), c };
     with_float!("batch_norm", x, T => {
         let n = spans.rows as f64;

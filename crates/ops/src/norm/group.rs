@@ -24,6 +24,10 @@ pub fn group_norm<X: Activation>(
     }
     let activation = &activation.input()?;
     let x = activation.values();
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(x)? {
+        return crate::cuda::group_norm(&gpu, activation, groups, (weight, bias), eps, epilogue);
+    }
     let batch = x.dims()[0];
     let spans = Spans { spans: batch, rows: x.elem_count() / (batch * c).max(1), c };
     let size = c / groups; // channels of a group

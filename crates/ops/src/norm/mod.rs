@@ -9,7 +9,7 @@ pub use group::group_norm;
 pub(crate) use spans::{masked, positive};
 
 use crate::float::{Float, same_dtype, with_slice};
-use crate::node::{Activation, Pass, Recorded, constant};
+use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
 use crate::parallel::zip_map;
 use crate::profile::timed;
 use candle_core::{Result, Tensor, bail};
@@ -65,7 +65,10 @@ fn check<X: Activation>(op: &str, x: &X, weight: &Tensor, bias: &Tensor, epilogu
             bail!("{op}: x {:?} needs a {name} [{c}], got {:?}", x.dims(), tensor.dims());
         }
     }
-    same_dtype(op, &[x, weight, bias])?;
+    same_dtype(op, &[weight, bias])?;
+    if !x.device().is_cuda() {
+        same_dtype(op, &[x, weight])?; // on a GPU, activations may be shorter than parameters
+    }
     if let Some(residual) = epilogue.residual {
         let residual = residual.values();
         if residual.dims() != x.dims() {
@@ -106,29 +109,44 @@ fn record<T: Float, X: Activation>(
     match &residual {
         Some(residual) => {
             let maps = [activation, residual];
-            X::record(op, &maps, &[&affine], y, x.shape(), move |Pass { inputs: [x, _, affine], wanted, y, dy }| {
-                let y = relu.then_some(y);
-                let wants = [wanted[0], wanted[2]];
-                // The residual's gradient is the one behind the ReLU, which then serves the others, too.
-                match y.filter(|_| wanted[1]) {
-                    Some(y) => {
-                        let mask = || with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))));
-                        let g = constant(timed(|| named("mask", y.dims()), mask)?, dy.shape())?;
-                        let [dx, d_affine] = backward::<T>(&normalised, x, affine, &g, None, wants, through.as_ref())?;
-                        Ok([dx, Some(g), d_affine])
+            X::record(
+                op,
+                &maps,
+                &[&affine],
+                on_cpu(y),
+                x.shape(),
+                move |Pass { inputs: [x, _, affine], wanted, y, dy }| {
+                    let y = relu.then_some(y);
+                    let wants = [wanted[0], wanted[2]];
+                    // The residual's gradient is the one behind the ReLU, which then serves the others, too.
+                    match y.filter(|_| wanted[1]) {
+                        Some(y) => {
+                            let mask = || with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))));
+                            let g = constant(timed(|| named("mask", y.dims()), mask)?, dy.shape())?;
+                            let [dx, d_affine] =
+                                backward::<T>(&normalised, x, affine, &g, None, wants, through.as_ref())?;
+                            Ok([dx, Some(g), d_affine])
+                        }
+                        None => {
+                            let [dx, d_affine] = backward::<T>(&normalised, x, affine, dy, y, wants, through.as_ref())?;
+                            Ok([dx, wanted[1].then(|| dy.clone()), d_affine])
+                        }
                     }
-                    None => {
-                        let [dx, d_affine] = backward::<T>(&normalised, x, affine, dy, y, wants, through.as_ref())?;
-                        Ok([dx, wanted[1].then(|| dy.clone()), d_affine])
-                    }
-                }
-            })
+                },
+            )
         }
         None => {
             let maps = [activation];
-            X::record(op, &maps, &[&affine], y, x.shape(), move |Pass { inputs: [x, affine], wanted, y, dy }| {
-                backward::<T>(&normalised, x, affine, dy, relu.then_some(y), wanted, through.as_ref())
-            })
+            X::record(
+                op,
+                &maps,
+                &[&affine],
+                on_cpu(y),
+                x.shape(),
+                move |Pass { inputs: [x, affine], wanted, y, dy }| {
+                    backward::<T>(&normalised, x, affine, dy, relu.then_some(y), wanted, through.as_ref())
+                },
+            )
         }
     }
 }

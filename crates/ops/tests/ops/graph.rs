@@ -137,14 +137,15 @@ fn dot_of_any_layout_and_type() -> Result<()> {
     for dtype in [DType::F32, DType::F64] {
         let (a, b) = (noise(&[301, 170], 1, dtype)?, noise(&[301, 170], 2, dtype)?);
         let expected: f64 = values(&a)?.iter().zip(values(&b)?).map(|(a, b)| a * b).sum();
+        let dot = |a: &Tensor, b: &Tensor| dot(&[a], &[b])?.to_scalar::<f64>();
         assert!((dot(&a, &b)? - expected).abs() < 1e-10);
         assert!((dot(&a.t()?, &b.t()?)? - expected).abs() < 1e-10);
         let sum = values(&a)?.iter().sum::<f64>();
         let ones = Tensor::ones(1, dtype, &Device::Cpu)?.broadcast_as((301, 170))?;
         assert!((dot(&a, &ones)? - sum).abs() < 1e-10);
     }
-    assert!(dot(&noise(&[2], 1, DType::F32)?, &noise(&[3], 1, DType::F32)?).is_err());
-    assert!(dot(&noise(&[2], 1, DType::F32)?, &noise(&[2], 1, DType::F64)?).is_err());
+    assert!(dot(&[&noise(&[2], 1, DType::F32)?], &[&noise(&[3], 1, DType::F32)?]).is_err());
+    assert!(dot(&[&noise(&[2], 1, DType::F32)?], &[&noise(&[2], 1, DType::F64)?]).is_err());
     Ok(())
 }
 

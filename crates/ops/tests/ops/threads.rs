@@ -33,7 +33,7 @@ fn network() -> Result<Vec<Vec<u32>>> {
     let y = global_avg_pool2d(&avg_pool2d(&y, Window2d::square(2, 2, 0))?)?;
     let losses = cross_entropy(&linear(&y, &head, None)?, &targets, 0.1)?;
     let grads = losses.backward()?;
-    let norm = dot(&x, &x)?;
+    let norm = dot(&[&x], &[&x])?.to_scalar::<f64>()?;
     let mut results = vec![vec![(norm.to_bits() >> 32) as u32, norm.to_bits() as u32], bits(&losses)?];
     results.extend([bits(&mean)?, bits(&variance)?]);
     for var in [&x, &w3, &b3, &w_down, &w1, &gamma, &beta, &gamma2, &beta2, &w_large, &head] {

@@ -1,9 +1,9 @@
 //! The gradient of a batch whose samples are reweighted by the Gibbs weights of their gradient norms: RW-SAM.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::Result;
 use msharp_core::{
-    Ascent, Batch, Estimate, GradNormEstimator, Gradient, Objective, Params, State, Temperature, backward,
-    effective_size, gibbs, quantile,
+    Ascent, Batch, Estimate, GradNormEstimator, Gradient, Objective, Params, Reweighted, State, Temperature, backward,
+    reweight,
 };
 
 /// g̃ = Σ pᵢ ∇ℓᵢ(x) with pᵢ ∝ exp(λ‖∇ℓᵢ(x)‖).
@@ -26,13 +26,8 @@ pub struct Gibbs<E> {
 impl<E: GradNormEstimator> Ascent for Gibbs<E> {
     fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
         let Estimate { losses, norms, mut measures } = self.estimator.estimate(f, params, batch)?;
-        let norms: Vec<f64> = norms.to_dtype(DType::F64)?.to_vec1()?;
-        let weights = gibbs(&norms, self.temperature);
-        measures.insert("m_eff", effective_size(&weights));
-        for (name, q) in [("norm_q10", 0.1), ("norm_q50", 0.5), ("norm_q90", 0.9)] {
-            measures.insert(name, quantile(&norms, q));
-        }
-        let weights = Tensor::from_vec(weights, losses.dims(), losses.device())?; // [b]
+        let Reweighted { weights, effective_size, quantiles: [q10, q50, q90] } = reweight(&norms, self.temperature)?;
+        measures.extend([("m_eff", effective_size), ("norm_q10", q10), ("norm_q50", q50), ("norm_q90", q90)]);
         let grads = backward(&losses, Some(&weights), params)?;
         Ok(Gradient { losses: Some(losses.detach()), grads, measures })
     }

@@ -1,7 +1,7 @@
 //! The L2 ball.
 
 use candle_core::Result;
-use msharp_core::{Offset, ParamVec, Params};
+use msharp_core::{Length, Offset, ParamVec, Params};
 
 /// ε = ρ g/‖g‖, the maximiser of ⟨g, ε⟩ over ‖ε‖ ≤ ρ; ‖·‖ is over all parameters together.
 ///
@@ -16,6 +16,6 @@ pub struct L2 {
 
 impl Offset for L2 {
     fn offset(&mut self, _params: &Params, g: &ParamVec) -> Result<ParamVec> {
-        g.scale(self.rho / (g.norm()? + 1e-12))
+        Ok(g.scale_to(Length::Of(self.rho))?.0)
     }
 }

@@ -1,5 +1,7 @@
 //! The Gibbs weights of RW-SAM, and the temperature that makes them comparable over a training run.
 
+use candle_core::{DType, Device, Result, Tensor, bail};
+
 /// How λ relates to the norms. A raw λ means nothing without their scale, which moves tenfold within 100 steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Temperature {
@@ -18,7 +20,7 @@ pub enum Temperature {
 /// finite makes weights that are not, which a trainer sees in the loss.
 ///
 /// ```
-/// use msharp_core::{Temperature, effective_size, gibbs};
+/// use msharp_ops::{Temperature, effective_size, gibbs};
 /// let weights = gibbs(&[1., 2., 3., 100.], Temperature::EffectiveSize(2.));
 /// assert!((effective_size(&weights) - 2.).abs() < 1e-6);
 /// ```
@@ -47,6 +49,40 @@ pub fn quantile(values: &[f64], q: f64) -> f64 {
     sorted.sort_unstable_by(f64::total_cmp);
     let rank = (q * sorted.len().saturating_sub(1) as f64).round() as usize;
     sorted.get(rank).copied().unwrap_or(f64::NAN)
+}
+
+/// The weights of a batch, and what they are like; all f64, where the norms are.
+#[derive(Clone, Debug)]
+pub struct Reweighted {
+    /// `[b]`: [`gibbs`] of the norms.
+    pub weights: Tensor,
+    /// `[]`: their [`effective_size`].
+    pub effective_size: Tensor,
+    /// `[]` each: the 0.1-, 0.5- and 0.9-[`quantile`] of the norms.
+    pub quantiles: [Tensor; 3],
+}
+
+/// [`gibbs`] of `norms`, f64 `[b]`, without waiting for a GPU that has them.
+///
+/// `Err` if there are none, or they are not f64 `[b]`.
+pub fn reweight(norms: &Tensor, temperature: Temperature) -> Result<Reweighted> {
+    if norms.rank() != 1 || norms.dtype() != DType::F64 || norms.elem_count() == 0 {
+        bail!("reweight: expected norms [b] in f64, got {:?} {:?}", norms.dtype(), norms.dims());
+    }
+    let norms = &norms.detach().contiguous()?;
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::Gpu::of(norms)? {
+        return crate::cuda::samples::reweight(&gpu, norms, temperature);
+    }
+    let norms = norms.to_vec1::<f64>()?;
+    let weights = gibbs(&norms, temperature);
+    let number = |value: f64| Tensor::new(value, &Device::Cpu);
+    let [q10, q50, q90] = [0.1, 0.5, 0.9].map(|q| number(quantile(&norms, q)));
+    Ok(Reweighted {
+        effective_size: number(effective_size(&weights))?,
+        weights: Tensor::from_vec(weights, norms.len(), &Device::Cpu)?,
+        quantiles: [q10?, q50?, q90?],
+    })
 }
 
 fn softmax(scores: &[f64], lambda: f64) -> Vec<f64> {

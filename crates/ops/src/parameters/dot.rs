@@ -1,22 +1,32 @@
-//! The inner product of two tensors, accumulated in f64.
+//! The inner product of two vectors in parameter space, accumulated in f64.
 
-use crate::float::{Float, same_dtype, with_float, with_slice};
+use super::{check, plain};
+use crate::float::{Float, with_float, with_slice};
 use crate::parallel::CHUNK;
 use crate::vector::vectorised;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
-/// Σ aᵢ bᵢ over all elements, in f64: `dot(a, a)` is ‖a‖². Not differentiable.
+/// Σ aᵢ bᵢ over all elements of all tensors, f64 `[]` on their device: the inner product of two vectors in parameter
+/// space.
 ///
 /// Blocks of fixed size are summed in parallel and added in order, so the bits do not depend on the number of threads.
 /// `Err` if shapes or element types differ.
-pub fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
-    if a.dims() != b.dims() {
-        bail!("dot: shapes differ: {:?} and {:?}", a.dims(), b.dims());
+pub fn dot(a: &[&Tensor], b: &[&Tensor]) -> Result<Tensor> {
+    check("dot", a, b)?;
+    let (a, b) = (plain(a)?, plain(b)?);
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::cuda::gpu_of_all(&a)? {
+        return crate::cuda::parameters::dot(&gpu, &a, &b);
     }
-    same_dtype("dot", &[a, b])?;
-    let (a, b) = (&a.detach().contiguous()?, &b.detach().contiguous()?);
-    with_float!("dot", a, T => with_slice::<T, _>(a, |a| with_slice(b, |b| Ok(sum_of_products(a, b)))))
+    let part = |(a, b): (&Tensor, &Tensor)| with_float!("dot", a, T => with_slice::<T, _>(a, |a| with_slice(b, |b| Ok(sum_of_products(a, b)))));
+    let sum: f64 = a.iter().zip(&b).map(part).collect::<Result<Vec<f64>>>()?.iter().sum();
+    Tensor::new(sum, &Device::Cpu)
+}
+
+/// Σ aᵢ², f64 `[]` on their device: the squared length of a vector in parameter space.
+pub fn sum_of_squares(a: &[&Tensor]) -> Result<Tensor> {
+    dot(a, a)
 }
 
 fn sum_of_products<T: Float>(a: &[T], b: &[T]) -> f64 {

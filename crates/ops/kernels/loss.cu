@@ -1,0 +1,92 @@
+// Losses of samples: the cross-entropy, and weighted sums.
+#include "device.cuh"
+
+// What of a row of logits its losses need, by a warp: -log p_y, in f64. Where y leads it is log1p of the others, so that
+// a loss of 1e-8 keeps as many digits as a loss of 1.
+__device__ __forceinline__ double negative_log_likelihood(const float *x, int k, int y) {
+    const int lane = threadIdx.x % WARP;
+    double top = -INFINITY;
+    bool nan = false;
+    for (int j = lane; j < k; j += WARP) {
+        nan |= x[j] != x[j];
+        top = fmax(top, (double)x[j]);
+    }
+    for (int other = WARP / 2; other > 0; other /= 2) {
+        top = fmax(top, __shfl_xor_sync(0xffffffffu, top, other));
+    }
+    const double x_y = x[y];
+    const bool leads = x_y == top;
+    double sum = nan ? (double)NAN : 0;
+    for (int j = lane; j < k; j += WARP) {
+        if (!leads || j != y) {
+            sum += exp((double)x[j] - top);
+        }
+    }
+    sum = warp_sum(sum);
+    return leads ? log1p(sum) : (top - x_y) + log(sum);
+}
+
+// The loss of each sample; NaN for a target that is no class. A warp for each row of logits [b, k].
+KERNEL(cross_entropy, const float *logits, const u32 *targets, float *losses, int b, int k, double smoothing) {
+    const int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
+    if (row >= b) {
+        return;
+    }
+    const float *x = logits + (i64)row * k;
+    const u32 target = targets[row];
+    if (target >= (u32)k) {
+        if (lane == 0) {
+            losses[row] = NAN;
+        }
+        return;
+    }
+    double loss = negative_log_likelihood(x, k, target);
+    if (smoothing != 0) {
+        double margin = 0;
+        for (int j = lane; j < k; j += WARP) {
+            margin += (double)x[target] - (double)x[j];
+        }
+        loss += smoothing * (warp_sum(margin) / k);
+    }
+    if (lane == 0) {
+        losses[row] = (float)loss;
+    }
+}
+
+// d(loss)/d(logits); that of the target is expm1(-loss), no difference of near-equal numbers.
+KERNEL(cross_entropy_gradient, const float *logits, const u32 *targets, const float *d_losses, float *d_logits, int b,
+       int k, double smoothing) {
+    const int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
+    if (row >= b) {
+        return;
+    }
+    const float *x = logits + (i64)row * k;
+    const u32 target = targets[row];
+    const bool known = target < (u32)k;
+    const double nll = known ? negative_log_likelihood(x, k, target) : (double)NAN;
+    const double share = smoothing / k;
+    for (int j = lane; j < k; j += WARP) {
+        const double p = !known            ? nll
+                         : (u32)j == target ? expm1(-nll) + smoothing
+                                            : exp((double)x[j] - (double)x[target] - nll);
+        d_logits[(i64)row * k + j] = (float)(d_losses[row] * (p - share));
+    }
+}
+
+// Σ wᵢ ℓᵢ, with wᵢ = 1/b where there are no weights. One block.
+KERNEL(weighted_sum, const float *losses, const double *weights, float *sum, int b) {
+    double mine = 0;
+    for (int i = threadIdx.x; i < b; i += blockDim.x) {
+        mine += (double)losses[i] * (weights ? weights[i] : 1.0 / b);
+    }
+    mine = block_sum(mine);
+    if (threadIdx.x == 0) {
+        *sum = (float)mine;
+    }
+}
+KERNEL(weighted_sum_gradient, const double *weights, const float *d_sum, float *d_losses, int b) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < b) {
+        d_losses[i] = (float)((weights ? weights[i] : 1.0 / b) * (double)*d_sum);
+    }
+}

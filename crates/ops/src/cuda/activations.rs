@@ -1,0 +1,77 @@
+//! Passes over activations, element by element.
+
+use super::gpu::Gpu;
+use super::launch::{Grid, Pointer, THREADS, arguments};
+use super::{by_dtype, device_of};
+use crate::node::{Activation, Pass, stored};
+use candle_core::{DType, Result, Storage, Tensor, bail};
+
+/// `kernel(x, y, n, aligned)`
+fn map(gpu: &Gpu, kernel: &'static str, x: &Tensor) -> Result<Storage> {
+    let n = x.elem_count();
+    let y = gpu.empty(x.dtype(), n)?;
+    let (from, to) = (Pointer::of(x)?, y.pointer()?);
+    let aligned = from.is_aligned() && to.is_aligned();
+    gpu.launch(kernel, Grid::over(n.div_ceil(4)), arguments![from, to, n, aligned])?;
+    Ok(y.into_storage())
+}
+
+/// `kernel(a, b, y, n, aligned)`
+fn map2(gpu: &Gpu, kernel: &'static str, a: &Tensor, b: &Tensor) -> Result<Storage> {
+    if a.dtype() != b.dtype() || a.dims() != b.dims() {
+        bail!("{kernel}: {:?} {:?} and {:?} {:?} do not fit", a.dtype(), a.dims(), b.dtype(), b.dims());
+    }
+    let n = a.elem_count();
+    let y = gpu.empty(a.dtype(), n)?;
+    let (left, right, to) = (Pointer::of(a)?, Pointer::of(b)?, y.pointer()?);
+    let aligned = left.is_aligned() && right.is_aligned() && to.is_aligned();
+    gpu.launch(kernel, Grid::over(n.div_ceil(4)), arguments![left, right, to, n, aligned])?;
+    Ok(y.into_storage())
+}
+
+/// a + b
+pub(crate) fn add(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Storage> {
+    map2(gpu, by_dtype!("add", a), a, b)
+}
+
+/// The elements of `x` as `dtype`, copied even if they have it.
+pub(crate) fn cast(gpu: &Gpu, x: &Tensor, dtype: DType) -> Result<Storage> {
+    let kernel = match (x.dtype(), dtype) {
+        (DType::F32, DType::F32) => "cast_f32_f32",
+        (DType::F32, DType::BF16) => "cast_f32_bf16",
+        (DType::BF16, DType::F32) => "cast_bf16_f32",
+        (DType::BF16, DType::BF16) => "cast_bf16_bf16",
+        (from, to) => bail!("activations on a GPU are f32 or bf16, not {from:?} that become {to:?}"),
+    };
+    let n = x.elem_count();
+    let y = gpu.empty(dtype, n)?;
+    gpu.launch(kernel, Grid::over(n), arguments![Pointer::of(x)?, y.pointer()?, n])?;
+    Ok(y.into_storage())
+}
+
+/// [`relu`](crate::relu)
+pub(crate) fn relu<X: Activation>(gpu: &Gpu, x: &X) -> Result<X> {
+    let y = map(gpu, by_dtype!("relu", x.values()), x.values())?;
+    X::record("relu", &[x], &[], y, x.values().shape(), |Pass { y, dy, .. }| {
+        let dx = map2(&*device_of(y)?, by_dtype!("masked", y), y, dy)?;
+        Ok([Some(stored(dx, y.shape()))])
+    })
+}
+
+/// y\[i, j\] += bias\[j\] for rows of as many elements as `bias` has.
+pub(super) fn add_bias(gpu: &Gpu, y: Pointer, dtype: DType, len: usize, bias: &Tensor) -> Result<()> {
+    let kernel = match dtype {
+        DType::BF16 => "add_bias_bf16",
+        _ => "add_bias_f32",
+    };
+    gpu.launch(kernel, Grid::over(len), arguments![y, Pointer::of(bias)?, len, bias.elem_count()])
+}
+
+/// The sum over rows of `c` elements, f32 `[c]`.
+pub(super) fn column_sums(gpu: &Gpu, x: &Tensor, c: usize) -> Result<Tensor> {
+    let sums = gpu.empty(DType::F32, c)?;
+    let grid = Grid { blocks: (c.div_ceil(32) as u32, 1, 1), threads: (32, THREADS / 32) };
+    let kernel = by_dtype!("column_sums", x);
+    gpu.launch(kernel, grid, arguments![Pointer::of(x)?, sums.pointer()?, x.elem_count() / c, c])?;
+    Ok(sums.into_tensor(c))
+}

@@ -1,0 +1,251 @@
+//! cuDNN's convolutions: a plan for each shape, chosen once.
+
+use super::cudnn::{Descriptor, Handle, Kind, Name};
+use super::gpu::{Gpu, locked};
+use super::launch::Pointer;
+use crate::conv::Geometry;
+use crate::precision::Precision;
+use candle_core::cuda_backend::cudarc::cudnn::sys;
+use candle_core::cuda_backend::cudarc::driver::CudaStream;
+use candle_core::{Error, Result};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::sync::Arc;
+use sys::cudnnBackendHeurMode_t as Mode;
+use sys::cudnnBackendNumericalNote_t as Note;
+
+/// The three products of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Direction {
+    /// y from x and w.
+    Forward,
+    /// dx from dy and w.
+    Input,
+    /// dw from x and dy.
+    Weight,
+}
+
+/// All plans of one GPU.
+pub(super) struct Convolutions {
+    handle: Handle,
+    plans: BTreeMap<(Direction, Geometry, Precision), Arc<Plan>>,
+}
+
+/// The way that was chosen.
+struct Plan {
+    plan: Descriptor,
+    workspace: usize,
+    /// Alive as long as the plan is, which may refer to them.
+    _parts: Vec<Descriptor>,
+}
+
+// SAFETY: cuDNN's objects may be used from any thread, one at a time; a lock guards them.
+unsafe impl Send for Convolutions {}
+// SAFETY: as above; a finished plan does not change.
+unsafe impl Send for Plan {}
+// SAFETY: as above.
+unsafe impl Sync for Plan {}
+
+impl Convolutions {
+    pub(super) fn new(stream: &Arc<CudaStream>) -> Result<Self> {
+        Ok(Self { handle: Handle::new(stream.cu_stream())?, plans: BTreeMap::new() })
+    }
+}
+
+/// Names of the tensors in a plan.
+const X: i64 = 1;
+const W: i64 = 2;
+const Y: i64 = 3;
+
+impl Gpu {
+    /// Computes one of x `[b, h, w, c_in]`, w `[c_out, kh, kw, c_in]` and y `[b, h', w', c_out]` from the others, all of
+    /// the element type that `precision` has.
+    pub(super) fn convolve(
+        &self,
+        direction: Direction,
+        g: &Geometry,
+        precision: Precision,
+        [x, w, y]: [Pointer; 3],
+    ) -> Result<()> {
+        let mut convolutions = locked(&self.convolutions);
+        let key = (direction, *g, precision);
+        let plan = match convolutions.plans.get(&key) {
+            Some(plan) => plan.clone(),
+            None => {
+                let plan = Plan::choose(&convolutions.handle, direction, g, precision)
+                    .map_err(|error| error.context(format!("{direction:?} of {g:?} in {precision:?}")))?;
+                convolutions.plans.entry(key).or_insert(Arc::new(plan)).clone()
+            }
+        };
+        let workspace = self.workspace(plan.workspace)?;
+        let pointers = [x, w, y].map(|pointer| pointer.0 as *mut c_void);
+        let pack = Descriptor::new(Kind::CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR)?
+            .set(Name::CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, &[X, W, Y])?
+            .set(Name::CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, &pointers)?
+            .set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[workspace.0 as *mut c_void])?
+            .finish()?;
+        plan.plan.execute(&convolutions.handle, &pack)
+    }
+}
+
+impl Plan {
+    /// The first of cuDNN's suggestions, best first, that exists, repeats to the bit, and is as exact as it must be.
+    ///
+    /// Nothing is timed: a choice that depends on noise would make two runs of one program differ.
+    fn choose(handle: &Handle, direction: Direction, g: &Geometry, precision: Precision) -> Result<Self> {
+        let mut parts = Vec::new();
+        let graph = operation(handle, direction, g, precision, &mut parts)?;
+        let mut refused = Error::msg("cuDNN suggests nothing");
+        for mode in [Mode::CUDNN_HEUR_MODE_A, Mode::CUDNN_HEUR_MODE_FALLBACK] {
+            for suggestion in suggestions(&graph, mode)? {
+                match Self::of(handle, &suggestion, precision) {
+                    Ok(Some((plan, workspace))) => {
+                        parts.extend([suggestion, graph]);
+                        return Ok(Self { plan, workspace, _parts: parts });
+                    }
+                    Ok(None) => {}
+                    Err(error) => refused = error,
+                }
+            }
+        }
+        Err(refused)
+    }
+
+    /// A plan and the bytes that it needs; `None` for one that is not wanted.
+    fn of(handle: &Handle, suggestion: &Descriptor, precision: Precision) -> Result<Option<(Descriptor, usize)>> {
+        let notes = notes(suggestion)?;
+        let inexact = [
+            Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE,
+            Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS,
+            Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
+            Note::CUDNN_NUMERICAL_NOTE_FFT,
+        ];
+        let unwanted = |note: &Note| match note {
+            Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC => true,
+            Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION => true,
+            note => precision == Precision::F32 && inexact.contains(note),
+        };
+        if notes.iter().any(unwanted) {
+            return Ok(None);
+        }
+        let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?
+            .set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, &[handle.0])?
+            .set_descriptors(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[suggestion])?
+            .finish()?;
+        let bytes = plan.get(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, 1, 0i64)?;
+        Ok(Some((plan, bytes.first().copied().unwrap_or(0) as usize)))
+    }
+}
+
+/// The ways that cuDNN suggests, best first.
+fn suggestions(graph: &Descriptor, mode: Mode) -> Result<Vec<Descriptor>> {
+    const MOST: usize = 64;
+    let heuristics = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
+        .set_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[graph])?
+        .set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?
+        .finish()?;
+    let room = (0..MOST).map(|_| Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)).collect::<Result<_>>()?;
+    heuristics.get_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, room)
+}
+
+/// What cuDNN says of the arithmetic of a suggestion.
+fn notes(suggestion: &Descriptor) -> Result<Vec<Note>> {
+    const MOST: usize = Note::CUDNN_NUMERICAL_NOTE_TYPE_COUNT as usize;
+    let room = vec![Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?];
+    let engine = suggestion.get_descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, room)?;
+    match engine.first() {
+        Some(engine) => {
+            let blank = Note::CUDNN_NUMERICAL_NOTE_TYPE_COUNT;
+            engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, MOST, blank)
+        }
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The graph of one convolution. Its parts go to `parts`, and must live as long as it is used.
+fn operation(
+    handle: &Handle,
+    direction: Direction,
+    g: &Geometry,
+    precision: Precision,
+    parts: &mut Vec<Descriptor>,
+) -> Result<Descriptor> {
+    let pair = |(a, b): (usize, usize)| [a as i64, b as i64];
+    let convolution = Descriptor::new(Kind::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?
+        .set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, &[sys::cudnnDataType_t::CUDNN_DATA_FLOAT])?
+        .set(Name::CUDNN_ATTR_CONVOLUTION_CONV_MODE, &[sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION])?
+        .set(Name::CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, &[2i64])?
+        .set(Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &pair(g.padding))?
+        .set(Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, &pair(g.padding))?
+        .set(Name::CUDNN_ATTR_CONVOLUTION_DILATIONS, &[1i64, 1])?
+        .set(Name::CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, &pair(g.stride))?
+        .finish()?;
+    let x = tensor(X, precision, [g.batch, g.c_in, g.height, g.width])?;
+    let w = tensor(W, precision, [g.c_out, g.c_in, g.kernel.0, g.kernel.1])?;
+    let y = tensor(Y, precision, [g.batch, g.c_out, g.out_height, g.out_width])?;
+    use Name as N;
+    let (kind, [to_x, to_w, to_y, by, alpha, beta]) = match direction {
+        Direction::Forward => (
+            Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR,
+            [
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA,
+            ],
+        ),
+        Direction::Input => (
+            Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+            [
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA,
+            ],
+        ),
+        Direction::Weight => (
+            Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
+            [
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
+                N::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA,
+            ],
+        ),
+    };
+    let operation = Descriptor::new(kind)?
+        .set_descriptors(to_x, &[&x])?
+        .set_descriptors(to_w, &[&w])?
+        .set_descriptors(to_y, &[&y])?
+        .set_descriptors(by, &[&convolution])?
+        .set(alpha, &[1f32])?
+        .set(beta, &[0f32])?
+        .finish()?;
+    let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
+        .set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, &[handle.0])?
+        .set_descriptors(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &[&operation])?
+        .finish()?;
+    parts.extend([convolution, x, w, y, operation]);
+    Ok(graph)
+}
+
+/// A tensor whose sizes are told as cuDNN wants them, channels second, and whose channels lie last.
+fn tensor(id: i64, precision: Precision, [n, c, h, w]: [usize; 4]) -> Result<Descriptor> {
+    let dtype = match precision {
+        Precision::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,
+        Precision::F32 | Precision::Tf32 => sys::cudnnDataType_t::CUDNN_DATA_FLOAT,
+    };
+    Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?
+        .set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, &[dtype])?
+        .set(Name::CUDNN_ATTR_TENSOR_DIMENSIONS, &[n, c, h, w].map(|n| n as i64))?
+        .set(Name::CUDNN_ATTR_TENSOR_STRIDES, &[h * w * c, 1, w * c, c].map(|n| n as i64))?
+        .set(Name::CUDNN_ATTR_TENSOR_UNIQUE_ID, &[id])?
+        .set(Name::CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, &[16i64])?
+        .finish()
+}

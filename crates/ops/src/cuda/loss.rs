@@ -1,0 +1,50 @@
+//! Losses of samples and of batches.
+
+use super::device_of;
+use super::gpu::Gpu;
+use super::launch::{Grid, Pointer, arguments};
+use crate::node::{Pass, Recorded};
+use candle_core::{DType, Result, Tensor, bail};
+
+/// A warp for each row.
+fn grid(rows: usize) -> Grid {
+    Grid::of(rows.div_ceil(8))
+}
+
+/// [`cross_entropy`](crate::cross_entropy), whose shapes are checked.
+pub(crate) fn cross_entropy(gpu: &Gpu, logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
+    if logits.dtype() != DType::F32 {
+        bail!("cross_entropy: logits on a GPU are f32, not {:?}", logits.dtype());
+    }
+    let (b, k) = logits.dims2()?;
+    let (logits, targets) = (logits.input()?, targets.detach().contiguous()?);
+    let losses = gpu.empty(DType::F32, b)?;
+    let (x, y) = (Pointer::of(&logits)?, Pointer::of(&targets)?);
+    gpu.launch("cross_entropy", grid(b), arguments![x, y, losses.pointer()?, b, k, label_smoothing])?;
+    let losses = losses.into_storage();
+    Tensor::record("cross_entropy", &[&logits], &[], losses, b, move |Pass { inputs: [logits], dy, .. }| {
+        let gpu = device_of(dy)?;
+        let grad = gpu.empty(DType::F32, b * k)?;
+        let (x, y, dy) = (Pointer::of(logits)?, Pointer::of(&targets)?, Pointer::of(dy)?);
+        let arguments = arguments![x, y, dy, grad.pointer()?, b, k, label_smoothing];
+        gpu.launch("cross_entropy_gradient", grid(b), arguments)?;
+        Ok([Some(grad.into_tensor((b, k)))])
+    })
+}
+
+/// [`weighted_sum`](crate::weighted_sum), whose shapes are checked.
+pub(crate) fn weighted_sum(gpu: &Gpu, losses: &Tensor, weights: Option<Tensor>) -> Result<Tensor> {
+    if losses.dtype() != DType::F32 {
+        bail!("weighted_sum: losses on a GPU are f32, not {:?}", losses.dtype());
+    }
+    let (b, sum) = (losses.elem_count(), gpu.empty(DType::F32, 1)?);
+    let from = [Pointer::of(losses)?, Pointer::of_optional(weights.as_ref())?];
+    gpu.launch("weighted_sum", Grid::of(1), arguments![from[0], from[1], sum.pointer()?, b])?;
+    Tensor::record("weighted_sum", &[losses], &[], sum.into_storage(), (), move |Pass { dy, .. }: Pass<1>| {
+        let gpu = device_of(dy)?;
+        let grad = gpu.empty(DType::F32, b)?;
+        let arguments = arguments![Pointer::of_optional(weights.as_ref())?, Pointer::of(dy)?, grad.pointer()?, b];
+        gpu.launch("weighted_sum_gradient", Grid::of(b.div_ceil(256)), arguments)?;
+        Ok([Some(grad.into_tensor(b))])
+    })
+}

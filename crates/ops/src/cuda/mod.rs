@@ -1,0 +1,76 @@
+//! The ops on an NVIDIA GPU.
+//!
+//! Each op has here what the rest of the crate has for the CPU, and asks for it where its tensors are on a GPU. Kernels
+//! are CUDA C++, in `kernels/`; convolutions are cuDNN's ([`convolution`]), products of matrices cuBLASLt's ([`product`]).
+//!
+//! - Activations are f32 or bfloat16 and channels-last; parameters, gradients of parameters, statistics and losses are
+//!   f32; sums are f32 within a block and f64 beyond.
+//! - Nothing waits for the GPU: sizes are the host's, numbers stay where they are.
+//! - The bits of a result depend on the shape alone: no atomic sums, and blocks are added in order.
+
+mod activations;
+mod conv;
+mod convolution;
+mod cudnn;
+mod gpu;
+mod images;
+mod launch;
+pub(crate) mod loss;
+mod memory;
+mod norm;
+pub(crate) mod parameters;
+mod pool;
+mod product;
+pub(crate) mod samples;
+
+pub(crate) use activations::{add, cast, relu};
+pub(crate) use conv::record as convolution;
+pub(crate) use gpu::Gpu;
+use gpu::locked;
+pub use gpu::{cuda_device, gpu_name};
+pub use images::{ImagePlacement, place_images};
+pub(crate) use norm::{batch_norm, group_norm};
+pub(crate) use pool::{averages, max_pool2d};
+
+use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::{CudaStorage, CudaStorageSlice};
+use candle_core::{Result, Tensor, bail};
+use std::sync::Arc;
+
+/// The name of a kernel for the element type of a tensor, f32 or bf16.
+macro_rules! by_dtype {
+    ($name:literal, $x:expr) => {
+        match $x.dtype() {
+            candle_core::DType::F32 => concat!($name, "_f32"),
+            candle_core::DType::BF16 => concat!($name, "_bf16"),
+            other => candle_core::bail!("activations on a GPU are f32 or bf16, not {other:?}"),
+        }
+    };
+}
+use by_dtype;
+
+/// The GPU of a tensor that is known to be on one.
+fn device_of(x: &Tensor) -> Result<Arc<Gpu>> {
+    match Gpu::of(x)? {
+        Some(gpu) => Ok(gpu),
+        None => bail!("expected a tensor on a GPU, got {:?}", x.device()),
+    }
+}
+
+/// The GPU on which all of these are, if they are on one.
+pub(crate) fn gpu_of_all(tensors: &[Tensor]) -> Result<Option<Arc<Gpu>>> {
+    tensors.first().map_or(Ok(None), Gpu::of)
+}
+
+/// Elements in a storage.
+pub(crate) fn len(storage: &CudaStorage) -> Result<usize> {
+    Ok(match &storage.slice {
+        CudaStorageSlice::U8(slice) => slice.len(),
+        CudaStorageSlice::U32(slice) => slice.len(),
+        CudaStorageSlice::I64(slice) => slice.len(),
+        CudaStorageSlice::BF16(slice) => slice.len(),
+        CudaStorageSlice::F32(slice) => slice.len(),
+        CudaStorageSlice::F64(slice) => slice.len(),
+        _ => bail!("expected u8, u32, i64, bf16, f32 or f64 on a GPU, got {:?}", storage.dtype()),
+    })
+}

@@ -1,0 +1,317 @@
+//! Normalisations with their epilogue: two launches forward and two backward, one more each for groups.
+
+use super::device_of;
+use super::gpu::{COUNTERS, Gpu};
+use super::launch::{Grid, Pointer, THREADS, arguments};
+use crate::node::{Activation, Pass, Recorded, stored};
+use crate::norm::{Epilogue, RunningStats};
+use candle_core::{DType, Result, Tensor, bail};
+use std::sync::Arc;
+
+/// How the rows of an activation are normalised.
+#[derive(Clone, Copy)]
+struct Rows {
+    spans: usize,
+    rows: usize,
+    c: usize,
+    /// Channels of a group; 1 for batch normalisation.
+    group: usize,
+    /// Whether the statistics are those of the rows, so that a gradient flows through them.
+    own: bool,
+    wide: bool,
+}
+
+/// What the forward leaves for the backward; f32 `[spans, c]`.
+struct Statistics {
+    mean: Tensor,
+    rstd: Tensor,
+}
+
+/// The names of a kernel for its four element types and widths.
+macro_rules! by_width {
+    ($name:literal, $dtype:expr, $wide:expr) => {
+        match ($dtype, $wide) {
+            (DType::BF16, true) => concat!($name, "_bf16_8"),
+            (DType::BF16, false) => concat!($name, "_bf16_1"),
+            (_, true) => concat!($name, "_float_4"),
+            (_, false) => concat!($name, "_float_1"),
+        }
+    };
+}
+
+/// [`batch_norm`](crate::batch_norm), whose shapes are checked. A batch of one row has no variance: its statistics
+/// become NaN.
+pub(crate) fn batch_norm<X: Activation>(
+    gpu: &Gpu,
+    activation: &X,
+    affine: (&Tensor, &Tensor),
+    stats: &RunningStats,
+    train: bool,
+    eps: f64,
+    epilogue: Epilogue<X>,
+) -> Result<X> {
+    let x = activation.values();
+    let c = affine.0.elem_count();
+    let rows = Rows { spans: 1, rows: x.elem_count() / c, c, group: 1, own: train, wide: wide(x, c)? };
+    let statistics = if train {
+        rows.moments(gpu, x, eps, false, Some(stats))?
+    } else {
+        let rstd = gpu.empty(DType::F32, c)?;
+        let var = stats.var.as_detached_tensor();
+        gpu.launch("running_rstd", Grid::over(c), arguments![Pointer::of(&var)?, rstd.pointer()?, c, eps as f32])?;
+        Statistics { mean: stats.mean.as_detached_tensor(), rstd: rstd.into_tensor(c) }
+    };
+    record(gpu, "batch_norm", activation, affine, rows, statistics, epilogue)
+}
+
+/// [`group_norm`](crate::group_norm), whose shapes are checked.
+pub(crate) fn group_norm<X: Activation>(
+    gpu: &Gpu,
+    activation: &X,
+    groups: usize,
+    affine: (&Tensor, &Tensor),
+    eps: f64,
+    epilogue: Epilogue<X>,
+) -> Result<X> {
+    let x = activation.values();
+    let (spans, c) = (x.dims()[0], affine.0.elem_count());
+    let rows = x.elem_count() / spans / c;
+    let rows = Rows { spans, rows, c, group: c / groups, own: true, wide: wide(x, c)? };
+    let statistics = rows.moments(gpu, x, eps, true, None)?;
+    let (mean, rstd) = (Pointer::of(&statistics.mean)?, Pointer::of(&statistics.rstd)?);
+    let all = spans * groups;
+    gpu.launch("group_moments", Grid::of(all.div_ceil(256)), arguments![mean, rstd, all, rows.group, eps as f32])?;
+    record(gpu, "group_norm", activation, affine, rows, statistics, epilogue)
+}
+
+/// Whether 16 bytes can be read at a time: several channels.
+fn wide(x: &Tensor, c: usize) -> Result<bool> {
+    Ok(c.is_multiple_of(16 / x.dtype().size_in_bytes()) && Pointer::of(x)?.is_aligned())
+}
+
+impl Rows {
+    /// Threads side by side for the channels, below each other for the rows. The shape alone decides, so the bits do not
+    /// depend on the GPU.
+    fn grid(&self, dtype: DType, rows_of_a_thread: usize) -> Grid {
+        let at_once = if self.wide { 16 / dtype.size_in_bytes() } else { 1 };
+        let across = self.c.div_ceil(at_once);
+        let side = across.next_power_of_two().min(32);
+        let below = THREADS as usize / side;
+        let most = (1024 / (self.spans * across.div_ceil(side))).max(1);
+        let chunks = self.rows.div_ceil(below * rows_of_a_thread).clamp(1, most);
+        Grid {
+            blocks: (across.div_ceil(side) as u32, chunks as u32, self.spans as u32),
+            threads: (side as u32, below as u32),
+        }
+    }
+
+    /// The grid of a kernel with sums, and memory for those of its blocks.
+    fn sums(&self, gpu: &Gpu, dtype: DType) -> Result<(Grid, Tensor)> {
+        let grid = self.grid(dtype, 16);
+        let (side, chunks, spans) = grid.blocks;
+        if (side * spans) as usize > COUNTERS || spans > 65535 {
+            bail!("a normalisation of {spans} samples with {} channels is too large for a GPU", self.c);
+        }
+        let len = spans as usize * chunks as usize * 2 * self.c;
+        Ok((grid, gpu.empty(DType::F32, len)?.into_tensor(len)))
+    }
+
+    /// Mean and 1/√(variance + eps), or, `raw`, the variance.
+    fn moments(&self, gpu: &Gpu, x: &Tensor, eps: f64, raw: bool, stats: Option<&RunningStats>) -> Result<Statistics> {
+        let coefficients = self.spans * self.c;
+        let (mean, rstd) = (gpu.empty(DType::F32, coefficients)?, gpu.empty(DType::F32, coefficients)?);
+        let (grid, partials) = self.sums(gpu, x.dtype())?;
+        let var = |var: &candle_core::Var| Pointer::of(&var.as_detached_tensor());
+        let (running_mean, running_var, batches, momentum) = match stats {
+            Some(stats) => {
+                let batches = stats.batches.map(var).transpose()?.unwrap_or(Pointer::NONE);
+                (var(stats.mean)?, var(stats.var)?, batches, stats.momentum)
+            }
+            None => (Pointer::NONE, Pointer::NONE, Pointer::NONE, 0.),
+        };
+        let arguments = arguments![
+            Pointer::of(x)?,
+            Pointer::of(&partials)?,
+            mean.pointer()?,
+            rstd.pointer()?,
+            gpu.counters(),
+            self.rows,
+            self.c,
+            eps as f32,
+            raw,
+            running_mean,
+            running_var,
+            batches,
+            momentum as f32
+        ];
+        gpu.launch(by_width!("moments", x.dtype(), self.wide), grid, arguments)?;
+        Ok(Statistics { mean: mean.into_tensor(coefficients), rstd: rstd.into_tensor(coefficients) })
+    }
+}
+
+fn record<X: Activation>(
+    gpu: &Gpu,
+    op: &'static str,
+    activation: &X,
+    (weight, bias): (&Tensor, &Tensor),
+    rows: Rows,
+    statistics: Statistics,
+    epilogue: Epilogue<X>,
+) -> Result<X> {
+    let (relu, x) = (epilogue.relu, activation.values());
+    for parameter in [weight, bias] {
+        if parameter.dtype() != DType::F32 {
+            bail!("{op}: parameters on a GPU are f32, not {:?}", parameter.dtype());
+        }
+    }
+    // candle's nodes have three inputs at most, so the two affine parameters are one node.
+    let pair = Pair::new(gpu, &weight.input()?, &bias.input()?)?;
+    let residual = epilogue.residual.map(Recorded::input).transpose()?;
+    let y = gpu.empty(x.dtype(), x.elem_count())?;
+    let arguments = arguments![
+        Pointer::of(x)?,
+        Pointer::of_optional(residual.as_ref().map(|residual| residual.values()))?,
+        y.pointer()?,
+        Pointer::of(&statistics.mean)?,
+        Pointer::of(&statistics.rstd)?,
+        Pointer::of(&pair.weight)?,
+        Pointer::of(&pair.bias)?,
+        rows.rows,
+        rows.c,
+        relu
+    ];
+    gpu.launch(by_width!("apply", x.dtype(), rows.wide), rows.grid(x.dtype(), 4), arguments)?;
+    let (y, node) = (y.into_storage(), pair.node.clone());
+    let backward = Backward { rows, statistics, pair, relu };
+    match &residual {
+        Some(residual) => {
+            let maps = [activation, residual];
+            X::record(op, &maps, &[&node], y, x.shape(), move |Pass { inputs: [x, _, _], wanted, y, dy }| {
+                let (dx, dr, pair) = backward.run(x, Some(y), dy, wanted[0], wanted[1], wanted[2])?;
+                Ok([dx, dr, pair])
+            })
+        }
+        None => {
+            X::record(op, &[activation], &[&node], y, x.shape(), move |Pass { inputs: [x, _], wanted, dy, .. }| {
+                let (dx, _, pair) = backward.run(x, None, dy, wanted[0], false, wanted[1])?;
+                Ok([dx, pair])
+            })
+        }
+    }
+}
+
+/// Scale and shift, which are one number in candle's graph; their gradients wait beside it.
+struct Pair {
+    weight: Tensor,
+    bias: Tensor,
+    node: Tensor,
+    gradients: Arc<std::sync::Mutex<Option<[Tensor; 2]>>>,
+}
+
+impl Pair {
+    fn new(gpu: &Gpu, weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        let gradients: Arc<std::sync::Mutex<Option<[Tensor; 2]>>> = Arc::default();
+        let waiting = gradients.clone();
+        let number = gpu.empty(DType::F32, 1)?.into_storage();
+        let node = Tensor::record("affine", &[], &[weight, bias], number, (), move |Pass::<2> { wanted, .. }| {
+            match super::locked(&waiting).take() {
+                Some([weight, bias]) => Ok([wanted[0].then_some(weight), wanted[1].then_some(bias)]),
+                None => bail!("a normalisation's scale got no gradient in this backward pass"),
+            }
+        })?;
+        Ok(Self { weight: weight.detach(), bias: bias.detach(), node, gradients })
+    }
+}
+
+struct Backward {
+    rows: Rows,
+    statistics: Statistics,
+    pair: Pair,
+    relu: bool,
+}
+
+impl Backward {
+    /// dx, the residual's gradient, and what stands for those of scale and shift, as far as they are wanted. `y` is the
+    /// result if it cannot be computed again, for want of the residual.
+    fn run(
+        &self,
+        x: &Tensor,
+        y: Option<&Tensor>,
+        dy: &Tensor,
+        input: bool,
+        residual: bool,
+        affine: bool,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Self { rows, statistics: Statistics { mean, rstd }, pair, relu } = self;
+        let gpu = &*device_of(dy)?;
+        let (kept, wide) = (Pointer::of_optional(y.filter(|_| *relu))?, rows.wide && Pointer::of(dy)?.is_aligned());
+        let rows = &Rows { wide, ..*rows };
+        let len = rows.spans * 2 * rows.c;
+        let (sums, terms) = (gpu.empty(DType::F32, len)?, gpu.empty(DType::F32, len)?);
+        let (grid, partials) = rows.sums(gpu, x.dtype())?;
+        let scale = if rows.own { 1. / rows.rows as f32 } else { 0. };
+        let arguments = arguments![
+            Pointer::of(x)?,
+            kept,
+            Pointer::of(dy)?,
+            Pointer::of(&partials)?,
+            sums.pointer()?,
+            terms.pointer()?,
+            gpu.counters(),
+            Pointer::of(mean)?,
+            Pointer::of(rstd)?,
+            Pointer::of(&pair.weight)?,
+            Pointer::of(&pair.bias)?,
+            rows.rows,
+            rows.c,
+            *relu,
+            scale
+        ];
+        gpu.launch(by_width!("gradient_sums", x.dtype(), rows.wide), grid, arguments)?;
+        if rows.group > 1 {
+            let groups = rows.spans * 2 * rows.c / rows.group;
+            gpu.launch(
+                "group_terms",
+                Grid::of(groups.div_ceil(256)),
+                arguments![terms.pointer()?, groups, rows.group],
+            )?;
+        }
+        let output = |wanted: bool| wanted.then(|| gpu.empty(x.dtype(), x.elem_count())).transpose();
+        let (dx, dr) = (output(input)?, output(residual)?);
+        if input || residual {
+            let at = |fresh: &Option<super::memory::Fresh>| fresh.as_ref().map_or(Ok(Pointer::NONE), |f| f.pointer());
+            let arguments = arguments![
+                Pointer::of(x)?,
+                kept,
+                Pointer::of(dy)?,
+                at(&dx)?,
+                at(&dr)?,
+                Pointer::of(mean)?,
+                Pointer::of(rstd)?,
+                Pointer::of(&pair.weight)?,
+                Pointer::of(&pair.bias)?,
+                terms.pointer()?,
+                rows.rows,
+                rows.c,
+                *relu
+            ];
+            gpu.launch(by_width!("gradient_input", x.dtype(), rows.wide), rows.grid(x.dtype(), 4), arguments)?;
+        }
+        let tensor = |fresh: super::memory::Fresh| stored(fresh.into_storage(), x.shape());
+        let stands = affine.then(|| -> Result<Tensor> {
+            *super::locked(&pair.gradients) = Some(rows.affine_gradients(gpu, sums.pointer()?)?);
+            Ok(gpu.zero().clone())
+        });
+        Ok((dx.map(tensor), dr.map(tensor), stands.transpose()?))
+    }
+}
+
+impl Rows {
+    /// Those of scale and shift.
+    fn affine_gradients(&self, gpu: &Gpu, sums: Pointer) -> Result<[Tensor; 2]> {
+        let (weight, bias) = (gpu.empty(DType::F32, self.c)?, gpu.empty(DType::F32, self.c)?);
+        let arguments = arguments![sums, weight.pointer()?, bias.pointer()?, self.spans, self.c];
+        gpu.launch("affine_gradients", Grid::over(self.c), arguments)?;
+        Ok([weight.into_tensor(self.c), bias.into_tensor(self.c)])
+    }
+}

@@ -1,0 +1,142 @@
+//! cuBLASLt's products of matrices: an algorithm for each shape, chosen once.
+
+use super::gpu::{Gpu, locked};
+use super::launch::Pointer;
+use crate::precision::Precision;
+use candle_core::cuda_backend::cudarc::cublaslt::{result, sys};
+use candle_core::{Error, Result};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::sync::Arc;
+use sys::cublasLtMatmulDescAttributes_t as Attribute;
+
+/// Bytes that an algorithm may use: what NVIDIA advises for Hopper.
+const WORKSPACE: usize = 32 << 20;
+
+/// A product of row-major matrices, c `[rows, columns]` = a · b with `inner` summands; `a` lies `[rows, inner]`, or
+/// `[inner, rows]` if it is `transposed`; `b` `[inner, columns]`, or `[columns, inner]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Product {
+    pub rows: usize,
+    pub inner: usize,
+    pub columns: usize,
+    pub transposed: (bool, bool),
+    pub precision: Precision,
+    /// Whether c is f32 although a and b are bfloat16.
+    pub wide: bool,
+}
+
+/// All algorithms of one GPU.
+pub(super) struct Products {
+    handle: sys::cublasLtHandle_t,
+    plans: BTreeMap<Product, Arc<Plan>>,
+}
+
+/// A product as cuBLASLt describes it. It knows column-major matrices only, in which ours are their transposes: what is
+/// computed is cᵀ = bᵀ · aᵀ, so its first matrix is our second.
+struct Plan {
+    product: sys::cublasLtMatmulDesc_t,
+    layouts: [sys::cublasLtMatrixLayout_t; 3],
+    algorithm: sys::cublasLtMatmulAlgo_t,
+    workspace: usize,
+}
+
+// SAFETY: cuBLASLt's objects may be used from any thread; a lock guards their making, and they do not change after.
+unsafe impl Send for Products {}
+// SAFETY: as above.
+unsafe impl Send for Plan {}
+// SAFETY: as above.
+unsafe impl Sync for Plan {}
+
+impl Products {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self { handle: result::create_handle().map_err(Error::wrap)?, plans: BTreeMap::new() })
+    }
+}
+
+impl Gpu {
+    /// c = a · b.
+    pub(super) fn multiply(&self, product: Product, a: Pointer, b: Pointer, c: Pointer) -> Result<()> {
+        let mut products = locked(&self.products);
+        let plan = match products.plans.get(&product) {
+            Some(plan) => plan.clone(),
+            None => {
+                let plan = Plan::choose(products.handle, &product)
+                    .map_err(|error| error.context(format!("cuBLASLt has no algorithm for {product:?}")))?;
+                products.plans.entry(product).or_insert(Arc::new(plan)).clone()
+            }
+        };
+        let workspace = self.workspace(plan.workspace)?;
+        let (one, zero) = (1f32, 0f32);
+        let [first, second, out] = plan.layouts;
+        let at = |pointer: Pointer| pointer.0 as *mut c_void;
+        // SAFETY: the matrices are of the sizes that the plan was made for.
+        unsafe {
+            result::matmul(
+                products.handle,
+                plan.product,
+                (&raw const one).cast(),
+                (&raw const zero).cast(),
+                at(b),
+                first,
+                at(a),
+                second,
+                at(c),
+                out,
+                at(c),
+                out,
+                &plan.algorithm,
+                at(workspace),
+                plan.workspace,
+                self.stream().cu_stream().cast(),
+            )
+        }
+        .map_err(|error| Error::wrap(error).context(format!("{product:?}")))
+    }
+}
+
+impl Plan {
+    /// cuBLASLt's first suggestion. Its algorithms repeat to the bit on one stream.
+    fn choose(handle: sys::cublasLtHandle_t, p: &Product) -> Result<Self> {
+        let float = sys::cudaDataType_t::CUDA_R_32F;
+        let (input, compute) = match p.precision {
+            Precision::F32 => (float, sys::cublasComputeType_t::CUBLAS_COMPUTE_32F),
+            Precision::Tf32 => (float, sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32),
+            Precision::Bf16 => (sys::cudaDataType_t::CUDA_R_16BF, sys::cublasComputeType_t::CUBLAS_COMPUTE_32F),
+        };
+        let output = if p.wide { float } else { input };
+        let product = result::create_matmul_desc(compute, float).map_err(Error::wrap)?;
+        // Rows and columns as they lie in memory, seen column by column.
+        let lies = |rows, columns, transposed| if transposed { (rows, columns) } else { (columns, rows) };
+        let (b, a) = (lies(p.inner, p.columns, p.transposed.1), lies(p.rows, p.inner, p.transposed.0));
+        let layout = |dtype, (rows, columns): (usize, usize)| {
+            result::create_matrix_layout(dtype, rows as u64, columns as u64, rows as i64).map_err(Error::wrap)
+        };
+        let layouts = [layout(input, b)?, layout(input, a)?, layout(output, (p.columns, p.rows))?];
+        let [first, second, out] = layouts;
+        for (attribute, transposed) in [
+            (Attribute::CUBLASLT_MATMUL_DESC_TRANSA, p.transposed.1),
+            (Attribute::CUBLASLT_MATMUL_DESC_TRANSB, p.transposed.0),
+        ] {
+            let operation = i32::from(transposed); // CUBLAS_OP_N, CUBLAS_OP_T
+            // SAFETY: the attribute is a 32-bit number, which cuBLASLt copies.
+            unsafe {
+                let value = (&raw const operation).cast();
+                result::set_matmul_desc_attribute(product, attribute, value, size_of::<i32>()).map_err(Error::wrap)?;
+            }
+        }
+        let preference = result::create_matmul_pref().map_err(Error::wrap)?;
+        // SAFETY: all descriptors exist, and the attribute is a 64-bit number, which cuBLASLt copies; the preference is
+        // not used after it is destroyed.
+        let found = unsafe {
+            let attribute = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+            let bytes = WORKSPACE;
+            result::set_matmul_pref_attribute(preference, attribute, (&raw const bytes).cast(), size_of::<usize>())
+                .map_err(Error::wrap)?;
+            let found = result::get_matmul_algo_heuristic(handle, product, first, second, out, out, preference);
+            result::destroy_matmul_pref(preference).map_err(Error::wrap)?;
+            found.map_err(Error::wrap)?
+        };
+        Ok(Self { product, layouts, algorithm: found.algo, workspace: found.workspaceSize })
+    }
+}
