@@ -12,7 +12,7 @@ struct Entry {
     int first;
     float number; // what this tensor alone has: its weight decay
 };
-struct Entries {
+struct alignas(16) Entries {
     char bytes[TABLE]; // as many as fit; those that do not exist begin after the last block
 };
 

@@ -1,4 +1,5 @@
-// Pooling, channels last. A thread for each element.
+// Pooling, channels last. A thread for N neighbouring channels of each pixel, which are one vector; indices have 32 bits,
+// whose divisions are cheap.
 #include "device.cuh"
 
 struct Window {
@@ -12,124 +13,169 @@ __device__ __forceinline__ void windows(int at, int kernel, int stride, int padd
     last = min(count, (at + padding) / stride + 1);
 }
 
+// The place of vector `i` of an image [h, w, c / N]: its first channel, its pixel, and the image.
+struct Place {
+    u32 channel, x, y, image;
+};
+template <int N> __device__ __forceinline__ Place place(u32 i, int h, int w, int c) {
+    const u32 vectors = c / N, pixel = i / vectors, row = pixel / w;
+    return {(i - pixel * vectors) * N, pixel - row * w, row % h, row / h};
+}
+
 // The largest of each window, and where in its window it lies: the first one, row by row; NaN wins.
-template <class T>
-__device__ __forceinline__ void max_pool(const T *__restrict__ x, T *__restrict__ y, u8 *__restrict__ winner, i64 n,
+template <class T, int N>
+__device__ __forceinline__ void max_pool(const T *__restrict__ x, T *__restrict__ y, u8 *__restrict__ winner, u32 n,
                                          Window p) {
-    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
-        const int channel = i % p.c, ox = i / p.c % p.ow, oy = i / p.c / p.ow % p.oh;
-        const T *image = x + i / p.c / p.ow / p.oh * p.h * p.w * p.c + channel;
-        T best = narrow<T>(0);
-        int at = -1;
+    for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < n / N; i += gridDim.x * blockDim.x) {
+        const Place o = place<N>(i, p.oh, p.ow, p.c);
+        const T *image = x + (u64)o.image * p.h * p.w * p.c + o.channel;
+        Pack<T, N> best;
+        Pack<u8, N> at;
+        bool any = false;
         for (int ky = 0; ky < p.kh; ++ky) {
-            const int row = oy * p.sy - p.py + ky;
+            const int row = (int)o.y * p.sy - p.py + ky;
             for (int kx = 0; kx < p.kw; ++kx) {
-                const int column = ox * p.sx - p.px + kx;
+                const int column = (int)o.x * p.sx - p.px + kx;
                 if (row < 0 || row >= p.h || column < 0 || column >= p.w) {
                     continue;
                 }
-                const T candidate = image[((i64)row * p.w + column) * p.c];
-                if (at < 0 || wide(candidate) > wide(best) || wide(candidate) != wide(candidate)) {
-                    best = candidate;
-                    at = ky * p.kw + kx;
+                const Pack<T, N> candidate = *(const Pack<T, N> *)(image + (row * p.w + column) * p.c);
+#pragma unroll
+                for (int j = 0; j < N; ++j) {
+                    const float value = wide(candidate.at[j]);
+                    if (!any || value > wide(best.at[j]) || value != value) {
+                        best.at[j] = candidate.at[j];
+                        at.at[j] = (u8)(ky * p.kw + kx);
+                    }
                 }
+                any = true;
             }
         }
-        y[i] = best;
-        winner[i] = (u8)at;
+        ((Pack<T, N> *)y)[i] = best;
+        ((Pack<u8, N> *)winner)[i] = at;
     }
 }
-KERNEL(max_pool_f32, const float *x, float *y, u8 *winner, i64 n, int h, int w, int c, int oh, int ow, int kh, int kw,
-       int sy, int sx, int py, int px) {
-    max_pool(x, y, winner, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
-}
-KERNEL(max_pool_bf16, const bf16 *x, bf16 *y, u8 *winner, i64 n, int h, int w, int c, int oh, int ow, int kh, int kw,
-       int sy, int sx, int py, int px) {
-    max_pool(x, y, winner, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
-}
+#define MAX_POOL(T, N)                                                                                                 \
+    KERNEL(max_pool_##T##_##N, const T *x, T *y, u8 *winner, u32 n, int h, int w, int c, int oh, int ow, int kh,      \
+           int kw, int sy, int sx, int py, int px) {                                                                   \
+        max_pool<T, N>(x, y, winner, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});                              \
+    }
+MAX_POOL(float, 4)
+MAX_POOL(float, 1)
+MAX_POOL(bf16, 8)
+MAX_POOL(bf16, 1)
 
 // dx of it: each element asks the windows that contain it, so nothing is written twice.
-template <class T>
+template <class T, int N>
 __device__ __forceinline__ void max_pool_gradient(const T *__restrict__ dy, const u8 *__restrict__ winner,
-                                                  T *__restrict__ dx, i64 n, Window p) {
-    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
-        const int channel = i % p.c, column = i / p.c % p.w, row = i / p.c / p.w % p.h;
-        const i64 image = i / p.c / p.w / p.h * p.oh * p.ow * p.c + channel;
+                                                  T *__restrict__ dx, u32 n, Window p) {
+    for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < n / N; i += gridDim.x * blockDim.x) {
+        const Place o = place<N>(i, p.h, p.w, p.c);
+        const u64 image = (u64)o.image * p.oh * p.ow * p.c + o.channel;
         int y0, y1, x0, x1;
-        windows(row, p.kh, p.sy, p.py, p.oh, y0, y1);
-        windows(column, p.kw, p.sx, p.px, p.ow, x0, x1);
-        float sum = 0;
+        windows(o.y, p.kh, p.sy, p.py, p.oh, y0, y1);
+        windows(o.x, p.kw, p.sx, p.px, p.ow, x0, x1);
+        float sum[N] = {};
         for (int oy = y0; oy < y1; ++oy) {
             for (int ox = x0; ox < x1; ++ox) {
-                const i64 at = image + ((i64)oy * p.ow + ox) * p.c;
-                const int place = (row - oy * p.sy + p.py) * p.kw + column - ox * p.sx + p.px;
-                if (winner[at] == place) {
-                    sum += wide(dy[at]);
+                const u64 at = image + (oy * p.ow + ox) * p.c;
+                const int place = ((int)o.y - oy * p.sy + p.py) * p.kw + (int)o.x - ox * p.sx + p.px;
+                const Pack<u8, N> won = *(const Pack<u8, N> *)(winner + at);
+                const Pack<T, N> grad = *(const Pack<T, N> *)(dy + at);
+#pragma unroll
+                for (int j = 0; j < N; ++j) {
+                    sum[j] += won.at[j] == place ? wide(grad.at[j]) : 0.f;
                 }
             }
         }
-        dx[i] = narrow<T>(sum);
+        Pack<T, N> to;
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            to.at[j] = narrow<T>(sum[j]);
+        }
+        ((Pack<T, N> *)dx)[i] = to;
     }
 }
-KERNEL(max_pool_gradient_f32, const float *dy, const u8 *winner, float *dx, i64 n, int h, int w, int c, int oh, int ow,
-       int kh, int kw, int sy, int sx, int py, int px) {
-    max_pool_gradient(dy, winner, dx, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
-}
-KERNEL(max_pool_gradient_bf16, const bf16 *dy, const u8 *winner, bf16 *dx, i64 n, int h, int w, int c, int oh, int ow,
-       int kh, int kw, int sy, int sx, int py, int px) {
-    max_pool_gradient(dy, winner, dx, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
-}
+#define MAX_POOL_GRADIENT(T, N)                                                                                        \
+    KERNEL(max_pool_gradient_##T##_##N, const T *dy, const u8 *winner, T *dx, u32 n, int h, int w, int c, int oh,     \
+           int ow, int kh, int kw, int sy, int sx, int py, int px) {                                                   \
+        max_pool_gradient<T, N>(dy, winner, dx, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});                   \
+    }
+MAX_POOL_GRADIENT(float, 4)
+MAX_POOL_GRADIENT(float, 1)
+MAX_POOL_GRADIENT(bf16, 8)
+MAX_POOL_GRADIENT(bf16, 1)
 
 // The mean of each window, padding counted as zeros.
-template <class T>
-__device__ __forceinline__ void average_pool(const T *__restrict__ x, T *__restrict__ y, i64 n, Window p) {
+template <class T, int N>
+__device__ __forceinline__ void average_pool(const T *__restrict__ x, T *__restrict__ y, u32 n, Window p) {
     const float share = 1.f / (p.kh * p.kw);
-    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
-        const int channel = i % p.c, ox = i / p.c % p.ow, oy = i / p.c / p.ow % p.oh;
-        const T *image = x + i / p.c / p.ow / p.oh * p.h * p.w * p.c + channel;
-        const int y0 = max(oy * p.sy - p.py, 0), y1 = min(oy * p.sy - p.py + p.kh, p.h);
-        const int x0 = max(ox * p.sx - p.px, 0), x1 = min(ox * p.sx - p.px + p.kw, p.w);
-        float sum = 0;
+    for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < n / N; i += gridDim.x * blockDim.x) {
+        const Place o = place<N>(i, p.oh, p.ow, p.c);
+        const T *image = x + (u64)o.image * p.h * p.w * p.c + o.channel;
+        const int top = (int)o.y * p.sy - p.py, left = (int)o.x * p.sx - p.px;
+        const int y0 = max(top, 0), y1 = min(top + p.kh, p.h), x0 = max(left, 0), x1 = min(left + p.kw, p.w);
+        float sum[N] = {};
         for (int row = y0; row < y1; ++row) {
             for (int column = x0; column < x1; ++column) {
-                sum += wide(image[((i64)row * p.w + column) * p.c]);
+                const Pack<T, N> value = *(const Pack<T, N> *)(image + (row * p.w + column) * p.c);
+#pragma unroll
+                for (int j = 0; j < N; ++j) {
+                    sum[j] += wide(value.at[j]);
+                }
             }
         }
-        y[i] = narrow<T>(sum * share);
+        Pack<T, N> to;
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            to.at[j] = narrow<T>(sum[j] * share);
+        }
+        ((Pack<T, N> *)y)[i] = to;
     }
 }
-KERNEL(average_pool_f32, const float *x, float *y, i64 n, int h, int w, int c, int oh, int ow, int kh, int kw, int sy,
-       int sx, int py, int px) {
-    average_pool(x, y, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
-}
-KERNEL(average_pool_bf16, const bf16 *x, bf16 *y, i64 n, int h, int w, int c, int oh, int ow, int kh, int kw, int sy,
-       int sx, int py, int px) {
-    average_pool(x, y, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
-}
+#define AVERAGE_POOL(T, N)                                                                                             \
+    KERNEL(average_pool_##T##_##N, const T *x, T *y, u32 n, int h, int w, int c, int oh, int ow, int kh, int kw,      \
+           int sy, int sx, int py, int px) {                                                                           \
+        average_pool<T, N>(x, y, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});                                  \
+    }
+AVERAGE_POOL(float, 4)
+AVERAGE_POOL(float, 1)
+AVERAGE_POOL(bf16, 8)
+AVERAGE_POOL(bf16, 1)
 
-template <class T>
-__device__ __forceinline__ void average_pool_gradient(const T *__restrict__ dy, T *__restrict__ dx, i64 n, Window p) {
+template <class T, int N>
+__device__ __forceinline__ void average_pool_gradient(const T *__restrict__ dy, T *__restrict__ dx, u32 n, Window p) {
     const float share = 1.f / (p.kh * p.kw);
-    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
-        const int channel = i % p.c, column = i / p.c % p.w, row = i / p.c / p.w % p.h;
-        const T *image = dy + i / p.c / p.w / p.h * p.oh * p.ow * p.c + channel;
+    for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < n / N; i += gridDim.x * blockDim.x) {
+        const Place o = place<N>(i, p.h, p.w, p.c);
+        const T *image = dy + (u64)o.image * p.oh * p.ow * p.c + o.channel;
         int y0, y1, x0, x1;
-        windows(row, p.kh, p.sy, p.py, p.oh, y0, y1);
-        windows(column, p.kw, p.sx, p.px, p.ow, x0, x1);
-        float sum = 0;
+        windows(o.y, p.kh, p.sy, p.py, p.oh, y0, y1);
+        windows(o.x, p.kw, p.sx, p.px, p.ow, x0, x1);
+        float sum[N] = {};
         for (int oy = y0; oy < y1; ++oy) {
             for (int ox = x0; ox < x1; ++ox) {
-                sum += wide(image[((i64)oy * p.ow + ox) * p.c]);
+                const Pack<T, N> grad = *(const Pack<T, N> *)(image + (oy * p.ow + ox) * p.c);
+#pragma unroll
+                for (int j = 0; j < N; ++j) {
+                    sum[j] += wide(grad.at[j]);
+                }
             }
         }
-        dx[i] = narrow<T>(sum * share);
+        Pack<T, N> to;
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            to.at[j] = narrow<T>(sum[j] * share);
+        }
+        ((Pack<T, N> *)dx)[i] = to;
     }
 }
-KERNEL(average_pool_gradient_f32, const float *dy, float *dx, i64 n, int h, int w, int c, int oh, int ow, int kh,
-       int kw, int sy, int sx, int py, int px) {
-    average_pool_gradient(dy, dx, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
-}
-KERNEL(average_pool_gradient_bf16, const bf16 *dy, bf16 *dx, i64 n, int h, int w, int c, int oh, int ow, int kh,
-       int kw, int sy, int sx, int py, int px) {
-    average_pool_gradient(dy, dx, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
-}
+#define AVERAGE_POOL_GRADIENT(T, N)                                                                                    \
+    KERNEL(average_pool_gradient_##T##_##N, const T *dy, T *dx, u32 n, int h, int w, int c, int oh, int ow, int kh,   \
+           int kw, int sy, int sx, int py, int px) {                                                                   \
+        average_pool_gradient<T, N>(dy, dx, n, Window{h, w, c, oh, ow, kh, kw, sy, sx, py, px});                       \
+    }
+AVERAGE_POOL_GRADIENT(float, 4)
+AVERAGE_POOL_GRADIENT(float, 1)
+AVERAGE_POOL_GRADIENT(bf16, 8)
+AVERAGE_POOL_GRADIENT(bf16, 1)

@@ -2,7 +2,7 @@
 # Builds the software GPU: build.sh OUT [--asan] [--test]
 #
 # OUT gets libcuda.so.1, libcudnn.so.9, libcublasLt.so.13, libcublas.so.13 and libcurand.so.10, which stand in for
-# NVIDIA's. With --asan, AddressSanitizer sees every access of the kernels to memory. With --test, the self-test is built
+# NVIDIA's, and libmsharp_kernels.so, the kernels of ../kernels. With --asan, AddressSanitizer sees every access of the kernels to memory. With --test, the self-test is built
 # and run too. CUDA_PATH is a toolkit, of which only headers are used.
 set -euo pipefail
 
@@ -79,7 +79,7 @@ compile() {
         commands+=("$(printf '%q ' "$compiler" "${flags[@]}" "$@" -c "$source" -o "$object")")
     fi
 }
-driver=(report kernels order fiber scheduler driver_device driver_memory driver_stream driver_launch candle_kernels)
+driver=(report kernels order fiber scheduler shared_memory driver_device driver_memory driver_stream driver_launch candle_kernels)
 for name in "${driver[@]}" cublaslt cublas curand cudnn; do
     compile "$name.cpp"
 done
@@ -100,21 +100,27 @@ if [ ${#commands[@]} -gt 0 ]; then
     printf '%s\0' "${commands[@]}" | xargs -0 -P 2 -I{} bash -c '{}'
 fi
 
-# library FILE OBJECT... links one; all but the driver's use the driver's, and have symbols with versions, as NVIDIA's.
+# library FILE OBJECT... links one. The kernels and the driver need each other; all others need the driver, and have
+# symbols with versions, as NVIDIA's.
 library() {
     local file=$1 needs=()
     shift
-    if [ "$file" != libcuda.so.1 ]; then
+    case $file in
+    libmsharp_kernels.so) needs=(-Wl,-z,undefs) ;;
+    libcuda.so.1) needs=(-Wl,--no-as-needed "$out/libmsharp_kernels.so") ;;
+    *)
         echo "$file { *; };" >"$objects/versions"
         needs=("$out/libcuda.so.1" "-Wl,--version-script,$objects/versions")
-    fi
+        ;;
+    esac
     # Under another name first: a program may be running with the old one.
     "$compiler" "${link[@]}" -Wl,-soname,"$file" -o "$out/$file.new" "${@/#/$objects/}" "${needs[@]}"
     mv "$out/$file.new" "$out/$file"
 }
 kernels=(../kernels/*.cu)
 kernels=("${kernels[@]##*/}")
-library libcuda.so.1 "${driver[@]/%/.cpp.o}" "${kernels[@]/%/.o}" stubs_driver.cpp.o
+library libmsharp_kernels.so "${kernels[@]/%/.o}"
+library libcuda.so.1 "${driver[@]/%/.cpp.o}" stubs_driver.cpp.o
 library libcudnn.so.9 cudnn.cpp.o convolution.cpp.o stubs_cudnn.cpp.o
 library libcublasLt.so.13 cublaslt.cpp.o product.cpp.o stubs_cublaslt.cpp.o
 library libcublas.so.13 cublas.cpp.o product.cpp.o stubs_cublas.cpp.o

@@ -194,14 +194,14 @@ template <class T> void fast_sum_small(void **arguments, const Grid &grid) {
     }
 }
 
-#define FUNCTION(name, result)                                                                                          \
-    struct name {                                                                                                       \
-        template <class T> auto operator()(T x) const { return result; }                                                \
+#define FUNCTION(name, result)                                                                                         \
+    struct name {                                                                                                      \
+        template <class T> auto operator()(T x) const { return result; }                                               \
     }
 FUNCTION(Same, x);
 FUNCTION(Neg, -x);
 FUNCTION(Recip, T(1) / x);
-FUNCTION(Sqr, x * x);
+FUNCTION(Sqr, x *x);
 FUNCTION(Sqrt, std::sqrt(x));
 FUNCTION(Abs, std::abs(x));
 FUNCTION(Exp, std::exp(x));
@@ -210,13 +210,13 @@ FUNCTION(Tanh, std::tanh(x));
 FUNCTION(Relu, x < 0 ? T(0) : x);
 #undef FUNCTION
 
-#define FUNCTION(name, result)                                                                                          \
-    struct name {                                                                                                       \
-        template <class T> auto operator()(T x, T y) const { return result; }                                           \
+#define FUNCTION(name, result)                                                                                         \
+    struct name {                                                                                                      \
+        template <class T> auto operator()(T x, T y) const { return result; }                                          \
     }
 FUNCTION(Add, x + y);
 FUNCTION(Sub, x - y);
-FUNCTION(Mul, x *y);
+FUNCTION(Mul, (x * y));
 FUNCTION(Div, x / y);
 FUNCTION(Minimum, x > y ? y : x);
 FUNCTION(Maximum, x < y ? y : x);

@@ -25,8 +25,8 @@ struct Convolution {
     double alpha, beta; // the output is not read where beta is 0
 };
 
-// Sums in f32, per image where an output is a sum over images. `tf32` rounds f32 inputs as a tensor core does; `reversed`
-// adds up in the opposite order.
+// Sums in f32, per image where an output is a sum over images. `tf32` rounds f32 inputs as a tensor core does;
+// `reversed` adds up in the opposite order.
 void convolve(const Convolution &convolution, void *x, void *w, void *y, bool tf32, bool reversed);
 
 } // namespace software_gpu

@@ -34,12 +34,14 @@ cublasStatus_t gemm(const char *function, cublasHandle_t handle, cublasOperation
     const bool f64 = compute == CUBLAS_COMPUTE_64F;
     const bool f32 = compute == CUBLAS_COMPUTE_32F || compute == CUBLAS_COMPUTE_32F_PEDANTIC ||
                      compute == CUBLAS_COMPUTE_32F_FAST_TF32 || compute == CUBLAS_COMPUTE_32F_FAST_16BF;
-    const bool types = a.type == b.type && (f64   ? a.type == CUDA_R_64F && c.type == CUDA_R_64F
-                                            : f32 ? (a.type == CUDA_R_32F && c.type == CUDA_R_32F) ||
-                                                        (a.type == CUDA_R_16BF && (c.type == CUDA_R_16BF || c.type == CUDA_R_32F))
-                                                  : false);
+    const bool types =
+        a.type == b.type && (f64   ? a.type == CUDA_R_64F && c.type == CUDA_R_64F
+                             : f32 ? (a.type == CUDA_R_32F && c.type == CUDA_R_32F) ||
+                                         (a.type == CUDA_R_16BF && (c.type == CUDA_R_16BF || c.type == CUDA_R_32F))
+                                   : false);
     if (!types) {
-        report("%s: types %d, %d, %d with compute type %d", function, (int)a.type, (int)b.type, (int)c.type, (int)compute);
+        report("%s: types %d, %d, %d with compute type %d", function, (int)a.type, (int)b.type, (int)c.type,
+               (int)compute);
         return CUBLAS_STATUS_NOT_SUPPORTED;
     }
     const bool at = ta != CUBLAS_OP_N, bt = tb != CUBLAS_OP_N;
@@ -53,8 +55,9 @@ cublasStatus_t gemm(const char *function, cublasHandle_t handle, cublasOperation
         return CUBLAS_STATUS_SUCCESS;
     }
     const auto number = [&](const void *x) { return f64 ? *(const double *)x : (double)*(const float *)x; };
-    const bool tf32 = compute == CUBLAS_COMPUTE_32F_FAST_TF32 ||
-                      (compute == CUBLAS_COMPUTE_32F && a.type == CUDA_R_32F && handle->math == CUBLAS_TF32_TENSOR_OP_MATH);
+    const bool tf32 =
+        compute == CUBLAS_COMPUTE_32F_FAST_TF32 ||
+        (compute == CUBLAS_COMPUTE_32F && a.type == CUDA_R_32F && handle->math == CUBLAS_TF32_TENSOR_OP_MATH);
     Product p{};
     p.a = {a.type, a.data, at ? k : m, at ? m : k, a.row_to_row, a.stride, at};
     p.b = {b.type, b.data, bt ? n : k, bt ? k : n, b.row_to_row, b.stride, bt};
@@ -63,12 +66,11 @@ cublasStatus_t gemm(const char *function, cublasHandle_t handle, cublasOperation
     p.alpha = number(alpha);
     p.beta = number(beta);
     p.batches = batches;
-    p.rounding = tf32                                      ? Rounding::Tf32
-                 : compute == CUBLAS_COMPUTE_32F_FAST_16BF ? Rounding::Bf16
-                                                           : Rounding::None;
+    p.rounding = tf32 ? Rounding::Tf32 : compute == CUBLAS_COMPUTE_32F_FAST_16BF ? Rounding::Bf16 : Rounding::None;
     const Turn turn = turn_on(handle->stream);
-    if (!turn || (k > 0 && (!is_device_memory(a.data, extent(p.a, batches), "cublas gemm: A") ||
-                            !is_device_memory(b.data, extent(p.b, batches), "cublas gemm: B"))) ||
+    if (!turn ||
+        (k > 0 && (!is_device_memory(a.data, extent(p.a, batches), "cublas gemm: A") ||
+                   !is_device_memory(b.data, extent(p.b, batches), "cublas gemm: B"))) ||
         !is_device_memory(c.data, extent(p.c, batches), "cublas gemm: C")) {
         return CUBLAS_STATUS_EXECUTION_FAILED;
     }
@@ -129,11 +131,12 @@ cublasStatus_t cublasGetPointerMode(cublasHandle_t handle, cublasPointerMode_t *
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m, int n,
-                                          int k, const void *alpha, const void *a, cudaDataType a_type, int a_row,
-                                          long long a_stride, const void *b, cudaDataType b_type, int b_row,
+cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m,
+                                          int n, int k, const void *alpha, const void *a, cudaDataType a_type,
+                                          int a_row, long long a_stride, const void *b, cudaDataType b_type, int b_row,
                                           long long b_stride, const void *beta, void *c, cudaDataType c_type, int c_row,
-                                          long long c_stride, int batches, cublasComputeType_t compute, cublasGemmAlgo_t) {
+                                          long long c_stride, int batches, cublasComputeType_t compute,
+                                          cublasGemmAlgo_t) {
     return gemm("cublasGemmStridedBatchedEx", handle, ta, tb, m, n, k, alpha, {a, a_type, a_row, a_stride},
                 {b, b_type, b_row, b_stride}, beta, {c, c_type, c_row, c_stride}, batches, compute);
 }
@@ -146,18 +149,18 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t ta, cublasO
                 {c, c_type, c_row, 0}, 1, compute);
 }
 
-cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m, int n,
-                                         int k, const float *alpha, const float *a, int a_row, long long a_stride,
-                                         const float *b, int b_row, long long b_stride, const float *beta, float *c,
-                                         int c_row, long long c_stride, int batches) {
+cublasStatus_t cublasSgemmStridedBatched(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m,
+                                         int n, int k, const float *alpha, const float *a, int a_row,
+                                         long long a_stride, const float *b, int b_row, long long b_stride,
+                                         const float *beta, float *c, int c_row, long long c_stride, int batches) {
     return gemm("cublasSgemmStridedBatched", handle, ta, tb, m, n, k, alpha, {a, CUDA_R_32F, a_row, a_stride},
                 {b, CUDA_R_32F, b_row, b_stride}, beta, {c, CUDA_R_32F, c_row, c_stride}, batches, CUBLAS_COMPUTE_32F);
 }
 
-cublasStatus_t cublasDgemmStridedBatched(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m, int n,
-                                         int k, const double *alpha, const double *a, int a_row, long long a_stride,
-                                         const double *b, int b_row, long long b_stride, const double *beta, double *c,
-                                         int c_row, long long c_stride, int batches) {
+cublasStatus_t cublasDgemmStridedBatched(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m,
+                                         int n, int k, const double *alpha, const double *a, int a_row,
+                                         long long a_stride, const double *b, int b_row, long long b_stride,
+                                         const double *beta, double *c, int c_row, long long c_stride, int batches) {
     return gemm("cublasDgemmStridedBatched", handle, ta, tb, m, n, k, alpha, {a, CUDA_R_64F, a_row, a_stride},
                 {b, CUDA_R_64F, b_row, b_stride}, beta, {c, CUDA_R_64F, c_row, c_stride}, batches, CUBLAS_COMPUTE_64F);
 }
@@ -169,7 +172,7 @@ cublasStatus_t cublasSgemm(cublasHandle_t handle, cublasOperation_t ta, cublasOp
 }
 
 cublasStatus_t cublasDgemm(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m, int n, int k,
-                           const double *alpha, const double *a, int a_row, const double *b, int b_row, const double *beta,
-                           double *c, int c_row) {
+                           const double *alpha, const double *a, int a_row, const double *b, int b_row,
+                           const double *beta, double *c, int c_row) {
     return cublasDgemmStridedBatched(handle, ta, tb, m, n, k, alpha, a, a_row, 0, b, b_row, 0, beta, c, c_row, 0, 1);
 }

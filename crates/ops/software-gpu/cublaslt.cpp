@@ -112,13 +112,14 @@ bool is_fit(const Layout &l) {
 }
 
 Matrix matrix(const Layout &l, bool transposed) {
-    return {(cudaDataType)l.type, nullptr, (int64_t)l.rows, (int64_t)l.columns, l.row_to_row, l.batch_stride, transposed};
+    return {(cudaDataType)l.type, nullptr,        (int64_t)l.rows, (int64_t)l.columns,
+            l.row_to_row,         l.batch_stride, transposed};
 }
 
 // Checks that the descriptors fit together.
 cublasStatus_t describe(const char *function, Problem &problem, cublasLtMatmulDesc_t operation_handle,
-                        cublasLtMatrixLayout_t a_handle, cublasLtMatrixLayout_t b_handle, cublasLtMatrixLayout_t c_handle,
-                        cublasLtMatrixLayout_t d_handle) {
+                        cublasLtMatrixLayout_t a_handle, cublasLtMatrixLayout_t b_handle,
+                        cublasLtMatrixLayout_t c_handle, cublasLtMatrixLayout_t d_handle) {
     const auto *operation = object<Operation>(function, operation_handle);
     const Layout *l[4] = {object<Layout>(function, a_handle), object<Layout>(function, b_handle),
                           object<Layout>(function, c_handle), object<Layout>(function, d_handle)};
@@ -127,7 +128,8 @@ cublasStatus_t describe(const char *function, Problem &problem, cublasLtMatmulDe
     }
     for (const Layout *layout : l) {
         if (!is_fit(*layout)) {
-            return refuse(function, "a matrix without elements, of an unknown type, or with a leading dimension below its rows");
+            return refuse(function,
+                          "a matrix without elements, of an unknown type, or with a leading dimension below its rows");
         }
         if (layout->order != CUBLASLT_ORDER_COL) {
             return refuse(function, "only column-major matrices are simulated", CUBLAS_STATUS_NOT_SUPPORTED);
@@ -141,17 +143,19 @@ cublasStatus_t describe(const char *function, Problem &problem, cublasLtMatmulDe
     const uint64_t n = tb ? l[1]->rows : l[1]->columns, k_of_b = tb ? l[1]->columns : l[1]->rows;
     if (k != k_of_b || l[3]->rows != m || l[3]->columns != n || l[2]->rows != m || l[2]->columns != n) {
         report("%s: op(A) is %zu x %zu, op(B) %zu x %zu, C %zu x %zu, D %zu x %zu", function, (size_t)m, (size_t)k,
-               (size_t)k_of_b, (size_t)n, (size_t)l[2]->rows, (size_t)l[2]->columns, (size_t)l[3]->rows, (size_t)l[3]->columns);
+               (size_t)k_of_b, (size_t)n, (size_t)l[2]->rows, (size_t)l[2]->columns, (size_t)l[3]->rows,
+               (size_t)l[3]->columns);
         return CUBLAS_STATUS_INVALID_VALUE;
     }
     const int32_t input = l[0]->type, output = l[3]->type;
     const bool f32 = input == CUDA_R_32F && output == CUDA_R_32F;
     const bool bf16 = input == CUDA_R_16BF && (output == CUDA_R_16BF || output == CUDA_R_32F);
-    const bool computable = operation->compute == CUBLAS_COMPUTE_32F ||
-                            (operation->compute == CUBLAS_COMPUTE_32F_FAST_TF32 && f32);
-    if (l[1]->type != input || l[2]->type != output || operation->scale != CUDA_R_32F || !(f32 || bf16) || !computable) {
-        report("%s: types %d, %d, %d, %d with compute type %d and scale type %d", function, input, l[1]->type, l[2]->type,
-               output, operation->compute, operation->scale);
+    const bool computable =
+        operation->compute == CUBLAS_COMPUTE_32F || (operation->compute == CUBLAS_COMPUTE_32F_FAST_TF32 && f32);
+    if (l[1]->type != input || l[2]->type != output || operation->scale != CUDA_R_32F || !(f32 || bf16) ||
+        !computable) {
+        report("%s: types %d, %d, %d, %d with compute type %d and scale type %d", function, input, l[1]->type,
+               l[2]->type, output, operation->compute, operation->scale);
         return CUBLAS_STATUS_NOT_SUPPORTED;
     }
     const bool biased = operation->epilogue == CUBLASLT_EPILOGUE_BIAS;
@@ -181,7 +185,8 @@ uint64_t key(const Problem &problem) {
     uint64_t hash = 0xcbf29ce484222325;
     const auto mix = [&](int64_t x) { hash = (hash ^ (uint64_t)x) * 0x100000001b3; };
     for (const Matrix *m : {&p.a, &p.b, &p.c, &p.d}) {
-        for (const int64_t x : {(int64_t)m->type, m->rows, m->columns, m->row_to_row, m->batch_stride, (int64_t)m->transposed}) {
+        for (const int64_t x :
+             {(int64_t)m->type, m->rows, m->columns, m->row_to_row, m->batch_stride, (int64_t)m->transposed}) {
             mix(x);
         }
     }
@@ -213,7 +218,8 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
 
 size_t cublasLtGetVersion() { return CUBLAS_VERSION; }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *handle, cublasComputeType_t compute, cudaDataType_t scale) {
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *handle, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
     *handle = (cublasLtMatmulDesc_t)objects().add(new Operation{(int32_t)compute, (int32_t)scale});
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -248,14 +254,12 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle, cubla
     case CUBLASLT_MATMUL_DESC_EPILOGUE: return set(function, o->epilogue, from, size);
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return set(function, o->bias, from, size);
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: return set(function, o->bias_type, from, size);
-    default:
-        report("%s: attribute %d is not simulated", function, (int)attribute);
-        return CUBLAS_STATUS_NOT_SUPPORTED;
+    default: report("%s: attribute %d is not simulated", function, (int)attribute); return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *handle, cudaDataType type, uint64_t rows, uint64_t columns,
-                                          int64_t row_to_row) {
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *handle, cudaDataType type, uint64_t rows,
+                                          uint64_t columns, int64_t row_to_row) {
     *handle = (cublasLtMatrixLayout_t)objects().add(new Layout{(int32_t)type, rows, columns, row_to_row});
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -265,8 +269,9 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t handle) {
                                     : refuse("cublasLtMatrixLayoutDestroy", "no such descriptor");
 }
 
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle, cublasLtMatrixLayoutAttribute_t attribute,
-                                                const void *from, size_t size) {
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void *from,
+                                                size_t size) {
     const char *function = "cublasLtMatrixLayoutSetAttribute";
     auto *l = const_cast<Layout *>(object<Layout>(function, handle));
     if (!l) {
@@ -280,9 +285,7 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t handle, c
     case CUBLASLT_MATRIX_LAYOUT_LD: return set(function, l->row_to_row, from, size);
     case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return set(function, l->batches, from, size);
     case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return set(function, l->batch_stride, from, size);
-    default:
-        report("%s: attribute %d is not simulated", function, (int)attribute);
-        return CUBLAS_STATUS_NOT_SUPPORTED;
+    default: report("%s: attribute %d is not simulated", function, (int)attribute); return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
 
@@ -310,16 +313,15 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t h
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES: return set(function, p->alignment[1], from, size);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES: return set(function, p->alignment[2], from, size);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES: return set(function, p->alignment[3], from, size);
-    default:
-        report("%s: attribute %d is not simulated", function, (int)attribute);
-        return CUBLAS_STATUS_NOT_SUPPORTED;
+    default: report("%s: attribute %d is not simulated", function, (int)attribute); return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t library, cublasLtMatmulDesc_t operation,
-                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference_handle,
-                                              int requested, cublasLtMatmulHeuristicResult_t results[], int *found) {
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference_handle, int requested,
+                                              cublasLtMatmulHeuristicResult_t results[], int *found) {
     const char *function = "cublasLtMatmulAlgoGetHeuristic";
     if (!libraries().has(library)) {
         return refuse(function, "no such handle", CUBLAS_STATUS_NOT_INITIALIZED);
@@ -351,11 +353,12 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t library, cublasLt
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t library, cublasLtMatmulDesc_t operation, const void *alpha, const void *a,
-                              cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
-                              const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
-                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *chosen, void *workspace,
-                              size_t workspace_size, cudaStream_t stream) {
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t library, cublasLtMatmulDesc_t operation, const void *alpha,
+                              const void *a, cublasLtMatrixLayout_t a_layout, const void *b,
+                              cublasLtMatrixLayout_t b_layout, const void *beta, const void *c,
+                              cublasLtMatrixLayout_t c_layout, void *d, cublasLtMatrixLayout_t d_layout,
+                              const cublasLtMatmulAlgo_t *chosen, void *workspace, size_t workspace_size,
+                              cudaStream_t stream) {
     const char *function = "cublasLtMatmul";
     if (!libraries().has(library)) {
         return refuse(function, "no such handle", CUBLAS_STATUS_NOT_INITIALIZED);
@@ -385,8 +388,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t library, cublasLtMatmulDesc_t ope
     const void *pointers[4] = {a, b, c, d};
     for (int i = 0; i < 4; ++i) {
         if ((uintptr_t)pointers[i] % algorithm.alignment[i] != 0) {
-            report("%s: %c lies at %p, no multiple of %u, which the algorithm was told", function, "ABCD"[i], pointers[i],
-                   algorithm.alignment[i]);
+            report("%s: %c lies at %p, no multiple of %u, which the algorithm was told", function, "ABCD"[i],
+                   pointers[i], algorithm.alignment[i]);
             return CUBLAS_STATUS_INVALID_VALUE;
         }
     }

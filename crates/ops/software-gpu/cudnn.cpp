@@ -48,7 +48,7 @@ __attribute__((format(printf, 2, 3))) Status refuse(Status status, const char *f
     return status;
 }
 
-// --- Engines -----------------------------------------------------------------------------------------------------------
+// --- Engines -------------------------------------------------------------------------------------------------------
 
 struct Engine {
     cudnnBackendHeurMode_t mode; // who suggests it
@@ -70,7 +70,10 @@ const Engine ENGINES[] = {
      },
      [](const Convolution &c) { return c.y.sizes[1] * 512; }},
     // Adds up in another order each time.
-    {CUDNN_HEUR_MODE_A, {CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC}, nothing, [](const Convolution &) -> int64_t { return 256; }},
+    {CUDNN_HEUR_MODE_A,
+     {CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC},
+     nothing,
+     [](const Convolution &) -> int64_t { return 256; }},
     // Exact, but not for all.
     {CUDNN_HEUR_MODE_A,
      {},
@@ -86,7 +89,7 @@ bool has(const Engine &engine, cudnnBackendNumericalNote_t note) {
     return std::find(engine.notes.begin(), engine.notes.end(), note) != engine.notes.end();
 }
 
-// --- Attributes --------------------------------------------------------------------------------------------------------
+// --- Attributes ----------------------------------------------------------------------------------------------------
 
 enum class Use { Required, Optional, ReadOnly };
 
@@ -126,12 +129,12 @@ const Attribute ATTRIBUTES[] = {
     {CONVOLUTION, CUDNN_ATTR_CONVOLUTION_DILATIONS, INT64, 1, CUDNN_DIM_MAX, Use::Required, NONE},
     {CONVOLUTION, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, INT64, 1, CUDNN_DIM_MAX, Use::Required, NONE},
 
-#define OPERATION(kind, prefix, x, w, y)                                                                                \
-    {kind, prefix##_ALPHA, CUDNN_TYPE_FLOAT, 1, 1, Use::Required, NONE},                                                \
-        {kind, prefix##_BETA, CUDNN_TYPE_FLOAT, 1, 1, Use::Required, NONE},                                             \
-        {kind, prefix##_CONV_DESC, DESCRIPTOR, 1, 1, Use::Required, CONVOLUTION},                                       \
-        {kind, prefix##_##x, DESCRIPTOR, 1, 1, Use::Required, TENSOR},                                                  \
-        {kind, prefix##_##w, DESCRIPTOR, 1, 1, Use::Required, TENSOR},                                                  \
+#define OPERATION(kind, prefix, x, w, y)                                                                               \
+    {kind, prefix##_ALPHA, CUDNN_TYPE_FLOAT, 1, 1, Use::Required, NONE},                                               \
+        {kind, prefix##_BETA, CUDNN_TYPE_FLOAT, 1, 1, Use::Required, NONE},                                            \
+        {kind, prefix##_CONV_DESC, DESCRIPTOR, 1, 1, Use::Required, CONVOLUTION},                                      \
+        {kind, prefix##_##x, DESCRIPTOR, 1, 1, Use::Required, TENSOR},                                                 \
+        {kind, prefix##_##w, DESCRIPTOR, 1, 1, Use::Required, TENSOR},                                                 \
         {kind, prefix##_##y, DESCRIPTOR, 1, 1, Use::Required, TENSOR}
     OPERATION(FORWARD, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD, X, W, Y),
     OPERATION(DATA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA, DX, W, DY),
@@ -173,7 +176,8 @@ const Attribute *find(Kind kind, Name name) {
 }
 
 bool is_known(Kind kind) {
-    return std::any_of(std::begin(ATTRIBUTES), std::end(ATTRIBUTES), [&](const Attribute &a) { return a.kind == kind; });
+    return std::any_of(std::begin(ATTRIBUTES), std::end(ATTRIBUTES),
+                       [&](const Attribute &a) { return a.kind == kind; });
 }
 
 size_t size_of(Type type) {
@@ -188,7 +192,7 @@ size_t size_of(Type type) {
     }
 }
 
-// --- Descriptors -------------------------------------------------------------------------------------------------------
+// --- Descriptors ---------------------------------------------------------------------------------------------------
 
 // Another descriptor, as it was when it was referred to: not one that came to its address later.
 struct Reference {
@@ -244,8 +248,8 @@ Descriptor *existing(void *handle) {
 
 Reference reference(const Descriptor &descriptor) { return {(void *)&descriptor, descriptor.serial}; }
 
-// What a reference means now: a finished descriptor. The real library may keep a copy of its own; whoever relies on that
-// relies on what is not written.
+// What a reference means now: a finished descriptor. The real library may keep a copy of its own; whoever relies on
+// that relies on what is not written.
 Status resolve(const Reference &reference, Descriptor *&descriptor, const char *as) {
     descriptor = existing(reference.handle);
     if (!descriptor || descriptor->serial != reference.serial) {
@@ -257,12 +261,13 @@ Status resolve(const Reference &reference, Descriptor *&descriptor, const char *
     return CUDNN_STATUS_SUCCESS;
 }
 
-// --- Finalizing --------------------------------------------------------------------------------------------------------
+// --- Finalizing ----------------------------------------------------------------------------------------------------
 
 Status finish_tensor(Descriptor &d) {
     const Value &sizes = d.values[CUDNN_ATTR_TENSOR_DIMENSIONS], &strides = d.values[CUDNN_ATTR_TENSOR_STRIDES];
     if (sizes.count != strides.count) {
-        return refuse(CUDNN_STATUS_BAD_PARAM, "a tensor of %d dimensions has %d strides", (int)sizes.count, (int)strides.count);
+        return refuse(CUDNN_STATUS_BAD_PARAM, "a tensor of %d dimensions has %d strides", (int)sizes.count,
+                      (int)strides.count);
     }
     if (sizes.count != 4) {
         return refuse(CUDNN_STATUS_NOT_SUPPORTED, "a tensor of %d dimensions; 4 are simulated", (int)sizes.count);
@@ -280,13 +285,15 @@ Status finish_tensor(Descriptor &d) {
     t.id = d.values[CUDNN_ATTR_TENSOR_UNIQUE_ID].at<int64_t>();
     t.alignment = d.values[CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT].at<int64_t>();
     if (t.alignment <= 0 || t.alignment % (int64_t)t.element() != 0) {
-        return refuse(CUDNN_STATUS_BAD_PARAM, "an alignment of %d bytes, elements of %zu", (int)t.alignment, t.element());
+        return refuse(CUDNN_STATUS_BAD_PARAM, "an alignment of %d bytes, elements of %zu", (int)t.alignment,
+                      t.element());
     }
     for (int i = 0; i < 4; ++i) {
         t.sizes[i] = sizes.at<int64_t>(i);
         t.strides[i] = strides.at<int64_t>(i);
         if (t.sizes[i] <= 0 || t.strides[i] <= 0) {
-            return refuse(CUDNN_STATUS_BAD_PARAM, "dimension %d has size %d and stride %d", i, (int)t.sizes[i], (int)t.strides[i]);
+            return refuse(CUDNN_STATUS_BAD_PARAM, "dimension %d has size %d and stride %d", i, (int)t.sizes[i],
+                          (int)t.strides[i]);
         }
     }
     return CUDNN_STATUS_SUCCESS;
@@ -306,8 +313,8 @@ Status finish_convolution(Descriptor &d) {
     };
     for (const auto &list : lists) {
         if (d.values[list.name].count != dims) {
-            return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d has %d elements in %d spatial dimensions", (int)list.name,
-                          (int)d.values[list.name].count, (int)dims);
+            return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d has %d elements in %d spatial dimensions",
+                          (int)list.name, (int)d.values[list.name].count, (int)dims);
         }
     }
     if (dims != 2) {
@@ -332,7 +339,8 @@ Status finish_convolution(Descriptor &d) {
 
 Status finish_operation(Descriptor &d, Direction direction, const Name (&names)[6]) {
     Descriptor *parts[4]; // convolution, x, w, y
-    const char *const what[4] = {"the convolution of an operation", "x of an operation", "w of an operation", "y of an operation"};
+    const char *const what[4] = {"the convolution of an operation", "x of an operation", "w of an operation",
+                                 "y of an operation"};
     for (int i = 0; i < 4; ++i) {
         if (const Status error = resolve(d.values[names[i]].references[0], parts[i], what[i])) {
             return error;
@@ -347,7 +355,8 @@ Status finish_operation(Descriptor &d, Direction direction, const Name (&names)[
     c.alpha = d.values[names[4]].at<float>();
     c.beta = d.values[names[5]].at<float>();
     if (c.x.id == c.w.id || c.x.id == c.y.id || c.w.id == c.y.id) {
-        return refuse(CUDNN_STATUS_BAD_PARAM_DUPLICATED_ENTRIES, "tensors with ids %d, %d and %d", (int)c.x.id, (int)c.w.id, (int)c.y.id);
+        return refuse(CUDNN_STATUS_BAD_PARAM_DUPLICATED_ENTRIES, "tensors with ids %d, %d and %d", (int)c.x.id,
+                      (int)c.w.id, (int)c.y.id);
     }
     const int64_t *x = c.x.sizes, *w = c.w.sizes, *y = c.y.sizes;
     bool fits = x[0] == y[0] && w[0] == y[1] && x[1] % w[1] == 0;
@@ -356,10 +365,11 @@ Status finish_operation(Descriptor &d, Direction direction, const Name (&names)[
         fits = fits && room >= 0 && y[2 + i] == room / c.stride[i] + 1;
     }
     if (!fits) {
-        return refuse(CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH,
-                      "x [%d, %d, %d, %d], w [%d, %d, %d, %d] and y [%d, %d, %d, %d] with padding (%d, %d) and stride (%d, %d)",
-                      (int)x[0], (int)x[1], (int)x[2], (int)x[3], (int)w[0], (int)w[1], (int)w[2], (int)w[3], (int)y[0],
-                      (int)y[1], (int)y[2], (int)y[3], (int)c.padding[0], (int)c.padding[1], (int)c.stride[0], (int)c.stride[1]);
+        return refuse(
+            CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH,
+            "x [%d, %d, %d, %d], w [%d, %d, %d, %d] and y [%d, %d, %d, %d] with padding (%d, %d) and stride (%d, %d)",
+            (int)x[0], (int)x[1], (int)x[2], (int)x[3], (int)w[0], (int)w[1], (int)w[2], (int)w[3], (int)y[0],
+            (int)y[1], (int)y[2], (int)y[3], (int)c.padding[0], (int)c.padding[1], (int)c.stride[0], (int)c.stride[1]);
     }
     if (x[1] != w[1]) {
         return refuse(CUDNN_STATUS_NOT_SUPPORTED, "groups are not simulated");
@@ -396,8 +406,8 @@ Status convolution_of(const Reference &graph_reference, Convolution &convolution
     if (const Status error = resolve(graph_reference, graph, "an operation graph")) {
         return error;
     }
-    if (const Status error =
-            resolve(graph->values[CUDNN_ATTR_OPERATIONGRAPH_OPS].references[0], operation, "the operation of a graph")) {
+    if (const Status error = resolve(graph->values[CUDNN_ATTR_OPERATIONGRAPH_OPS].references[0], operation,
+                                     "the operation of a graph")) {
         return error;
     }
     for (const auto &[name, value] : operation->values) {
@@ -423,7 +433,8 @@ Status finish_engine(Descriptor &d) {
 
 Status finish_config(Descriptor &d) {
     Descriptor *engine;
-    if (const Status error = resolve(d.values[CUDNN_ATTR_ENGINECFG_ENGINE].references[0], engine, "the engine of a configuration")) {
+    if (const Status error =
+            resolve(d.values[CUDNN_ATTR_ENGINECFG_ENGINE].references[0], engine, "the engine of a configuration")) {
         return error;
     }
     d.engine = engine->engine;
@@ -447,8 +458,8 @@ Status finish_plan(Descriptor &d) {
         return error;
     }
     Descriptor *config, *graph;
-    if (const Status error =
-            resolve(d.values[CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG].references[0], config, "the configuration of a plan")) {
+    if (const Status error = resolve(d.values[CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG].references[0], config,
+                                     "the configuration of a plan")) {
         return error;
     }
     Convolution convolution;
@@ -488,27 +499,31 @@ Status finish_pack(Descriptor &d) {
 Status finish(Descriptor &d) {
     for (const Attribute &attribute : ATTRIBUTES) {
         if (attribute.kind == d.kind && attribute.use == Use::Required && !d.values.count(attribute.name)) {
-            return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d of a descriptor of kind %d is missing", (int)attribute.name, (int)d.kind);
+            return refuse(CUDNN_STATUS_BAD_PARAM, "attribute %d of a descriptor of kind %d is missing",
+                          (int)attribute.name, (int)d.kind);
         }
     }
     switch (d.kind) {
     case TENSOR: return finish_tensor(d);
     case CONVOLUTION: return finish_convolution(d);
     case FORWARD:
-        return finish_operation(d, Direction::Forward,
-                                {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
-                                 CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-                                 CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA});
+        return finish_operation(
+            d, Direction::Forward,
+            {CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X,
+             CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
+             CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA});
     case DATA:
-        return finish_operation(d, Direction::Data,
-                                {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
-                                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-                                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA});
+        return finish_operation(
+            d, Direction::Data,
+            {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX,
+             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
+             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA});
     case FILTER:
-        return finish_operation(d, Direction::Filter,
-                                {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
-                                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
-                                 CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA});
+        return finish_operation(
+            d, Direction::Filter,
+            {CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X,
+             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
+             CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA});
     case GRAPH: return finish_graph(d);
     case HEURISTICS: return finish_heuristics(d);
     case ENGINE: return finish_engine(d);
@@ -518,7 +533,7 @@ Status finish(Descriptor &d) {
     }
 }
 
-// --- Reading attributes ------------------------------------------------------------------------------------------------
+// --- Reading attributes --------------------------------------------------------------------------------------------
 
 template <class T> Status answer(const std::vector<T> &values, int64_t room, int64_t *count, void *into) {
     *count = (int64_t)values.size();
@@ -549,7 +564,8 @@ Status read(Descriptor &d, Name name, int64_t room, int64_t *count, void *into) 
     case CUDNN_ATTR_ENGINE_NUMERICAL_NOTE: return answer(ENGINES[d.engine].notes, room, count, into);
     case CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE: return answer<cudnnBackendBehaviorNote_t>({}, room, count, into);
     case CUDNN_ATTR_ENGINEHEUR_RESULTS: {
-        const bool fallback = d.values[CUDNN_ATTR_ENGINEHEUR_MODE].at<cudnnBackendHeurMode_t>() == CUDNN_HEUR_MODE_FALLBACK;
+        const bool fallback =
+            d.values[CUDNN_ATTR_ENGINEHEUR_MODE].at<cudnnBackendHeurMode_t>() == CUDNN_HEUR_MODE_FALLBACK;
         *count = 0;
         for (int64_t engine = 0; engine < ENGINE_COUNT; ++engine) {
             if ((ENGINES[engine].mode == CUDNN_HEUR_MODE_FALLBACK) != fallback) {
@@ -570,7 +586,8 @@ Status read(Descriptor &d, Name name, int64_t room, int64_t *count, void *into) 
     default: {
         const Value &value = d.values[name];
         *count = value.count;
-        memcpy(into, value.bytes.data(), (size_t)std::min(room, value.count) * (value.bytes.size() / (size_t)value.count));
+        memcpy(into, value.bytes.data(),
+               (size_t)std::min(room, value.count) * (value.bytes.size() / (size_t)value.count));
         return CUDNN_STATUS_SUCCESS;
     }
     }
@@ -584,7 +601,8 @@ Status find(const char *what, void *handle, Name name, Type type, Descriptor *&d
     }
     attribute = find(d->kind, name);
     if (!attribute) {
-        return refuse(CUDNN_STATUS_NOT_SUPPORTED, "%s: attribute %d of a descriptor of kind %d", what, (int)name, (int)d->kind);
+        return refuse(CUDNN_STATUS_NOT_SUPPORTED, "%s: attribute %d of a descriptor of kind %d", what, (int)name,
+                      (int)d->kind);
     }
     if (attribute->type != type) {
         return refuse(CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE, "%s: attribute %d is of type %d, not %d", what, (int)name,
@@ -594,13 +612,15 @@ Status find(const char *what, void *handle, Name name, Type type, Descriptor *&d
 }
 
 // Where the tensors and the workspace of a run are.
-Status places(const Convolution &c, const Descriptor &pack, int64_t workspace_size, void *(&data)[3], void *&workspace) {
+Status places(const Convolution &c, const Descriptor &pack, int64_t workspace_size, void *(&data)[3],
+              void *&workspace) {
     const Value &ids = pack.values.at(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
     const Value &pointers = pack.values.at(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
     const Tensor *tensors[3] = {&c.x, &c.w, &c.y};
     const char *const names[3] = {"cuDNN: x", "cuDNN: w", "cuDNN: y"};
     for (int64_t i = 0; i < ids.count; ++i) {
-        const bool known = std::any_of(tensors, tensors + 3, [&](const Tensor *t) { return t->id == ids.at<int64_t>(i); });
+        const bool known =
+            std::any_of(tensors, tensors + 3, [&](const Tensor *t) { return t->id == ids.at<int64_t>(i); });
         if (!known) {
             return refuse(CUDNN_STATUS_BAD_PARAM, "no tensor of the plan has the id %d", (int)ids.at<int64_t>(i));
         }
@@ -613,11 +633,12 @@ Status places(const Convolution &c, const Descriptor &pack, int64_t workspace_si
             }
         }
         if (!data[t]) {
-            return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "no pointer for the tensor with id %d", (int)tensors[t]->id);
+            return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "no pointer for the tensor with id %d",
+                          (int)tensors[t]->id);
         }
         if ((uintptr_t)data[t] % (uintptr_t)tensors[t]->alignment != 0) {
-            return refuse(CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER, "tensor %d lies at %p, no multiple of %d", (int)tensors[t]->id,
-                          data[t], (int)tensors[t]->alignment);
+            return refuse(CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER, "tensor %d lies at %p, no multiple of %d",
+                          (int)tensors[t]->id, data[t], (int)tensors[t]->alignment);
         }
         if (!is_device_memory(data[t], tensors[t]->extent(), names[t])) {
             return refuse(CUDNN_STATUS_EXECUTION_FAILED, "tensor %d is not in memory", (int)tensors[t]->id);
@@ -632,7 +653,8 @@ Status places(const Convolution &c, const Descriptor &pack, int64_t workspace_si
     }
     workspace = pack.values.at(CUDNN_ATTR_VARIANT_PACK_WORKSPACE).at<void *>();
     if (workspace_size > 0 && !is_device_memory(workspace, (size_t)workspace_size, "cuDNN: workspace")) {
-        return refuse(CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT, "the workspace has fewer than %d bytes", (int)workspace_size);
+        return refuse(CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT, "the workspace has fewer than %d bytes",
+                      (int)workspace_size);
     }
     return CUDNN_STATUS_SUCCESS;
 }
@@ -653,7 +675,7 @@ cudnnStatus_t cudnnGraphVersionCheck() { return CUDNN_STATUS_SUCCESS; }
 
 const char *cudnnGetErrorString(cudnnStatus_t status) {
     switch ((int)status) {
-#define NAME(status)                                                                                                    \
+#define NAME(status)                                                                                                   \
     case status: return #status
         NAME(CUDNN_STATUS_SUCCESS);
         NAME(CUDNN_STATUS_BAD_PARAM);
@@ -733,8 +755,9 @@ cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t kind, cu
 
 cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t handle) {
     const Guard guard(library().mutex);
-    return library().descriptors.erase(handle) ? CUDNN_STATUS_SUCCESS
-                                               : refuse(CUDNN_STATUS_BAD_PARAM, "a descriptor that does not exist is destroyed");
+    return library().descriptors.erase(handle)
+               ? CUDNN_STATUS_SUCCESS
+               : refuse(CUDNN_STATUS_BAD_PARAM, "a descriptor that does not exist is destroyed");
 }
 
 cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t handle, cudnnBackendAttributeName_t name,
@@ -752,8 +775,8 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t handle, cudnnBac
         return refuse(CUDNN_STATUS_BAD_PARAM, "set: attribute %d can only be read", (int)name);
     }
     if (count < attribute->least || count > attribute->most) {
-        return refuse(CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT, "set: attribute %d has %d to %d elements, not %d", (int)name,
-                      (int)attribute->least, (int)attribute->most, (int)count);
+        return refuse(CUDNN_STATUS_BAD_PARAM_SIZE_INSUFFICIENT, "set: attribute %d has %d to %d elements, not %d",
+                      (int)name, (int)attribute->least, (int)attribute->most, (int)count);
     }
     if (!elements) {
         return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "set: attribute %d", (int)name);
@@ -771,7 +794,8 @@ cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t handle, cudnnBac
                           (int)attribute->of, (int)element->kind);
         }
         if (!element->finished) {
-            return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "set: attribute %d to a descriptor that is not finalized", (int)name);
+            return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED,
+                          "set: attribute %d to a descriptor that is not finalized", (int)name);
         }
         value.references.push_back(reference(*element));
     }
@@ -788,7 +812,8 @@ cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t const handle, cu
         return error;
     }
     if (!d->finished) {
-        return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "get: attribute %d of a descriptor that is not finalized", (int)name);
+        return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "get: attribute %d of a descriptor that is not finalized",
+                      (int)name);
     }
     if (room < 0 || !count || (room > 0 && !into)) {
         return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "get: attribute %d with nowhere to put it", (int)name);
@@ -817,7 +842,8 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t handle) {
     return status;
 }
 
-cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan_handle, cudnnBackendDescriptor_t pack_handle) {
+cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan_handle,
+                                  cudnnBackendDescriptor_t pack_handle) {
     Convolution convolution;
     void *data[3], *workspace = nullptr;
     int64_t engine, workspace_size;
@@ -833,7 +859,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
             return refuse(CUDNN_STATUS_BAD_PARAM, "execute: no plan, or no variant pack");
         }
         if (!plan->finished || !given->finished) {
-            return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED, "execute: a plan or a variant pack that is not finalized");
+            return refuse(CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED,
+                          "execute: a plan or a variant pack that is not finalized");
         }
         if (plan->handle != handle) {
             return refuse(CUDNN_STATUS_BAD_PARAM, "execute: the plan is another handle's");

@@ -18,7 +18,8 @@ namespace software_gpu {
 
 namespace {
 
-template <class T, class F> curandStatus_t generate(curandGenerator_t generator, T *out, size_t n, bool pairs, F number) {
+template <class T, class F>
+curandStatus_t generate(curandGenerator_t generator, T *out, size_t n, bool pairs, F number) {
     if (pairs && n % 2 != 0) {
         report("curand: %zu normally distributed numbers, which come in pairs", n);
         return CURAND_STATUS_LENGTH_NOT_MULTIPLE;
@@ -78,6 +79,7 @@ curandStatus_t curandGenerateNormal(curandGenerator_t generator, float *out, siz
     return generate(generator, out, n, true, [=](Random &random) { return mean + deviation * normal(random); });
 }
 
-curandStatus_t curandGenerateNormalDouble(curandGenerator_t generator, double *out, size_t n, double mean, double deviation) {
+curandStatus_t curandGenerateNormalDouble(curandGenerator_t generator, double *out, size_t n, double mean,
+                                          double deviation) {
     return generate(generator, out, n, true, [=](Random &random) { return mean + deviation * normal(random); });
 }

@@ -51,8 +51,8 @@ const Function *live(const char *what, CUfunction handle) {
 }
 
 CUresult refuse(const char *kernel, const char *why, const unsigned (&sizes)[6]) {
-    report("cuLaunchKernel: %s with blocks (%u, %u, %u) of threads (%u, %u, %u): %s", kernel, sizes[0], sizes[1], sizes[2],
-           sizes[3], sizes[4], sizes[5], why);
+    report("cuLaunchKernel: %s with blocks (%u, %u, %u) of threads (%u, %u, %u): %s", kernel, sizes[0], sizes[1],
+           sizes[2], sizes[3], sizes[4], sizes[5], why);
     return CUDA_ERROR_INVALID_VALUE;
 }
 
@@ -217,7 +217,8 @@ CUresult cuFuncGetName(const char **name, CUfunction handle) {
     return function ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }
 
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle, int threads, size_t, unsigned) {
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, CUfunction handle, int threads, size_t,
+                                                              unsigned) {
     if (threads < 1) {
         return CUDA_ERROR_INVALID_VALUE;
     }

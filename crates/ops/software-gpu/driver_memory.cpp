@@ -127,7 +127,8 @@ CUresult to_host(const char *function, void *to, CUdeviceptr from, size_t bytes,
 
 CUresult on_device(const char *function, CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream) {
     return on_stream(function, stream, bytes, [&] {
-        if (!is_device_memory((const void *)to, bytes, function) || !is_device_memory((const void *)from, bytes, function)) {
+        if (!is_device_memory((const void *)to, bytes, function) ||
+            !is_device_memory((const void *)from, bytes, function)) {
             return false;
         }
         if (to < from + bytes && from < to + bytes) {
@@ -179,10 +180,14 @@ CUresult cuMemAlloc(CUdeviceptr *address, size_t bytes) {
 }
 
 CUresult cuMemAllocAsync(CUdeviceptr *address, size_t bytes, CUstream stream) {
-    *address = 0; // also what there is for no bytes
-    return on_stream("cuMemAllocAsync", stream, 0, [] { return true; }) != CUDA_SUCCESS ? CUDA_ERROR_INVALID_HANDLE
-           : bytes == 0                                                              ? CUDA_SUCCESS
-                        : memory().allocate("cuMemAllocAsync", address, bytes);
+    if (const CUresult error = need_context("cuMemAllocAsync", stream)) {
+        return error;
+    }
+    if (!turn_on(stream)) {
+        return CUDA_ERROR_INVALID_HANDLE;
+    }
+    *address = 0; // what there is for no bytes
+    return bytes == 0 ? CUDA_SUCCESS : memory().allocate("cuMemAllocAsync", address, bytes);
 }
 
 CUresult cuMemFree(CUdeviceptr address) {
@@ -227,7 +232,9 @@ CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t bytes, CUstr
     return to_device("cuMemcpyHtoDAsync", to, from, bytes, stream);
 }
 
-CUresult cuMemcpyDtoH(void *to, CUdeviceptr from, size_t bytes) { return to_host("cuMemcpyDtoH", to, from, bytes, nullptr); }
+CUresult cuMemcpyDtoH(void *to, CUdeviceptr from, size_t bytes) {
+    return to_host("cuMemcpyDtoH", to, from, bytes, nullptr);
+}
 
 CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstream stream) {
     return to_host("cuMemcpyDtoHAsync", to, from, bytes, stream);
@@ -261,7 +268,9 @@ CUresult cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t count, CU
     return fill("cuMemsetD16Async", to, value, count, stream);
 }
 
-CUresult cuMemsetD32(CUdeviceptr to, unsigned value, size_t count) { return fill("cuMemsetD32", to, value, count, nullptr); }
+CUresult cuMemsetD32(CUdeviceptr to, unsigned value, size_t count) {
+    return fill("cuMemsetD32", to, value, count, nullptr);
+}
 
 CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream) {
     return fill("cuMemsetD32Async", to, value, count, stream);
@@ -304,7 +313,9 @@ CUresult cuMemPoolSetAttribute(CUmemoryPool handle, CUmemPool_attribute attribut
         pool.reuse[attribute - CU_MEMPOOL_ATTR_REUSE_FOLLOW_EVENT_DEPENDENCIES] = *(int *)value;
         return CUDA_SUCCESS;
     case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: pool.release_threshold = *(cuuint64_t *)value; return CUDA_SUCCESS;
-    default: report("cuMemPoolSetAttribute: attribute %d cannot be set", (int)attribute); return CUDA_ERROR_INVALID_VALUE;
+    default:
+        report("cuMemPoolSetAttribute: attribute %d cannot be set", (int)attribute);
+        return CUDA_ERROR_INVALID_VALUE;
     }
 }
 
@@ -322,7 +333,9 @@ CUresult cuMemPoolGetAttribute(CUmemoryPool handle, CUmemPool_attribute attribut
     case CU_MEMPOOL_ATTR_RELEASE_THRESHOLD: *(cuuint64_t *)value = pool.release_threshold; return CUDA_SUCCESS;
     case CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT:
     case CU_MEMPOOL_ATTR_USED_MEM_CURRENT: *(cuuint64_t *)value = memory_in_use(); return CUDA_SUCCESS;
-    default: report("cuMemPoolGetAttribute: attribute %d is not simulated", (int)attribute); return CUDA_ERROR_INVALID_VALUE;
+    default:
+        report("cuMemPoolGetAttribute: attribute %d is not simulated", (int)attribute);
+        return CUDA_ERROR_INVALID_VALUE;
     }
 }
 

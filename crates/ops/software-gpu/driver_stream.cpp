@@ -130,8 +130,8 @@ CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
     return need_stream("cuStreamIsCapturing", stream);
 }
 
-CUresult cuStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *, CUgraph *, const CUgraphNode **,
-                                const CUgraphEdgeData **, size_t *) {
+CUresult cuStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *, CUgraph *,
+                                const CUgraphNode **, const CUgraphEdgeData **, size_t *) {
     return cuStreamIsCapturing(stream, status); // the others are set only while something is captured
 }
 

@@ -79,7 +79,8 @@ static void begin(unsigned high, unsigned low) { software_gpu_begin((Fiber *)((u
 
 Fiber *make_fiber(void (*entry)(void *), void *argument, size_t number) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), length = page + STACK + page;
-    char *memory = (char *)mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *memory =
+        (char *)mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED || mprotect(memory, page, PROT_NONE) != 0) {
         give_up("no memory for the stack of a thread");
     }

@@ -16,12 +16,12 @@ struct Fiber {
 #else
     void *stack_pointer = nullptr;
 #endif
-    Fiber *came_from = nullptr;   // whoever switched here last
+    Fiber *came_from = nullptr; // whoever switched here last
     void (*entry)(void *) = nullptr;
     void *argument = nullptr;
     const void *bottom = nullptr; // of the stack; AddressSanitizer wants to know
     size_t size = 0;
-    void *fake_stack = nullptr;   // AddressSanitizer's
+    void *fake_stack = nullptr; // AddressSanitizer's
 };
 
 // A new one, which runs entry(argument) when it is first switched to; entry must never return. It lives as long as the

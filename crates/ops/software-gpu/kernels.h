@@ -25,9 +25,10 @@ enum class Origin { Compiled, Candle };
 void add_kernel(Origin origin, const Kernel &kernel);
 const Kernel *find_kernel(Origin origin, const char *name); // null if there is none
 
-// Runs `thread(closure)` for every thread of every block. What they call to tell where they are, and to wait for each
-// other, is in software_gpu.h.
-void run_grid(const char *kernel, const Grid &grid, void (*thread)(const void *closure), const void *closure);
+// Runs `thread(closure)` for every thread of every block, which calls the kernel at `code`. What it calls to tell where
+// it is, and to wait for others, is in software_gpu.h.
+void run_grid(const char *kernel, const void *code, const Grid &grid, void (*thread)(const void *closure),
+              const void *closure);
 
 } // namespace software_gpu
 #pragma GCC visibility pop

@@ -13,8 +13,8 @@ class Order {
     enum Kind { Forward, Backward, Shuffled };
 
     // As MSHARP_SOFTWARE_GPU_ORDER says (forward, backward, shuffled), shuffled where it says nothing. Another one at
-    // each launch, so that a kernel launched twice has to get the same result in two ways; the same ones in each process,
-    // as far as its launches have the same order. MSHARP_SOFTWARE_GPU_SEED chooses others.
+    // each launch, so that a kernel launched twice has to get the same result in two ways; the same ones in each
+    // process, as far as its launches have the same order. MSHARP_SOFTWARE_GPU_SEED chooses others.
     static Order of_next_launch();
 
     Order(Kind kind, uint64_t seed) : kind(kind), random(seed) {}
@@ -31,6 +31,10 @@ class Order {
             }
         }
     }
+
+    // Whether threads that need no longer wait go on at once, or after all others that are ready. In lockstep, whatever
+    // is exchanged within warps would keep the whole block together, and hide that a barrier is missing.
+    bool runs_ahead() { return kind == Backward || (kind == Shuffled && random.next() >> 63); }
 
     // An order of 0 ... n-1 that needs no table.
     class Steps {

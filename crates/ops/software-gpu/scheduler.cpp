@@ -4,6 +4,7 @@
 #include "kernels.h"
 #include "order.h"
 #include "report.h"
+#include "shared_memory.h"
 #include "software_gpu.h"
 
 #include <cstring>
@@ -179,8 +180,8 @@ void Block::barrier(const char *name) {
 const Lanes &Block::meet(const char *meeting, unsigned mask, uint64_t value) {
     Warp &warp = warps[current / WARP];
     if (warp.members & ~mask) {
-        give_up("kernel %s: %s for the lanes %08x of a warp that has %08x; only all together are simulated", kernel, meeting,
-                mask, warp.members);
+        give_up("kernel %s: %s for the lanes %08x of a warp that has %08x; only all together are simulated", kernel,
+                meeting, mask, warp.members);
     }
     if (warp.arrived && !same(warp.meeting, meeting)) {
         give_up("kernel %s: lanes of a warp wait at %s and at %s", kernel, warp.meeting, meeting);
@@ -229,13 +230,18 @@ void Block::release(Warp &warp) {
 
 void Block::make_ready(uint16_t *numbers, unsigned n) {
     order.arrange(numbers, n);
+    unsigned at = first_ready + ready_count;
+    if (order.runs_ahead()) {
+        at = first_ready = (first_ready + MOST - n) % MOST;
+    }
     for (unsigned i = 0; i < n; ++i) {
         threads[numbers[i]].state = State::Ready;
-        ready[(first_ready + ready_count++) % MOST] = numbers[i];
+        ready[(at + i) % MOST] = numbers[i];
     }
+    ready_count += n;
 }
 
-// Lets the thread that is ready longest be the current one.
+// Lets the first thread of those that are ready be the current one.
 __attribute__((noinline)) void Block::take_turn() {
     if (ready_count == 0) {
         deadlock();
@@ -273,17 +279,18 @@ void Block::deadlock() {
     for (unsigned i = 0; i < count; ++i) {
         returned += threads[i].state == State::Returned;
     }
-    report("kernel %s, block (%u, %u, %u) of %u threads: none can go on, %u have returned", kernel, blockIdx.x, blockIdx.y,
-           blockIdx.z, count, returned);
+    report("kernel %s, block (%u, %u, %u) of %u threads: none can go on, %u have returned", kernel, blockIdx.x,
+           blockIdx.y, blockIdx.z, count, returned);
     for (unsigned i = 0; i < count; ++i) {
         const Thread &t = threads[i];
         const Warp &warp = warps[i / WARP];
         if (t.state == State::AtBarrier && (i == 0 || threads[i - 1].state != State::AtBarrier)) {
-            report("  from thread (%u, %u, %u) on: wait at %s for all others", t.index.x, t.index.y, t.index.z, barrier_name);
+            report("  from thread (%u, %u, %u) on: wait at %s for all others", t.index.x, t.index.y, t.index.z,
+                   barrier_name);
         }
         if (t.state == State::AtMeeting && (i % WARP == 0 || threads[i - 1].state != State::AtMeeting)) {
-            report("  from thread (%u, %u, %u) on: wait at %s for lanes %08x", t.index.x, t.index.y, t.index.z, warp.meeting,
-                   warp.members & ~warp.arrived);
+            report("  from thread (%u, %u, %u) on: wait at %s for lanes %08x", t.index.x, t.index.y, t.index.z,
+                   warp.meeting, warp.members & ~warp.arrived);
         }
         if (t.state == State::Returned && (i == 0 || threads[i - 1].state != State::Returned)) {
             report("  from thread (%u, %u, %u) on: returned", t.index.x, t.index.y, t.index.z);
@@ -299,7 +306,8 @@ std::vector<Block *> &unused = *new std::vector<Block *>;
 
 } // namespace
 
-void run_grid(const char *kernel, const Grid &grid, void (*thread)(const void *), const void *closure) {
+void run_grid(const char *kernel, const void *code, const Grid &grid, void (*thread)(const void *),
+              const void *closure) {
     if (here) {
         give_up("kernel %s is launched from a kernel", kernel);
     }
@@ -311,6 +319,7 @@ void run_grid(const char *kernel, const Grid &grid, void (*thread)(const void *)
         here = unused.back();
         unused.pop_back();
     }
+    forget_shared_memory(code);
     here->run(kernel, grid, thread, closure);
     std::lock_guard<std::mutex> lock(unused_lock);
     unused.push_back(here);

@@ -13,7 +13,7 @@
 #include <thread>
 #include <unistd.h>
 
-// --- Kernels ---------------------------------------------------------------------------------------------------------
+// --- Kernels -------------------------------------------------------------------------------------------------------
 
 // y = x, backwards within each block.
 KERNEL(turn_around, const int *x, int *y) {
@@ -31,6 +31,31 @@ KERNEL(turn_around_carelessly, const int *x, int *y) {
     __shared__ int all[1024];
     all[threadIdx.x] = x[blockIdx.x * blockDim.x + threadIdx.x];
     y[blockIdx.x * blockDim.x + threadIdx.x] = all[blockDim.x - 1 - threadIdx.x];
+}
+
+// Warps that exchange something among themselves are not together for that.
+KERNEL(tell_carelessly, const int *x, int *y) {
+    __shared__ int told;
+    if (threadIdx.x == 0) {
+        told = -1;
+    }
+    __syncthreads();
+    __syncwarp();
+    if (threadIdx.x == 0) {
+        told = x[0];
+    }
+    __syncwarp();
+    __syncwarp();
+    y[threadIdx.x] = told;
+}
+
+// What a block finds in shared memory.
+KERNEL(look_around, float *y, int write) {
+    __shared__ float left[64];
+    y[threadIdx.x] = left[threadIdx.x];
+    if (write) {
+        left[threadIdx.x] = 1;
+    }
 }
 
 // What each thread gets from the other lanes, in ten ways.
@@ -139,6 +164,21 @@ KERNEL(many_barriers, u32 *out) {
 
 KERNEL(one_each, u32 *out) { out[blockIdx.x * blockDim.x + threadIdx.x] = threadIdx.x; }
 
+// What AddressSanitizer and its companions are for.
+KERNEL(beyond_memory, const int *x, int *y, int n) {
+    if ((int)threadIdx.x < n) {
+        y[threadIdx.x] = x[threadIdx.x];
+    }
+}
+KERNEL(beyond_shared, int *y, int n) {
+    __shared__ int few[16];
+    int *some = few;
+    some[n] = 1;
+    __syncthreads();
+    y[threadIdx.x] = some[n];
+}
+KERNEL(askew, const float *x, float *y) { *(Pack<float, 4> *)y = *(const Pack<float, 4> *)x; }
+
 namespace selftest {
 
 static int failures = 0;
@@ -167,7 +207,7 @@ std::string stderr_of(const std::function<void()> &work) {
     return text;
 }
 
-bool aborts(const std::function<void()> &work, const std::vector<std::string> &names) {
+bool dies(const std::function<void()> &work, const std::vector<std::string> &names) {
     int status = 0;
     const std::string text = stderr_of([&] {
         const pid_t child = fork();
@@ -177,7 +217,7 @@ bool aborts(const std::function<void()> &work, const std::vector<std::string> &n
         }
         waitpid(child, &status, 0);
     });
-    bool good = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    bool good = status != 0;
     for (const std::string &name : names) {
         good = good && text.find(name) != std::string::npos;
     }
@@ -245,7 +285,7 @@ double difference(const std::vector<double> &a, const std::vector<double> &b) {
     return most;
 }
 
-// --- The scheduler ---------------------------------------------------------------------------------------------------
+// --- The scheduler -------------------------------------------------------------------------------------------------
 
 // An image that the driver takes for machine code whose names it cannot read: it then has all kernels that there are.
 static const unsigned char ANY_IMAGE[32] = {0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 16};
@@ -304,10 +344,36 @@ static void test_barrier() {
         const Memory y(64 * 4);
         CHECK(run("some_leave", 1, 64, y.at()) == CUDA_SUCCESS);
         const std::vector<int> left = y.read<int>();
-        CHECK(left[0] == 40032000 && left[31] == 40032000); // a full warp
+        CHECK(left[0] == 40032000 && left[31] == 40032000);  // a full warp
         CHECK(left[32] == 40008001 && left[39] == 40008001); // eight lanes, and no lane 31
         CHECK(left[40] == -1);                               // not written
     }
+}
+
+static void test_shared_memory() {
+    for (const int write : {0, 1, 0}) {
+        const Memory y(64 * 4);
+        CHECK(run("look_around", 1, 64, y.at(), write) == CUDA_SUCCESS);
+        for (const float x : y.read<float>()) {
+#ifdef __SANITIZE_ADDRESS__
+            CHECK(x == 0 || x == 1); // it is not forgotten here
+#else
+            CHECK(x != x);
+#endif
+        }
+    }
+}
+
+static void test_running_ahead() {
+    int wrong = 0;
+    for (int i = 0; i < 21; ++i) {
+        in_order(i == 0 ? "backward" : "shuffled");
+        const Memory x = on_device(std::vector<int>{7}), y(128 * 4);
+        CHECK(run("tell_carelessly", 1, 128, x.at(), y.at()) == CUDA_SUCCESS);
+        wrong += y.read<int>() != std::vector<int>(128, 7);
+        CHECK(i > 0 || wrong == 1);
+    }
+    CHECK(wrong > 3);
 }
 
 static void test_exchange() {
@@ -323,15 +389,9 @@ static void test_exchange() {
             for (u32 j = 0; j < 32; ++j) {
                 ballot |= (u32)((warp + j) % 3 == 0) << j;
             }
-            const u64 expected[10] = {i ^ 5,
-                                      lane + 3 < 32 ? i + 3 : i,
-                                      lane >= 3 ? i - 3 : i,
-                                      warp + 7,
-                                      lane % 8 + 3 < 8 ? i + 3 : i,
-                                      i - lane % 8 + 2,
-                                      ballot,
-                                      (u64)(i ^ 1) << 40,
-                                      warp == 32,
+            const u64 expected[10] = {i ^ 5,     lane + 3 < 32 ? i + 3 : i,    lane >= 3 ? i - 3 : i,
+                                      warp + 7,  lane % 8 + 3 < 8 ? i + 3 : i, i - lane % 8 + 2,
+                                      ballot,    (u64)(i ^ 1) << 40,           warp == 32,
                                       warp != 32};
             CHECK(std::equal(expected, expected + 10, &got[10 * i]));
         }
@@ -343,7 +403,8 @@ template <class A> static void test_sums(const char *kernel, double tolerance) {
         const u32 blocks = 7;
         const std::vector<double> wide = numbers(blocks * threads, threads);
         const std::vector<A> x(wide.begin(), wide.end());
-        const Memory from = on_device(x), sums(blocks * sizeof(A)), total(sizeof(A)), count = on_device(std::vector<u32>{0});
+        const Memory from = on_device(x), sums(blocks * sizeof(A)), total(sizeof(A)),
+                     count = on_device(std::vector<u32>{0});
         std::vector<A> first;
         for (const char *order : {"forward", "backward", "shuffled"}) {
             in_order(order);
@@ -368,7 +429,8 @@ template <class A> static void test_sums(const char *kernel, double tolerance) {
 static std::vector<u32> begins, goes_on, block_times;
 static void record(const char *order, u32 blocks, u32 threads) {
     in_order(order);
-    const Memory clock = on_device(std::vector<u32>{0}), a(blocks * threads * 4), b(blocks * threads * 4), c(blocks * 4);
+    const Memory clock = on_device(std::vector<u32>{0}), a(blocks * threads * 4), b(blocks * threads * 4),
+                 c(blocks * 4);
     CHECK(run("when", blocks, threads, clock.at(), a.at(), b.at(), c.at()) == CUDA_SUCCESS);
     begins = a.read<u32>();
     goes_on = b.read<u32>();
@@ -387,7 +449,8 @@ static void test_order() {
     CHECK(std::is_sorted(begins.rbegin(), begins.rend()) && std::is_sorted(goes_on.rbegin(), goes_on.rend()));
     record("shuffled", blocks, threads);
     const std::vector<u32> once = begins, blocks_once = block_times;
-    CHECK(!std::is_sorted(begins.begin(), begins.begin() + threads) && !std::is_sorted(begins.rend() - threads, begins.rend()));
+    CHECK(!std::is_sorted(begins.begin(), begins.begin() + threads) &&
+          !std::is_sorted(begins.rend() - threads, begins.rend()));
     std::vector<u32> sorted = begins;
     sorted.insert(sorted.end(), goes_on.begin(), goes_on.end());
     std::sort(sorted.begin(), sorted.end());
@@ -401,15 +464,17 @@ static void test_order() {
         differs = differs || block_times != blocks_once;
     }
     CHECK(differs);
-    CHECK(aborts([] { in_order("sideways"), run("one_each", 1, 1, (void *)nullptr); }, {"MSHARP_SOFTWARE_GPU_ORDER is sideways"}));
+    CHECK(dies([] { in_order("sideways"), run("one_each", 1, 1, (void *)nullptr); },
+               {"MSHARP_SOFTWARE_GPU_ORDER is sideways"}));
     in_order("shuffled");
 }
 
 static void test_deadlock() {
     const Memory y(4);
-    CHECK(aborts([&] { run("disagree", 1, 32, y.at()); },
-                 {"kernel disagree", "__syncthreads", "__shfl_xor_sync for lanes 0000ffff", "(16, 0, 0)"}));
-    CHECK(aborts([&] { run("mix_shuffles", 1, 32, y.at()); }, {"kernel mix_shuffles", "__shfl_xor_sync", "__ballot_sync"}));
+    CHECK(dies([&] { run("disagree", 1, 32, y.at()); },
+               {"kernel disagree", "__syncthreads", "__shfl_xor_sync for lanes 0000ffff", "(16, 0, 0)"}));
+    CHECK(
+        dies([&] { run("mix_shuffles", 1, 32, y.at()); }, {"kernel mix_shuffles", "__shfl_xor_sync", "__ballot_sync"}));
 }
 
 static void test_arguments() {
@@ -426,6 +491,25 @@ static void test_arguments() {
     with_end.text[11] = 'x';
     CHECK(launch("take_all", 1, 1, {&yes, &u8, &i32, &n, &f32, &f64, &with_end, &address}) == CUDA_SUCCESS);
     CHECK(out.read<double>() == (std::vector<double>{1, 7, -2, -5, 0.5, third, 2.5, 'x', 4.5}));
+}
+
+static void test_sanitizers() {
+    const Memory x = on_device(std::vector<int>(16)), y(32 * 4);
+    const auto with = [&](const char *kernel, int n) { return [&, kernel, n] { run(kernel, 1, 32, y.at(), n); }; };
+    const auto copy = [&](int n) {
+        return [&, n] { CHECK(run("beyond_memory", 1, 32, x.at(), y.at(), n) == CUDA_SUCCESS); };
+    };
+    const auto move = [&](size_t at) {
+        return [&, at] { CHECK(run("askew", 1, 1, x.at(at), y.at()) == CUDA_SUCCESS); };
+    };
+    copy(16)();
+    with("beyond_shared", 15)();
+    move(16)();
+#ifdef __SANITIZE_ADDRESS__
+    CHECK(dies(copy(17), {"heap-buffer-overflow", "beyond_memory"}));
+    CHECK(dies(with("beyond_shared", 16), {"global-buffer-overflow", "beyond_shared"}));
+    CHECK(dies(move(4), {"misaligned address", "selftest.cpp"}));
+#endif
 }
 
 static void test_time() {
@@ -465,7 +549,7 @@ static void test_threads() {
     CHECK(good == std::vector<int>(8, 20));
 }
 
-// --- The driver ------------------------------------------------------------------------------------------------------
+// --- The driver ----------------------------------------------------------------------------------------------------
 
 static bool is(CUresult error, const std::function<CUresult()> &work) { return refuses<CUresult>(error, work); }
 
@@ -473,7 +557,8 @@ static void test_memory() {
     CUdeviceptr a = 0, b = 0;
     CHECK(cuMemAlloc(&a, 10 * 4) == CUDA_SUCCESS && a % 256 == 0);
     std::vector<float> host(11);
-    CHECK(cuMemcpyDtoH(host.data(), a, 40) == CUDA_SUCCESS && std::all_of(host.begin(), host.begin() + 10, [](float x) { return x != x; }));
+    CHECK(cuMemcpyDtoH(host.data(), a, 40) == CUDA_SUCCESS &&
+          std::all_of(host.begin(), host.begin() + 10, [](float x) { return x != x; }));
     CHECK(is(CUDA_ERROR_INVALID_VALUE, [&] { return cuMemcpyDtoH(host.data(), a, 41); }));
     CHECK(is(CUDA_ERROR_INVALID_VALUE, [&] { return cuMemcpyHtoDAsync(a + 4, host.data(), 40, nullptr); }));
     CHECK(is(CUDA_ERROR_INVALID_VALUE, [&] { return cuMemcpyHtoD(a - 4, host.data(), 4); }));
@@ -502,7 +587,9 @@ static void test_memory() {
 
 static void test_launches() {
     const Memory out(4096 * 4);
-    const auto sized = [&](dim3 blocks, dim3 threads) { return [=, &out] { return run("one_each", blocks, threads, out.at()); }; };
+    const auto sized = [&](dim3 blocks, dim3 threads) {
+        return [=, &out] { return run("one_each", blocks, threads, out.at()); };
+    };
     CHECK(run("one_each", 4, 1024, out.at()) == CUDA_SUCCESS);
     CHECK(is(CUDA_ERROR_INVALID_VALUE, sized(1, 1025)));
     CHECK(is(CUDA_ERROR_INVALID_VALUE, sized(1, dim3(32, 33))));
@@ -511,17 +598,19 @@ static void test_launches() {
     CHECK(is(CUDA_ERROR_INVALID_VALUE, sized(1, dim3(32, 0))));
     CHECK(is(CUDA_ERROR_INVALID_VALUE, sized(dim3(1, 65536), 1)));
     CHECK(is(CUDA_ERROR_INVALID_VALUE, sized(dim3(1, 1, 65536), 1)));
-    CHECK(is(CUDA_ERROR_INVALID_HANDLE, [] { return cuLaunchKernel((CUfunction) "x", 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr); }));
+    CHECK(is(CUDA_ERROR_INVALID_HANDLE,
+             [] { return cuLaunchKernel((CUfunction) "x", 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr); }));
 
     CUfunction found = nullptr;
     CUmodule module, ptx;
     CHECK(cuModuleLoadData(&module, ANY_IMAGE) == CUDA_SUCCESS);
     CHECK(is(CUDA_ERROR_NOT_FOUND, [&] { return cuModuleGetFunction(&found, module, "no_such_kernel"); }));
     CHECK(is(CUDA_ERROR_INVALID_IMAGE, [&] { return cuModuleLoadData(&ptx, "neither"); }));
-    CHECK(cuModuleLoadData(&ptx, ".version 9.0\n.visible .entry badd_f32(\n.visible .entry unknown_f32(") == CUDA_SUCCESS);
+    CHECK(cuModuleLoadData(&ptx, ".version 9.0\n.visible .entry badd_f32(\n.visible .entry unknown_f32(") ==
+          CUDA_SUCCESS);
     CHECK(cuModuleGetFunction(&found, ptx, "badd_f32") == CUDA_SUCCESS);
-    CHECK(cuModuleGetFunction(&found, ptx, "badd_f64") == CUDA_ERROR_NOT_FOUND);                         // not in the image
-    CHECK(is(CUDA_ERROR_NOT_FOUND, [&] { return cuModuleGetFunction(&found, ptx, "unknown_f32"); }));   // not simulated
+    CHECK(cuModuleGetFunction(&found, ptx, "badd_f64") == CUDA_ERROR_NOT_FOUND); // not in the image
+    CHECK(is(CUDA_ERROR_NOT_FOUND, [&] { return cuModuleGetFunction(&found, ptx, "unknown_f32"); })); // not simulated
     CHECK(cuModuleGetFunction(&found, ptx, "one_each") == CUDA_ERROR_NOT_FOUND);
     CHECK(cuModuleUnload(ptx) == CUDA_SUCCESS);
     CHECK(is(CUDA_ERROR_INVALID_HANDLE, [&] { return cuModuleUnload(ptx); }));
@@ -533,7 +622,8 @@ static void test_launches() {
     CHECK(cuModuleGetFunction(&found, ptx, "one_each") == CUDA_SUCCESS);
     CHECK(cuModuleGetFunction(&found, ptx, "when") == CUDA_ERROR_NOT_FOUND);
     CHECK(cuModuleUnload(ptx) == CUDA_SUCCESS);
-    CHECK(is(CUDA_ERROR_INVALID_HANDLE, [&] { return cuLaunchKernel(found, 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr); }));
+    CHECK(is(CUDA_ERROR_INVALID_HANDLE,
+             [&] { return cuLaunchKernel(found, 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr); }));
 }
 
 static void test_streams() {
@@ -569,7 +659,7 @@ static void set_up() {
     CHECK(cuDeviceGet(&device, 0) == CUDA_SUCCESS);
     CHECK(is(CUDA_ERROR_INVALID_CONTEXT, [&] { return cuCtxSynchronize(); }));
     CHECK(cuDevicePrimaryCtxRetain(&context, device) == CUDA_SUCCESS && cuCtxSetCurrent(context) == CUDA_SUCCESS);
-    CHECK(aborts([] { cuGraphLaunch(nullptr, nullptr); }, {"cuGraphLaunch was called"}));
+    CHECK(dies([] { cuGraphLaunch(nullptr, nullptr); }, {"cuGraphLaunch was called"}));
 }
 
 } // namespace selftest
@@ -582,6 +672,8 @@ int main() {
     test_launches();
     test_streams();
     test_barrier();
+    test_shared_memory();
+    test_running_ahead();
     test_exchange();
     test_sums<float>("sums_f32", 1e-3);
     test_sums<double>("sums_f64", 1e-11);
@@ -589,6 +681,7 @@ int main() {
     test_deadlock();
     test_arguments();
     test_threads();
+    test_sanitizers();
     test_time();
     test_libraries();
     if (failures > 0) {

@@ -27,8 +27,8 @@ template <class S> bool refuses(S status, const std::function<S()> &work) {
     return true;
 }
 
-// Whether `work` ends its process with abort and names all of these on stderr.
-bool aborts(const std::function<void()> &work, const std::vector<std::string> &names);
+// Whether `work` ends its process, not by returning, and names all of these on stderr.
+bool dies(const std::function<void()> &work, const std::vector<std::string> &names);
 
 // Device memory with these bytes, freed at the end of its scope.
 class Memory {
@@ -50,7 +50,9 @@ class Memory {
     size_t bytes;
     void copy(void *to) const;
 };
-template <class T> Memory on_device(const std::vector<T> &values) { return Memory(values.data(), values.size() * sizeof(T)); }
+template <class T> Memory on_device(const std::vector<T> &values) {
+    return Memory(values.data(), values.size() * sizeof(T));
+}
 
 // Numbers in [-1, 1), the same in each process.
 std::vector<double> numbers(size_t n, unsigned seed);

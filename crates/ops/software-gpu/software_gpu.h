@@ -1,7 +1,7 @@
 // CUDA's language for plain C++: what the kernels of ../kernels need to be compiled for the software GPU.
 //
-// What is left out does not compile, on purpose: bfloat16 has no arithmetic here (the kernels compute in f32), and shared
-// memory that a launch asks for does not exist.
+// What is left out does not compile, on purpose: bfloat16 has no arithmetic here (the kernels compute in f32), and
+// shared memory that a launch asks for does not exist.
 #pragma once
 
 #include <cassert>
@@ -19,7 +19,7 @@
 #include "kernels.h"
 #include "numbers.h"
 
-// --- Declarations ----------------------------------------------------------------------------------------------------
+// --- Declarations --------------------------------------------------------------------------------------------------
 
 #define __global__
 #define __device__
@@ -40,24 +40,24 @@
 
 // A kernel that cuModuleGetFunction finds by its name.
 #define KERNEL(name, ...) SOFTWARE_GPU_KERNEL(name, __VA_ARGS__)
-#define SOFTWARE_GPU_KERNEL(name, ...)                                                                                  \
-    extern "C" void name(__VA_ARGS__);                                                                                  \
-    static const ::software_gpu::Registration software_gpu_registration_of_##name(                                      \
-        #name, [](void **arguments, const ::software_gpu::Grid &grid) {                                                 \
-            ::software_gpu::launch(#name, &name, arguments, grid);                                                      \
-        });                                                                                                             \
+#define SOFTWARE_GPU_KERNEL(name, ...)                                                                                 \
+    extern "C" void name(__VA_ARGS__);                                                                                 \
+    static const ::software_gpu::Registration software_gpu_registration_of_##name(                                     \
+        #name, [](void **arguments, const ::software_gpu::Grid &grid) {                                                \
+            ::software_gpu::launch(#name, &name, arguments, grid);                                                     \
+        });                                                                                                            \
     extern "C" void name(__VA_ARGS__)
 
-// --- Vectors ---------------------------------------------------------------------------------------------------------
+// --- Vectors -------------------------------------------------------------------------------------------------------
 
-#define SOFTWARE_GPU_VECTORS(type, name)                                                                                \
-    struct name##1 { type x; };                                                                                         \
-    struct alignas(2 * sizeof(type)) name##2 { type x, y; };                                                            \
-    struct name##3 { type x, y, z; };                                                                                   \
-    struct alignas(4 * sizeof(type) > 16 ? 16 : 4 * sizeof(type)) name##4 { type x, y, z, w; };                         \
-    inline name##1 make_##name##1(type x) { return {x}; }                                                               \
-    inline name##2 make_##name##2(type x, type y) { return {x, y}; }                                                    \
-    inline name##3 make_##name##3(type x, type y, type z) { return {x, y, z}; }                                         \
+#define SOFTWARE_GPU_VECTORS(type, name)                                                                               \
+    struct name##1 { type x; };                                                                                        \
+    struct alignas(2 * sizeof(type)) name##2 { type x, y; };                                                           \
+    struct name##3 { type x, y, z; };                                                                                  \
+    struct alignas(4 * sizeof(type) > 16 ? 16 : 4 * sizeof(type)) name##4 { type x, y, z, w; };                        \
+    inline name##1 make_##name##1(type x) { return {x}; }                                                              \
+    inline name##2 make_##name##2(type x, type y) { return {x, y}; }                                                   \
+    inline name##3 make_##name##3(type x, type y, type z) { return {x, y, z}; }                                        \
     inline name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }
 SOFTWARE_GPU_VECTORS(signed char, char)
 SOFTWARE_GPU_VECTORS(unsigned char, uchar)
@@ -76,7 +76,7 @@ struct dim3 {
     constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
-// --- Where a thread is, and how it waits for others ------------------------------------------------------------------
+// --- Where a thread is, and how it waits for others ----------------------------------------------------------------
 
 #pragma GCC visibility push(default)
 extern __thread uint3 threadIdx, blockIdx;
@@ -96,14 +96,16 @@ struct Lanes {
 // Until all threads of the block that have not returned are here.
 void barrier(const char *name);
 
-// Until all lanes of the warp that have not returned are here, with a value each. The answer is good until the next call.
+// Until all lanes of the warp that have not returned are here, with a value each. The answer is good until the next
+// call.
 const Lanes &meet(const char *meeting, unsigned mask, uint64_t value);
 #pragma GCC visibility pop
 
 inline unsigned lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32; }
 
 template <class T> uint64_t packed(T value) {
-    static_assert((sizeof(T) == 4 || sizeof(T) == 8) && std::is_trivially_copyable_v<T>, "a shuffle takes 4 or 8 bytes");
+    static_assert((sizeof(T) == 4 || sizeof(T) == 8) && std::is_trivially_copyable_v<T>,
+                  "a shuffle takes 4 or 8 bytes");
     uint64_t bits = 0;
     memcpy(&bits, &value, sizeof value);
     return bits;
@@ -158,7 +160,7 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
 inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, !predicate) == 0; }
 
-// --- Atomics: threads take turns, so nothing happens in between; other launches are another matter -------------------
+// --- Atomics: threads take turns, so nothing happens in between; other launches are another matter -----------------
 
 inline int atomicAdd(int *at, int x) { return __atomic_fetch_add(at, x, __ATOMIC_SEQ_CST); }
 inline unsigned atomicAdd(unsigned *at, unsigned x) { return __atomic_fetch_add(at, x, __ATOMIC_SEQ_CST); }
@@ -202,7 +204,7 @@ template <class T> T atomicMin(T *at, T x) {
     return before;
 }
 
-// --- Numbers ---------------------------------------------------------------------------------------------------------
+// --- Numbers -------------------------------------------------------------------------------------------------------
 
 template <class A, class B> constexpr std::common_type_t<A, B> min(A a, B b) {
     using C = std::common_type_t<A, B>;
@@ -291,7 +293,7 @@ inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) { return {__nv_bfl
 inline __nv_bfloat162 __float22bfloat162_rn(float2 x) { return {__nv_bfloat16(x.x), __nv_bfloat16(x.y)}; }
 inline float2 __bfloat1622float2(__nv_bfloat162 x) { return {(float)x.x, (float)x.y}; }
 
-// --- How a kernel gets its arguments ---------------------------------------------------------------------------------
+// --- How a kernel gets its arguments -------------------------------------------------------------------------------
 
 namespace software_gpu {
 
@@ -318,7 +320,7 @@ template <class T> T argument(const void *from) {
 template <class... P, size_t... I>
 void launch(const char *name, void (*kernel)(P...), void **arguments, const Grid &grid, std::index_sequence<I...>) {
     const Call<P...> call{kernel, std::tuple<P...>(argument<P>(arguments[I])...)};
-    run_grid(name, grid, Call<P...>::run, &call);
+    run_grid(name, (const void *)kernel, grid, Call<P...>::run, &call);
 }
 template <class... P> void launch(const char *name, void (*kernel)(P...), void **arguments, const Grid &grid) {
     launch(name, kernel, arguments, grid, std::index_sequence_for<P...>());

@@ -96,7 +96,7 @@ pub use allocator::KeepBlocks;
 pub use conv::{conv2d, direct_convolutions};
 pub use cross_entropy::cross_entropy;
 #[cfg(feature = "cuda")]
-pub use cuda::{ImagePlacement, cuda_device, gpu_name, place_images};
+pub use cuda::{ImagePlacement, convolution_plans, cuda_device, gpu_memory_peak, gpu_name, place_images};
 pub use feature_map::FeatureMap;
 pub use gibbs::{Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
 pub use grad::{grad_enabled, no_grad};

@@ -7,7 +7,7 @@ use crate::conv::Geometry;
 use crate::precision::Precision;
 use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver::CudaStream;
-use candle_core::{Error, Result};
+use candle_core::{Device, Error, Result};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -28,13 +28,23 @@ pub(super) enum Direction {
 /// All plans of one GPU.
 pub(super) struct Convolutions {
     handle: Handle,
-    plans: BTreeMap<(Direction, Geometry, Precision), Arc<Plan>>,
+    plans: BTreeMap<(Direction, Geometry, Precision), Arc<Choice>>,
+}
+
+/// How a convolution is computed.
+enum Choice {
+    /// By cuDNN.
+    Plan(Plan),
+    /// As a product of matrices, since cuDNN said no.
+    Lowered(String),
 }
 
 /// The way that was chosen.
 struct Plan {
     plan: Descriptor,
     workspace: usize,
+    /// Its place among cuDNN's suggestions, from 1.
+    rank: usize,
     /// Alive as long as the plan is, which may refer to them.
     _parts: Vec<Descriptor>,
 }
@@ -69,12 +79,21 @@ impl Gpu {
     ) -> Result<()> {
         let mut convolutions = locked(&self.convolutions);
         let key = (direction, *g, precision);
-        let plan = match convolutions.plans.get(&key) {
-            Some(plan) => plan.clone(),
+        let choice = match convolutions.plans.get(&key) {
+            Some(choice) => choice.clone(),
             None => {
-                let plan = Plan::choose(&convolutions.handle, direction, g, precision)
-                    .map_err(|error| error.context(format!("{direction:?} of {g:?} in {precision:?}")))?;
-                convolutions.plans.entry(key).or_insert(Arc::new(plan)).clone()
+                let choice = match Plan::choose(&convolutions.handle, direction, g, precision) {
+                    Ok(plan) => Choice::Plan(plan),
+                    Err(error) => Choice::Lowered(error.to_string()),
+                };
+                convolutions.plans.entry(key).or_insert(Arc::new(choice)).clone()
+            }
+        };
+        let plan = match &*choice {
+            Choice::Plan(plan) => plan,
+            Choice::Lowered(_) => {
+                drop(convolutions);
+                return self.convolve_lowered(direction, g, precision, [x, w, y]);
             }
         };
         let workspace = self.workspace(plan.workspace)?;
@@ -88,6 +107,22 @@ impl Gpu {
     }
 }
 
+/// How the convolutions that ran so far on a GPU are computed, a line for each: direction, sizes, precision, and cuDNN's
+/// plan or why there is none. For those who wonder about a speed. Empty for another device.
+pub fn convolution_plans(device: &Device) -> Result<Vec<String>> {
+    let Some(gpu) = Gpu::of_device(device)? else { return Ok(Vec::new()) };
+    let convolutions = locked(&gpu.convolutions);
+    let line = |((direction, g, precision), choice): (&(Direction, Geometry, Precision), &Arc<Choice>)| {
+        let Geometry { batch, height, width, c_in, c_out, kernel: (kh, kw), stride: (sy, _), .. } = g;
+        let how = match &**choice {
+            Choice::Plan(plan) => format!("cuDNN's suggestion {}, {} bytes of workspace", plan.rank, plan.workspace),
+            Choice::Lowered(why) => format!("as a product of matrices, for {why}"),
+        };
+        format!("{direction:?} {kh}×{kw}/{sy} {c_in}→{c_out} at {batch}×{height}×{width} in {precision:?}: {how}")
+    };
+    Ok(convolutions.plans.iter().map(line).collect())
+}
+
 impl Plan {
     /// The first of cuDNN's suggestions, best first, that exists, repeats to the bit, and is as exact as it must be.
     ///
@@ -96,12 +131,14 @@ impl Plan {
         let mut parts = Vec::new();
         let graph = operation(handle, direction, g, precision, &mut parts)?;
         let mut refused = Error::msg("cuDNN suggests nothing");
+        let mut rank = 0;
         for mode in [Mode::CUDNN_HEUR_MODE_A, Mode::CUDNN_HEUR_MODE_FALLBACK] {
             for suggestion in suggestions(&graph, mode)? {
+                rank += 1;
                 match Self::of(handle, &suggestion, precision) {
                     Ok(Some((plan, workspace))) => {
                         parts.extend([suggestion, graph]);
-                        return Ok(Self { plan, workspace, _parts: parts });
+                        return Ok(Self { plan, workspace, rank, _parts: parts });
                     }
                     Ok(None) => {}
                     Err(error) => refused = error,

@@ -50,6 +50,22 @@ pub fn gpu_name(device: &Device) -> Option<String> {
     }
 }
 
+/// The most bytes that tensors on a GPU took since the last call, or since the start; 0 for another device.
+pub fn gpu_memory_peak(device: &Device) -> Result<u64> {
+    let Device::Cuda(cuda) = device else { return Ok(0) };
+    let context = cuda.cuda_stream().context().clone();
+    context.bind_to_thread().w()?;
+    let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+    let (mut peak, mut zero) = (0u64, 0u64);
+    // SAFETY: the pool belongs to a device that exists, and the attribute is a u64; 0 is what it may be set to.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device()).w()?;
+        result::mem_pool::get_attribute(pool, attribute, (&raw mut peak).cast()).w()?;
+        result::mem_pool::set_attribute(pool, attribute, (&raw mut zero).cast()).w()?;
+    }
+    Ok(peak)
+}
+
 /// What the ops need of a GPU, made when the first of them runs on it.
 pub(crate) struct Gpu {
     device: CudaDevice,
@@ -73,7 +89,12 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Gpu {
     /// The GPU on which `x` is, if it is on one.
     pub(crate) fn of(x: &Tensor) -> Result<Option<Arc<Self>>> {
-        match x.device() {
+        Self::of_device(x.device())
+    }
+
+    /// That of a device, if it is one.
+    pub(super) fn of_device(device: &Device) -> Result<Option<Arc<Self>>> {
+        match device {
             Device::Cuda(device) => Ok(Some(Self::named(device)?)),
             _ => Ok(None),
         }

@@ -16,6 +16,7 @@ mod gpu;
 mod images;
 mod launch;
 pub(crate) mod loss;
+mod lowered;
 mod memory;
 mod norm;
 pub(crate) mod parameters;
@@ -25,9 +26,10 @@ pub(crate) mod samples;
 
 pub(crate) use activations::{add, cast, relu};
 pub(crate) use conv::record as convolution;
+pub use convolution::convolution_plans;
 pub(crate) use gpu::Gpu;
 use gpu::locked;
-pub use gpu::{cuda_device, gpu_name};
+pub use gpu::{cuda_device, gpu_memory_peak, gpu_name};
 pub use images::{ImagePlacement, place_images};
 pub(crate) use norm::{batch_norm, group_norm};
 pub(crate) use pool::{averages, max_pool2d};
@@ -48,6 +50,20 @@ macro_rules! by_dtype {
     };
 }
 use by_dtype;
+
+/// The name of a kernel for an element type, f32 or bf16, and for vectors of several channels or for single ones.
+macro_rules! by_width {
+    ($name:literal, $dtype:expr, $wide:expr) => {
+        match ($dtype, $wide) {
+            (candle_core::DType::BF16, true) => concat!($name, "_bf16_8"),
+            (candle_core::DType::BF16, false) => concat!($name, "_bf16_1"),
+            (candle_core::DType::F32, true) => concat!($name, "_float_4"),
+            (candle_core::DType::F32, false) => concat!($name, "_float_1"),
+            (other, _) => candle_core::bail!("activations on a GPU are f32 or bf16, not {other:?}"),
+        }
+    };
+}
+use by_width;
 
 /// The GPU of a tensor that is known to be on one.
 fn device_of(x: &Tensor) -> Result<Arc<Gpu>> {

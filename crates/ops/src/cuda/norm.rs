@@ -1,8 +1,8 @@
 //! Normalisations with their epilogue: two launches forward and two backward, one more each for groups.
 
-use super::device_of;
 use super::gpu::{COUNTERS, Gpu};
 use super::launch::{Grid, Pointer, THREADS, arguments};
+use super::{by_width, device_of};
 use crate::node::{Activation, Pass, Recorded, stored};
 use crate::norm::{Epilogue, RunningStats};
 use candle_core::{DType, Result, Tensor, bail};
@@ -27,18 +27,6 @@ struct Statistics {
     rstd: Tensor,
 }
 
-/// The names of a kernel for its four element types and widths.
-macro_rules! by_width {
-    ($name:literal, $dtype:expr, $wide:expr) => {
-        match ($dtype, $wide) {
-            (DType::BF16, true) => concat!($name, "_bf16_8"),
-            (DType::BF16, false) => concat!($name, "_bf16_1"),
-            (_, true) => concat!($name, "_float_4"),
-            (_, false) => concat!($name, "_float_1"),
-        }
-    };
-}
-
 /// [`batch_norm`](crate::batch_norm), whose shapes are checked. A batch of one row has no variance: its statistics
 /// become NaN.
 pub(crate) fn batch_norm<X: Activation>(
@@ -52,6 +40,15 @@ pub(crate) fn batch_norm<X: Activation>(
 ) -> Result<X> {
     let x = activation.values();
     let c = affine.0.elem_count();
+    for running in [stats.mean, stats.var] {
+        if running.dtype() != DType::F32 || running.elem_count() != c {
+            bail!(
+                "batch_norm: running statistics on a GPU are f32 [{c}], not {:?} {:?}",
+                running.dtype(),
+                running.dims()
+            );
+        }
+    }
     let rows = Rows { spans: 1, rows: x.elem_count() / c, c, group: 1, own: train, wide: wide(x, c)? };
     let statistics = if train {
         rows.moments(gpu, x, eps, false, Some(stats))?
@@ -159,6 +156,9 @@ fn record<X: Activation>(
     epilogue: Epilogue<X>,
 ) -> Result<X> {
     let (relu, x) = (epilogue.relu, activation.values());
+    let residual = epilogue.residual.map(Recorded::input).transpose()?;
+    let beside = residual.as_ref().map(|residual| Pointer::of(residual.values())).transpose()?;
+    let rows = Rows { wide: rows.wide && beside.is_none_or(Pointer::is_aligned), ..rows };
     for parameter in [weight, bias] {
         if parameter.dtype() != DType::F32 {
             bail!("{op}: parameters on a GPU are f32, not {:?}", parameter.dtype());
@@ -166,11 +166,10 @@ fn record<X: Activation>(
     }
     // candle's nodes have three inputs at most, so the two affine parameters are one node.
     let pair = Pair::new(gpu, &weight.input()?, &bias.input()?)?;
-    let residual = epilogue.residual.map(Recorded::input).transpose()?;
     let y = gpu.empty(x.dtype(), x.elem_count())?;
     let arguments = arguments![
         Pointer::of(x)?,
-        Pointer::of_optional(residual.as_ref().map(|residual| residual.values()))?,
+        beside.unwrap_or(Pointer::NONE),
         y.pointer()?,
         Pointer::of(&statistics.mean)?,
         Pointer::of(&statistics.rstd)?,
