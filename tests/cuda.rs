@@ -5,6 +5,7 @@
 #[allow(dead_code)] // the other binary uses the rest
 mod problems;
 
+use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::{Device, Result, Tensor};
 use msharp_core::{Batch, DataSource, Optimizer, ParamVec, Perturbation};
 use msharp_data::{Augment, Dataset, Loader, Memory, synthetic};
@@ -111,6 +112,43 @@ fn reduced_precision_keeps_the_direction() -> Result<()> {
         println!("SAM's gradient in {precision:?}: {apart:.1e} of its length off");
         assert!(apart < limit, "{precision:?}: {apart:e}");
     }
+    Ok(())
+}
+
+/// While a stream is being captured, whoever waits for it, or reads from the GPU, gets an error. Nothing that is captured
+/// may outlive the capture, for on a GPU it never happened.
+#[test]
+fn nobody_waits_inside_a_step() -> Result<()> {
+    let here = cuda_device(0)?; // a stream of its own, which no other test uses
+    let Device::Cuda(device) = &here else { panic!("a GPU") };
+    let stream = device.cuda_stream();
+    let batch = on(&here, &images(4, 1)?)?;
+    for norm in [Norm::Batch, Norm::Group(32)] {
+        let set = Fixed(vec![batch.clone()]);
+        // The exact norms are read, one by one.
+        for (name, mut rule) in every_rule(0.05, &set).into_iter().filter(|(name, _)| !name.contains("exact")) {
+            let mut net = resnet8(&here, norm)?;
+            net.classifier.precision = Precision::Bf16;
+            let mut sgd = Sgd { momentum: 0.9, ..Sgd::default() };
+            let mut step = || -> Result<()> {
+                let gradient = rule.gradient(&net, &net.params, &batch)?;
+                sgd.step(&net.params, &gradient.grads, 0.05)
+            };
+            step()?; // plans, kernels and the velocity exist from here on
+            let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+            stream.begin_capture(mode).map_err(candle_core::Error::wrap)?;
+            let captured = step();
+            let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+            let ended = stream.end_capture(flags);
+            captured.map_err(|error| error.context(format!("{name}, {norm}")))?;
+            drop(ended.map_err(candle_core::Error::wrap)?);
+        }
+    }
+    // The test itself can fail: to read is to wait.
+    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(candle_core::Error::wrap)?;
+    let read = batch.targets.to_vec1::<u32>();
+    let _ = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
+    assert!(read.is_err(), "a read inside a capture went through");
     Ok(())
 }
 

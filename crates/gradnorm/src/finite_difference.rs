@@ -78,7 +78,7 @@ impl FiniteDifference {
             }
         };
         let ratio = match (self.delta, squared_length) {
-            (Delta::Relative(ratio), _) => Tensor::new(ratio, delta.device())?,
+            (Delta::Relative(ratio), _) => delta.affine(0., ratio)?, // where δ is, without a copy from the host
             (Delta::Absolute(_), Some(squared)) => (squared / params.squared_norm()?)?.sqrt()?,
             (Delta::Absolute(delta), None) => {
                 let squared = delta * delta * params.count() as f64;

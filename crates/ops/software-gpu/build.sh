@@ -2,8 +2,9 @@
 # Builds the software GPU: build.sh OUT [--asan] [--test]
 #
 # OUT gets libcuda.so.1, libcudnn.so.9, libcublasLt.so.13, libcublas.so.13 and libcurand.so.10, which stand in for
-# NVIDIA's, and libmsharp_kernels.so, the kernels of ../kernels. With --asan, AddressSanitizer sees every access of the kernels to memory. With --test, the self-test is built
-# and run too. CUDA_PATH is a toolkit, of which only headers are used.
+# NVIDIA's, and libmsharp_kernels.so, the kernels of ../kernels. With --asan, AddressSanitizer sees every access of the
+# kernels to memory. With --test, the self-test is built and run too. CUDA_PATH is a toolkit, of which only headers are
+# used.
 set -euo pipefail
 
 if [ $# -lt 1 ] || [ -z "${CUDA_PATH:-}" ]; then

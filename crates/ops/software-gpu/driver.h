@@ -22,4 +22,8 @@ CUresult need_context(const char *function, CUstream stream);
 
 size_t memory_in_use();
 
+// The error of waiting for a stream, or of copying between it and the host, while it is captured: a graph that is
+// launched later can do neither. CUDA_SUCCESS where it is not.
+CUresult may_wait(const char *function, CUstream stream);
+
 } // namespace software_gpu

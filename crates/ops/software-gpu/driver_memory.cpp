@@ -114,12 +114,18 @@ template <class F> CUresult on_stream(const char *function, CUstream stream, siz
 }
 
 CUresult to_device(const char *function, CUdeviceptr to, const void *from, size_t bytes, CUstream stream) {
+    if (const CUresult error = may_wait(function, stream)) {
+        return error;
+    }
     return on_stream(function, stream, bytes, [&] {
         return is_device_memory((const void *)to, bytes, function) && (memcpy((void *)to, from, bytes), true);
     });
 }
 
 CUresult to_host(const char *function, void *to, CUdeviceptr from, size_t bytes, CUstream stream) {
+    if (const CUresult error = may_wait(function, stream)) {
+        return error;
+    }
     return on_stream(function, stream, bytes, [&] {
         return is_device_memory((const void *)from, bytes, function) && (memcpy(to, (const void *)from, bytes), true);
     });

@@ -13,6 +13,7 @@ namespace {
 
 struct Stream {
     std::recursive_mutex mutex;
+    bool captured = false;
 };
 
 // Never destroyed, as the memory.
@@ -60,6 +61,16 @@ template <class F> CUresult with(const char *function, CUevent event, F work) {
     return work(found->second);
 }
 
+// Does `work` with a stream that exists.
+template <class F> CUresult with_stream(const char *function, CUstream stream, F work) {
+    if (const CUresult error = need_context(function, stream)) {
+        return error;
+    }
+    const std::lock_guard<std::mutex> lock(streams().mutex);
+    const auto found = streams().alive.find(stream);
+    return found == streams().alive.end() ? CUDA_ERROR_INVALID_HANDLE : work(*found->second);
+}
+
 CUresult need_stream(const char *function, CUstream stream) {
     if (const CUresult error = need_context(function, stream)) {
         return error;
@@ -81,6 +92,19 @@ Turn turn_on(const void *stream) {
         found = at->second;
     }
     return Turn(found->mutex); // a stream is not destroyed while somebody uses it
+}
+
+CUresult may_wait(const char *function, CUstream stream) {
+    if (const CUresult error = need_stream(function, stream)) {
+        return error;
+    }
+    return with_stream(function, stream, [&](Stream &s) {
+        if (s.captured) {
+            report("%s: on a stream that is captured", function);
+            return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+        }
+        return CUDA_SUCCESS;
+    });
 }
 
 } // namespace software_gpu
@@ -114,9 +138,9 @@ CUresult cuStreamDestroy(CUstream stream) {
     return CUDA_SUCCESS;
 }
 
-CUresult cuStreamSynchronize(CUstream stream) { return need_stream("cuStreamSynchronize", stream); }
+CUresult cuStreamSynchronize(CUstream stream) { return may_wait("cuStreamSynchronize", stream); }
 
-CUresult cuStreamQuery(CUstream stream) { return need_stream("cuStreamQuery", stream); }
+CUresult cuStreamQuery(CUstream stream) { return may_wait("cuStreamQuery", stream); }
 
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
     if (const CUresult error = need_stream("cuStreamWaitEvent", stream)) {
@@ -125,9 +149,45 @@ CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
     return with("cuStreamWaitEvent", event, [](Event &) { return CUDA_SUCCESS; });
 }
 
+// What is captured is done all the same, at once, and the graph is empty: a capture here is good for seeing what may not
+// be captured, and for nothing else.
+CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode) {
+    return with_stream("cuStreamBeginCapture", stream, [&](Stream &s) {
+        if (s.captured || stream == nullptr || stream == CU_STREAM_LEGACY) {
+            report("cuStreamBeginCapture: a stream that is captured, or that cannot be");
+            return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+        }
+        s.captured = true;
+        return CUDA_SUCCESS;
+    });
+}
+
+CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
+    return with_stream("cuStreamEndCapture", stream, [&](Stream &s) {
+        if (!s.captured) {
+            report("cuStreamEndCapture: a stream that is not captured");
+            return CUDA_ERROR_ILLEGAL_STATE;
+        }
+        s.captured = false;
+        *graph = (CUgraph)&s; // no address that anybody looks at
+        return CUDA_SUCCESS;
+    });
+}
+
+CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long) {
+    *executable = (CUgraphExec)graph;
+    return need_driver("cuGraphInstantiateWithFlags");
+}
+
+CUresult cuGraphDestroy(CUgraph) { return need_driver("cuGraphDestroy"); }
+
+CUresult cuGraphExecDestroy(CUgraphExec) { return need_driver("cuGraphExecDestroy"); }
+
 CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
-    *status = CU_STREAM_CAPTURE_STATUS_NONE;
-    return need_stream("cuStreamIsCapturing", stream);
+    return with_stream("cuStreamIsCapturing", stream, [&](Stream &s) {
+        *status = s.captured ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
+        return CUDA_SUCCESS;
+    });
 }
 
 CUresult cuStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *, CUgraph *,
