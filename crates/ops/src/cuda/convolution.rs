@@ -1,6 +1,6 @@
 //! cuDNN's convolutions: a plan for each shape, chosen once.
 
-use super::cudnn::{Descriptor, Handle, Kind, Name};
+use super::cudnn::{Descriptor, Handle, Kind, Name, NoteCode};
 use super::gpu::{Gpu, locked};
 use super::launch::Pointer;
 use crate::conv::Geometry;
@@ -150,19 +150,19 @@ impl Plan {
 
     /// A plan and the bytes that it needs; `None` for one that is not wanted.
     fn of(handle: &Handle, suggestion: &Descriptor, precision: Precision) -> Result<Option<(Descriptor, usize)>> {
-        let notes = notes(suggestion)?;
+        let never = [
+            Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
+            Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
+            Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS,
+        ];
         let inexact = [
             Note::CUDNN_NUMERICAL_NOTE_TENSOR_CORE,
-            Note::CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS,
-            Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
             Note::CUDNN_NUMERICAL_NOTE_FFT,
+            Note::CUDNN_NUMERICAL_NOTE_WINOGRAD,
         ];
-        let unwanted = |note: &Note| match note {
-            Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC => true,
-            Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION => true,
-            note => precision == Precision::F32 && inexact.contains(note),
-        };
-        if notes.iter().any(unwanted) {
+        let notes = notes(suggestion)?;
+        let has = |note: &Note| notes.contains(&NoteCode(*note as i32));
+        if never.iter().any(has) || (precision == Precision::F32 && inexact.iter().any(has)) {
             return Ok(None);
         }
         let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?
@@ -186,15 +186,12 @@ fn suggestions(graph: &Descriptor, mode: Mode) -> Result<Vec<Descriptor>> {
 }
 
 /// What cuDNN says of the arithmetic of a suggestion.
-fn notes(suggestion: &Descriptor) -> Result<Vec<Note>> {
-    const MOST: usize = Note::CUDNN_NUMERICAL_NOTE_TYPE_COUNT as usize;
+fn notes(suggestion: &Descriptor) -> Result<Vec<NoteCode>> {
+    const MOST: usize = 32;
     let room = vec![Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?];
     let engine = suggestion.get_descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, room)?;
     match engine.first() {
-        Some(engine) => {
-            let blank = Note::CUDNN_NUMERICAL_NOTE_TYPE_COUNT;
-            engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, MOST, blank)
-        }
+        Some(engine) => engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, MOST, NoteCode(-1)),
         None => Ok(Vec::new()),
     }
 }

@@ -61,8 +61,13 @@ attribute! {
     sys::cudnnDataType_t: CUDNN_TYPE_DATA_TYPE,
     sys::cudnnConvolutionMode_t: CUDNN_TYPE_CONVOLUTION_MODE,
     sys::cudnnBackendHeurMode_t: CUDNN_TYPE_HEUR_MODE,
-    sys::cudnnBackendNumericalNote_t: CUDNN_TYPE_NUMERICAL_NOTE,
+    NoteCode: CUDNN_TYPE_NUMERICAL_NOTE,
 }
+
+/// What cuDNN says of its arithmetic, as a number: a newer library may have notes that have no name here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(super) struct NoteCode(pub i32);
 
 /// One descriptor.
 pub(super) struct Descriptor {

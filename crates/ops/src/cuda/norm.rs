@@ -6,7 +6,7 @@ use super::{by_width, device_of};
 use crate::node::{Activation, Pass, Recorded, stored};
 use crate::norm::{Epilogue, RunningStats};
 use candle_core::{DType, Result, Tensor, bail};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// How the rows of an activation are normalised.
 #[derive(Clone, Copy)]
@@ -164,8 +164,7 @@ fn record<X: Activation>(
             bail!("{op}: parameters on a GPU are f32, not {:?}", parameter.dtype());
         }
     }
-    // candle's nodes have three inputs at most, so the two affine parameters are one node.
-    let pair = Pair::new(gpu, &weight.input()?, &bias.input()?)?;
+    let affine = [weight.input()?, bias.input()?];
     let y = gpu.empty(x.dtype(), x.elem_count())?;
     let arguments = arguments![
         Pointer::of(x)?,
@@ -173,75 +172,93 @@ fn record<X: Activation>(
         y.pointer()?,
         Pointer::of(&statistics.mean)?,
         Pointer::of(&statistics.rstd)?,
-        Pointer::of(&pair.weight)?,
-        Pointer::of(&pair.bias)?,
+        Pointer::of(&affine[0])?,
+        Pointer::of(&affine[1])?,
         rows.rows,
         rows.c,
         relu
     ];
     gpu.launch(by_width!("apply", x.dtype(), rows.wide), rows.grid(x.dtype(), 4), arguments)?;
-    let (y, node) = (y.into_storage(), pair.node.clone());
-    let backward = Backward { rows, statistics, pair, relu };
+    let y = y.into_storage();
+    let backward = Backward { rows, statistics, affine: [affine[0].detach(), affine[1].detach()], relu };
     match &residual {
         Some(residual) => {
+            // candle's nodes have three inputs at most, so the two affine parameters are one node.
+            let pair = Pair::new(gpu, [&affine[0], &affine[1]])?;
+            let node = pair.node.clone();
             let maps = [activation, residual];
             X::record(op, &maps, &[&node], y, x.shape(), move |Pass { inputs: [x, _, _], wanted, y, dy }| {
-                let (dx, dr, pair) = backward.run(x, Some(y), dy, wanted[0], wanted[1], wanted[2])?;
-                Ok([dx, dr, pair])
+                let (dx, dr, affine) = backward.run(x, Some(y), dy, wanted)?;
+                let stands = affine.map(|affine| pair.deliver(affine)).transpose()?;
+                Ok([dx, dr, stands])
             })
         }
         None => {
-            X::record(op, &[activation], &[&node], y, x.shape(), move |Pass { inputs: [x, _], wanted, dy, .. }| {
-                let (dx, _, pair) = backward.run(x, None, dy, wanted[0], false, wanted[1])?;
-                Ok([dx, pair])
-            })
+            let params = [&affine[0], &affine[1]];
+            X::record(
+                op,
+                &[activation],
+                &params,
+                y,
+                x.shape(),
+                move |Pass { inputs: [x, _, _], wanted, dy, .. }| {
+                    let (dx, _, affine) = backward.run(x, None, dy, [wanted[0], false, wanted[1] || wanted[2]])?;
+                    let [weight, bias] = affine.map_or([None, None], |affine| affine.map(Some));
+                    Ok([dx, weight.filter(|_| wanted[1]), bias.filter(|_| wanted[2])])
+                },
+            )
         }
     }
 }
 
-/// Scale and shift, which are one number in candle's graph; their gradients wait beside it.
+/// Scale and shift as one number in candle's graph; their gradients wait beside it.
 struct Pair {
-    weight: Tensor,
-    bias: Tensor,
     node: Tensor,
-    gradients: Arc<std::sync::Mutex<Option<[Tensor; 2]>>>,
+    gradients: Arc<Mutex<Option<[Tensor; 2]>>>,
 }
 
 impl Pair {
-    fn new(gpu: &Gpu, weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let gradients: Arc<std::sync::Mutex<Option<[Tensor; 2]>>> = Arc::default();
+    fn new(gpu: &Gpu, affine: [&Tensor; 2]) -> Result<Self> {
+        let gradients: Arc<Mutex<Option<[Tensor; 2]>>> = Arc::default();
         let waiting = gradients.clone();
         let number = gpu.empty(DType::F32, 1)?.into_storage();
-        let node = Tensor::record("affine", &[], &[weight, bias], number, (), move |Pass::<2> { wanted, .. }| {
+        let node = Tensor::record("affine", &[], &affine, number, (), move |Pass::<2> { wanted, .. }| {
             match super::locked(&waiting).take() {
                 Some([weight, bias]) => Ok([wanted[0].then_some(weight), wanted[1].then_some(bias)]),
                 None => bail!("a normalisation's scale got no gradient in this backward pass"),
             }
         })?;
-        Ok(Self { weight: weight.detach(), bias: bias.detach(), node, gradients })
+        Ok(Self { node, gradients })
+    }
+
+    /// Leaves the gradients for the node; returns what stands for them in the graph.
+    fn deliver(&self, gradients: [Tensor; 2]) -> Result<Tensor> {
+        let gpu = device_of(&gradients[0])?;
+        *super::locked(&self.gradients) = Some(gradients);
+        Ok(gpu.zero().clone())
     }
 }
 
 struct Backward {
     rows: Rows,
     statistics: Statistics,
-    pair: Pair,
+    affine: [Tensor; 2],
     relu: bool,
 }
 
+/// dx, the residual's gradient, and those of scale and shift, as far as they are wanted.
+type Gradients = (Option<Tensor>, Option<Tensor>, Option<[Tensor; 2]>);
+
 impl Backward {
-    /// dx, the residual's gradient, and what stands for those of scale and shift, as far as they are wanted. `y` is the
-    /// result if it cannot be computed again, for want of the residual.
+    /// `y` is the result if it cannot be computed again, for want of the residual.
     fn run(
         &self,
         x: &Tensor,
         y: Option<&Tensor>,
         dy: &Tensor,
-        input: bool,
-        residual: bool,
-        affine: bool,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Self { rows, statistics: Statistics { mean, rstd }, pair, relu } = self;
+        [input, residual, parameters]: [bool; 3],
+    ) -> Result<Gradients> {
+        let Self { rows, statistics: Statistics { mean, rstd }, affine: [weight, bias], relu } = self;
         let gpu = &*device_of(dy)?;
         let (kept, wide) = (Pointer::of_optional(y.filter(|_| *relu))?, rows.wide && Pointer::of(dy)?.is_aligned());
         let rows = &Rows { wide, ..*rows };
@@ -259,8 +276,8 @@ impl Backward {
             gpu.counters(),
             Pointer::of(mean)?,
             Pointer::of(rstd)?,
-            Pointer::of(&pair.weight)?,
-            Pointer::of(&pair.bias)?,
+            Pointer::of(weight)?,
+            Pointer::of(bias)?,
             rows.rows,
             rows.c,
             *relu,
@@ -287,8 +304,8 @@ impl Backward {
                 at(&dr)?,
                 Pointer::of(mean)?,
                 Pointer::of(rstd)?,
-                Pointer::of(&pair.weight)?,
-                Pointer::of(&pair.bias)?,
+                Pointer::of(weight)?,
+                Pointer::of(bias)?,
                 terms.pointer()?,
                 rows.rows,
                 rows.c,
@@ -297,11 +314,8 @@ impl Backward {
             gpu.launch(by_width!("gradient_input", x.dtype(), rows.wide), rows.grid(x.dtype(), 4), arguments)?;
         }
         let tensor = |fresh: super::memory::Fresh| stored(fresh.into_storage(), x.shape());
-        let stands = affine.then(|| -> Result<Tensor> {
-            *super::locked(&pair.gradients) = Some(rows.affine_gradients(gpu, sums.pointer()?)?);
-            Ok(gpu.zero().clone())
-        });
-        Ok((dx.map(tensor), dr.map(tensor), stands.transpose()?))
+        let affine = parameters.then(|| rows.affine_gradients(gpu, sums.pointer()?)).transpose()?;
+        Ok((dx.map(tensor), dr.map(tensor), affine))
     }
 }
 
