@@ -7,16 +7,17 @@ mod problems;
 
 use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::{Device, Result, Tensor};
-use msharp_core::{Batch, DataSource, Optimizer, ParamVec, Perturbation};
+use msharp_core::{Batch, DataSource, Optimizer, ParamVec, Perturbation, Temperature};
 use msharp_data::{Augment, Dataset, Loader, Memory, synthetic};
+use msharp_gradnorm::LastLayer;
 use msharp_models::{Architecture, Model, Norm};
 use msharp_ops::{Precision, cuda_device};
-use msharp_perturb::sam;
+use msharp_perturb::{rw_sam, sam};
 use msharp_train::{
     AdamW, Checkpoint, CheckpointPolicy, Control, Observer, Outcome, Progress, Schedule, Sgd, StepReport, Task,
     evaluate, fit,
 };
-use problems::{Fixed, Net, built_on, distance, every_rule, images, weights};
+use problems::{Fixed, Named, Net, built_on, distance, every_rule, images, weights};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -67,7 +68,13 @@ fn three_steps(
 fn rules_take_the_same_steps_as_on_the_cpu() -> Result<()> {
     for norm in [Norm::Batch, Norm::Group(32)] {
         let set = |device: &Device| -> Result<Fixed> { Ok(Fixed(vec![on(device, &images(4, 9)?)?])) };
-        let rules = every_rule(0.05, &set(&Device::Cpu)?).into_iter().zip(every_rule(0.05, &set(gpu())?));
+        let rules = |device: &Device| -> Result<Vec<Named>> {
+            let last_layer = rw_sam(LastLayer, Temperature::Relative(1.), 0.05);
+            let mut rules = every_rule(0.05, &set(device)?);
+            rules.push(("rw-sam, exact last layer", Box::new(last_layer)));
+            Ok(rules)
+        };
+        let rules = rules(&Device::Cpu)?.into_iter().zip(rules(gpu())?);
         for ((name, mut on_cpu), (_, mut on_gpu)) in rules {
             let sgd = || Sgd { momentum: 0.9, weight_decay: 5e-4, ..Sgd::default() };
             let expected = three_steps(&Device::Cpu, norm, on_cpu.as_mut(), &mut sgd())?;
@@ -126,7 +133,9 @@ fn nobody_waits_inside_a_step() -> Result<()> {
     for norm in [Norm::Batch, Norm::Group(32)] {
         let set = Fixed(vec![batch.clone()]);
         // The exact norms are read, one by one.
-        for (name, mut rule) in every_rule(0.05, &set).into_iter().filter(|(name, _)| !name.contains("exact")) {
+        let mut rules = every_rule(0.05, &set);
+        rules.push(("rw-sam, last layer", Box::new(rw_sam(LastLayer, Temperature::Relative(1.), 0.05))));
+        for (name, mut rule) in rules.into_iter().filter(|(name, _)| !name.contains("exact")) {
             let mut net = resnet8(&here, norm)?;
             net.classifier.precision = Precision::Bf16;
             let mut sgd = Sgd { momentum: 0.9, ..Sgd::default() };

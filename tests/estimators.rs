@@ -3,8 +3,8 @@
 use crate::problems::{Link, Net, Rows, distance, images, mlp, noise, resnet8, wrn10};
 use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
-use msharp_core::{Batch, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, losses_at};
-use msharp_gradnorm::{Delta, Exact, FiniteDifference, Probe};
+use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, losses_at};
+use msharp_gradnorm::{Delta, Exact, FiniteDifference, LastLayer, Probe};
 use msharp_models::Norm;
 use msharp_perturb::Plain;
 use msharp_train::{Progress, Schedule, Sgd, Task, fit};
@@ -98,6 +98,25 @@ fn more_probes_rank_the_samples_better() -> Result<()> {
         assert!(found[0] + 0.05 < found[1] && found[1] + 0.05 < found[2], "{probe:?}: {found:?} for 1, 6, 64 probes");
         assert!(found[2] > 0.9, "{probe:?}: {found:?}");
     }
+    Ok(())
+}
+
+/// The closed form is the part of the exact gradient that belongs to `fc`; and the losses stay open for an ascent.
+#[test]
+fn the_last_layer_is_a_part_of_the_exact_gradient() -> Result<()> {
+    let (net, batch) = (wrn10(Norm::Group(32), 6)?, images(5, 3)?);
+    let Estimate { losses, norms, .. } = LastLayer.estimate(&net, &net.params, &batch)?;
+    let exact = Exact.norms(&net, &net.params, &batch)?.to_vec1::<f64>()?;
+    for (i, norm) in norms.to_vec1::<f64>()?.into_iter().enumerate() {
+        let grads = ParamVec::collect(&net.params, &losses.get(i)?.backward()?)?;
+        let last = net.params.iter().zip(grads.tensors()).filter(|(param, _)| param.name.starts_with("fc."));
+        let square: f64 =
+            last.map(|(_, g)| msharp_ops::sum_of_squares(&[g])?.to_scalar::<f64>()).sum::<Result<f64>>()?;
+        assert!((norm / square.sqrt() - 1.).abs() < 1e-5, "sample {i}: {norm} for {}", square.sqrt());
+        assert!(norm <= exact[i] * (1. + 1e-6));
+    }
+    let other = |batch: &Batch, _: bool| batch.inputs.flatten_from(1)?.sum(1);
+    assert!(LastLayer.estimate(&other, &net.params, &batch).unwrap_err().to_string().contains("cross_entropy"));
     Ok(())
 }
 

@@ -175,6 +175,8 @@ pub enum EstimatorName {
     FiniteDifference,
     /// One backward pass for each sample (very slow)
     Exact,
+    /// The closed form of the last layer's part: no further pass
+    LastLayer,
 }
 
 impl RunConfig {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Exact`] | 1 forward, b backwards | exact; the truth that the others are tested against |
 //! | [`FiniteDifference`] | K + 1 forwards (central: 2K + 1) | unbiased in the square up to O(δ); coefficient of variation of the square ≈ √(2/K) |
+//! | [`LastLayer`] | nothing beyond the ascent's own forward | exact for the last layer's parameters alone |
 //!
 //! All that is needed is the loss of every sample: a closure will do. This crate stands alone, without a trainer:
 //!
@@ -30,7 +31,9 @@
 
 mod exact;
 mod finite_difference;
+mod last_layer;
 
 pub use exact::Exact;
 pub use finite_difference::{Delta, FiniteDifference, Probe};
+pub use last_layer::LastLayer;
 pub use msharp_core::{GradNormEstimator, Temperature, effective_size, gibbs};

@@ -53,6 +53,14 @@ KERNEL(cross_entropy, const float *logits, const u32 *targets, float *losses, in
     }
 }
 
+// p_j less what the label has of it, from -log p_y, which is NaN for a target that is no class.
+__device__ __forceinline__ double probability(const float *x, u32 target, int j, double nll, double smoothing) {
+    if (nll != nll) {
+        return nll;
+    }
+    return (u32)j == target ? expm1(-nll) + smoothing : exp((double)x[j] - (double)x[target] - nll);
+}
+
 // d(loss)/d(logits); that of the target is expm1(-loss), no difference of near-equal numbers.
 KERNEL(cross_entropy_gradient, const float *logits, const u32 *targets, const float *d_losses, float *d_logits, int b,
        int k, double smoothing) {
@@ -66,9 +74,7 @@ KERNEL(cross_entropy_gradient, const float *logits, const u32 *targets, const fl
     const double nll = known ? negative_log_likelihood(x, k, target) : (double)NAN;
     const double share = smoothing / k;
     for (int j = lane; j < k; j += WARP) {
-        const double p = !known            ? nll
-                         : (u32)j == target ? expm1(-nll) + smoothing
-                                            : exp((double)x[j] - (double)x[target] - nll);
+        const double p = probability(x, target, j, nll, smoothing);
         d_logits[(i64)row * k + j] = (float)(d_losses[row] * (p - share));
     }
 }
@@ -88,5 +94,32 @@ KERNEL(weighted_sum_gradient, const double *weights, const float *d_sum, float *
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < b) {
         d_losses[i] = (float)((weights ? weights[i] : 1.0 / b) * (double)*d_sum);
+    }
+}
+
+// The norm of the gradient of each sample's loss with respect to the linear map that made the logits of its features
+// [b, c]: |p - y| · √(|h|² + 1), without the 1 if the map has no bias. A warp for each row.
+KERNEL(last_layer_norms, const float *logits, const u32 *targets, const float *features, double *norms, int b, int k,
+       int c, double smoothing, bool has_bias) {
+    const int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
+    if (row >= b) {
+        return;
+    }
+    const float *x = logits + (i64)row * k, *h = features + (i64)row * c;
+    const u32 target = targets[row];
+    const bool known = target < (u32)k;
+    const double nll = known ? negative_log_likelihood(x, k, target) : (double)NAN;
+    double square = 0, length = 0;
+    for (int j = lane; j < k; j += WARP) {
+        const double g = probability(x, target, j, nll, smoothing) - smoothing / k;
+        square += g * g;
+    }
+    for (int j = lane; j < c; j += WARP) {
+        length += (double)h[j] * h[j];
+    }
+    square = warp_sum(square);
+    length = warp_sum(length);
+    if (lane == 0) {
+        norms[row] = sqrt(square * (length + (has_bias ? 1 : 0)));
     }
 }

@@ -1,6 +1,7 @@
 //! Cross-entropy of each sample, accurate relative to the loss itself.
 
 use crate::float::{Float, with_float, with_slice};
+use crate::last_layer::saw_cross_entropy;
 use crate::node::{Pass, Recorded, constant, on_cpu};
 use crate::parallel::{build, rows_per_chunk};
 use candle_core::{DType, Result, Tensor, bail};
@@ -27,12 +28,15 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
     }
     #[cfg(feature = "cuda")]
     if let Some(gpu) = crate::cuda::Gpu::of(logits)? {
+        saw_cross_entropy(logits, targets, label_smoothing)?;
         return crate::cuda::loss::cross_entropy(&gpu, logits, targets, label_smoothing);
     }
+    let known = targets;
     let targets = targets.to_vec1::<u32>()?;
     if let Some((i, target)) = targets.iter().enumerate().find(|(_, target)| **target as usize >= k) {
         bail!("cross_entropy: target {target} of sample {i} is not below the number of classes, {k}");
     }
+    saw_cross_entropy(logits, known, label_smoothing)?;
     let logits = &logits.input()?;
     let rows = rows_per_chunk(k);
     with_float!("cross_entropy", logits, T => {
@@ -90,7 +94,7 @@ fn loss<T: Float>(x: &[T], y: usize, smoothing: f64) -> f64 {
 }
 
 /// Calls `write(j, dloss · ∂loss/∂x_j)` for every class.
-fn gradient<T: Float>(x: &[T], y: usize, smoothing: f64, dloss: f64, mut write: impl FnMut(usize, f64)) {
+pub(crate) fn gradient<T: Float>(x: &[T], y: usize, smoothing: f64, dloss: f64, mut write: impl FnMut(usize, f64)) {
     let nll = nll(x, y);
     let share = smoothing / x.len() as f64;
     for (j, x_j) in x.iter().enumerate() {

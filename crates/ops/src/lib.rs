@@ -78,6 +78,7 @@ mod feature_map;
 mod float;
 mod gibbs;
 mod grad;
+mod last_layer;
 mod linear;
 mod node;
 mod norm;
@@ -100,6 +101,7 @@ pub use cuda::{ImagePlacement, convolution_plans, cuda_device, gpu_memory_peak, 
 pub use feature_map::FeatureMap;
 pub use gibbs::{Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
 pub use grad::{grad_enabled, no_grad};
+pub use last_layer::last_layer_norms;
 pub use linear::linear;
 pub use node::Activation;
 pub use norm::{Epilogue, RunningStats, batch_norm, group_norm};

@@ -1,6 +1,7 @@
 //! Linear maps.
 
 use crate::conv::{Geometry, record};
+use crate::last_layer::saw_linear;
 use crate::node::Activation;
 use candle_core::{Result, Tensor, bail};
 
@@ -22,5 +23,7 @@ pub fn linear<X: Activation>(x: &X, weight: &Tensor, bias: Option<&Tensor>) -> R
     }
     // A linear map of n rows is a 1 x 1 convolution of n pixels.
     let pixels = Geometry::pointwise(leading.iter().product(), c_in, c_out);
-    record("linear", activation, weight, bias, pixels, [leading, &[c_out]].concat())
+    let y = record("linear", activation, weight, bias, pixels, [leading, &[c_out]].concat())?;
+    saw_linear(x, y.values(), bias.is_some());
+    Ok(y)
 }

@@ -32,6 +32,30 @@ pub(crate) fn cross_entropy(gpu: &Gpu, logits: &Tensor, targets: &Tensor, label_
     })
 }
 
+/// [`last_layer_norms`](crate::last_layer_norms) of logits `[b, k]` and features `[b, c]`.
+pub(crate) fn last_layer_norms(
+    gpu: &Gpu,
+    logits: &Tensor,
+    targets: &Tensor,
+    smoothing: f64,
+    features: &Tensor,
+    has_bias: bool,
+) -> Result<Tensor> {
+    if logits.dtype() != DType::F32 || features.dtype() != DType::F32 {
+        bail!(
+            "last_layer_norms: logits and features on a GPU are f32, not {:?}, {:?}",
+            logits.dtype(),
+            features.dtype()
+        );
+    }
+    let ((b, k), c) = (logits.dims2()?, features.dims2()?.1);
+    let (norms, targets) = (gpu.empty(DType::F64, b)?, targets.detach().contiguous()?);
+    let from = [Pointer::of(logits)?, Pointer::of(&targets)?, Pointer::of(features)?];
+    let arguments = arguments![from[0], from[1], from[2], norms.pointer()?, b, k, c, smoothing, has_bias];
+    gpu.launch("last_layer_norms", grid(b), arguments)?;
+    Ok(norms.into_tensor(b))
+}
+
 /// [`weighted_sum`](crate::weighted_sum), whose shapes are checked.
 pub(crate) fn weighted_sum(gpu: &Gpu, losses: &Tensor, weights: Option<Tensor>) -> Result<Tensor> {
     if losses.dtype() != DType::F32 {

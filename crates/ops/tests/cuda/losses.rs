@@ -1,7 +1,7 @@
 //! Losses, and what a rule computes for the samples of a batch.
 
 use super::*;
-use msharp_ops::{Slope, Temperature, cross_entropy, reweight, rms_slopes, weighted_sum};
+use msharp_ops::{Slope, Temperature, cross_entropy, last_layer_norms, linear, reweight, rms_slopes, weighted_sum};
 
 #[test]
 fn cross_entropies() -> Result<()> {
@@ -95,5 +95,24 @@ fn gibbs_weights() -> Result<()> {
     }
     let bad = reweight(&Tensor::new(&[1., f64::NAN], gpu())?, Temperature::Raw(1.))?;
     assert!(values(&bad.weights)?.iter().all(|weight| weight.is_nan()));
+    Ok(())
+}
+
+#[test]
+fn norms_of_the_last_layer() -> Result<()> {
+    for (b, c, k) in [(5, 7, 3), (33, 64, 10), (2, 300, 100)] {
+        let targets = Tensor::from_iter((0..b as u32).map(|i| i % k as u32), &Device::Cpu)?;
+        for has_bias in [false, true] {
+            let on = |device: &Device, dtype: DType| -> Result<Tensor> {
+                let place = |x: Tensor| x.to_dtype(dtype)?.to_device(device);
+                let h = place(noise(&[b, c], 1)?)?;
+                let (weight, bias) = (place(noise(&[k, c], 2)?)?, place(noise(&[k], 3)?)?);
+                let targets = targets.to_device(device)?;
+                let losses = || cross_entropy(&linear(&h, &weight, has_bias.then_some(&bias))?, &targets, 0.1);
+                Ok(last_layer_norms(losses)?.1)
+            };
+            assert!(error(&on(gpu(), DType::F32)?, &on(&Device::Cpu, DType::F64)?)? < 1e-6, "{b} {c} {k}");
+        }
+    }
     Ok(())
 }
