@@ -2,12 +2,14 @@
 //!
 //! candle's own ops can evaluate a network; training one with them is slow (the backward of a convolution), wrong (that
 //! of a max pool), or silently without gradient (`layer_norm`, `softmax_last_dim`). These ops take candle tensors, record
-//! themselves in candle's graph, and work with its `backward`, for f32 and f64 on the CPU:
+//! themselves in candle's graph, and work with its `backward`, for f32 and f64 on the CPU, and, with the feature `cuda`,
+//! for f32 and bfloat16 on an NVIDIA GPU:
 //!
 //! - [`conv2d`], [`linear`]; [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`]; [`relu`];
 //! - [`batch_norm`], [`group_norm`] with the residual and the ReLU that follow fused into them ([`Epilogue`]);
 //! - [`cross_entropy`] of each sample, with as many digits for a loss of 1e-8 as for a loss of 1;
-//! - [`add`], [`FeatureMap`], [`KeepBlocks`], and the passes over parameters of an optimizer;
+//! - [`weighted_sum`] of them, [`rms_slopes`], [`reweight`] and [`last_layer_norms`]: what rules ask of a batch;
+//! - [`add`], [`FeatureMap`], [`KeepBlocks`], and passes over all parameters: [`sgd_step`], [`adamw_step`], [`displace`], …;
 //! - [`no_grad`], a scope in which none of them records; [`dot`], an inner product accumulated in f64.
 //!
 //! Each means what it means in PyTorch and is tested against PyTorch's numbers and against central differences.
@@ -59,6 +61,13 @@
 //! where it fits, which has a quarter of the multiplications, and the direct one elsewhere. The vectors are chosen at run
 //! time: AVX-512, AVX2, NEON or none. [`direct_convolutions`] is a scope without Winograd, for comparisons.
 //!
+//! # On a GPU
+//!
+//! The same functions, on tensors of a device from `cuda_device`. Activations are f32 or bfloat16 ([`with_precision`]),
+//! parameters f32. Convolutions are cuDNN's, products cuBLASLt's, the rest are kernels of our own (`kernels/`). Nothing
+//! waits for the GPU but a read that is asked for. Where there is no GPU, a software GPU (`software-gpu/`) runs the same
+//! kernels and calls on the CPU, slowly, and checks every one: that is what the tests run on.
+//!
 //! # How to be fast
 //!
 //! - Let the activations of a network flow as [`FeatureMap`]s: candle's graph then moves none of them.
@@ -97,7 +106,9 @@ pub use allocator::KeepBlocks;
 pub use conv::{conv2d, direct_convolutions};
 pub use cross_entropy::cross_entropy;
 #[cfg(feature = "cuda")]
-pub use cuda::{ImagePlacement, convolution_plans, cuda_device, gpu_memory_peak, gpu_name, place_images};
+pub use cuda::{
+    ImagePlacement, convolution_plans, convolution_plans_for, cuda_device, gpu_memory_peak, gpu_name, place_images,
+};
 pub use feature_map::FeatureMap;
 pub use gibbs::{Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
 pub use grad::{grad_enabled, no_grad};

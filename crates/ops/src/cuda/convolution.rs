@@ -1,15 +1,15 @@
 //! cuDNN's convolutions: a plan for each shape, chosen once.
 
-use super::cudnn::{Descriptor, Handle, Kind, Name, NoteCode};
+use super::cudnn::{Descriptor, Handle, Kind, Name, NoteCode, Target};
 use super::gpu::{Gpu, locked};
 use super::launch::Pointer;
 use crate::conv::Geometry;
 use crate::precision::Precision;
 use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver::CudaStream;
-use candle_core::{Device, Error, Result};
+use candle_core::{Device, Error, Result, Tensor};
 use std::collections::BTreeMap;
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use sys::cudnnBackendHeurMode_t as Mode;
 use sys::cudnnBackendNumericalNote_t as Note;
@@ -43,7 +43,8 @@ enum Choice {
 struct Plan {
     plan: Descriptor,
     workspace: usize,
-    /// Its place among cuDNN's suggestions, from 1.
+    /// The number of cuDNN's engine, and its place among the suggestions, from 1.
+    engine: i64,
     rank: usize,
     /// Alive as long as the plan is, which may refer to them.
     _parts: Vec<Descriptor>,
@@ -82,7 +83,7 @@ impl Gpu {
         let choice = match convolutions.plans.get(&key) {
             Some(choice) => choice.clone(),
             None => {
-                let choice = match Plan::choose(&convolutions.handle, direction, g, precision) {
+                let choice = match Plan::choose(&Target::Here(&convolutions.handle), direction, g, precision) {
                     Ok(plan) => Choice::Plan(plan),
                     Err(error) => Choice::Lowered(error.to_string()),
                 };
@@ -112,33 +113,60 @@ impl Gpu {
 pub fn convolution_plans(device: &Device) -> Result<Vec<String>> {
     let Some(gpu) = Gpu::of_device(device)? else { return Ok(Vec::new()) };
     let convolutions = locked(&gpu.convolutions);
-    let line = |((direction, g, precision), choice): (&(Direction, Geometry, Precision), &Arc<Choice>)| {
-        let Geometry { batch, height, width, c_in, c_out, kernel: (kh, kw), stride: (sy, _), .. } = g;
-        let how = match &**choice {
-            Choice::Plan(plan) => format!("cuDNN's suggestion {}, {} bytes of workspace", plan.rank, plan.workspace),
-            Choice::Lowered(why) => format!("as a product of matrices, for {why}"),
-        };
-        format!("{direction:?} {kh}×{kw}/{sy} {c_in}→{c_out} at {batch}×{height}×{width} in {precision:?}: {how}")
-    };
-    Ok(convolutions.plans.iter().map(line).collect())
+    let lines = convolutions.plans.iter().map(|((direction, g, precision), choice)| match &**choice {
+        Choice::Plan(plan) => plan.line(*direction, g, *precision),
+        Choice::Lowered(why) => format!("{}: as a product of matrices, for {why}", called(*direction, g, *precision)),
+    });
+    Ok(lines.collect())
+}
+
+/// The same for convolutions of `x` `[b, h, w, c_in]` with a `weight` `[c_out, c_in, kh, kw]`, by (stride, padding), on a GPU
+/// that need not be in this machine: `properties` describes it, as JSON, which cuDNN calls
+/// `CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION`. Three lines a convolution; cuDNN alone is needed, from 9.8 on.
+///
+/// `Err` if there is no plan for one of them.
+pub fn convolution_plans_for(
+    properties: &str,
+    precision: Precision,
+    convolutions: &[(&Tensor, &Tensor, usize, usize)],
+) -> Result<Vec<String>> {
+    let text: Vec<c_char> = properties.bytes().chain([0]).map(|byte| byte as c_char).collect();
+    let described = Descriptor::new(Kind::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR)?
+        .set(Name::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, &text)?
+        .finish()?;
+    let mut lines = Vec::new();
+    for (x, weight, stride, padding) in convolutions {
+        let g = Geometry::of(x, weight, (*stride, *stride), (*padding, *padding))?;
+        for direction in [Direction::Forward, Direction::Input, Direction::Weight] {
+            let plan = Plan::choose(&Target::Described(&described), direction, &g, precision)
+                .map_err(|error| error.context(called(direction, &g, precision)))?;
+            lines.push(plan.line(direction, &g, precision));
+        }
+    }
+    Ok(lines)
+}
+
+fn called(direction: Direction, g: &Geometry, precision: Precision) -> String {
+    let Geometry { batch, height, width, c_in, c_out, kernel: (kh, kw), stride: (sy, _), .. } = g;
+    format!("{direction:?} {kh}×{kw}/{sy} {c_in}→{c_out} at {batch}×{height}×{width} in {precision:?}")
 }
 
 impl Plan {
     /// The first of cuDNN's suggestions, best first, that exists, repeats to the bit, and is as exact as it must be.
     ///
     /// Nothing is timed: a choice that depends on noise would make two runs of one program differ.
-    fn choose(handle: &Handle, direction: Direction, g: &Geometry, precision: Precision) -> Result<Self> {
+    fn choose(target: &Target, direction: Direction, g: &Geometry, precision: Precision) -> Result<Self> {
         let mut parts = Vec::new();
-        let graph = operation(handle, direction, g, precision, &mut parts)?;
+        let graph = operation(target, direction, g, precision, &mut parts)?;
         let mut refused = Error::msg("cuDNN suggests nothing");
         let mut rank = 0;
         for mode in [Mode::CUDNN_HEUR_MODE_A, Mode::CUDNN_HEUR_MODE_FALLBACK] {
-            for suggestion in suggestions(&graph, mode)? {
+            for suggestion in suggestions(target, &graph, mode)? {
                 rank += 1;
-                match Self::of(handle, &suggestion, precision) {
-                    Ok(Some((plan, workspace))) => {
+                match Self::of(target, &suggestion, precision) {
+                    Ok(Some(plan)) => {
                         parts.extend([suggestion, graph]);
-                        return Ok(Self { plan, workspace, rank, _parts: parts });
+                        return Ok(Self { rank, _parts: parts, ..plan });
                     }
                     Ok(None) => {}
                     Err(error) => refused = error,
@@ -148,8 +176,14 @@ impl Plan {
         Err(refused)
     }
 
+    fn line(&self, direction: Direction, g: &Geometry, precision: Precision) -> String {
+        let Self { engine, rank, workspace, .. } = self;
+        let name = called(direction, g, precision);
+        format!("{name}: cuDNN's engine {engine}, its suggestion {rank}, {workspace} bytes of workspace")
+    }
+
     /// A plan and the bytes that it needs; `None` for one that is not wanted.
-    fn of(handle: &Handle, suggestion: &Descriptor, precision: Precision) -> Result<Option<(Descriptor, usize)>> {
+    fn of(target: &Target, suggestion: &Descriptor, precision: Precision) -> Result<Option<Self>> {
         let never = [
             Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
             Note::CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
@@ -160,45 +194,52 @@ impl Plan {
             Note::CUDNN_NUMERICAL_NOTE_FFT,
             Note::CUDNN_NUMERICAL_NOTE_WINOGRAD,
         ];
-        let notes = notes(suggestion)?;
+        let (engine, notes) = engine_of(suggestion)?;
         let has = |note: &Note| notes.contains(&NoteCode(*note as i32));
         if never.iter().any(has) || (precision == Precision::F32 && inexact.iter().any(has)) {
             return Ok(None);
         }
-        let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?
-            .set(Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, &[handle.0])?
+        let plan = Descriptor::new(Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
+        let (handle, described) = (Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, Name::CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
+        let plan = target
+            .tell(plan, Some(handle), Some(described))?
             .set_descriptors(Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[suggestion])?
             .finish()?;
         let bytes = plan.get(Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, 1, 0i64)?;
-        Ok(Some((plan, bytes.first().copied().unwrap_or(0) as usize)))
+        let workspace = bytes.first().copied().unwrap_or(0) as usize;
+        Ok(Some(Self { plan, workspace, engine, rank: 0, _parts: Vec::new() }))
     }
 }
 
 /// The ways that cuDNN suggests, best first.
-fn suggestions(graph: &Descriptor, mode: Mode) -> Result<Vec<Descriptor>> {
+fn suggestions(target: &Target, graph: &Descriptor, mode: Mode) -> Result<Vec<Descriptor>> {
     const MOST: usize = 64;
     let heuristics = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?
         .set_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[graph])?
-        .set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?
-        .finish()?;
+        .set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?;
+    let heuristics = target.tell(heuristics, None, Some(Name::CUDNN_ATTR_ENGINEHEUR_DEVICEPROP))?.finish()?;
     let room = (0..MOST).map(|_| Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR)).collect::<Result<_>>()?;
     heuristics.get_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, room)
 }
 
-/// What cuDNN says of the arithmetic of a suggestion.
-fn notes(suggestion: &Descriptor) -> Result<Vec<NoteCode>> {
+/// The engine of a suggestion, and what cuDNN says of its arithmetic.
+fn engine_of(suggestion: &Descriptor) -> Result<(i64, Vec<NoteCode>)> {
     const MOST: usize = 32;
     let room = vec![Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?];
     let engine = suggestion.get_descriptors(Name::CUDNN_ATTR_ENGINECFG_ENGINE, room)?;
     match engine.first() {
-        Some(engine) => engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, MOST, NoteCode(-1)),
-        None => Ok(Vec::new()),
+        Some(engine) => {
+            let notes = engine.get(Name::CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, MOST, NoteCode(-1))?;
+            let number = engine.get(Name::CUDNN_ATTR_ENGINE_GLOBAL_INDEX, 1, -1i64)?;
+            Ok((number.first().copied().unwrap_or(-1), notes))
+        }
+        None => Ok((-1, Vec::new())),
     }
 }
 
 /// The graph of one convolution. Its parts go to `parts`, and must live as long as it is used.
 fn operation(
-    handle: &Handle,
+    target: &Target,
     direction: Direction,
     g: &Geometry,
     precision: Precision,
@@ -261,8 +302,9 @@ fn operation(
         .set(alpha, &[1f32])?
         .set(beta, &[0f32])?
         .finish()?;
-    let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?
-        .set(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE, &[handle.0])?
+    let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
+    let graph = target
+        .tell(graph, Some(Name::CUDNN_ATTR_OPERATIONGRAPH_HANDLE), None)?
         .set_descriptors(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &[&operation])?
         .finish()?;
     parts.extend([convolution, x, w, y, operation]);

@@ -2,7 +2,7 @@
 
 use candle_core::cuda_backend::cudarc::cudnn::{result, sys};
 use candle_core::{Error, Result};
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_char, c_void};
 
 pub(super) use sys::cudnnBackendAttributeName_t as Name;
 use sys::cudnnBackendAttributeType_t as Type;
@@ -41,6 +41,30 @@ impl Drop for Handle {
     }
 }
 
+/// Where plans are to run.
+pub(super) enum Target<'a> {
+    /// On the GPU of a handle.
+    Here(&'a Handle),
+    /// On a GPU that is described, and need not be in this machine.
+    Described(&'a Descriptor),
+}
+
+impl Target<'_> {
+    /// Tells a descriptor of it: by `handle`, or by `described`, as far as it has such an attribute.
+    pub(super) fn tell(
+        &self,
+        descriptor: Descriptor,
+        handle: Option<Name>,
+        described: Option<Name>,
+    ) -> Result<Descriptor> {
+        match (self, handle, described) {
+            (Target::Here(here), Some(name), _) => descriptor.set(name, &[here.0]),
+            (Target::Described(properties), _, Some(name)) => descriptor.set_descriptors(name, &[properties]),
+            _ => Ok(descriptor),
+        }
+    }
+}
+
 /// A value that an attribute can have.
 pub(super) trait Attribute: Copy {
     const TYPE: Type;
@@ -56,6 +80,7 @@ macro_rules! attribute {
 attribute! {
     i64: CUDNN_TYPE_INT64,
     f32: CUDNN_TYPE_FLOAT,
+    c_char: CUDNN_TYPE_CHAR,
     *mut c_void: CUDNN_TYPE_VOID_PTR,
     sys::cudnnHandle_t: CUDNN_TYPE_HANDLE,
     sys::cudnnDataType_t: CUDNN_TYPE_DATA_TYPE,

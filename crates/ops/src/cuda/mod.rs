@@ -26,7 +26,7 @@ pub(crate) mod samples;
 
 pub(crate) use activations::{add, cast, relu};
 pub(crate) use conv::record as convolution;
-pub use convolution::convolution_plans;
+pub use convolution::{convolution_plans, convolution_plans_for};
 pub(crate) use gpu::Gpu;
 use gpu::locked;
 pub use gpu::{cuda_device, gpu_memory_peak, gpu_name};
