@@ -3,6 +3,7 @@
 mod bench;
 mod claim;
 mod config;
+mod cuda;
 mod data;
 mod datasets;
 mod device;
@@ -52,6 +53,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Download and verify data sets.
     Data(data::DataArgs),
+    /// Build, check and pack what runs on NVIDIA GPUs, on a machine without one.
+    Cuda(cuda::CudaArgs),
 }
 
 #[global_allocator]
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::report(args),
         Command::Bench(args) => bench::bench(args),
         Command::Data(args) => data::data(args),
+        Command::Cuda(args) => cuda::cuda(args),
     };
     match result {
         Ok(()) if interrupt::requested() => ExitCode::from(130),

@@ -1,5 +1,7 @@
 //! `bench`: how long a training step takes, op by op, and beside PyTorch.
 
+mod child;
+mod cuda;
 mod micro;
 mod ops;
 mod pytorch;
@@ -24,6 +26,8 @@ enum BenchCommand {
     Ops(ops::OpsArgs),
     /// The step of m-SAM against m, with RW-SAM beside it: the paper's trade-off
     M(micro::MicroArgs),
+    /// The steps of a GPU: SGD, SAM, m-SAM and RW-SAM of four workloads, also beside PyTorch
+    Cuda(cuda::CudaArgs),
 }
 
 /// Runs a benchmark.
@@ -32,6 +36,7 @@ pub fn bench(args: BenchArgs) -> Result<()> {
         BenchCommand::Step(args) => step::step(args),
         BenchCommand::Ops(args) => ops::ops(args),
         BenchCommand::M(args) => micro::micro(args),
+        BenchCommand::Cuda(args) => cuda::cuda(args),
     }
 }
 

@@ -1,45 +1,60 @@
 //! The same step in PyTorch, in the same run.
 
+use super::child;
 use super::subject::{Kind, SubjectArgs};
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
-use std::io::Write;
+use serde::Deserialize;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Instant;
 
-/// The script, which prints one line of JSON.
+/// The script, which prints a line of JSON for each kind of step.
 const SCRIPT: &str = include_str!("pytorch_step.py");
 
-/// What PyTorch needs: median milliseconds, and the peak of its memory in MB.
+/// What PyTorch needs for a kind of step.
+#[derive(Clone, Debug, Deserialize)]
 pub struct Theirs {
-    pub median_ms: f64,
-    pub peak_mb: f64,
+    /// The step as the script calls it: `m_sam`.
+    pub rule: String,
+    /// PyTorch's version.
+    pub torch: String,
+    /// Of a step; absent if it failed, and why in `error`.
+    pub median_ms: Option<f64>,
+    pub min_ms: Option<f64>,
+    /// Peak resident memory of the process, in MB.
+    pub peak_mb: Option<f64>,
+    /// Peak of the memory that PyTorch allocated on a GPU, in MB.
+    pub peak_gpu_mb: Option<f64>,
+    pub error: Option<String>,
 }
 
-/// Runs the script with the interpreter `python`, which needs torch and numpy.
-pub fn measure(python: &Path, args: &SubjectArgs, kind: Kind) -> Result<Theirs> {
-    let model = match args.model.to_string().as_str() {
-        "wrn-16-4" => "wrn16_4".to_owned(),
-        name @ ("resnet18" | "resnet20") => name.to_owned(),
-        name => bail!("--against-pytorch knows resnet18, resnet20 and wrn-16-4, not {name}"),
-    };
-    ensure!(args.norm.to_string() == "batch", "--against-pytorch knows --norm batch, not {}", args.norm);
-    let step = kind.name().replace('-', "_");
+/// Runs the script with the interpreter `python` and hands on what it measures, as it comes; at `until` it is ended.
+pub fn run(
+    python: &Path,
+    flags: &[&str],
+    until: Option<Instant>,
+    mut each: impl FnMut(Theirs) -> Result<()>,
+) -> Result<()> {
     let mut command = Command::new(python);
-    command.args(["-", "--model", &model, "--only", &step]);
-    command.args(["--batch", &args.batch.to_string(), "--steps", &args.steps.to_string()]);
-    command.args(["--threads", &rayon::current_num_threads().to_string()]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let child = child.as_mut().map_err(|error| anyhow::anyhow!("cannot run {}: {error}", python.display()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(SCRIPT.as_bytes()).context("cannot hand the script to Python")?;
+    command.arg("-").args(flags);
+    let read = |line: &str| each(serde_json::from_str(line).with_context(|| format!("Python printed {line:?}"))?);
+    child::run(&mut command, SCRIPT, until, read).context("--against-pytorch, which needs torch and numpy")
+}
+
+/// Measures one kind of step on the CPU.
+pub fn measure(python: &Path, args: &SubjectArgs, kind: Kind) -> Result<Theirs> {
+    ensure!(args.norm.to_string() == "batch", "--against-pytorch knows --norm batch, not {}", args.norm);
+    let (model, only) = (args.model.to_string(), kind.name().replace('-', "_"));
+    let [batch, steps, threads] = [args.batch, args.steps, rayon::current_num_threads()].map(|n| n.to_string());
+    let flags = ["--model", &model, "--only", &only, "--batch", &batch, "--steps", &steps, "--threads", &threads];
+    let mut found = None;
+    run(python, &flags, None, |theirs| {
+        found = Some(theirs);
+        Ok(())
+    })?;
+    match found {
+        Some(Theirs { error: Some(error), .. }) => bail!("--against-pytorch: {error}"),
+        Some(theirs) => Ok(theirs),
+        None => bail!("--against-pytorch: Python printed nothing"),
     }
-    let mut text = String::new();
-    if let Some(mut stdout) = child.stdout.take() {
-        std::io::Read::read_to_string(&mut stdout, &mut text).context("cannot read what Python prints")?;
-    }
-    ensure!(child.wait()?.success(), "{} failed; it needs torch and numpy", python.display());
-    let row: Value = serde_json::from_str(text.trim()).with_context(|| format!("Python printed {text:?}"))?;
-    let number = |name: &str| row[name].as_f64().with_context(|| format!("Python's line has no number {name:?}"));
-    Ok(Theirs { median_ms: number(&format!("{step}_ms"))?, peak_mb: number("peak_mb")? })
 }

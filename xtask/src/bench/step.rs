@@ -64,8 +64,8 @@ pub fn step(args: StepArgs) -> Result<()> {
         let mut line = in_a_process(&args.subject, kind)?;
         if let Some(python) = &args.against_pytorch {
             let theirs = pytorch::measure(python, &args.subject, kind)?;
-            line.ratio = Some(rounded(line.median_ms / theirs.median_ms));
-            (line.pytorch_ms, line.pytorch_peak_mb) = (Some(theirs.median_ms), Some(theirs.peak_mb));
+            line.ratio = theirs.median_ms.map(|ms| rounded(line.median_ms / ms));
+            (line.pytorch_ms, line.pytorch_peak_mb) = (theirs.median_ms, theirs.peak_mb);
         }
         if args.subject.json {
             println!("{}", serde_json::to_string(&line)?);

@@ -11,6 +11,7 @@ use msharp_core::{Batch, Key, Objective, Optimizer, Params, Perturbation, Seeded
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Architecture, Model, Norm};
 use msharp_train::{Classifier, Sgd};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,7 +39,8 @@ pub struct SubjectArgs {
 }
 
 /// What a step does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// The losses alone, without a graph
     Forward,
@@ -85,9 +87,20 @@ pub struct Subject {
     classifier: Classifier<Model>,
     pub params: Params,
     batch: Batch,
-    config: RunConfig,
+    /// What [`rule`](Self::rule) takes all but the rule's name and its m from.
+    pub config: RunConfig,
     sgd: Sgd,
 }
+
+/// What a network sees: square images of `side` pixels, of so many classes.
+#[derive(Clone, Copy)]
+pub struct Images {
+    pub side: usize,
+    pub classes: usize,
+}
+
+/// CIFAR-10's.
+pub const SMALL: Images = Images { side: 32, classes: 10 };
 
 impl Subject {
     /// Sets the number of threads, and draws weights and noise.
@@ -95,15 +108,21 @@ impl Subject {
         let SubjectArgs { model, norm, batch, steps, .. } = *args;
         ensure!(batch > 0 && steps > 0, "--batch is {batch} and --steps is {steps}; expected at least 1 of each");
         set_threads(args.threads)?;
-        let config = RunConfig { rho: 0.1, ..standard(model, norm, DataName::Synthetic) };
-        let (network, params) = run::build(&config, 10)?;
-        let noise = Seeded::new(1, DType::F32, &Device::Cpu).var_builder();
-        let images = candle_nn::Init::Randn { mean: 0., stdev: 1. };
-        let inputs = noise.get_with_hints((batch, 32, 32, 3), "images", images)?.detach();
-        let targets = Tensor::from_iter((0..batch).map(|i| (i % 10) as u32), &Device::Cpu)?;
+        let config = configured(model, norm, batch);
+        let (network, params) = run::build(&config, SMALL.classes)?;
+        Self::of(config, network, params, SMALL)
+    }
+
+    /// A network on the device of `config`, which also says the batch size and the precision, with noise of its own.
+    pub fn of(config: RunConfig, network: Model, params: Params, images: Images) -> Result<Self> {
+        let (device, batch, Images { side, classes }) = (config.device.open()?, config.batch_size, images);
+        let noise = Seeded::new(1, DType::F32, &device).var_builder();
+        let normal = candle_nn::Init::Randn { mean: 0., stdev: 1. };
+        let inputs = noise.get_with_hints((batch, side, side, 3), "images", normal)?.detach();
+        let targets = Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), &device)?;
         let batch = Batch { inputs, targets, key: Key::new(0) };
-        let sgd = run::optimizer(&config);
-        Ok(Self { classifier: Classifier::new(network), params, batch, config, sgd })
+        let (classifier, sgd) = (run::classifier(network, &config), run::optimizer(&config));
+        Ok(Self { classifier, params, batch, config, sgd })
     }
 
     /// The rule of a kind of step, in micro-batches of `m`; `None` for a forward.
@@ -152,6 +171,11 @@ impl Subject {
         result?;
         Ok(timings.values().map(|timing| timing.flop).sum())
     }
+}
+
+/// The configuration of everything that is timed.
+pub fn configured(model: Architecture, norm: Norm, batch: usize) -> RunConfig {
+    RunConfig { rho: 0.1, batch_size: batch, ..standard(model, norm, DataName::Synthetic) }
 }
 
 /// The speed that this machine reaches in a matrix product, in GFLOP/s: the best of ten, 1024 × 1024 × 1024.

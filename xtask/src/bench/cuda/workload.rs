@@ -1,0 +1,142 @@
+//! What a GPU is timed on: a network, its images and its batch, by name.
+
+use crate::bench::subject::{Images, SMALL, Subject, configured};
+use crate::config::RunConfig;
+use crate::device::{DeviceName, PrecisionName};
+use crate::run;
+use anyhow::{Error, Result, bail};
+use candle_core::DType;
+use msharp_core::Seeded;
+use msharp_models::{Architecture, Model, Norm, RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNetConfig, Stem};
+use std::fmt::{Display, Formatter};
+use std::str::FromStr;
+
+/// `resnet18-128` is a network for 32×32 images of 10 classes and its batch; `resnet50@224-256` has ImageNet's stem and
+/// sees 224×224 images of 1000 classes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Workload {
+    pub model: Architecture,
+    /// The side of an image under ImageNet's stem.
+    pub side: Option<usize>,
+    pub batch: usize,
+}
+
+/// What is timed where nothing else is asked for.
+pub const STANDARD: &str = "resnet18-128,resnet18-512,wrn-28-10-128,resnet50@224-256";
+
+impl Workload {
+    /// What the network sees.
+    pub fn images(&self) -> Images {
+        self.side.map_or(SMALL, |side| Images { side, classes: 1000 })
+    }
+
+    /// Weights and noise on a device.
+    pub fn subject(&self, device: DeviceName, precision: PrecisionName) -> Result<Subject> {
+        let config = RunConfig { device, precision, ..configured(self.model, Norm::Batch, self.batch) };
+        let images = self.images();
+        let (network, params) = match self.side {
+            None => run::build(&config, images.classes)?,
+            Some(_) => {
+                let init = Seeded::new(config.seed, DType::F32, &device.open()?);
+                let shape = ResNetConfig { stem: Stem::ImageNet, ..shape(self.model)? };
+                let network = shape.build(config.norm, images.classes, init.var_builder())?;
+                (Model::ResNet(network), init.params()?)
+            }
+        };
+        Subject::of(config, network, params, images)
+    }
+
+    /// Floating-point operations of a forward pass by the definition of its ops.
+    ///
+    /// They are counted where a forward of a single image runs on the CPU: no op's definition depends on the device, and
+    /// those that count are linear in the batch.
+    pub fn flop(&self) -> Result<f64> {
+        let one = Workload { batch: 1, ..*self };
+        Ok(self.batch as f64 * one.subject(DeviceName::Cpu, PrecisionName::F32)?.flop()?)
+    }
+}
+
+/// The shape of a ResNet of the catalogue.
+fn shape(model: Architecture) -> Result<ResNetConfig<'static>> {
+    Ok(match model {
+        Architecture::ResNet8 => RESNET8,
+        Architecture::ResNet18 => RESNET18,
+        Architecture::ResNet20 => RESNET20,
+        Architecture::ResNet34 => RESNET34,
+        Architecture::ResNet50 => RESNET50,
+        Architecture::WideResNet { .. } => {
+            bail!("{model} has no stem for larger images; expected a ResNet before the @")
+        }
+    })
+}
+
+impl Display for Workload {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let side = self.side.map_or(String::new(), |side| format!("@{side}"));
+        write!(f, "{}{side}-{}", self.model, self.batch)
+    }
+}
+
+impl FromStr for Workload {
+    type Err = Error;
+
+    /// What [`Display`] writes.
+    fn from_str(text: &str) -> Result<Self> {
+        let number = |text: &str| text.parse().ok().filter(|n| (1..=1 << 20).contains(n));
+        let parsed = || {
+            let (network, batch) = text.rsplit_once('-')?;
+            let (model, side) = match network.split_once('@') {
+                Some((model, side)) => (model, Some(number(side)?)),
+                None => (network, None),
+            };
+            Some(Self { model: model.parse().ok()?, side, batch: number(batch)? })
+        };
+        let Some(workload) = parsed() else {
+            bail!("{text:?} is no workload; expected NETWORK-BATCH such as resnet18-128, or NETWORK@SIDE-BATCH")
+        };
+        if workload.side.is_some() {
+            shape(workload.model)?;
+        }
+        Ok(workload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for name in STANDARD.split(',') {
+            assert_eq!(name.parse::<Workload>().unwrap().to_string(), name);
+        }
+        for name in ["resnet18", "resnet18-0", "resnet19-4", "resnet18@-4", "resnet18@224", "-4", ""] {
+            assert!(name.parse::<Workload>().unwrap_err().to_string().contains("resnet18-128"), "{name}");
+        }
+        assert!("wrn-16-4@224-8".parse::<Workload>().unwrap_err().to_string().contains("stem"));
+    }
+
+    /// torchvision's ResNet-50 has 25 557 032 parameters.
+    #[test]
+    fn networks_for_large_images_are_torchvisions() {
+        let workload: Workload = "resnet50@32-1".parse().unwrap();
+        let subject = workload.subject(DeviceName::Cpu, PrecisionName::F32).unwrap();
+        assert_eq!(subject.params.count(), 25_557_032);
+    }
+
+    #[test]
+    fn work_is_linear_in_the_batch() {
+        for name in ["resnet8", "wrn-10-1", "resnet18@64"] {
+            let flop = |batch: usize| {
+                let workload: Workload = format!("{name}-{batch}").parse().unwrap();
+                (
+                    workload.flop().unwrap(),
+                    workload.subject(DeviceName::Cpu, PrecisionName::F32).unwrap().flop().unwrap(),
+                )
+            };
+            let (one, _) = flop(1);
+            let (scaled, counted) = flop(3);
+            assert!(one > 0. && scaled == counted && scaled == 3. * one, "{name}: {one}, {scaled}, {counted}");
+        }
+    }
+}

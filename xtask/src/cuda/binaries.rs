@@ -1,0 +1,68 @@
+//! The programs with the feature `cuda`.
+
+use super::steps::{self, step};
+use super::toolkit::Toolkit;
+use crate::paths;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What was built.
+pub struct Binaries {
+    /// The command line.
+    pub xtask: PathBuf,
+    /// The tests of the ops.
+    pub ops: PathBuf,
+    /// What cuDNN itself says without a GPU.
+    pub plans: PathBuf,
+    /// The tests of rules and runs.
+    pub whole: PathBuf,
+}
+
+/// A target folder of their own: without the feature all crates are built differently.
+pub fn target() -> Result<PathBuf> {
+    Ok(std::path::absolute(paths::root().join("target/cuda"))?)
+}
+
+impl Binaries {
+    /// Builds them, the first time for a quarter of an hour: CUDA's compiler has no hurry.
+    pub fn build(toolkit: &Toolkit) -> Result<Self> {
+        let test = |package, name| {
+            built(toolkit, &["test", "--no-run", "-p", package, "--features", "cuda", "--test", name], name)
+        };
+        Ok(Self {
+            xtask: built(toolkit, &["build", "-p", "xtask", "--features", "cuda"], "xtask")?,
+            ops: test("msharp-ops", "cuda")?,
+            plans: test("msharp-ops", "cudnn_plans")?,
+            whole: test("msharp-tests", "cuda")?,
+        })
+    }
+}
+
+/// Runs cargo and returns the program that it makes of a target.
+fn built(toolkit: &Toolkit, args: &[&str], target_name: &str) -> Result<PathBuf> {
+    step(&format!("cargo {}", args.join(" ")), || {
+        let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+        let mut command = Command::new(cargo);
+        toolkit.set(&mut command).args(args).arg("--message-format=json-render-diagnostics");
+        command.current_dir(paths::root()).env("CARGO_TARGET_DIR", target()?);
+        let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+        if !output.status.success() {
+            bail!("cargo failed: {}", output.status)
+        }
+        let lines = String::from_utf8_lossy(&output.stdout);
+        let executable = |line: &str| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            let is_it = message["target"]["name"] == target_name;
+            message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
+        };
+        lines.lines().find_map(executable).context("cargo named no program that it built")
+    })
+}
+
+/// The shared libraries that a program asks for by name, found or not.
+pub fn asks_for(program: &Path) -> Result<Vec<String>> {
+    let said = steps::output(Command::new("ldd").arg(program))?;
+    Ok(said.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
