@@ -262,7 +262,7 @@ fn benchmarks_print_what_they_promise() {
 
 #[test]
 fn nothing_is_answered_with_help() {
-    for args in [&[][..], &["data"]] {
+    for args in [&[][..], &["data"], &["cuda"]] {
         let said = text(&xtask(args).output().unwrap().stderr);
         assert!(said.lines().count() > 5 && said.contains("Usage: cargo xtask"), "{said}");
     }
@@ -274,4 +274,75 @@ fn help_documents_every_flag() {
     for flag in ["--model", "--norm", "--data-dir", "--rho", "--micro-batch", "--lambda", "--temperature", "--delta"] {
         assert!(help.contains(flag), "{flag}");
     }
+}
+
+#[test]
+fn help_says_what_can_be_done_for_a_gpu() {
+    let help = |args: &[&str]| text(&xtask(args).arg("--help").output().unwrap().stdout);
+    for (args, words) in [
+        (&["cuda"][..], &["check", "bundle"][..]),
+        (&["cuda", "check"], &["--toolkit", "--build-only", "CUDA_PATH", "RUSTFLAGS"]),
+        (&["cuda", "bundle"], &["--out", "--data-dir", "--toolkit", "run.sh"]),
+        (
+            &["bench", "cuda"],
+            &["--only", "--precision", "--quick", "--against-pytorch", "--within", "--json", "--rows"],
+        ),
+    ] {
+        let said = help(args);
+        words.iter().for_each(|word| assert!(said.contains(word), "{args:?} does not say {word}: {said}"));
+    }
+}
+
+#[test]
+fn a_benchmark_of_a_gpu_says_what_it_needs() {
+    refused(&["bench", "cuda", "--only", "resnet18"], &["--only", "resnet18-128"]);
+    refused(&["bench", "cuda", "--precision", "f16"], &["--precision", "f16", "bf16"]);
+    refused(&["bench", "cuda", "--group", "0"], &["--group", "at least 1"]);
+    if cfg!(not(feature = "cuda")) {
+        refused(&["bench", "cuda"], &["bench cuda", "without CUDA", "cargo xtask cuda check"]);
+    }
+    let none = tempfile::tempdir().unwrap();
+    let none = none.path().to_str().unwrap();
+    refused(&["cuda", "check", "--toolkit", none], &["--toolkit", none]);
+    refused(&["cuda", "bundle", "--data-dir", none], &["--data-dir", none]);
+}
+
+/// The scripts that run where there is no Rust, with programs that succeed at once.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_scripts_are_sound() {
+    let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda").join(name);
+    for name in ["run.sh", "toolkit.sh"] {
+        let checked = Command::new("bash").arg("-n").arg(script(name)).output().unwrap();
+        assert!(checked.status.success() && checked.stderr.is_empty(), "{name}: {}", text(&checked.stderr));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(script("run.sh"), folder.path().join("run.sh")).unwrap();
+    for program in ["xtask", "test-ops", "test-runs"] {
+        std::fs::copy("/bin/true", folder.path().join(program)).unwrap();
+    }
+    let run = |args: &[&str]| {
+        let mut bash = Command::new("bash");
+        bash.arg(folder.path().join("run.sh")).args(args).env("OUT", folder.path().join("out")).output().unwrap()
+    };
+    let help = text(&run(&["help"]).stdout);
+    for command in ["all", "test", "learn", "bench", "paper"] {
+        assert!(help.contains(&format!("run.sh {command} ")), "{help}");
+    }
+    assert!(!folder.path().join("out").exists(), "help writes nothing");
+    let unknown = run(&["tset"]);
+    assert!(!unknown.status.success() && text(&unknown.stderr).contains("tset"), "{}", text(&unknown.stderr));
+
+    let tested = run(&["test"]);
+    assert!(tested.status.success(), "{}{}", text(&tested.stdout), text(&tested.stderr));
+    assert!(text(&tested.stdout).contains("== test-runs"), "{}", text(&tested.stdout));
+    let written = |folder: &Path| {
+        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(written(&folder.path().join("out")), ["about.txt", "test.log"]);
+    assert_eq!(written(folder.path()), ["out", "run.sh", "test-ops", "test-runs", "xtask"]);
+    let unpacked = run(&["paper"]);
+    assert!(text(&unpacked.stderr).contains("cifar10.tar.xz.00"), "{}", text(&unpacked.stderr));
 }

@@ -1,4 +1,6 @@
 //! `bench cuda`: a GPU's steps, also beside PyTorch's.
+//!
+//! Nobody waits inside a step, so a single one has no time of its own: a group is enqueued, and then waited for.
 
 mod measure;
 mod row;
@@ -17,16 +19,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use workload::{STANDARD, Workload};
 
-/// Time the steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM, by two estimators of the norms.
-///
-/// A group of steps is enqueued back to back and waited for once; a figure is the median over groups of the time of a group
-/// by its steps, after three steps to warm up. PyTorch is measured in the same way, with autocast in bf16 and channels last,
-/// as it is and under torch.compile; the ratio is to the faster one. The finite difference is in f32 in both.
-///
-/// TFLOP/s are by the definition of the ops, three forwards for a gradient. Their share is of what a product of large
-/// matrices reaches in the same precision. The peak of the memory is that of tensors and workspaces while the clock ran.
+/// What to time, how often, and against what.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub struct CudaArgs {
     /// What to time: NETWORK-BATCH for 32×32 images of 10 classes, NETWORK@SIDE-BATCH for larger ones of 1000 classes
     #[arg(long, value_delimiter = ',', default_value = STANDARD)]

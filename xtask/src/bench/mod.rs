@@ -26,7 +26,15 @@ enum BenchCommand {
     Ops(ops::OpsArgs),
     /// The step of m-SAM against m, with RW-SAM beside it: the paper's trade-off
     M(micro::MicroArgs),
-    /// The steps of a GPU: SGD, SAM, m-SAM and RW-SAM of four workloads, also beside PyTorch
+    /// The steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM of four workloads, also beside PyTorch
+    ///
+    /// A group of steps is enqueued back to back and waited for once; a figure is the median over groups of the time of a group
+    /// by its steps, after three steps to warm up. PyTorch is measured in the same way, with channels last and, in bf16,
+    /// autocast, as it is and under torch.compile; the ratio is to the faster one. RW-SAM takes the norms from a finite
+    /// difference, in f32 in both, or from the last layer.
+    ///
+    /// TFLOP/s are by the definition of the ops, three forwards for a gradient; their share is of what a product of large
+    /// matrices reaches in the same precision. The peak of the memory is that of tensors and workspaces while the clock ran.
     Cuda(cuda::CudaArgs),
 }
 

@@ -12,13 +12,8 @@ use msharp_data::Release;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Pack the programs for a machine with an NVIDIA GPU, its driver, and CUDA's libraries, such as PyTorch's wheels have.
-///
-/// The folder gets msharp-cuda.tar.xz, of less than 60 MB, and with --data-dir CIFAR-10 in parts, cifar10.tar.xz.00 and so on,
-/// of at most 45 MB each. There, `tar -xf msharp-cuda.tar.xz && bash msharp-cuda/run.sh help` says what can be done; parts
-/// of CIFAR-10 that lie beside the archive are found.
+/// What to pack, and where to.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub struct BundleArgs {
     /// Where the archives go [default: target/cuda-bundle in the workspace]
     #[arg(long)]
@@ -57,7 +52,7 @@ pub fn bundle(args: BundleArgs) -> Result<()> {
     let archive = out.join(format!("{NAME}.tar.xz"));
     step("the archive of the programs", || {
         // One window over all three programs, for most of what they contain is the same.
-        pack(&archive, &out, &files, &["--lzma2=preset=9e,dict=256MiB"], None)?;
+        pack(&archive, &out, &files, &["--lzma2=preset=6,dict=256MiB"], None)?;
         let size = archive.metadata()?.len();
         ensure!(
             size < TOO_LARGE,

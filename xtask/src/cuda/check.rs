@@ -11,13 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// Check the CUDA side without a GPU: compile it, and run it on libraries that compute on the CPU what a GPU would.
-///
-/// Nothing needs to be there but Rust, gcc, g++, bash and Python with venv. RUSTFLAGS and CUDA's variables count where they
-/// are set. Everything lands in target/cuda and target/cuda-toolkit. The first time takes half an hour on two cores, most of
-/// it for candle's own kernels.
+/// With what, and how far.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub struct CheckArgs {
     /// A CUDA 13 toolkit with cuDNN [default: that of $CUDA_PATH, else of the nvcc in $PATH, else made of NVIDIA's wheels]
     #[arg(long, value_name = "DIR")]

@@ -66,8 +66,8 @@ missing=$(ldd "$here/xtask" "$here/test-ops" "$here/test-runs" 2>&1 | grep 'not 
 if [ -n "$missing" ]; then
     printf '%s\n' "$missing" >&2
     fail "libraries are missing. Looked in ${LD_LIBRARY_PATH:-no folder} and where the system looks.
-libcuda.so.1 comes with the driver; the others with CUDA 13 and cuDNN 9, or with pip install torch (\$PYTHON names another
-python3); LD_LIBRARY_PATH names further folders."
+libcuda.so.1 comes with the driver; the others with CUDA 13 and cuDNN 9, or with pip install torch nvidia-curand (\$PYTHON
+names another python3); LD_LIBRARY_PATH names further folders."
 fi
 
 # limited SECONDS LOG COMMAND... runs with a limit, shows and keeps what is printed.
@@ -192,11 +192,11 @@ learn_within() {
 begin() {
     say "msharp $(cat "$here/REVISION" 2>/dev/null), $(date -u +%FT%TZ)"
     nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
-    say "libraries: ${found:-of the system}; results: $out"
+    say "libraries: ${LD_LIBRARY_PATH:-of the system}; results: $out"
 }
 
 cd "$out" || exit
-begin
+begin | tee "$out/about.txt"
 case $command in
 all)
     code=0
