@@ -82,25 +82,40 @@ template <int N> __device__ __forceinline__ void add_up_in_order(double (&a)[N])
     }
 }
 
-// The sums of all chunks, [chunks, 2, c] for this span, in f64; for the last block.
+// Leaves two sums of each thread's channels among those of all blocks, [spans, chunks, 2, c], and tells the last block of a
+// span the sums of all its chunks, in f64 and in order; false for the others. They count in threads with threadIdx.y = 0.
 template <int N>
-__device__ __forceinline__ void total(const float *partials, int chunks, int c, int channel, double (&a)[N],
-                                      double (&b)[N]) {
+__device__ __forceinline__ bool total(float (&first)[N], float (&second)[N], float *partials, u32 *counts, Place p, int c,
+                                      double (&a)[N], double (&b)[N]) {
+    add_up(first, second);
+    const int chunks = gridDim.y;
+    float *mine = partials + (i64)blockIdx.z * chunks * 2 * c + p.channel;
+    if (threadIdx.y == 0 && p.inside) {
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            mine[((i64)blockIdx.y * 2) * c + j] = first[j];
+            mine[((i64)blockIdx.y * 2 + 1) * c + j] = second[j];
+        }
+    }
+    if (!last_block(counts + blockIdx.z * gridDim.x + blockIdx.x, chunks)) {
+        return false;
+    }
 #pragma unroll
     for (int j = 0; j < N; ++j) {
         a[j] = b[j] = 0;
     }
-    if (channel < c) {
+    if (p.inside) {
         for (int chunk = threadIdx.y; chunk < chunks; chunk += blockDim.y) {
 #pragma unroll
             for (int j = 0; j < N; ++j) {
-                a[j] += written_by_others(partials + ((i64)chunk * 2) * c + channel + j);
-                b[j] += written_by_others(partials + ((i64)chunk * 2 + 1) * c + channel + j);
+                a[j] += written_by_others(mine + ((i64)chunk * 2) * c + j);
+                b[j] += written_by_others(mine + ((i64)chunk * 2 + 1) * c + j);
             }
         }
     }
     add_up_in_order(a);
     add_up_in_order(b);
+    return true;
 }
 
 // What batch normalisation tracks; all null where nothing is to be tracked.
@@ -134,20 +149,10 @@ __device__ __forceinline__ void moments(const T *__restrict__ x, float *partials
             }
         }
     }
-    add_up(sum, square);
-    float *mine = partials + (i64)blockIdx.z * gridDim.y * 2 * c;
-    if (threadIdx.y == 0 && p.inside) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            mine[((i64)blockIdx.y * 2) * c + p.channel + j] = sum[j];
-            mine[((i64)blockIdx.y * 2 + 1) * c + p.channel + j] = square[j];
-        }
-    }
-    if (!last_block(counts + blockIdx.z * gridDim.x + blockIdx.x, gridDim.y)) {
+    double first[N], second[N];
+    if (!total(sum, square, partials, counts, p, c, first, second)) {
         return;
     }
-    double first[N], second[N];
-    total(mine, gridDim.y, c, p.channel, first, second);
     if (threadIdx.y == 0 && p.inside) {
 #pragma unroll
         for (int j = 0; j < N; ++j) {
@@ -302,20 +307,10 @@ __device__ __forceinline__ void gradient_sums(const T *__restrict__ x, const T *
             }
         }
     }
-    add_up(first, second);
-    float *mine = partials + (i64)blockIdx.z * gridDim.y * 2 * c;
-    if (threadIdx.y == 0 && p.inside) {
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            mine[((i64)blockIdx.y * 2) * c + p.channel + j] = first[j];
-            mine[((i64)blockIdx.y * 2 + 1) * c + p.channel + j] = second[j];
-        }
-    }
-    if (!last_block(counts + blockIdx.z * gridDim.x + blockIdx.x, gridDim.y)) {
+    double a[N], b[N];
+    if (!total(first, second, partials, counts, p, c, a, b)) {
         return;
     }
-    double a[N], b[N];
-    total(mine, gridDim.y, c, p.channel, a, b);
     if (threadIdx.y == 0 && p.inside) {
 #pragma unroll
         for (int j = 0; j < N; ++j) {

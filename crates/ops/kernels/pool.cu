@@ -106,31 +106,37 @@ MAX_POOL_GRADIENT(float, 1)
 MAX_POOL_GRADIENT(bf16, 8)
 MAX_POOL_GRADIENT(bf16, 1)
 
+// share times the sum of x over a rectangle of pixels, `width` in a row of the image.
+template <class T, int N>
+__device__ __forceinline__ Pack<T, N> scaled_sum(const T *image, int width, int c, int y0, int y1, int x0, int x1,
+                                                 float share) {
+    float sum[N] = {};
+    for (int y = y0; y < y1; ++y) {
+        for (int x = x0; x < x1; ++x) {
+            const Pack<T, N> value = *(const Pack<T, N> *)(image + (y * width + x) * c);
+#pragma unroll
+            for (int j = 0; j < N; ++j) {
+                sum[j] += wide(value.at[j]);
+            }
+        }
+    }
+    Pack<T, N> to;
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+        to.at[j] = narrow<T>(sum[j] * share);
+    }
+    return to;
+}
+
 // The mean of each window, padding counted as zeros.
 template <class T, int N>
 __device__ __forceinline__ void average_pool(const T *__restrict__ x, T *__restrict__ y, u32 n, Window p) {
-    const float share = 1.f / (p.kh * p.kw);
     for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < n / N; i += gridDim.x * blockDim.x) {
         const Place o = place<N>(i, p.oh, p.ow, p.c);
         const T *image = x + (u64)o.image * p.h * p.w * p.c + o.channel;
         const int top = (int)o.y * p.sy - p.py, left = (int)o.x * p.sx - p.px;
         const int y0 = max(top, 0), y1 = min(top + p.kh, p.h), x0 = max(left, 0), x1 = min(left + p.kw, p.w);
-        float sum[N] = {};
-        for (int row = y0; row < y1; ++row) {
-            for (int column = x0; column < x1; ++column) {
-                const Pack<T, N> value = *(const Pack<T, N> *)(image + (row * p.w + column) * p.c);
-#pragma unroll
-                for (int j = 0; j < N; ++j) {
-                    sum[j] += wide(value.at[j]);
-                }
-            }
-        }
-        Pack<T, N> to;
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            to.at[j] = narrow<T>(sum[j] * share);
-        }
-        ((Pack<T, N> *)y)[i] = to;
+        ((Pack<T, N> *)y)[i] = scaled_sum<T, N>(image, p.w, p.c, y0, y1, x0, x1, 1.f / (p.kh * p.kw));
     }
 }
 #define AVERAGE_POOL(T, N)                                                                                             \
@@ -143,31 +149,16 @@ AVERAGE_POOL(float, 1)
 AVERAGE_POOL(bf16, 8)
 AVERAGE_POOL(bf16, 1)
 
+// dx of it: a share of every window that contains the element.
 template <class T, int N>
 __device__ __forceinline__ void average_pool_gradient(const T *__restrict__ dy, T *__restrict__ dx, u32 n, Window p) {
-    const float share = 1.f / (p.kh * p.kw);
     for (u32 i = blockIdx.x * blockDim.x + threadIdx.x; i < n / N; i += gridDim.x * blockDim.x) {
         const Place o = place<N>(i, p.h, p.w, p.c);
         const T *image = dy + (u64)o.image * p.oh * p.ow * p.c + o.channel;
         int y0, y1, x0, x1;
         windows(o.y, p.kh, p.sy, p.py, p.oh, y0, y1);
         windows(o.x, p.kw, p.sx, p.px, p.ow, x0, x1);
-        float sum[N] = {};
-        for (int oy = y0; oy < y1; ++oy) {
-            for (int ox = x0; ox < x1; ++ox) {
-                const Pack<T, N> grad = *(const Pack<T, N> *)(image + (oy * p.ow + ox) * p.c);
-#pragma unroll
-                for (int j = 0; j < N; ++j) {
-                    sum[j] += wide(grad.at[j]);
-                }
-            }
-        }
-        Pack<T, N> to;
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            to.at[j] = narrow<T>(sum[j] * share);
-        }
-        ((Pack<T, N> *)dx)[i] = to;
+        ((Pack<T, N> *)dx)[i] = scaled_sum<T, N>(image, p.ow, p.c, y0, y1, x0, x1, 1.f / (p.kh * p.kw));
     }
 }
 #define AVERAGE_POOL_GRADIENT(T, N)                                                                                    \
