@@ -224,13 +224,14 @@ impl Bench<'_> {
 
     /// Whether the aims are met: below PyTorch everywhere, and RW-SAM near SAM.
     fn goals(&self) {
+        println!();
         let names: Vec<String> = self.args.only.iter().map(Workload::to_string).collect();
         let all = || names.iter().flat_map(|name| Case::ALL.map(|case| (name, case)));
         let ratios: Vec<_> =
             all().filter_map(|(name, case)| Some((row::ratio(&self.rows, name, case)?, name, case))).collect();
         if let Some((worst, name, case)) = ratios.iter().max_by(|a, b| a.0.total_cmp(&b.0)) {
             let below = ratios.iter().filter(|(ratio, ..)| *ratio <= 1.).count();
-            println!("\nas fast as PyTorch's faster one, or faster: {below} of {} rows", ratios.len());
+            println!("as fast as PyTorch's faster one, or faster: {below} of {} rows", ratios.len());
             println!("the worst ratio: {worst:.2}, {} of {name}", case.label());
         }
         let [_, sam, ..] = Case::ALL;

@@ -28,13 +28,14 @@ enum BenchCommand {
     M(micro::MicroArgs),
     /// The steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM of four workloads, also beside PyTorch
     ///
-    /// A group of steps is enqueued back to back and waited for once; a figure is the median over groups of the time of a group
-    /// by its steps, after three steps to warm up. PyTorch is measured in the same way, with channels last and, in bf16,
-    /// autocast, as it is and under torch.compile; the ratio is to the faster one. RW-SAM takes the norms from a finite
-    /// difference, in f32 in both, or from the last layer.
+    /// A group of steps is enqueued back to back and waited for once; a figure is the median over groups of the time
+    /// of a group by its steps, after three steps to warm up. PyTorch is measured in the same way, with channels last
+    /// and, in bf16, autocast, as it is and under torch.compile; the ratio is to the faster one. RW-SAM takes the
+    /// norms from a finite difference, in f32 in both, or from the last layer.
     ///
-    /// TFLOP/s are by the definition of the ops, three forwards for a gradient; their share is of what a product of large
-    /// matrices reaches in the same precision. The peak of the memory is that of tensors and workspaces while the clock ran.
+    /// TFLOP/s are by the definition of the ops, three forwards for a gradient; their share is of what a product of
+    /// large matrices reaches in the same precision. The peak of the memory is that of tensors and workspaces while
+    /// the clock ran.
     Cuda(cuda::CudaArgs),
 }
 

@@ -83,13 +83,17 @@ fn megabytes(bytes: u64) -> String {
 /// Puts the contents of the archive into a folder beside it, and returns their names in the order of the archive.
 fn programs(out: &Path, binaries: &Binaries) -> Result<Vec<PathBuf>> {
     let folder = out.join(NAME);
+    // Anew, and not into files that somebody may be running.
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut files = Vec::new();
     for (name, program) in [("xtask", &binaries.xtask), ("test-ops", &binaries.ops), ("test-runs", &binaries.whole)] {
         ensure!(
             asks_for(program)?.iter().any(|library| library == "libcuda.so.1"),
-            "{} does not ask for libcuda.so.1 and would not start beside a driver: the toolkit's libcuda.so has no functions; \
-             expected one as NVIDIA's, or as `cargo xtask cuda check` makes where neither CUDA_PATH nor PATH names a toolkit",
+            "{} does not ask for libcuda.so.1 and would not start beside a driver: the toolkit's libcuda.so has no \
+             functions; expected one as NVIDIA's, or that of the toolkit which is made where CUDA_PATH and PATH name none",
             program.display()
         );
         run(Command::new("strip").arg("-o").arg(folder.join(name)).arg(program))?;

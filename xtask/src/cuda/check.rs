@@ -14,7 +14,7 @@ use std::time::Instant;
 /// With what, and how far.
 #[derive(Args)]
 pub struct CheckArgs {
-    /// A CUDA 13 toolkit with cuDNN [default: that of $CUDA_PATH, else of the nvcc in $PATH, else made of NVIDIA's wheels]
+    /// A CUDA 13 toolkit with cuDNN [default: $CUDA_PATH's, else that of the nvcc in $PATH, else made of NVIDIA's wheels]
     #[arg(long, value_name = "DIR")]
     toolkit: Option<PathBuf>,
     /// Only build, and run nothing
@@ -58,19 +58,19 @@ pub fn check(args: CheckArgs) -> Result<()> {
 }
 
 const BUILT: &str = "\
-Compiled: the kernels, by nvcc for the GPU that CUDA_COMPUTE_CAP names (90 where it is not set); the crates with the feature
-  `cuda`, and the programs, linked against CUDA's libraries by their names.";
+Compiled: the kernels, by nvcc, for the GPU that CUDA_COMPUTE_CAP names (90 where it is not set); the crates with the
+  feature `cuda`; and the programs, linked with CUDA's libraries by their names.";
 
 const RAN: &str = "\
-Run on the software GPU, which executes the kernels' own source on the CPU, thread by thread, and stands in for the driver,
-  cuDNN, cuBLAS and cuRAND: every op in f32, TF32 and bf16 with its gradients; that memory is written before it is read;
-  rules, batches, checkpoints and resumption; that nobody waits for the GPU inside a step; a run and a benchmark from the
-  command line.";
+Run on the software GPU, which executes the kernels' own source on the CPU, thread by thread, and stands in for the
+  driver, cuDNN, cuBLAS and cuRAND: every op in f32, TF32 and bf16 with its gradients; that memory is written before it
+  is read; rules, batches, checkpoints and resumption; that nobody waits for the GPU inside a step; a run and a benchmark
+  from the command line.
+Asked of NVIDIA's own cuDNN, which needs no GPU for that: that every convolution of the networks has a plan on an H100.";
 
 const LEFT: &str = "\
-Asked of NVIDIA's own cuDNN, which needs no GPU for that: that every convolution of the networks has a plan on an H100.
-Only a GPU can tell: that the driver takes the machine code; what NVIDIA's libraries compute, refuse or round, and that they
-  repeat to the bit; races that an order of blocks on the CPU does not show; memory, and every time. For these:
+Only a GPU can tell: that the driver takes the machine code; what NVIDIA's libraries compute, refuse or round, and that
+  they repeat to the bit; races that an order of blocks on the CPU does not show; memory, and every time. For these:
   `cargo xtask cuda bundle`, and `run.sh all` on a machine with a GPU.";
 
 /// Builds the libraries that stand in for NVIDIA's.

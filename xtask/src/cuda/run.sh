@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# What a machine with an NVIDIA GPU can do with this bundle. Needs bash, the driver, and CUDA 13's libraries with cuDNN 9,
-# such as PyTorch's wheels bring; no Rust. `bench` compares with PyTorch where python3 has it.
+# What a machine with an NVIDIA GPU can do with this bundle. Needs bash, the driver, and CUDA 13's libraries with
+# cuDNN 9, such as PyTorch's wheels bring; no Rust. `bench` compares with PyTorch where python3 has it.
 #
 #   run.sh all       test, learn and bench, within 8 minutes: each has a limit, and what is measured is always printed
 #   run.sh test      every op against f64, and rules and runs against the CPU
 #   run.sh learn     runs on CIFAR-10 (drawn images where its parts are missing); one is interrupted, killed with -9 and
 #                    resumed, and has to end with the bits of one that was left alone
-#   run.sh bench     each kind of step, and PyTorch's: milliseconds, share of the peak, memory (flags: `xtask bench cuda --help`)
+#   run.sh bench     each kind of step, and PyTorch's: milliseconds, share of the peak, memory; takes the flags of
+#                    `xtask bench cuda`
 #   run.sh paper     the published table on CIFAR-10, hours to days; the same command goes on where it stopped
 #   run.sh xtask …   the command line itself, with the libraries found
 #
-# Everything that is written lands in $OUT, or in ./out. Parts of CIFAR-10, cifar10.tar.xz.00 and so on, are looked for
-# beside this script, beside its folder, and in $DATA. $PYTHON is the interpreter (python3), $LD_LIBRARY_PATH counts first,
-# $LEARN are the flags of the run that is interrupted (a ResNet-18 with SAM, 4 epochs).
+# Everything that is written lands in $OUT, or in ./out. Parts of CIFAR-10, cifar10.tar.xz.00 and so on, are looked
+# for beside this script, beside its folder, and in $DATA. $PYTHON is the interpreter (python3), $LD_LIBRARY_PATH
+# counts first, $LEARN are the flags of the run that is interrupted (a ResNet-18 with SAM, 4 epochs).
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -56,7 +57,7 @@ for package, below in (("nvidia", "*/lib"), ("torch", "lib")):
     for folder in (spec and spec.submodule_search_locations) or []:
         print("\n".join(sorted(glob.glob(os.path.join(folder, below)))))
 PYTHON
-    ls -d /usr/local/cuda/lib64 /usr/local/cuda/targets/x86_64-linux/lib /usr/local/nvidia/lib64 /usr/lib/wsl/lib 2>/dev/null
+    ls -d /usr/local/cuda/lib64 /usr/local/nvidia/lib64 /usr/lib/wsl/lib 2>/dev/null
 }
 found=$(library_folders | grep -v '^$' | paste -sd:)
 export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$found
@@ -66,8 +67,8 @@ missing=$(ldd "$here/xtask" "$here/test-ops" "$here/test-runs" 2>&1 | grep 'not 
 if [ -n "$missing" ]; then
     printf '%s\n' "$missing" >&2
     fail "libraries are missing. Looked in ${LD_LIBRARY_PATH:-no folder} and where the system looks.
-libcuda.so.1 comes with the driver; the others with CUDA 13 and cuDNN 9, or with pip install torch nvidia-curand (\$PYTHON
-names another python3); LD_LIBRARY_PATH names further folders."
+libcuda.so.1 comes with the driver; the others with CUDA 13 and cuDNN 9, or with pip install torch nvidia-curand
+(\$PYTHON names another python3); LD_LIBRARY_PATH names further folders."
 fi
 
 # limited SECONDS LOG COMMAND... runs with a limit, shows and keeps what is printed.
@@ -176,8 +177,8 @@ bench() {
         say "$python has no torch that sees the GPU: nothing to compare with"
     fi
     # A second limit, for a driver that does not answer.
-    limited $((within + 20)) "$out/bench.log" "$here/xtask" bench cuda --rows "$out/bench-rows.jsonl" --within "$within" \
-        ${pytorch[@]+"${pytorch[@]}"} "$@"
+    limited $((within + 20)) "$out/bench.log" "$here/xtask" bench cuda --within "$within" \
+        --rows "$out/bench-rows.jsonl" ${pytorch[@]+"${pytorch[@]}"} "$@"
 }
 
 # `learn` is a function, to which `timeout` cannot be applied: this script is called again for it.

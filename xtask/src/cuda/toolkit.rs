@@ -19,8 +19,8 @@ pub struct Toolkit {
 }
 
 impl Toolkit {
-    /// `given` by --toolkit, else that of $CUDA_PATH, else that of the nvcc in $PATH, else target/cuda-toolkit, which is
-    /// made if it is not there.
+    /// `given` by --toolkit, else that of $CUDA_PATH, else that of the nvcc in $PATH, else target/cuda-toolkit, which
+    /// is made if it is not there.
     ///
     /// # Errors
     /// If it lacks something, or cannot be made.
@@ -36,7 +36,7 @@ impl Toolkit {
         println!("CUDA {version} in {} ({from})", toolkit.path.display());
         ensure!(
             version.starts_with("13."),
-            "{} ({from}) is CUDA {version}; expected 13, which is put together where neither CUDA_PATH nor PATH names one",
+            "{} ({from}) is CUDA {version}; expected 13, which is put together where CUDA_PATH and PATH name none",
             path.display()
         );
         let headers = [toolkit.path.join("include"), PathBuf::from("/usr/include")];

@@ -39,8 +39,9 @@ for library in cublas cublasLt cudart cudnn curand nvrtc; do
     [ -e "${versions[0]}" ] || { echo "the wheels have no lib$library.so" >&2 && exit 1; }
     ln -sf "$(basename "${versions[0]}")" "$toolkit/lib/lib$library.so"
 done
-# The driver's library comes with a GPU. In this one every function answers CUDA_ERROR_NO_DEVICE. A program that is linked
-# with it asks for libcuda.so.1 when it starts, and a function that the driver does not have is an error of the linker.
+# The driver's library comes with a GPU. In this one every function answers CUDA_ERROR_NO_DEVICE. A program that is
+# linked with it asks for libcuda.so.1 when it starts, and a function that the driver does not have is an error of the
+# linker.
 grep -ohE '\bcu[A-Z][A-Za-z0-9_]*' "$toolkit/include/cuda.h" | sort -u | sed 's/.*/int &(void) { return 100; }/' |
     gcc -shared -fPIC -w -x c -Wl,-soname,libcuda.so.1 -o "$toolkit/lib/libcuda.so" -
 

@@ -48,8 +48,8 @@ impl Workload {
 
     /// Floating-point operations of a forward pass by the definition of its ops.
     ///
-    /// They are counted where a forward of a single image runs on the CPU: no op's definition depends on the device, and
-    /// those that count are linear in the batch.
+    /// They are counted where a forward of a single image runs on the CPU: no op's definition depends on the device,
+    /// and those that count are linear in the batch.
     pub fn flop(&self) -> Result<f64> {
         let one = Workload { batch: 1, ..*self };
         Ok(self.batch as f64 * one.subject(DeviceName::Cpu, PrecisionName::F32)?.flop()?)
