@@ -42,7 +42,12 @@ out=$(cd "${OUT:-out}" && pwd)
 scratch=$out/scratch # what nobody needs afterwards
 rm -rf "$scratch"
 mkdir -p "$scratch"
-trap 'rm -rf "$scratch"' EXIT
+finish() { # also after a limit
+    cat "$scratch"/runs/*/rows.jsonl >"$scratch/rows" 2>/dev/null
+    [ ! -s "$scratch/rows" ] || mv "$scratch/rows" "$out/learn-rows.jsonl"
+    rm -rf "$scratch"
+}
+trap finish EXIT
 trap 'exit 130' INT TERM
 # Caches of the driver, of Python and of its compilers are written here too.
 export TMPDIR=$scratch XDG_CACHE_HOME=$scratch CUDA_CACHE_PATH=$scratch/nv TRITON_CACHE_DIR=$scratch/triton
@@ -59,8 +64,8 @@ for package, below in (("nvidia", "*/lib"), ("torch", "lib")):
 PYTHON
     ls -d /usr/local/cuda/lib64 /usr/local/nvidia/lib64 /usr/lib/wsl/lib 2>/dev/null
 }
-found=$(library_folders | grep -v '^$' | paste -sd:)
-export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$found
+LD_LIBRARY_PATH=$({ printf '%s\n' "${LD_LIBRARY_PATH:-}" && library_folders; } | grep -v '^$' | paste -sd:)
+export LD_LIBRARY_PATH
 
 chmod +x "$here/xtask" "$here/test-ops" "$here/test-runs" 2>/dev/null
 missing=$(ldd "$here/xtask" "$here/test-ops" "$here/test-runs" 2>&1 | grep 'not found' | sort -u)
@@ -148,7 +153,6 @@ learn() {
         subject+=(--data synthetic)
         "$here/xtask" reproduce toy --preset smoke --device cuda --out "$runs/smoke" || code=1
     fi
-    cp "$runs/smoke/rows.jsonl" "$out/learn-rows.jsonl"
 
     say "== a run left alone: ${subject[*]}"
     train "$runs/whole" || return 1
@@ -156,7 +160,6 @@ learn() {
     train_until INT 2 "$runs/parts" # saves a checkpoint
     train_until KILL 4 "$runs/parts" --resume
     train "$runs/parts" --resume || return 1
-    cat "$runs"/{whole,parts}/rows.jsonl >>"$out/learn-rows.jsonl"
     if cmp "$runs/whole/weights.safetensors" "$runs/parts/weights.safetensors"; then
         say 'the weights of the two are the same to the bit'
     else

@@ -116,26 +116,23 @@ mod tests {
         assert!("wrn-16-4@224-8".parse::<Workload>().unwrap_err().to_string().contains("stem"));
     }
 
-    /// torchvision's ResNet-50 has 25 557 032 parameters.
+    /// torchvision says 25 557 032 parameters and 4.09 · 10⁹ multiplications for its ResNet-50. One test, for there is one
+    /// profile at a time.
     #[test]
-    fn networks_for_large_images_are_torchvisions() {
-        let workload: Workload = "resnet50@32-1".parse().unwrap();
-        let subject = workload.subject(DeviceName::Cpu, PrecisionName::F32).unwrap();
+    fn work_is_torchvisions_and_linear_in_the_batch() {
+        let on_cpu = |name: &str| {
+            let workload: Workload = name.parse().unwrap();
+            (workload, workload.subject(DeviceName::Cpu, PrecisionName::F32).unwrap())
+        };
+        let (_, mut subject) = on_cpu("resnet50@224-1");
         assert_eq!(subject.params.count(), 25_557_032);
-    }
+        let multiplications = subject.flop().unwrap() / 2.;
+        assert!((multiplications / 4.09e9 - 1.).abs() < 0.01, "{multiplications:e}");
 
-    #[test]
-    fn work_is_linear_in_the_batch() {
         for name in ["resnet8", "wrn-10-1", "resnet18@64"] {
-            let flop = |batch: usize| {
-                let workload: Workload = format!("{name}-{batch}").parse().unwrap();
-                (
-                    workload.flop().unwrap(),
-                    workload.subject(DeviceName::Cpu, PrecisionName::F32).unwrap().flop().unwrap(),
-                )
-            };
-            let (one, _) = flop(1);
-            let (scaled, counted) = flop(3);
+            let one = on_cpu(&format!("{name}-1")).0.flop().unwrap();
+            let (three, mut subject) = on_cpu(&format!("{name}-3"));
+            let (scaled, counted) = (three.flop().unwrap(), subject.flop().unwrap());
             assert!(one > 0. && scaled == counted && scaled == 3. * one, "{name}: {one}, {scaled}, {counted}");
         }
     }
