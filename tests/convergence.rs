@@ -75,7 +75,7 @@ impl<F: Fn(&Tensor) -> Result<Tensor>> Landscape<F> {
         let x = Var::new(start, &Device::Cpu)?;
         let params = Params::new([("x".to_owned(), x.clone())])?;
         let inputs = Tensor::new(&[0f64], &Device::Cpu)?;
-        Ok(Self { f, x, params, batch: Batch { targets: inputs.clone(), inputs, key: Key::new(0) } })
+        Ok(Self { f, x, params, batch: Batch::new(inputs.clone(), inputs, Key::new(0)) })
     }
 
     /// x after `steps` of gradient descent with `rule`.

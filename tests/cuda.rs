@@ -32,7 +32,7 @@ fn resnet8(device: &Device, norm: Norm) -> Result<Net> {
 }
 
 fn on(device: &Device, batch: &Batch) -> Result<Batch> {
-    Ok(Batch { inputs: batch.inputs.to_device(device)?, targets: batch.targets.to_device(device)?, key: batch.key })
+    Ok(Batch { inputs: batch.inputs.to_device(device)?, targets: batch.targets.to_device(device)?, ..batch })
 }
 
 /// The parameters' and the buffers' change in three steps.

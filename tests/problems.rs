@@ -43,7 +43,7 @@ impl Rows {
         let t = normal(n, seed + 1, DType::F64)?;
         let t = if link == Link::Logistic { t.sign()? } else { t };
         let params = Params::new([("x".to_owned(), Var::from_tensor(&normal(d, seed + 2, DType::F64)?)?)])?;
-        let batch = Batch { inputs: a.clone(), targets: t.clone(), key: Key::new(seed) };
+        let batch = Batch::new(a.clone(), t.clone(), Key::new(seed));
         Ok(Self { link, a: a.to_vec2()?, t: t.to_vec1()?, params, batch })
     }
 
@@ -76,8 +76,8 @@ impl Rows {
     /// The rows at `indices` as a batch.
     pub fn rows(&self, indices: &[u32]) -> Result<Batch> {
         let indices = Tensor::new(indices, &Device::Cpu)?;
-        let Batch { inputs, targets, key } = &self.batch;
-        Ok(Batch { inputs: inputs.index_select(&indices, 0)?, targets: targets.index_select(&indices, 0)?, key: *key })
+        let Batch { inputs, targets, key, .. } = &self.batch;
+        Ok(Batch::new(inputs.index_select(&indices, 0)?, targets.index_select(&indices, 0)?, *key))
     }
 
     fn var(&self) -> &Var {
@@ -180,7 +180,7 @@ impl Module for Mlp {
 pub fn noise(b: usize, inputs: usize, classes: u32, seed: u64) -> Result<Batch> {
     let targets: Vec<u32> = (0..b as u32).map(|i| i % classes).collect();
     let targets = Tensor::new(targets, &Device::Cpu)?;
-    Ok(Batch { inputs: normal((b, inputs), seed, DType::F32)?, targets, key: Key::new(seed) })
+    Ok(Batch::new(normal((b, inputs), seed, DType::F32)?, targets, Key::new(seed)))
 }
 
 /// The same batches in every epoch.

@@ -1,6 +1,6 @@
-//! A batch: inputs, targets and the key of its randomness.
+//! A batch: inputs, targets, the key of its randomness and when it comes.
 
-use crate::Key;
+use crate::{Key, Moment};
 use candle_core::{Result, Tensor};
 
 /// What an objective is evaluated on.
@@ -12,9 +12,16 @@ pub struct Batch {
     pub targets: Tensor,
     /// (seed, epoch, step), folded with the index of the micro-batch. Probes and dropout are functions of it.
     pub key: Key,
+    /// Where training stands; [`Moment::default`] unless a trainer says.
+    pub moment: Moment,
 }
 
 impl Batch {
+    /// A batch at the default moment.
+    pub fn new(inputs: Tensor, targets: Tensor, key: Key) -> Self {
+        Self { inputs, targets, key, moment: Moment::default() }
+    }
+
     /// `b`, the number of samples.
     #[track_caller]
     pub fn len(&self) -> usize {
@@ -28,7 +35,8 @@ impl Batch {
 
     /// The samples from `start` on, `len` of them, under `key`. No copy.
     pub fn narrow(&self, start: usize, len: usize, key: Key) -> Result<Batch> {
-        Ok(Batch { inputs: self.inputs.narrow(0, start, len)?, targets: self.targets.narrow(0, start, len)?, key })
+        let (inputs, targets) = (self.inputs.narrow(0, start, len)?, self.targets.narrow(0, start, len)?);
+        Ok(Batch { inputs, targets, key, moment: self.moment })
     }
 
     /// Micro-batches of `size` samples in order, the last one shorter where `size` does not divide `b`.
@@ -55,7 +63,7 @@ mod tests {
     #[test]
     fn chunks_cover_the_batch_and_differ_in_key() -> Result<()> {
         let inputs = Tensor::arange(0f32, 7., &Device::Cpu)?.reshape((7, 1))?;
-        let batch = Batch { targets: inputs.clone(), inputs, key: Key::new(0) };
+        let batch = Batch::new(inputs.clone(), inputs, Key::new(0));
         let chunks = batch.chunks(3)?;
         assert_eq!(chunks.iter().map(Batch::len).collect::<Vec<_>>(), [3, 3, 1]);
         assert_eq!(chunks[2].inputs.flatten_all()?.to_vec1::<f32>()?, [6.]);

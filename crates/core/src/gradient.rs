@@ -12,7 +12,7 @@ pub type Measures = BTreeMap<&'static str, Tensor>;
 /// The result of a [`Perturbation`](crate::Perturbation): what an optimizer steps with.
 #[derive(Clone, Debug)]
 pub struct Gradient {
-    /// `[b]`: ℓᵢ at x, detached; absent if the rule made no clean pass.
+    /// `[b]`: ℓᵢ where the gradient was taken, detached. Of a rule it is ℓᵢ at x, absent if it made no clean pass.
     pub losses: Option<Tensor>,
     /// The direction to descend.
     pub grads: ParamVec,
@@ -32,11 +32,11 @@ pub fn backward(losses: &Tensor, weights: Option<&Tensor>, params: &Params) -> R
     ParamVec::collect(params, &msharp_ops::weighted_sum(losses, weights.as_ref())?.backward()?)
 }
 
-/// ∇ Σ wᵢ ℓᵢ at x + ε: the primitive under every rule.
+/// ∇ Σ wᵢ ℓᵢ at x + ε, and the losses there: the primitive under every rule.
 ///
 /// Without weights wᵢ = 1/b; without an offset ε = 0. With an offset, parameters and buffers are afterwards what they
 /// were, bit for bit, also on an error or a panic; without one, norm layers update their running statistics as in any
-/// training step, and the losses are reported. One forward and one backward pass.
+/// training step. One forward and one backward pass, in pieces where the objective [limits](Objective::most) them.
 pub fn gradient_at(
     f: &dyn Objective,
     params: &Params,
@@ -44,18 +44,74 @@ pub fn gradient_at(
     offset: Option<&ParamVec>,
     weights: Option<&Tensor>,
 ) -> Result<Gradient> {
-    let Some(offset) = offset else {
+    match offset {
+        None => gradient_here(f, params, batch, weights),
+        Some(offset) => displaced(params, offset, Statistics::PutBack, || gradient_here(f, params, batch, weights)),
+    }
+}
+
+/// As [`gradient_at`], in the only pass that a rule makes over the batch: norm layers update their running statistics.
+pub fn only_gradient_at(
+    f: &dyn Objective,
+    params: &Params,
+    batch: &Batch,
+    offset: &ParamVec,
+    weights: Option<&Tensor>,
+) -> Result<Gradient> {
+    displaced(params, offset, Statistics::Keep, || gradient_here(f, params, batch, weights))
+}
+
+/// As [`gradient_at`], in one piece, with weights that are a function of the losses at x + ε; and these losses.
+pub(crate) fn weighed_gradient_at(
+    f: &dyn Objective,
+    params: &Params,
+    batch: &Batch,
+    offset: &ParamVec,
+    weigh: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<(Tensor, ParamVec)> {
+    displaced(params, offset, Statistics::PutBack, || {
         let losses = f.losses(batch, true)?;
-        let grads = backward(&losses, weights, params)?;
-        return Ok(Gradient { losses: Some(losses.detach()), grads, measures: Measures::new() });
-    };
-    let grads = displaced(params, offset, || backward(&f.losses(batch, true)?, weights, params))?;
-    Ok(Gradient { losses: None, grads, measures: Measures::new() })
+        let grads = backward(&losses, Some(&weigh(&losses.detach())?), params)?;
+        Ok((losses.detach(), grads))
+    })
+}
+
+fn gradient_here(f: &dyn Objective, params: &Params, batch: &Batch, weights: Option<&Tensor>) -> Result<Gradient> {
+    let (mut all, mut sum) = (Vec::new(), None);
+    let pieces = pieces(f, batch)?;
+    let mut start = 0;
+    for piece in &pieces {
+        let losses = f.losses(piece, true)?;
+        all.push(losses.detach());
+        let weights = weights.map(|weights| weights.narrow(0, start, piece.len())).transpose()?;
+        let grads = backward(&losses, weights.as_ref(), params)?;
+        if pieces.len() == 1 {
+            sum = Some(grads);
+        } else {
+            let share = if weights.is_some() { 1. } else { piece.len() as f64 / batch.len() as f64 };
+            ParamVec::accumulate(&mut sum, share, &grads)?;
+        }
+        start += piece.len();
+    }
+    let Some(grads) = sum else { bail!("an empty batch has no gradient") };
+    Ok(Gradient { losses: Some(one(all)?), grads, measures: Measures::new() })
+}
+
+fn pieces(f: &dyn Objective, batch: &Batch) -> Result<Vec<Batch>> {
+    match f.most() {
+        Some(0) => bail!("gradients are accumulated over pieces of at least one sample, `most` is 0"),
+        Some(most) => batch.chunks(most),
+        None => Ok(vec![batch.clone()]),
+    }
+}
+
+fn one(mut pieces: Vec<Tensor>) -> Result<Tensor> {
+    if pieces.len() == 1 { Ok(pieces.swap_remove(0)) } else { Tensor::cat(&pieces, 0) }
 }
 
 /// ℓᵢ(x + ε), `[b]`, without a graph: probes. One forward pass; everything is put back.
 pub fn losses_at(f: &dyn Objective, params: &Params, batch: &Batch, offset: &ParamVec) -> Result<Tensor> {
-    displaced(params, offset, || clean_losses(f, batch))
+    displaced(params, offset, Statistics::PutBack, || clean_losses(f, batch))
 }
 
 /// ℓᵢ(x + δz), `[b]`, without a graph, for the signs z = [`ParamVec::rademacher`] of `key`; and δ, f64 `[]`, which makes
@@ -77,7 +133,8 @@ pub fn losses_at_signs(
 }
 
 fn clean_losses(f: &dyn Objective, batch: &Batch) -> Result<Tensor> {
-    msharp_ops::no_grad(|| Ok(f.losses(batch, true)?.detach()))
+    let losses = |piece: &Batch| Ok(f.losses(piece, true)?.detach());
+    msharp_ops::no_grad(|| one(pieces(f, batch)?.iter().map(losses).collect::<Result<_>>()?))
 }
 
 /// Runs `evaluate` and puts the buffers back: training-mode passes that must not move running statistics.
@@ -90,12 +147,27 @@ pub fn keeping_buffers<T>(params: &Params, evaluate: impl FnOnce() -> Result<T>)
 
 /// Runs `evaluate` at x + ε. A displaced forward and its backward must both happen inside it: candle reads the values
 /// of variables during the backward pass.
-fn displaced<T>(params: &Params, offset: &ParamVec, evaluate: impl FnOnce() -> Result<T>) -> Result<T> {
+fn displaced<T>(
+    params: &Params,
+    offset: &ParamVec,
+    statistics: Statistics,
+    evaluate: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let mut before = Before::of_buffers(params)?;
     before.0.push(msharp_ops::displace(&params.each(), 1., &offset.each())?);
     let value = evaluate()?;
+    if statistics == Statistics::Keep {
+        drop(before.0.remove(0)); // that of the buffers
+    }
     before.put_back()?;
     Ok(value)
+}
+
+/// What becomes of running statistics that moved in a displaced pass which succeeded.
+#[derive(Clone, Copy, PartialEq)]
+enum Statistics {
+    PutBack,
+    Keep,
 }
 
 /// What variables were, put back when this is dropped: on success, on an error, and while a panic unwinds.
@@ -131,7 +203,7 @@ mod tests {
         let mean = Var::new(&[0.25f32], &Device::Cpu)?;
         let params = Params::new([("x".to_owned(), x), ("running_mean".to_owned(), mean)])?;
         let inputs = Tensor::new(&[[1f32, 2., 3.], [0., 1., 0.]], &Device::Cpu)?;
-        Ok((params, Batch { targets: inputs.clone(), inputs, key: Key::new(0) }))
+        Ok((params, Batch::new(inputs.clone(), inputs, Key::new(0))))
     }
 
     /// ½⟨aᵢ, x⟩², and a buffer that moves with every forward pass, as running statistics do.

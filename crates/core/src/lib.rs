@@ -17,19 +17,18 @@
 //! let params = init.params()?;
 //! let squares = |batch: &Batch, _train: bool| (batch.inputs.matmul(&w)?.squeeze(1)? - &batch.targets)?.sqr();
 //!
-//! let batch = Batch {
-//!     inputs: Tensor::ones((4, 3), DType::F32, &Device::Cpu)?,
-//!     targets: Tensor::ones(4, DType::F32, &Device::Cpu)?,
-//!     key: Key::new(0),
-//! };
+//! let inputs = Tensor::ones((4, 3), DType::F32, &Device::Cpu)?;
+//! let batch = Batch::new(inputs, Tensor::ones(4, DType::F32, &Device::Cpu)?, Key::new(0));
 //! let step = gradient_at(&squares, &params, &batch, None, None)?;
 //! assert_eq!(step.grads.to_vec()?, [-2., -2., -2.]);
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
 mod batch;
+mod counted;
 mod gradient;
 mod key;
+mod moment;
 mod objective;
 mod param_vec;
 mod params;
@@ -41,13 +40,17 @@ mod state;
 mod write_aside;
 
 pub use batch::Batch;
-pub use gradient::{Gradient, Measures, backward, gradient_at, keeping_buffers, losses_at, losses_at_signs};
+pub use counted::Counted;
+pub use gradient::{
+    Gradient, Measures, backward, gradient_at, keeping_buffers, losses_at, losses_at_signs, only_gradient_at,
+};
 pub use key::Key;
+pub use moment::Moment;
 pub use msharp_ops::{Length, Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
-pub use objective::Objective;
+pub use objective::{Accumulated, Objective};
 pub use param_vec::ParamVec;
 pub use params::{Param, Params, Role, role_by_name};
-pub use passes::Counted;
+pub use passes::Passes;
 pub use rule::{Ascent, Combine, Estimate, GradNormEstimator, Offset, Optimizer, Perturbation};
 pub use seeded::Seeded;
 pub use source::{Batches, DataSource};

@@ -14,7 +14,7 @@ use candle_core::{Result, Tensor};
 /// let w = Var::new(&[[1f32], [2.]], &Device::Cpu)?;
 /// let squares = |batch: &Batch, _train: bool| (batch.inputs.matmul(&w)?.squeeze(1)? - &batch.targets)?.sqr();
 /// let inputs = Tensor::new(&[[1f32, 1.], [0., 1.]], &Device::Cpu)?;
-/// let batch = Batch { inputs, targets: Tensor::new(&[0f32, 0.], &Device::Cpu)?, key: Key::new(0) };
+/// let batch = Batch::new(inputs, Tensor::new(&[0f32, 0.], &Device::Cpu)?, Key::new(0));
 /// assert_eq!(squares.losses(&batch, true)?.to_vec1::<f32>()?, [9., 4.]);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
@@ -24,6 +24,35 @@ pub trait Objective {
     /// `train` means batch statistics and running averages in norm layers, and dropout. All randomness is a function
     /// of `batch.key`, so that both passes of a rule see the same.
     fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor>;
+
+    /// The most samples that one pass may take, if there is a limit: larger batches then go through in pieces, whose
+    /// gradients are accumulated. See [`Accumulated`].
+    fn most(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Gradient accumulation: an objective whose batches go through in pieces of at most `most` samples.
+///
+/// Memory is that of a piece, and a rule computes what it would have computed on the whole batch, up to rounding: the
+/// pieces of m-SAM are its *micro-batches*, each with a perturbation of its own; these only save memory. Under batch
+/// normalisation each piece is its own normalisation batch, and moves the running statistics.
+#[derive(Clone, Copy, Debug)]
+pub struct Accumulated<F> {
+    /// The losses.
+    pub objective: F,
+    /// At least 1.
+    pub most: usize,
+}
+
+impl<F: Objective> Objective for Accumulated<F> {
+    fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor> {
+        self.objective.losses(batch, train)
+    }
+
+    fn most(&self) -> Option<usize> {
+        Some(self.objective.most().map_or(self.most, |most| most.min(self.most)))
+    }
 }
 
 impl<F: Fn(&Batch, bool) -> Result<Tensor>> Objective for F {

@@ -1,90 +1,109 @@
-//! Cost as a measured fact: how many forward and backward passes a rule really made.
+//! What a combination may ask for: the gradient at x, and the one at x + ε, which is computed when it is asked for.
 
-use crate::{Batch, Objective};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::{Batch, Gradient, Objective, Offset, ParamVec, Params, gradient_at, only_gradient_at};
+use candle_core::{Result, Tensor, bail};
 
-/// An objective that counts the passes through another, in samples.
-pub struct Counted<'a> {
-    objective: &'a dyn Objective,
-    forward: Arc<AtomicU64>,
-    backward: Arc<AtomicU64>,
+/// The two passes of a rule, the first of which is made. A [`Combine`](crate::Combine) that never asks for the second
+/// does not pay for it.
+pub struct Passes<'a> {
+    f: &'a dyn Objective,
+    params: &'a Params,
+    batch: &'a Batch,
+    ascent: Gradient,
+    at_x: bool,
+    offset: &'a mut dyn Offset,
 }
 
-impl<'a> Counted<'a> {
-    /// Nothing is counted yet.
-    pub fn new(objective: &'a dyn Objective) -> Self {
-        Self { objective, forward: Arc::default(), backward: Arc::default() }
+impl<'a> Passes<'a> {
+    /// What follows an ascent. `at_x` is its [`Ascent::at_x`](crate::Ascent::at_x).
+    pub fn new(
+        f: &'a dyn Objective,
+        params: &'a Params,
+        batch: &'a Batch,
+        ascent: Gradient,
+        at_x: bool,
+        offset: &'a mut dyn Offset,
+    ) -> Self {
+        Self { f, params, batch, ascent, at_x, offset }
     }
 
-    /// Samples that went forward, and samples that went backward, since the start or the last call.
-    pub fn take(&self) -> (u64, u64) {
-        (self.forward.swap(0, Ordering::Relaxed), self.backward.swap(0, Ordering::Relaxed))
-    }
-}
-
-impl Objective for Counted<'_> {
-    fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor> {
-        self.forward.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        self.objective.losses(batch, train)?.apply_op1(CountBackward(self.backward.clone()))
-    }
-}
-
-/// The identity, whose backward pass counts.
-struct CountBackward(Arc<AtomicU64>);
-
-impl CustomOp1 for CountBackward {
-    fn name(&self) -> &'static str {
-        "count-backward"
+    /// The batch: its key, and when it comes.
+    pub fn batch(&self) -> &Batch {
+        self.batch
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        whole(layout)?;
-        Ok((storage.try_clone(layout)?, layout.shape().clone()))
-    }
-
-    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        whole(layout)?;
-        Ok((storage.try_clone(layout)?, layout.shape().clone()))
-    }
-
-    fn bwd(&self, losses: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        self.0.fetch_add(losses.elem_count() as u64, Ordering::Relaxed);
-        Ok(Some(grad.clone()))
-    }
-}
-
-/// `Err` for a view into a larger tensor.
-fn whole(layout: &Layout) -> Result<()> {
-    match layout.contiguous_offsets() {
-        Some((0, _)) => Ok(()),
-        _ => {
-            candle_core::bail!("an objective's losses are a tensor of their own, and these have the layout {layout:?}")
+    /// The gradient at x: the ascent's, reweighted for instance.
+    ///
+    /// # Errors
+    /// If the ascent has none: a moving average or a random direction is not a gradient at x.
+    pub fn clean(&self) -> Result<&ParamVec> {
+        match self.at_x {
+            true => Ok(&self.ascent.grads),
+            false => bail!("this combination needs the gradient at x, and its ascent does not compute it"),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Key, Params, gradient_at};
-    use candle_core::{Device, Var};
+    /// ℓᵢ at x, `[b]`.
+    ///
+    /// # Errors
+    /// If the ascent made no pass over this batch at x.
+    pub fn losses(&self) -> Result<&Tensor> {
+        match &self.ascent.losses {
+            Some(losses) => Ok(losses),
+            None => bail!("this combination needs the losses at x, and its ascent makes no pass over the batch there"),
+        }
+    }
 
-    #[test]
-    fn passes_are_counted_and_the_gradient_is_unchanged() -> Result<()> {
-        let x = Var::new(&[2f32], &Device::Cpu)?;
-        let params = Params::new([("x".to_owned(), x.clone())])?;
-        let f = |batch: &Batch, _: bool| batch.inputs.broadcast_mul(&x)?.sqr();
-        let inputs = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
-        let batch = Batch { targets: inputs.clone(), inputs, key: Key::new(0) };
-        let counted = Counted::new(&f);
-        let plain = gradient_at(&f, &params, &batch, None, None)?;
-        let through = gradient_at(&counted, &params, &batch, None, None)?;
-        assert_eq!(plain.grads.to_vec()?, through.grads.to_vec()?);
-        assert_eq!(counted.take(), (3, 3));
-        assert_eq!(counted.take(), (0, 0));
+    /// ∇f_γ(x + ε), the mean gradient there. One forward and one backward pass.
+    ///
+    /// Its mean loss is reported as `sharp_loss`.
+    pub fn sharp(&mut self) -> Result<ParamVec> {
+        let epsilon = self.epsilon()?;
+        self.at(&epsilon, None)
+    }
+
+    /// ∇ Σ wᵢ ℓᵢ(x + ε) with weights, `[b]`, that are a function of the losses ℓᵢ(x + ε). One forward and one backward
+    /// pass; one more forward where the objective [limits](Objective::most) the size of a pass.
+    pub fn sharp_weighted(&mut self, weigh: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<ParamVec> {
+        let epsilon = self.epsilon()?;
+        if !self.at_x || self.f.most().is_some_and(|most| most < self.batch.len()) {
+            let weights = weigh(&crate::losses_at(self.f, self.params, self.batch, &epsilon)?)?;
+            return self.at(&epsilon, Some(&weights));
+        }
+        let (losses, grads) = crate::gradient::weighed_gradient_at(self.f, self.params, self.batch, &epsilon, weigh)?;
+        self.report(&losses)?;
+        Ok(grads)
+    }
+
+    /// Adds a number to what the rule reports.
+    pub fn measure(&mut self, name: &'static str, value: Tensor) {
+        self.ascent.measures.insert(name, value);
+    }
+
+    /// What the rule hands to the optimizer, `direction` being what was combined.
+    pub fn finish(self, direction: ParamVec) -> Gradient {
+        Gradient { grads: direction, losses: if self.at_x { self.ascent.losses } else { None }, ..self.ascent }
+    }
+
+    fn epsilon(&mut self) -> Result<ParamVec> {
+        self.offset.offset(self.f, self.params, self.batch, &self.ascent.grads)
+    }
+
+    fn at(&mut self, epsilon: &ParamVec, weights: Option<&Tensor>) -> Result<ParamVec> {
+        let pass = if self.at_x {
+            gradient_at(self.f, self.params, self.batch, Some(epsilon), weights)?
+        } else {
+            only_gradient_at(self.f, self.params, self.batch, epsilon, weights)?
+        };
+        if let Some(losses) = &pass.losses {
+            self.report(losses)?;
+        }
+        Ok(pass.grads)
+    }
+
+    fn report(&mut self, losses: &Tensor) -> Result<()> {
+        let mean = losses.to_dtype(candle_core::DType::F64)?.mean_all()?;
+        self.measure("sharp_loss", mean);
         Ok(())
     }
 }

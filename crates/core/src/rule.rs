@@ -1,7 +1,7 @@
 //! The seams of a sharpness-aware rule: where the ascent gradient comes from, how it becomes an offset, how two
 //! gradients combine, and how the gradient norm of each sample is estimated.
 
-use crate::{Batch, Gradient, Measures, Objective, ParamVec, Params, State};
+use crate::{Batch, Gradient, Measures, Objective, ParamVec, Params, Passes, State};
 use candle_core::{Result, Tensor};
 
 /// A way to compute a gradient. SAM and its relatives are this and no optimizers: any optimizer steps with the result.
@@ -20,6 +20,17 @@ pub trait Ascent {
     /// The gradient that points uphill at x.
     fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient>;
 
+    /// Whether that is a gradient at x from a pass in which running statistics move. Where it is not, as for a moving
+    /// average, the pass at x + ε is the one that moves them, and a combination that needs the gradient at x fails.
+    fn at_x(&self) -> bool {
+        true
+    }
+
+    /// Told what is descended in the end, for an ascent along what was descended before.
+    fn learn(&mut self, _direction: &ParamVec) -> Result<()> {
+        Ok(())
+    }
+
     /// As [`Perturbation::state`].
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
         Ok(())
@@ -28,8 +39,8 @@ pub trait Ascent {
 
 /// How the ascent gradient becomes an offset ε.
 pub trait Offset {
-    /// ε for the ascent gradient `g`.
-    fn offset(&mut self, params: &Params, g: &ParamVec) -> Result<ParamVec>;
+    /// ε for the ascent gradient `g`. Most need nothing else; an offset of several steps evaluates `f` again.
+    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec>;
 
     /// As [`Perturbation::state`].
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
@@ -37,10 +48,10 @@ pub trait Offset {
     }
 }
 
-/// How the ascent gradient and the gradient at x + ε become the direction to descend.
+/// How the gradient at x and the one at x + ε become the direction to descend, and whether the second is needed.
 pub trait Combine {
-    /// `g` is the ascent gradient, at x; `sharp` the mean gradient at x + ε.
-    fn combine(&mut self, g: ParamVec, sharp: ParamVec) -> Result<ParamVec>;
+    /// The direction to descend.
+    fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec>;
 
     /// As [`Perturbation::state`].
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
@@ -91,6 +102,44 @@ pub trait Optimizer {
 impl<P: Perturbation + ?Sized> Perturbation for Box<P> {
     fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
         (**self).gradient(f, params, batch)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        (**self).state(params, state)
+    }
+}
+
+impl<A: Ascent + ?Sized> Ascent for Box<A> {
+    fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        (**self).ascend(f, params, batch)
+    }
+
+    fn at_x(&self) -> bool {
+        (**self).at_x()
+    }
+
+    fn learn(&mut self, direction: &ParamVec) -> Result<()> {
+        (**self).learn(direction)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        (**self).state(params, state)
+    }
+}
+
+impl<O: Offset + ?Sized> Offset for Box<O> {
+    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
+        (**self).offset(f, params, batch, g)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        (**self).state(params, state)
+    }
+}
+
+impl<C: Combine + ?Sized> Combine for Box<C> {
+    fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
+        (**self).combine(passes)
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {

@@ -90,11 +90,8 @@ impl Loader {
         }
         let key_of = |index: usize| augment.fold(index as u64);
         let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
-        Ok(Batch {
-            inputs: self.memory.images(&self.dataset, indices, &self.augment, normalise, key_of)?,
-            targets: Tensor::from_vec(targets, indices.len(), &self.memory.device())?,
-            key,
-        })
+        let inputs = self.memory.images(&self.dataset, indices, &self.augment, normalise, key_of)?;
+        Ok(Batch::new(inputs, Tensor::from_vec(targets, indices.len(), &self.memory.device())?, key))
     }
 }
 
@@ -139,7 +136,7 @@ mod tests {
     fn plain(batches: Batches<'_>) -> Result<Plain> {
         batches
             .map(|batch| {
-                let Batch { inputs, targets, key } = batch?;
+                let Batch { inputs, targets, key, .. } = batch?;
                 Ok((inputs.flatten_all()?.to_vec1()?, targets.to_vec1()?, key))
             })
             .collect()

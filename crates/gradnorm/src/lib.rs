@@ -18,7 +18,7 @@
 //! let params = init.params()?;
 //! let loss = |batch: &Batch, _train: bool| (batch.inputs.matmul(&w)?.squeeze(1)? - &batch.targets)?.sqr(); // [b]
 //! let inputs = Tensor::new(&[[1f32, 0., 0.], [0., 2., 0.]], &Device::Cpu)?;
-//! let batch = Batch { inputs, targets: Tensor::zeros(2, DType::F32, &Device::Cpu)?, key: Key::new(0) };
+//! let batch = Batch::new(inputs, Tensor::zeros(2, DType::F32, &Device::Cpu)?, Key::new(0));
 //!
 //! let norms = FiniteDifference::default().norms(&loss, &params, &batch)?.to_vec1::<f64>()?; // [b]
 //! let exact = Exact.norms(&loss, &params, &batch)?.to_vec1::<f64>()?;

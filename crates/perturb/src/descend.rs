@@ -1,14 +1,14 @@
 //! The simplest way to combine two gradients: forget the first.
 
 use candle_core::Result;
-use msharp_core::{Combine, ParamVec};
+use msharp_core::{Combine, ParamVec, Passes};
 
 /// The gradient at x + ε alone, as SAM descends.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Descend;
 
 impl Combine for Descend {
-    fn combine(&mut self, _g: ParamVec, sharp: ParamVec) -> Result<ParamVec> {
-        Ok(sharp)
+    fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
+        passes.sharp()
     }
 }

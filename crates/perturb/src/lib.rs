@@ -26,7 +26,7 @@
 //! let params = init.params()?;
 //! let squares = |batch: &Batch, _train: bool| (batch.inputs.matmul(&w)?.squeeze(1)? - &batch.targets)?.sqr();
 //! let inputs = Tensor::ones((4, 3), DType::F32, &Device::Cpu)?;
-//! let batch = Batch { targets: Tensor::ones(4, DType::F32, &Device::Cpu)?, inputs, key: Key::new(0) };
+//! let batch = Batch::new(inputs, Tensor::ones(4, DType::F32, &Device::Cpu)?, Key::new(0));
 //!
 //! let mut rule = Micro { inner: sam(0.1), size: 2 }; // m-SAM with m = 2
 //! let step = rule.gradient(&squares, &params, &batch)?;

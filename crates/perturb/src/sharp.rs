@@ -1,11 +1,12 @@
 //! The two passes, written once.
 
 use candle_core::Result;
-use msharp_core::{Ascent, Batch, Combine, Gradient, Objective, Offset, Params, Perturbation, State, gradient_at};
+use msharp_core::{Ascent, Batch, Combine, Gradient, Objective, Offset, Params, Passes, Perturbation, State};
 
-/// A rule as a sentence: ascend, displace, take the mean gradient there, combine.
+/// A rule as a sentence: ascend, displace, take the gradient there, combine.
 ///
-/// Cost: the ascent's passes, and one forward and one backward at x + ε. State: that of its words. Running statistics of
+/// Cost: the ascent's passes, and one forward and one backward at x + ε in the steps in which the combination asks for
+/// them. It reports the mean loss at x + ε as `sharp_loss`. State: that of its words. Running statistics of
 /// norm layers move in the ascent's pass at x and not in the displaced one.
 #[derive(Clone, Debug)]
 pub struct Sharp<A, O, C = crate::Descend> {
@@ -19,10 +20,12 @@ pub struct Sharp<A, O, C = crate::Descend> {
 
 impl<A: Ascent, O: Offset, C: Combine> Perturbation for Sharp<A, O, C> {
     fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
-        let Gradient { losses, grads: g, measures } = self.ascent.ascend(f, params, batch)?;
-        let epsilon = self.offset.offset(params, &g)?;
-        let sharp = gradient_at(f, params, batch, Some(&epsilon), None)?.grads;
-        Ok(Gradient { losses, grads: self.combine.combine(g, sharp)?, measures })
+        let uphill = self.ascent.ascend(f, params, batch)?;
+        let mut passes = Passes::new(f, params, batch, uphill, self.ascent.at_x(), &mut self.offset);
+        let direction = self.combine.combine(&mut passes)?;
+        let step = passes.finish(direction);
+        self.ascent.learn(&step.grads)?;
+        Ok(step)
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::{Checkpoint, CheckpointPolicy, Control, Observer, Progress, Schedule, StepReport, Tally};
 use candle_core::{DType, Result, Tensor, bail};
-use msharp_core::{Counted, DataSource, Gradient, Objective, Optimizer, Params, Perturbation};
+use msharp_core::{Counted, DataSource, Gradient, Moment, Objective, Optimizer, Params, Perturbation};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -72,10 +72,13 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             let Some(batch) = batches.next() else {
                 bail!("the data source promised {steps} batches an epoch and ended before step {step} of epoch {epoch}")
             };
-            let batch = batch.map_err(located)?;
+            let mut batch = batch.map_err(located)?;
+            let (done, all) = (epoch * steps + step, epochs * steps);
+            let factor = schedule.factor(done, all);
+            batch.moment = Moment { progress: done as f64 / all as f64, lr: factor };
 
             let Gradient { losses, grads, measures } = rule.gradient(&objective, params, &batch).map_err(located)?;
-            let lr = lr * schedule.factor(epoch * steps + step, epochs * steps);
+            let lr = lr * factor;
             let read = step.is_multiple_of(read_every.max(1)) || step + 1 == steps;
             let (mut loss, mut grad_norm, mut numbers) = (None, None, BTreeMap::new());
             if read {

@@ -17,11 +17,11 @@
 //!     fn steps(&self) -> usize { 1 }
 //!     fn samples(&self) -> usize { 2 }
 //!     fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
-//!         let batch = move || Ok(Batch {
-//!             inputs: Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?,
-//!             targets: Tensor::new(&[0u32, 1], &Device::Cpu)?,
-//!             key: Key::new(0).fold(epoch as u64),
-//!         });
+//!         let batch = move || Ok(Batch::new(
+//!             Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?,
+//!             Tensor::new(&[0u32, 1], &Device::Cpu)?,
+//!             Key::new(0).fold(epoch as u64),
+//!         ));
 //!         Box::new((step..1).map(move |_| batch()))
 //!     }
 //! }

@@ -120,7 +120,7 @@ impl Subject {
         let normal = candle_nn::Init::Randn { mean: 0., stdev: 1. };
         let inputs = noise.get_with_hints((batch, side, side, 3), "images", normal)?.detach();
         let targets = Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), &device)?;
-        let batch = Batch { inputs, targets, key: Key::new(0) };
+        let batch = Batch::new(inputs, targets, Key::new(0));
         let (classifier, sgd) = (run::classifier(network, &config), run::optimizer(&config));
         Ok(Self { classifier, params, batch, config, sgd })
     }

@@ -1,7 +1,7 @@
 //! The L2 ball.
 
 use candle_core::Result;
-use msharp_core::{Length, Offset, ParamVec, Params};
+use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params};
 
 /// ε = ρ g/‖g‖, the maximiser of ⟨g, ε⟩ over ‖ε‖ ≤ ρ; ‖·‖ is over all parameters together.
 ///
@@ -15,7 +15,7 @@ pub struct L2 {
 }
 
 impl Offset for L2 {
-    fn offset(&mut self, _params: &Params, g: &ParamVec) -> Result<ParamVec> {
+    fn offset(&mut self, _: &dyn Objective, _: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
         Ok(g.scale_to(Length::Of(self.rho))?.0)
     }
 }

@@ -1,7 +1,7 @@
 //! The gradient itself, unnormalised: USAM.
 
 use candle_core::Result;
-use msharp_core::{Offset, ParamVec, Params};
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params};
 
 /// ε = ρ g.
 ///
@@ -13,7 +13,7 @@ pub struct Raw {
 }
 
 impl Offset for Raw {
-    fn offset(&mut self, _params: &Params, g: &ParamVec) -> Result<ParamVec> {
+    fn offset(&mut self, _: &dyn Objective, _: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
         g.scale(self.rho)
     }
 }
