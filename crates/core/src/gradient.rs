@@ -78,7 +78,7 @@ pub(crate) fn weighed_gradient_at(
 
 fn gradient_here(f: &dyn Objective, params: &Params, batch: &Batch, weights: Option<&Tensor>) -> Result<Gradient> {
     let (mut all, mut sum) = (Vec::new(), None);
-    let pieces = pieces(f, batch)?;
+    let pieces = f.pieces(batch)?;
     let mut start = 0;
     for piece in &pieces {
         let losses = f.losses(piece, true)?;
@@ -95,14 +95,6 @@ fn gradient_here(f: &dyn Objective, params: &Params, batch: &Batch, weights: Opt
     }
     let Some(grads) = sum else { bail!("an empty batch has no gradient") };
     Ok(Gradient { losses: Some(one(all)?), grads, measures: Measures::new() })
-}
-
-fn pieces(f: &dyn Objective, batch: &Batch) -> Result<Vec<Batch>> {
-    match f.most() {
-        Some(0) => bail!("gradients are accumulated over pieces of at least one sample, `most` is 0"),
-        Some(most) => batch.chunks(most),
-        None => Ok(vec![batch.clone()]),
-    }
 }
 
 fn one(mut pieces: Vec<Tensor>) -> Result<Tensor> {
@@ -134,7 +126,7 @@ pub fn losses_at_signs(
 
 fn clean_losses(f: &dyn Objective, batch: &Batch) -> Result<Tensor> {
     let losses = |piece: &Batch| Ok(f.losses(piece, true)?.detach());
-    msharp_ops::no_grad(|| one(pieces(f, batch)?.iter().map(losses).collect::<Result<_>>()?))
+    msharp_ops::no_grad(|| one(f.pieces(batch)?.iter().map(losses).collect::<Result<_>>()?))
 }
 
 /// Runs `evaluate` and puts the buffers back: training-mode passes that must not move running statistics.

@@ -1,7 +1,7 @@
 //! The one thing that a problem must provide: the loss of every sample.
 
 use crate::Batch;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 /// Per-sample losses, the narrow waist: mean, weighted and micro-batch losses, per-sample gradient norms and their
 /// variance all derive from it.
@@ -29,6 +29,15 @@ pub trait Objective {
     /// gradients are accumulated. See [`Accumulated`].
     fn most(&self) -> Option<usize> {
         None
+    }
+
+    /// What goes through together: the batch itself, or pieces of it.
+    fn pieces(&self, batch: &Batch) -> Result<Vec<Batch>> {
+        match self.most() {
+            Some(0) => bail!("gradients are accumulated over pieces of at least one sample, `most` is 0"),
+            Some(most) => batch.chunks(most),
+            None => Ok(vec![batch.clone()]),
+        }
     }
 }
 

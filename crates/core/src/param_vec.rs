@@ -64,6 +64,12 @@ impl ParamVec {
         Self::draw(params, key, |rng, out| out.iter_mut().for_each(|z| *z = StandardNormal.sample(rng)))
     }
 
+    /// Uniform in [0, 1), multiples of 2⁻²⁴; a pure function of the key and the parameters' names.
+    pub fn uniform(params: &Params, key: Key) -> Result<Self> {
+        let draw = |rng: &mut rand_chacha::ChaCha8Rng| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32;
+        Self::draw(params, key, |rng, out| out.iter_mut().for_each(|z| *z = draw(rng)))
+    }
+
     fn draw(params: &Params, key: Key, fill: impl Fn(&mut rand_chacha::ChaCha8Rng, &mut [f32]) + Sync) -> Result<Self> {
         let one = |p: &crate::Param| {
             let mut values = vec![0f32; p.var.elem_count()];
@@ -85,6 +91,11 @@ impl ParamVec {
         msharp_ops::dot(&self.each(), &other.each())?.to_scalar()
     }
 
+    /// ⟨self, other⟩ where the parameters are, f64 `[]`: nobody waits for it before it is read.
+    pub fn inner(&self, other: &ParamVec) -> Result<Tensor> {
+        msharp_ops::dot(&self.each(), &other.each())
+    }
+
     /// ‖self‖, summed in f64; waits for a GPU that has it.
     pub fn norm(&self) -> Result<f64> {
         Ok(self.dot(self)?.sqrt())
@@ -100,10 +111,30 @@ impl ParamVec {
         Ok(self.scale_to(Length::Times(c))?.0)
     }
 
-    /// f · self for the f ≥ 0 that makes it as long as is said, and f, f64 `[]`, where the parameters are.
+    /// f · self for the f that makes it as long as is said, and f, f64 `[]`, where the parameters are.
     pub fn scale_to(&self, length: Length) -> Result<(ParamVec, Tensor)> {
         let (scaled, f) = msharp_ops::scale(&self.each(), length)?;
         Ok((Self(scaled), f))
+    }
+
+    /// The multiple of self that is nearest to `other`: ⟨self, other⟩/‖self‖² · self, and 0 if self is 0.
+    pub fn nearest_to(&self, other: &ParamVec) -> Result<ParamVec> {
+        let f = (self.inner(other)? / (self.squared_norm()? + 1e-300)?)?;
+        Ok(self.scale_to(Length::Given(&f))?.0)
+    }
+
+    /// self, shortened to length `most` if it is longer.
+    pub fn clipped(&self, most: f64) -> Result<ParamVec> {
+        let norm = (self.squared_norm()?.sqrt()? + 1e-300)?;
+        // min(1, most/norm), in operations that need nothing from the host.
+        let f = norm.recip()?.affine(-most, 1.)?.relu()?.affine(-1., 1.)?;
+        Ok(self.scale_to(Length::Given(&f))?.0)
+    }
+
+    /// What `f` makes of each tensor and the parameter that it belongs to: element-wise products, masks.
+    pub fn map(&self, params: &Params, f: impl Fn(&crate::Param, &Tensor) -> Result<Tensor>) -> Result<ParamVec> {
+        let tensors = params.iter().zip(&self.0).map(|(param, tensor)| f(param, tensor));
+        Ok(Self::new(params, tensors.collect::<Result<_>>()?))
     }
 
     /// self + c · other.
@@ -112,7 +143,7 @@ impl ParamVec {
     }
 
     /// The tensors, as ops over all parameters take them.
-    pub(crate) fn each(&self) -> Vec<&Tensor> {
+    pub fn each(&self) -> Vec<&Tensor> {
         self.0.iter().collect()
     }
 

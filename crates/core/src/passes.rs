@@ -66,7 +66,7 @@ impl<'a> Passes<'a> {
     /// pass; one more forward where the objective [limits](Objective::most) the size of a pass.
     pub fn sharp_weighted(&mut self, weigh: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<ParamVec> {
         let epsilon = self.epsilon()?;
-        if !self.at_x || self.f.most().is_some_and(|most| most < self.batch.len()) {
+        if !self.at_x || self.f.pieces(self.batch)?.len() > 1 {
             let weights = weigh(&crate::losses_at(self.f, self.params, self.batch, &epsilon)?)?;
             return self.at(&epsilon, Some(&weights));
         }

@@ -36,8 +36,12 @@ template <class E> __device__ __forceinline__ void chunk_of(const E *entry, i64 
     last = min(first + CHUNK, entry->len);
 }
 
-// number · |numerator| / (|denominator| + eps), from the squares of the lengths; what is null is left out.
-__device__ __forceinline__ double factor(double number, const double *numerator, const double *denominator, double eps) {
+// number · given · |numerator| / (|denominator| + eps), from the squares of the lengths; what is null is left out.
+__device__ __forceinline__ double factor(double number, const double *given, const double *numerator,
+                                         const double *denominator, double eps) {
+    if (given) {
+        number *= *given;
+    }
     if (numerator) {
         number *= sqrt(*numerator);
     }
@@ -73,10 +77,10 @@ KERNEL(dot_all, const __grid_constant__ Entries table, int count, double *partia
 }
 
 // b = f · a, and f itself where it is asked for.
-KERNEL(scale_all, const __grid_constant__ Entries table, int count, double number, const double *numerator,
-       const double *denominator, double eps, double *out) {
+KERNEL(scale_all, const __grid_constant__ Entries table, int count, double number, const double *given,
+       const double *numerator, const double *denominator, double eps, double *out) {
     const Entry *entry = entry_of<Entry>(table, count);
-    const double f = factor(number, numerator, denominator, eps);
+    const double f = factor(number, given, numerator, denominator, eps);
     i64 first, last;
     chunk_of(entry, first, last);
     for (i64 i = first + threadIdx.x; i < last; i += blockDim.x) {
@@ -185,12 +189,12 @@ __device__ __forceinline__ void chacha8(const u32 *seed, u64 index, u32 *out) {
 
 // out = x + f z, and f itself where it is asked for; z is +1 for a bit 1 of the stream of the tensor's seed and -1 for a
 // 0, and nowhere in memory.
-KERNEL(displace_by_signs, const __grid_constant__ Entries table, int count, double number, const double *numerator,
-       double *f_out) {
+KERNEL(displace_by_signs, const __grid_constant__ Entries table, int count, double number, const double *given,
+       const double *numerator, double *f_out) {
     constexpr int BLOCKS = CHUNK / 512; // of the stream, in a chunk
     __shared__ u32 words[CHUNK / 32];
     const Signed *entry = entry_of<Signed>(table, count);
-    const double wide_f = factor(number, numerator, nullptr, 0);
+    const double wide_f = factor(number, given, numerator, nullptr, 0);
     const float f = (float)wide_f;
     if (f_out && blockIdx.x == 0 && threadIdx.x == 0) {
         *f_out = wide_f;

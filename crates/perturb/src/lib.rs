@@ -35,18 +35,35 @@
 //! ```
 
 mod ascent;
-mod descend;
+mod clipped;
+mod combine;
+mod during;
+mod every;
 mod micro;
 mod named;
 mod offset;
 mod plain;
+mod scale;
+mod select;
 mod sharp;
 
-pub use ascent::{FullBatch, Gibbs, Mean};
-pub use descend::Descend;
+pub use ascent::{FullBatch, Gibbs, Mean, Momentum, Random, Smoothed};
+pub use clipped::Clipped;
+pub use combine::{Blend, Descend, Gsam, Look, Selected, Stable, Steep};
+pub use during::During;
+pub use every::Every;
 pub use micro::Micro;
 pub use msharp_core::{Ascent, Combine, GradNormEstimator, Offset, Perturbation, Temperature};
-pub use named::{m_sam, m_usam, n_sam, n_usam, rw_sam, rw_usam, sam, usam};
-pub use offset::{L2, Raw};
+pub use named::{
+    ae_sam, asam, asam_weights, eigen_sam, esam, friendly_sam, gsam, layer_sam, linf_sam, look_sam, m_sam, m_usam,
+    msam, multi_step_sam, n_sam, n_usam, pgn, r_sam, rw_sam, rw_usam, rwp, sam, sam_on, stable_sam, unified_sam, usam,
+    vasso, within, wsam,
+};
+pub use offset::{
+    Adaptive, Averaged, Decayed, Eigen, Friendly, Grouped, L2, Linf, Raw, RhoSchedule, Scheduled, Sparse, Steps,
+    Unified,
+};
 pub use plain::Plain;
+pub use scale::Scale;
+pub use select::Select;
 pub use sharp::Sharp;

@@ -139,10 +139,11 @@ pub(crate) fn dot(gpu: &Gpu, a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
 
 /// [`scale`](crate::scale)
 pub(crate) fn scale(gpu: &Gpu, y: &[Tensor], length: Length) -> Result<(Vec<Tensor>, Tensor)> {
-    let (number, numerator, denominator) = match length {
-        Length::Times(c) => (c, None, None),
-        Length::Of(rho) => (rho, None, Some(dot(gpu, y, y)?)),
-        Length::Relative(r, x) => (r, Some(sum_of_squares(x)?), Some(dot(gpu, y, y)?)),
+    let (number, given, numerator, denominator) = match length {
+        Length::Times(c) => (c, None, None, None),
+        Length::Given(f) => (1., Some(f.clone()), None, None),
+        Length::Of(rho) => (rho, None, None, Some(dot(gpu, y, y)?)),
+        Length::Relative(r, x) => (r, None, Some(sum_of_squares(x)?), Some(dot(gpu, y, y)?)),
     };
     let (scaled, f) = (like(gpu, y)?, gpu.empty(DType::F64, 1)?);
     let entries = together([y, &scaled, &[], &[]], |_| 0.)?;
@@ -152,6 +153,7 @@ pub(crate) fn scale(gpu: &Gpu, y: &[Tensor], length: Length) -> Result<(Vec<Tens
             &table.bytes,
             table.count,
             number,
+            Pointer::of_optional(given.as_ref())?,
             Pointer::of_optional(numerator.as_ref())?,
             Pointer::of_optional(denominator.as_ref())?,
             length.guard(),
@@ -196,10 +198,12 @@ pub(crate) fn displaced_by_signs(
     count: f64,
 ) -> Result<(Vec<Storage>, Tensor)> {
     // ‖z‖ is known beforehand, so the kernel need not divide by it.
-    let (number, numerator) = match length {
-        Length::Times(c) => (c, None),
-        Length::Of(rho) => (rho / (count.sqrt() + length.guard()), None),
-        Length::Relative(r, x) => (r / count.sqrt(), Some(sum_of_squares(x)?)),
+    let norm = count.sqrt() + length.guard();
+    let (number, given, numerator) = match length {
+        Length::Times(c) => (c, None, None),
+        Length::Given(f) => (1., Some(f.clone()), None),
+        Length::Of(rho) => (rho / norm, None, None),
+        Length::Relative(r, x) => (r / norm, None, Some(sum_of_squares(x)?)),
     };
     let fresh = x.iter().map(|x| gpu.empty(x.dtype(), x.elem_count())).collect::<Result<Vec<_>>>()?;
     let mut entries = Vec::with_capacity(x.len());
@@ -212,7 +216,9 @@ pub(crate) fn displaced_by_signs(
     let f = gpu.empty(DType::F64, 1)?;
     for table in &tables(&entries).0 {
         let out = if table.before == 0 { f.pointer()? } else { Pointer::NONE };
-        let arguments = arguments![&table.bytes, table.count, number, Pointer::of_optional(numerator.as_ref())?, out];
+        let given = Pointer::of_optional(given.as_ref())?;
+        let arguments =
+            arguments![&table.bytes, table.count, number, given, Pointer::of_optional(numerator.as_ref())?, out];
         gpu.launch("displace_by_signs", grid(table), arguments)?;
     }
     Ok((fresh.into_iter().map(|fresh| fresh.into_storage()).collect(), f.into_tensor(())))

@@ -13,16 +13,18 @@ pub enum Length<'a> {
     Times(f64),
     /// ρ, whatever y is: f = ρ / (‖y‖ + 10⁻¹²), so that 0 stays 0.
     Of(f64),
-    /// r ‖x‖ for another vector x.
+    /// r ‖x‖ for another vector x: f = r ‖x‖ / (‖y‖ + 10⁻¹²), so that 0 stays 0.
     Relative(f64, &'a [&'a Tensor]),
+    /// |f| ‖y‖ for an f that was computed, f64 `[]` on the device of y; it may be negative.
+    Given(&'a Tensor),
 }
 
 impl Length<'_> {
     /// What is added to ‖y‖ before it divides.
     pub(crate) fn guard(&self) -> f64 {
         match self {
-            Length::Of(_) => 1e-12,
-            Length::Times(_) | Length::Relative(..) => 0.,
+            Length::Of(_) | Length::Relative(..) => 1e-12,
+            Length::Times(_) | Length::Given(_) => 0.,
         }
     }
 
@@ -33,13 +35,14 @@ impl Length<'_> {
             Length::Of(rho) => rho / (squares()?.sqrt() + self.guard()),
             Length::Relative(r, x) => {
                 let length = sum_of_squares(x)?.to_scalar::<f64>()?.sqrt();
-                r * length / squares()?.sqrt()
+                r * length / (squares()?.sqrt() + self.guard())
             }
+            Length::Given(f) => f.to_scalar()?,
         })
     }
 }
 
-/// f y, and f as f64 `[]` on the device of y, for the f ≥ 0 that makes it as long as is said. One pass, and one for each
+/// f y, and f as f64 `[]` on the device of y, for the f that makes it as long as is said. One pass, and one for each
 /// length that must be known.
 pub fn scale(y: &[&Tensor], length: Length) -> Result<(Vec<Tensor>, Tensor)> {
     let y = plain(y)?;

@@ -57,10 +57,13 @@ fn inner_products() -> Result<()> {
 fn multiples_and_sums() -> Result<()> {
     let ([x, x_gpu], [y, y_gpu]) = (vectors(1)?, vectors(1000)?);
     let (around, around_gpu) = (each(&x), each(&x_gpu));
+    let given = Tensor::new(-0.7f64, &candle_core::Device::Cpu)?;
+    let given_gpu = given.to_device(gpu())?;
     let lengths = [
         (Length::Times(-0.3), Length::Times(-0.3)),
         (Length::Of(0.1), Length::Of(0.1)),
         (Length::Relative(3e-4, &around), Length::Relative(3e-4, &around_gpu)),
+        (Length::Given(&given), Length::Given(&given_gpu)),
     ];
     for (length, length_gpu) in lengths {
         let ((expected, f), (found, f_gpu)) = (scale(&each(&y), length)?, scale(&each(&y_gpu), length_gpu)?);
@@ -71,6 +74,7 @@ fn multiples_and_sums() -> Result<()> {
     }
     let zero = Var::zeros(5, DType::F32, gpu())?;
     assert_eq!(values(&scale(&[&zero], Length::Of(0.1))?.0[0])?, [0.; 5]);
+    assert_eq!(values(&scale(&[&zero], Length::Relative(0.1, &around_gpu))?.0[0])?, [0.; 5]);
     let (expected, found) = (add_scaled(&each(&x), 0.7, &each(&y))?, add_scaled(&each(&x_gpu), 0.7, &each(&y_gpu))?);
     let (expected, found): (Vec<&Tensor>, Vec<&Tensor>) = (expected.iter().collect(), found.iter().collect());
     assert!(difference(&found, &expected)? < 2e-7);

@@ -1,9 +1,9 @@
 //! The gradient of a batch whose samples are reweighted by the Gibbs weights of their gradient norms: RW-SAM.
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use msharp_core::{
-    Ascent, Batch, Estimate, GradNormEstimator, Gradient, Objective, Params, Reweighted, State, Temperature, backward,
-    reweight,
+    Ascent, Batch, Estimate, GradNormEstimator, Gradient, Measures, Objective, Params, Reweighted, State, Temperature,
+    backward, gradient_at, reweight,
 };
 
 /// g̃ = Σ pᵢ ∇ℓᵢ(x) with pᵢ ∝ exp(λ‖∇ℓᵢ(x)‖).
@@ -23,11 +23,38 @@ pub struct Gibbs<E> {
     pub temperature: Temperature,
 }
 
+impl<E: GradNormEstimator> Gibbs<E> {
+    /// Where the graph of the whole batch is too large: norms, then losses and gradient, piece by piece. One forward more.
+    fn ascend_in_pieces(
+        &mut self,
+        f: &dyn Objective,
+        params: &Params,
+        pieces: &[Batch],
+        whole: &Batch,
+    ) -> Result<Gradient> {
+        let norms: Vec<Tensor> =
+            pieces.iter().map(|piece| self.estimator.norms(f, params, piece)).collect::<Result<_>>()?;
+        let (weights, measures) = self.weigh(&Tensor::cat(&norms, 0)?)?;
+        Ok(Gradient { measures, ..gradient_at(f, params, whole, None, Some(&weights))? })
+    }
+
+    /// The weights, `[b]`, and what is reported about them.
+    fn weigh(&self, norms: &Tensor) -> Result<(Tensor, Measures)> {
+        let Reweighted { weights, effective_size, quantiles: [q10, q50, q90] } = reweight(norms, self.temperature)?;
+        let named = [("m_eff", effective_size), ("norm_q10", q10), ("norm_q50", q50), ("norm_q90", q90)];
+        Ok((weights, Measures::from(named)))
+    }
+}
+
 impl<E: GradNormEstimator> Ascent for Gibbs<E> {
     fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        let pieces = f.pieces(batch)?;
+        if pieces.len() > 1 {
+            return self.ascend_in_pieces(f, params, &pieces, batch);
+        }
         let Estimate { losses, norms, mut measures } = self.estimator.estimate(f, params, batch)?;
-        let Reweighted { weights, effective_size, quantiles: [q10, q50, q90] } = reweight(&norms, self.temperature)?;
-        measures.extend([("m_eff", effective_size), ("norm_q10", q10), ("norm_q50", q50), ("norm_q90", q90)]);
+        let (weights, of_weights) = self.weigh(&norms)?;
+        measures.extend(of_weights);
         let grads = backward(&losses, Some(&weights), params)?;
         Ok(Gradient { losses: Some(losses.detach()), grads, measures })
     }

@@ -3,7 +3,7 @@
 use candle_core::Result;
 use msharp_core::{Combine, ParamVec, Passes};
 
-/// The gradient at x + ε alone, as SAM descends.
+/// The gradient s at x + ε alone, as SAM descends.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Descend;
 

@@ -1,0 +1,24 @@
+//! A weighted mean of two gradients: the penalty on the gradient norm, and WSAM.
+
+use candle_core::Result;
+use msharp_core::{Combine, ParamVec, Passes};
+
+/// (1 − α) g + α s, for g at x and s at x + ε.
+///
+/// α = 1 is SAM; α = λ/ρ penalises the gradient norm, λ‖∇f‖, with a Hessian-vector product by one difference (PGN);
+/// α = γ/(1 − γ) is WSAM, which exceeds 1 for γ > ½. WSAM is here in its coupled form: the published default applies the
+/// difference s − g after the optimizer, which is the same for SGD without momentum.
+///
+/// Reference: PGN (Zhao et al., ICML 2022); WSAM (Yue et al., KDD 2023).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Blend {
+    /// α.
+    pub alpha: f64,
+}
+
+impl Combine for Blend {
+    fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
+        let sharp = passes.sharp()?;
+        passes.clean()?.scale(1. - self.alpha)?.add_scaled(self.alpha, &sharp)
+    }
+}

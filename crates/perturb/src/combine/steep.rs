@@ -1,0 +1,60 @@
+//! The second pass only where the gradient is long: AE-SAM.
+
+use candle_core::{Device, Result, Tensor};
+use msharp_core::{Combine, ParamVec, Params, Passes, State};
+
+/// s at x + ε where ‖g‖² ≥ μ + c σ, and g at x elsewhere, for moving averages μ of ‖g‖² and σ² of (‖g‖² − μ)².
+///
+/// c goes linearly from `early` at the beginning of the run to `late` at its end, so that the
+/// second pass becomes more frequent. Reports `sharp_steps`, 1 or 0. Cost: the pass at x + ε in such steps. To decide it
+/// waits for a GPU. State: μ and σ².
+///
+/// Reference: AE-SAM (Jiang et al., ICLR 2023).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steep {
+    /// c at the beginning, 1 as published (λ₂).
+    pub early: f64,
+    /// c at the end, −1 as published (λ₁).
+    pub late: f64,
+    /// How much of the averages a step keeps, 0.9 as published (δ).
+    pub keep: f64,
+    /// μ
+    pub mean: f64,
+    /// σ²
+    pub variance: f64,
+}
+
+impl Steep {
+    /// No gradient was seen yet: μ = 0, σ² = e⁻¹⁰.
+    pub fn new(early: f64, late: f64, keep: f64) -> Self {
+        Self { early, late, keep, mean: 0., variance: (-10f64).exp() }
+    }
+}
+
+impl Default for Steep {
+    /// The published constants.
+    fn default() -> Self {
+        Self::new(1., -1., 0.9)
+    }
+}
+
+impl Combine for Steep {
+    fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
+        let squared = passes.clean()?.squared_norm()?.to_scalar::<f64>()?;
+        let average = |old: f64, new: f64| self.keep * old + (1. - self.keep) * new;
+        let mean = average(self.mean, squared);
+        let variance = average(self.variance, (squared - mean).powi(2));
+        (self.mean, self.variance) = (mean, variance);
+
+        let progress = passes.batch().moment.progress;
+        let c = (1. - progress) * self.early + progress * self.late;
+        let is_steep = squared >= mean + c * variance.sqrt();
+        passes.measure("sharp_steps", Tensor::new(f64::from(is_steep), &Device::Cpu)?);
+        if is_steep { passes.sharp() } else { passes.clean().cloned() }
+    }
+
+    fn state(&mut self, _: &Params, state: &mut State) -> Result<()> {
+        state.number("mean", &mut self.mean)?;
+        state.number("variance", &mut self.variance)
+    }
+}

@@ -1,0 +1,39 @@
+//! A rule in some of the steps, and the plain gradient in the others.
+
+use crate::Plain;
+use candle_core::Result;
+use msharp_core::{Batch, Gradient, Objective, Params, Perturbation, State};
+
+/// The rule `inner` in every k-th step, the first included; the plain gradient in the others.
+///
+/// Cost: that of `inner` in every k-th step, 1 forward and 1 backward in the others. State: the number of steps, and
+/// that of `inner`, which sees its own steps only.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Every<P> {
+    /// The rule.
+    pub inner: P,
+    /// k ≥ 1.
+    pub every: usize,
+    /// The number of steps made.
+    pub step: f64,
+}
+
+impl<P> Every<P> {
+    /// No step was made yet.
+    pub fn new(every: usize, inner: P) -> Self {
+        Self { inner, every, step: 0. }
+    }
+}
+
+impl<P: Perturbation> Perturbation for Every<P> {
+    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        let due = (self.step as usize).is_multiple_of(self.every.max(1));
+        self.step += 1.;
+        if due { self.inner.gradient(f, params, batch) } else { Plain.gradient(f, params, batch) }
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.number("step", &mut self.step)?;
+        self.inner.state(params, &mut state.part("inner"))
+    }
+}

@@ -1,0 +1,43 @@
+//! A moving average of the gradient: VaSSO.
+
+use candle_core::Result;
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
+
+/// The offset of d ← (1 − θ) d + θ g, whose noise is less than that of g. The opposite of [`Friendly`](crate::Friendly).
+///
+/// State: d, the first gradient at first.
+///
+/// Reference: VaSSO (Li, Giannakis, NeurIPS 2023).
+#[derive(Clone, Debug)]
+pub struct Averaged<O> {
+    /// What is made of the average.
+    pub inner: O,
+    /// θ from above 0 to 1: how much of the new gradient is taken.
+    pub theta: f64,
+    /// The average, once there was a step.
+    pub mean: Option<ParamVec>,
+}
+
+impl<O> Averaged<O> {
+    /// No gradient was seen yet.
+    pub fn new(inner: O, theta: f64) -> Self {
+        Self { inner, theta, mean: None }
+    }
+}
+
+impl<O: Offset> Offset for Averaged<O> {
+    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
+        let mean = match &self.mean {
+            Some(mean) => mean.scale(1. - self.theta)?.add_scaled(self.theta, g)?,
+            None => g.clone(),
+        };
+        let epsilon = self.inner.offset(f, params, batch, &mean)?;
+        self.mean = Some(mean);
+        Ok(epsilon)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.vector("mean", params, &mut self.mean)?;
+        self.inner.state(params, &mut state.part("inner"))
+    }
+}

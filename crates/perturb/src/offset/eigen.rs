@@ -1,0 +1,71 @@
+//! Towards the direction of largest curvature: Eigen-SAM.
+
+use candle_core::Result;
+use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params, State, gradient_at};
+
+/// ε = ρ (u + α sign⟨g, v⟩ (v − ⟨u, v⟩u)) for u = g/‖g‖ and the leading eigenvector v of the Hessian; it is not
+/// normalised again, so ‖ε‖ ≥ ρ.
+///
+/// v comes from power iterations, warm from the last v, every so many steps and in the first. A product of Hessian and
+/// vector is the central difference of two gradients along it, since candle has no second derivatives: each iteration
+/// costs 2 forwards and 2 backwards. State: v and the number of steps.
+///
+/// Reference: Eigen-SAM (Luo et al., NeurIPS 2024). The published code knows no v, and does not normalise, in the first
+/// 100 steps.
+#[derive(Clone, Debug)]
+pub struct Eigen {
+    /// ρ ≥ 0.
+    pub rho: f64,
+    /// α, 0.2 as published.
+    pub alpha: f64,
+    /// v is computed anew every so many steps, 100 as published; at least 1.
+    pub every: usize,
+    /// By so many power iterations, 5 as published; at least 1.
+    pub iterations: usize,
+    /// A gradient is taken so far from x, relative to ‖x‖: 10⁻³ is good in f32.
+    pub reach: f64,
+    /// v, once there was a step.
+    pub v: Option<ParamVec>,
+    /// The number of steps made.
+    pub step: f64,
+}
+
+impl Eigen {
+    /// As published, with no step made yet.
+    pub fn new(rho: f64, alpha: f64) -> Self {
+        Self { rho, alpha, every: 100, iterations: 5, reach: 1e-3, v: None, step: 0. }
+    }
+
+    /// H v/‖H v‖
+    fn iterate(&self, f: &dyn Objective, params: &Params, batch: &Batch, v: &ParamVec) -> Result<ParamVec> {
+        let h = v.scale_to(Length::Relative(self.reach, &params.each()))?.0;
+        let ahead = gradient_at(f, params, batch, Some(&h), None)?.grads;
+        let behind = gradient_at(f, params, batch, Some(&h.scale(-1.)?), None)?.grads;
+        Ok(ahead.add_scaled(-1., &behind)?.scale_to(Length::Of(1.))?.0)
+    }
+}
+
+impl Offset for Eigen {
+    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
+        let due = self.v.is_none() || (self.step as usize).is_multiple_of(self.every.max(1));
+        let mut v = match self.v.take() {
+            Some(v) => v,
+            None => ParamVec::gaussian(params, batch.key.fold_name("eigen"))?,
+        };
+        for _ in 0..if due { self.iterations.max(1) } else { 0 } {
+            v = self.iterate(f, params, batch, &v)?;
+        }
+        self.step += 1.;
+        let u = g.scale_to(Length::Of(1.))?.0;
+        let across = v.add_scaled(-1., &u.nearest_to(&v)?)?; // v − ⟨u, v⟩u
+        let sign = g.inner(&v)?.sign()?;
+        let epsilon = u.add_scaled(self.alpha, &across.scale_to(Length::Given(&sign))?.0)?.scale(self.rho);
+        self.v = Some(v);
+        epsilon
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.vector("v", params, &mut self.v)?;
+        state.number("step", &mut self.step)
+    }
+}

@@ -1,0 +1,47 @@
+//! The batch-specific part of the gradient: Friendly SAM.
+
+use candle_core::Result;
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
+
+/// The offset of g − σ m, for the moving average m ← λ m + (1 − λ) g.
+///
+/// m stands for the full gradient, and what is left of g for the noise of the batch. State: m, 0 at first.
+///
+/// Reference: F-SAM (Li et al., CVPR 2024). The published code takes m from before its update and starts with g; for
+/// σ = 1 only the start makes a difference to a direction.
+#[derive(Clone, Debug)]
+pub struct Friendly<O> {
+    /// What is made of the difference.
+    pub inner: O,
+    /// σ, 1 as published.
+    pub sigma: f64,
+    /// λ from 0 to below 1: how much of the average is kept.
+    pub lambda: f64,
+    /// The average, once there was a step.
+    pub mean: Option<ParamVec>,
+}
+
+impl<O> Friendly<O> {
+    /// No gradient was seen yet.
+    pub fn new(inner: O, sigma: f64, lambda: f64) -> Self {
+        Self { inner, sigma, lambda, mean: None }
+    }
+}
+
+impl<O: Offset> Offset for Friendly<O> {
+    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
+        let fresh = g.scale(1. - self.lambda)?;
+        let mean = match &self.mean {
+            Some(mean) => fresh.add_scaled(self.lambda, mean)?,
+            None => fresh,
+        };
+        let noise = g.add_scaled(-self.sigma, &mean)?;
+        self.mean = Some(mean);
+        self.inner.offset(f, params, batch, &noise)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.vector("mean", params, &mut self.mean)?;
+        self.inner.state(params, &mut state.part("inner"))
+    }
+}

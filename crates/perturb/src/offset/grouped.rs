@@ -1,0 +1,53 @@
+//! Some parameters more than others, and some not at all.
+
+use crate::Select;
+use candle_core::{Result, Tensor};
+use msharp_core::{Batch, Objective, Offset, Param, ParamVec, Params, State};
+
+/// A factor on the ε of groups of parameters: the first group that holds a parameter decides, and 1 where none does.
+///
+/// A parameter whose factor is 0 is masked: it does not move, *and its gradient does not count* in the norm that `inner`
+/// takes. Other factors multiply ε after the norm over all parameters was taken.
+///
+/// Reference: masks: SAM-ON (Müller et al., NeurIPS 2023).
+#[derive(Clone, Debug)]
+pub struct Grouped<O> {
+    /// The offset of what is not masked.
+    pub inner: O,
+    /// Which parameters, and their factor.
+    pub groups: Vec<(Select, f64)>,
+}
+
+impl<O> Grouped<O> {
+    /// Only these parameters move.
+    pub fn only(these: Select, inner: O) -> Self {
+        Self::without(Select::Not(Box::new(these)), inner)
+    }
+
+    /// All but these move.
+    pub fn without(these: Select, inner: O) -> Self {
+        Self { inner, groups: vec![(these, 0.)] }
+    }
+
+    fn factor(&self, param: &Param) -> f64 {
+        self.groups.iter().find(|(select, _)| select.holds(param)).map_or(1., |(_, factor)| *factor)
+    }
+}
+
+impl<O: Offset> Offset for Grouped<O> {
+    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
+        self.groups.iter().try_for_each(|(select, _)| select.check(params))?;
+        let times = |factor: f64, t: &Tensor| match factor {
+            0. => t.zeros_like(),
+            1. => Ok(t.clone()),
+            factor => t.affine(factor, 0.),
+        };
+        let masked = g.map(params, |param, g| times(if self.factor(param) == 0. { 0. } else { 1. }, g))?;
+        let epsilon = self.inner.offset(f, params, batch, &masked)?;
+        epsilon.map(params, |param, epsilon| times(self.factor(param), epsilon))
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        self.inner.state(params, &mut state.part("inner"))
+    }
+}

@@ -1,0 +1,19 @@
+//! The L∞ ball.
+
+use candle_core::Result;
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params};
+
+/// ε = ρ sign(g), the maximiser of ⟨g, ε⟩ over |εⱼ| ≤ ρ; where gⱼ = 0, εⱼ = 0.
+///
+/// Reference: SAM with p = ∞ (Foret et al., ICLR 2021, eq. 2); element-wise adaptive with [`Adaptive`](crate::Adaptive).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Linf {
+    /// ρ ≥ 0: how far each parameter moves.
+    pub rho: f64,
+}
+
+impl Offset for Linf {
+    fn offset(&mut self, _: &dyn Objective, params: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
+        g.map(params, |_, g| g.sign())?.scale(self.rho)
+    }
+}

@@ -1,0 +1,61 @@
+//! A radius that changes during training.
+
+use candle_core::Result;
+use msharp_core::{Batch, Moment, Objective, Offset, ParamVec, Params, State};
+use std::f64::consts::PI;
+
+/// A factor on ε, a function of the [`Moment`] of the batch. Without state: a resumed run goes on exactly.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scheduled<O> {
+    /// The offset at full radius.
+    pub inner: O,
+    /// How the radius changes.
+    pub schedule: RhoSchedule,
+}
+
+/// How ρ changes; two of them one inside the other multiply.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RhoSchedule {
+    /// Not at all.
+    Constant,
+    /// From `least` ρ at learning rate 0 to ρ at the base learning rate, linearly; `least` = 0 is proportional to it.
+    ///
+    /// Reference: GSAM (Zhuang et al., ICLR 2022).
+    ByLearningRate {
+        /// From 0 to 1.
+        least: f64,
+    },
+    /// Along half a cosine from ρ at the beginning to `end` ρ.
+    Cosine {
+        /// ≥ 0.
+        end: f64,
+    },
+    /// Linearly from 0 during the first `share` of the run; ρ after it.
+    WarmUp {
+        /// From 0 to 1.
+        share: f64,
+    },
+}
+
+impl RhoSchedule {
+    /// What ρ is multiplied with.
+    pub fn factor(&self, Moment { progress, lr }: Moment) -> f64 {
+        match self {
+            RhoSchedule::Constant => 1.,
+            RhoSchedule::ByLearningRate { least } => least + (1. - least) * lr,
+            RhoSchedule::Cosine { end } => end + (1. - end) * 0.5 * (1. + (PI * progress).cos()),
+            RhoSchedule::WarmUp { share } if progress < *share => progress / share,
+            RhoSchedule::WarmUp { .. } => 1.,
+        }
+    }
+}
+
+impl<O: Offset> Offset for Scheduled<O> {
+    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
+        self.inner.offset(f, params, batch, g)?.scale(self.schedule.factor(batch.moment))
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        self.inner.state(params, &mut state.part("inner"))
+    }
+}

@@ -1,0 +1,33 @@
+//! Several ascent steps.
+
+use candle_core::Result;
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State, gradient_at};
+
+/// ε = ε₁ + … + ε_K: the first is what `inner` makes of g, and each further one what it makes of the mean gradient at the
+/// point reached. With steps of radius ρ/K the end is within ρ.
+///
+/// Cost: K − 1 forwards and backwards besides those of the rule.
+///
+/// Reference: SAM with several inner steps (Foret et al., ICLR 2021, appendix; Andriushchenko, Flammarion, ICML 2022).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steps<O> {
+    /// One step.
+    pub inner: O,
+    /// K ≥ 1.
+    pub steps: usize,
+}
+
+impl<O: Offset> Offset for Steps<O> {
+    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
+        let mut epsilon = self.inner.offset(f, params, batch, g)?;
+        for _ in 1..self.steps {
+            let g = gradient_at(f, params, batch, Some(&epsilon), None)?.grads;
+            epsilon = epsilon.add_scaled(1., &self.inner.offset(f, params, batch, &g)?)?;
+        }
+        Ok(epsilon)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        self.inner.state(params, &mut state.part("inner"))
+    }
+}
