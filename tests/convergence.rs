@@ -1,6 +1,7 @@
 //! Training ends where it should: low losses for every rule, flat minima for SAM, closed forms on quadratics.
 
-use crate::problems::{Fixed, Link, Named, Rows, every_rule, mlp, noise};
+use crate::problems::{Fixed, Link, Rows, mlp, noise};
+use crate::rules::{Named, every_rule};
 use candle_core::{Device, Result, Tensor, Var};
 use msharp_core::{Batch, Key, Objective, Optimizer, Params, Perturbation};
 use msharp_perturb::{Plain, sam, usam};

@@ -1,8 +1,7 @@
 //! The equivalences that specify the rules, to the bit, on real networks: what a rule leaves behind included.
 
-use crate::problems::{
-    Fixed, Link, Named, Net, Rows, bits, buffers, distance, every_rule, images, resnet8, weights, wrn10,
-};
+use crate::problems::{Fixed, Link, Net, Rows, bits, buffers, distance, images, resnet8, weights, wrn10};
+use crate::rules::{Named, every_rule};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use msharp_core::{Batch, Counted, Key, Objective, ParamVec, Params, Perturbation, Seeded, Temperature};
 use msharp_gradnorm::{Exact, FiniteDifference};
@@ -108,7 +107,7 @@ fn every_rule_leaves_the_weights_and_the_buffers_of_its_clean_passes() -> Result
                 Ok(passes?.pop().expect("at least one pass"))
             };
             let (one, micro) = (of_passes(std::slice::from_ref(&batch))?, of_passes(&batch.chunks(3)?)?);
-            let whole = of_passes(&set.0)?;
+            let (whole, fresh) = (of_passes(&set.0)?, buffers(&build(norm, 4)?.params)?);
             for (name, mut rule) in every_rule(RHO, &set) {
                 let expected = match name {
                     _ if name.starts_with("m-") => &micro,
@@ -117,8 +116,14 @@ fn every_rule_leaves_the_weights_and_the_buffers_of_its_clean_passes() -> Result
                 };
                 let found = after(&build(norm, 4)?, &mut rule, &batch)?;
                 assert!(found.weights == expected.weights, "{name}, {norm}: the weights moved");
+                if ["rwp, drawn", "r-sam, drawn"].contains(&name) {
+                    assert!(norm != Norm::Batch || found.buffers != fresh, "{name}: no pass moved the statistics");
+                    assert!(found.losses.is_none(), "{name}: no pass was made at x");
+                    continue;
+                }
                 assert!(found.buffers == expected.buffers, "{name}, {norm}: the running statistics differ");
-                assert!(name == "plain" || found.grads != one.grads, "{name} does nothing");
+                // The momentum of a first step is 0.
+                assert!(["plain", "msam"].contains(&name) || found.grads != one.grads, "{name} does nothing");
                 let clean = found.losses.is_none_or(|losses| losses == one.losses.clone().unwrap_or_default());
                 assert!(clean || (name.starts_with("m-") && norm == Norm::Batch), "{name}, {norm}: the losses at x");
             }
@@ -168,7 +173,8 @@ fn weights_are_put_back_whichever_pass_fails() -> Result<()> {
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt));
                 assert!(weights(&net.params)? == before, "{name}: displaced after a failure in pass {call}");
                 let after = buffers(&net.params)?;
-                let clean = after == fresh || after == once || name.starts_with("m-");
+                let elsewhere = matches!(outcome, Ok(Ok(()))) && ["msam", "rwp, drawn", "r-sam, drawn"].contains(&name);
+                let clean = after == fresh || after == once || name.starts_with("m-") || elsewhere;
                 assert!(clean, "{name}: a displaced pass left its running statistics, call {call}");
                 match outcome {
                     Ok(Ok(())) => break,
@@ -177,7 +183,9 @@ fn weights_are_put_back_whichever_pass_fails() -> Result<()> {
                 }
                 failures += 1;
             }
-            assert!(failures >= if name == "plain" { 1 } else { 2 }, "{name}: {failures} passes could fail");
+            let single = ["plain", "msam", "rwp, drawn", "every 2nd", "look sam"]; // in the second step, some
+            let passes = if single.contains(&name) { 1 } else { 2 };
+            assert!(failures >= passes, "{name}: {failures} passes could fail");
         }
     }
     Ok(())

@@ -9,6 +9,8 @@ mod estimators;
 mod parity;
 mod problems;
 mod resume;
+mod rules;
 mod runs;
 mod stability;
 mod tidy;
+mod words;

@@ -1,12 +1,10 @@
-//! The problems that the tests share: linear models with gradients by hand, small networks, and every rule by name.
+//! The problems that the tests share: linear models with gradients by hand, and small networks.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
-use msharp_core::{Batch, Batches, DataSource, Key, Objective, Params, Perturbation, Seeded, Temperature};
+use msharp_core::{Batch, Batches, DataSource, Key, Objective, Params, Seeded};
 use msharp_data::{Loader, synthetic};
-use msharp_gradnorm::{Exact, FiniteDifference};
 use msharp_models::{Architecture, Linear, Model, Norm};
-use msharp_perturb::{Micro, Plain, m_sam, m_usam, n_sam, n_usam, rw_sam, rw_usam, sam, usam};
 use msharp_train::Classifier;
 use std::sync::Arc;
 
@@ -199,30 +197,6 @@ impl DataSource for Fixed {
     fn epoch_from(&self, _epoch: usize, step: usize) -> Batches<'_> {
         Box::new(self.0[step..].iter().cloned().map(Ok))
     }
-}
-
-pub type Named = (&'static str, Box<dyn Perturbation>);
-
-/// Every rule that the crates name, with radius `rho`; micro-batches of 3. `set` is what n-SAM ascends on.
-pub fn every_rule(rho: f64, set: &Fixed) -> Vec<Named> {
-    let probe = FiniteDifference::default();
-    let relative = Temperature::Relative(1.);
-    vec![
-        ("plain", Box::new(Plain)),
-        ("sam", Box::new(sam(rho))),
-        ("usam", Box::new(usam(rho))),
-        ("m-sam", Box::new(m_sam(rho, 3))),
-        ("m-usam", Box::new(m_usam(rho, 3))),
-        ("n-sam", Box::new(n_sam(set.clone(), rho))),
-        ("n-usam", Box::new(n_usam(set.clone(), rho))),
-        ("rw-sam, one probe", Box::new(rw_sam(probe, relative, rho))),
-        ("rw-sam, exact", Box::new(rw_sam(Exact, Temperature::EffectiveSize(3.), rho))),
-        (
-            "rw-usam, central",
-            Box::new(rw_usam(FiniteDifference { central: true, ..probe }, Temperature::Raw(0.1), rho)),
-        ),
-        ("m-rw-sam", Box::new(Micro { inner: rw_sam(probe, relative, rho), size: 3 })),
-    ]
 }
 
 /// The bits of tensors, one after another.

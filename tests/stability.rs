@@ -1,6 +1,7 @@
 //! What must not go wrong: side effects, NaN, zero gradients, huge logits, graphs that live too long.
 
-use crate::problems::{Fixed, Link, Rows, bits, buffers, every_rule, images, mlp, noise, weights, wrn10};
+use crate::problems::{Fixed, Link, Rows, bits, buffers, images, mlp, noise, weights, wrn10};
+use crate::rules::every_rule;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use msharp_core::{Batch, GradNormEstimator, Objective, Optimizer, Perturbation};
 use msharp_gradnorm::{Exact, FiniteDifference};

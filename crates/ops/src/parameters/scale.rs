@@ -13,7 +13,7 @@ pub enum Length<'a> {
     Times(f64),
     /// ρ, whatever y is: f = ρ / (‖y‖ + 10⁻¹²), so that 0 stays 0.
     Of(f64),
-    /// r ‖x‖ for another vector x: f = r ‖x‖ / (‖y‖ + 10⁻¹²), so that 0 stays 0.
+    /// r ‖x‖ for another vector x: f = r ‖x‖ / (‖y‖ + 10⁻³⁰), so that 0 stays 0.
     Relative(f64, &'a [&'a Tensor]),
     /// |f| ‖y‖ for an f that was computed, f64 `[]` on the device of y; it may be negative.
     Given(&'a Tensor),
@@ -23,7 +23,8 @@ impl Length<'_> {
     /// What is added to ‖y‖ before it divides.
     pub(crate) fn guard(&self) -> f64 {
         match self {
-            Length::Of(_) | Length::Relative(..) => 1e-12,
+            Length::Of(_) => 1e-12,
+            Length::Relative(..) => 1e-30,
             Length::Times(_) | Length::Given(_) => 0.,
         }
     }
