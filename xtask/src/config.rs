@@ -1,9 +1,12 @@
 //! A run's configuration: the same struct is the command line, the record in a row, and the identity of a run.
 
 pub use crate::text::ScheduleText;
+pub use crate::words::{RuleName, Words};
 
-use crate::device::{DeviceName, PrecisionName, is_default};
+pub use crate::device::is_default;
+use crate::device::{DeviceName, PrecisionName};
 use crate::text::as_text;
+use crate::words::AscentName;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use msharp_models::{Architecture, Norm};
@@ -68,6 +71,15 @@ pub struct RunConfig {
     #[arg(long, allow_hyphen_values = true)]
     pub delta: Option<f64>,
 
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub words: Words,
+    /// Take the passes over a batch in pieces of at most so many samples, to save memory; m is not affected. Under batch
+    /// normalisation each piece is its own normalisation batch
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub accumulate: Option<usize>,
+
     /// How often to go through the training set
     #[arg(long, default_value_t = 20)]
     pub epochs: usize,
@@ -84,6 +96,10 @@ pub struct RunConfig {
     /// The share of the run over which it first rises
     #[arg(long, default_value_t = 0., allow_hyphen_values = true)]
     pub warm_up: f64,
+    /// What steps with the rule's gradient
+    #[arg(long, default_value = "sgd")]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub optimizer: OptimizerName,
     /// Momentum of SGD
     #[arg(long, default_value_t = 0.9, allow_hyphen_values = true)]
     pub momentum: f64,
@@ -135,24 +151,15 @@ pub enum AugmentName {
     Standard,
 }
 
-/// The rules by name; --micro-batch makes each its m-variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+/// The optimizers by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum RuleName {
-    /// No perturbation
+pub enum OptimizerName {
+    /// SGD with momentum and L2 weight decay
+    #[default]
     Sgd,
-    /// SAM
-    Sam,
-    /// SAM without the normalisation of the gradient
-    Usam,
-    /// SAM with the perturbation of the full training set (very slow)
-    NSam,
-    /// USAM with the perturbation of the full training set (very slow)
-    NUsam,
-    /// Reweighted SAM
-    RwSam,
-    /// Reweighted USAM
-    RwUsam,
+    /// Adam with decoupled weight decay, β = (0.9, 0.999); a good --lr is 0.001
+    Adamw,
 }
 
 /// The temperatures of RW-SAM by name.
@@ -218,6 +225,12 @@ impl RunConfig {
             self.device == DeviceName::Cuda || self.precision == PrecisionName::F32,
             "--precision on the CPU is f32; expected --device cuda for another"
         );
+        self.words.validate(self.rule, self.micro_batch.unwrap_or(self.batch_size))?;
+        ensure!(self.accumulate != Some(0), "--accumulate is 0; expected at least 1 sample");
+        ensure!(
+            self.optimizer == OptimizerName::Sgd || !self.nesterov,
+            "--nesterov is a form of momentum, which --optimizer adamw does not have; expected one of them"
+        );
         if let Some(m) = self.micro_batch {
             let batch = self.batch_size;
             ensure!(m > 0, "--micro-batch is 0; expected a number of samples from 1 to --batch-size ({batch})");
@@ -228,7 +241,7 @@ impl RunConfig {
 
     /// Whether the rule weighs the samples of a batch.
     fn is_reweighted(&self) -> bool {
-        matches!(self.rule, RuleName::RwSam | RuleName::RwUsam)
+        self.rule.sentence().is_some_and(|(ascent, _, _)| ascent == AscentName::Gibbs)
     }
 
     /// A name of the run for folders: readable, and different for every configuration.
@@ -248,26 +261,18 @@ impl RunConfig {
 
     /// The rule as a table calls it.
     pub fn rule_label(&self) -> String {
-        let name = match self.rule {
-            RuleName::Sgd => "SGD",
-            RuleName::Sam => "SAM",
-            RuleName::Usam => "USAM",
-            RuleName::NSam => "n-SAM",
-            RuleName::NUsam => "n-USAM",
-            RuleName::RwSam => "RW-SAM",
-            RuleName::RwUsam => "RW-USAM",
-        };
+        let name = self.rule.label();
         let temperature = match self.temperature {
             TemperatureName::Raw => format!("λ = {}", self.lambda),
             TemperatureName::Relative => format!("λ = {} relative", self.lambda),
             TemperatureName::EffectiveSize => format!("m_eff = {}", self.lambda),
         };
-        match (self.micro_batch, self.is_reweighted()) {
-            (Some(m), true) => format!("m-{name} (m = {m}, {temperature})"),
-            (Some(m), false) => format!("m-{name} (m = {m})"),
-            (None, true) => format!("{name} ({temperature})"),
-            (None, false) => name.to_owned(),
-        }
+        let mut details = Vec::new();
+        details.extend(self.micro_batch.map(|m| format!("m = {m}")));
+        details.extend(self.is_reweighted().then_some(temperature));
+        details.extend(self.words.label());
+        let m = if self.micro_batch.is_some() { "m-" } else { "" };
+        if details.is_empty() { format!("{m}{name}") } else { format!("{m}{name} ({})", details.join(", ")) }
     }
 
     /// The fields in which two configurations differ, for messages.
@@ -279,9 +284,12 @@ impl RunConfig {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use clap::Parser;
+
+    /// Held by tests that run networks: a profile counts the work of the whole process.
+    pub static NETWORKS: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
     #[derive(Parser)]
     struct Line {
@@ -289,7 +297,7 @@ mod tests {
         config: RunConfig,
     }
 
-    fn parse(flags: &str) -> RunConfig {
+    pub fn parse(flags: &str) -> RunConfig {
         Line::try_parse_from(["x"].into_iter().chain(flags.split_whitespace())).unwrap().config
     }
 
@@ -322,12 +330,45 @@ mod tests {
             ("--epochs 0", "--epochs"),
             ("--lr inf", "--lr"),
             ("--label-smoothing 1", "--label-smoothing"),
+            ("--accumulate 0", "--accumulate"),
+            ("--optimizer adamw --nesterov", "--nesterov"),
+            ("--theta 0.5", "--theta"),
+            ("--rule vasso --theta 0", "--theta"),
+            ("--rule wsam --gamma 1", "--gamma"),
+            ("--rule sgd --rho-schedule cosine", "--rule sgd"),
+            ("--rule msam --combine gsam", "--combine"),
+            ("--rule esam --select 0.001", "--select"),
+            ("--clip 0", "--clip"),
+            ("--every 0", "--every"),
+            ("--from 0.5 --until 0.5", "--until"),
         ] {
             let message = parse(flags).validate().unwrap_err().to_string();
             assert!(message.contains(flag) && message.contains("expected"), "{flags}: {message}");
         }
         parse("--lambda 0 --temperature raw --micro-batch 128").validate().unwrap();
         assert!(parse("--precision bf16").validate().unwrap_err().to_string().contains("--device cuda"));
+    }
+
+    #[test]
+    fn words_are_part_of_the_record() {
+        let flags = "--rule rw-sam --ball adaptive --combine gsam --alpha 0.2 --perturb !role:bias --rho-groups fc.*=2,*=1 \
+                     --rho-schedule by-lr --every 2 --decay-in-ascent";
+        let config = parse(flags);
+        config.validate().unwrap();
+        assert_eq!(serde_json::from_str::<RunConfig>(&config.json()).unwrap(), config);
+        let label = config.rule_label();
+        for part in
+            ["RW-SAM (m_eff = 32, ", "ball adaptive", "alpha = 0.2", "!role:bias", "fc.*=2,*=1", "by-lr:0", "decay"]
+        {
+            assert!(label.contains(part), "{label} without {part}");
+        }
+        // Rows from before there were words keep their names.
+        assert!(["ball", "accumulate", "optimizer"].iter().all(|word| !parse("").json().contains(word)));
+        for wrong in ["--perturb role:x", "--rho-groups fc=", "--rho-schedule sine", "--rho-schedule warm-up"] {
+            let line = ["x"].into_iter().chain(wrong.split_whitespace());
+            let message = Line::try_parse_from(line).map(drop).unwrap_err().to_string();
+            assert!(message.contains("expected"), "{message}");
+        }
     }
 
     /// Rows from before there was a choice are rows of the CPU, and keep their names.

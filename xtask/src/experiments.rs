@@ -3,7 +3,9 @@
 mod cifar10;
 mod toy;
 
-use crate::config::{AugmentName, DataName, EstimatorName, RuleName, RunConfig, ScheduleText, TemperatureName};
+use crate::config::{
+    AugmentName, DataName, EstimatorName, OptimizerName, RuleName, RunConfig, ScheduleText, TemperatureName, Words,
+};
 use crate::device::{DeviceName, PrecisionName};
 use clap::ValueEnum;
 use msharp_models::{Architecture, Norm};
@@ -91,11 +93,14 @@ pub fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
         estimator: EstimatorName::FiniteDifference,
         probes: 1,
         delta: None,
+        words: Words::default(),
+        accumulate: None,
         epochs: 20,
         batch_size: 128,
         lr: 0.1,
         schedule: ScheduleText(Decay::Cosine),
         warm_up: 0.,
+        optimizer: OptimizerName::Sgd,
         momentum: 0.9,
         nesterov: false,
         weight_decay: 5e-4,

@@ -24,6 +24,7 @@ mod screen;
 mod statistics;
 mod text;
 mod train;
+mod words;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};

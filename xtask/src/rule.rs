@@ -1,26 +1,113 @@
 //! From the names of a configuration to the rule that they stand for.
 
-use crate::config::{EstimatorName, RuleName, RunConfig, TemperatureName};
-use msharp_core::{GradNormEstimator, Perturbation, Temperature};
+use crate::config::{EstimatorName, RunConfig, TemperatureName};
+use crate::words::{AscentName, BallName, CombineName, RuleName};
+use msharp_core::{Ascent, Combine, GradNormEstimator, Offset, Perturbation, Role, Temperature};
 use msharp_data::Loader;
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, LastLayer};
-use msharp_perturb::{Micro, Plain, n_sam, n_usam, rw_sam, rw_usam, sam, usam};
+use msharp_perturb::{
+    Adaptive, Averaged, Blend, Clipped, Decayed, Descend, During, Eigen, Every, Friendly, FullBatch, Gibbs, Grouped,
+    Gsam, L2, Linf, Look, Mean, Micro, Momentum, Plain, Random, Raw, Scale, Scheduled, Select, Selected, Sharp,
+    Smoothed, Sparse, Stable, Steep, Steps, Unified,
+};
 
 /// The rule of `config`; `whole` is the training set, for the rules that ascend on all of it.
 pub fn rule(config: &RunConfig, whole: Loader) -> Box<dyn Perturbation> {
-    let rho = config.rho;
-    let inner: Box<dyn Perturbation> = match config.rule {
-        RuleName::Sgd => Box::new(Plain),
-        RuleName::Sam => Box::new(sam(rho)),
-        RuleName::Usam => Box::new(usam(rho)),
-        RuleName::NSam => Box::new(n_sam(whole, rho)),
-        RuleName::NUsam => Box::new(n_usam(whole, rho)),
-        RuleName::RwSam => Box::new(rw_sam(estimator(config), temperature(config), rho)),
-        RuleName::RwUsam => Box::new(rw_usam(estimator(config), temperature(config), rho)),
+    let words = &config.words;
+    let mut rule: Box<dyn Perturbation> = match words.sentence(config.rule) {
+        None => Box::new(Plain),
+        Some((ascent, ball, combination)) => Box::new(Sharp {
+            ascent: ascend(config, ascent, whole),
+            offset: around(config, offset(config, ball)),
+            combine: combine(config, combination),
+        }),
     };
-    match config.micro_batch {
-        Some(size) => Box::new(Micro { inner, size }),
-        None => inner,
+    if let Some(size) = config.micro_batch {
+        rule = Box::new(Micro { inner: rule, size });
+    }
+    if let Some(every) = words.every {
+        rule = Box::new(Every::new(every, rule));
+    }
+    if words.from.is_some() || words.until.is_some() {
+        rule = Box::new(During { inner: rule, start: words.from.unwrap_or(0.), end: words.until.unwrap_or(1.) });
+    }
+    if let Some(most) = words.clip {
+        rule = Box::new(Clipped { inner: rule, most });
+    }
+    rule
+}
+
+fn ascend(config: &RunConfig, name: AscentName, data: Loader) -> Box<dyn Ascent> {
+    let noise = Random { scale: Some(Scale::FilterOrVector) };
+    let constant = |flag| config.words.constant(config.rule, flag);
+    match name {
+        AscentName::Mean => Box::new(Mean),
+        AscentName::FullBatch => Box::new(FullBatch { data }),
+        AscentName::Gibbs => Box::new(Gibbs { estimator: estimator(config), temperature: temperature(config) }),
+        AscentName::Momentum => Box::new(Momentum::new(constant("mu"))),
+        AscentName::Random => Box::new(noise),
+        AscentName::Smoothed => Box::new(Smoothed { sigma: constant("noise"), noise }),
+    }
+}
+
+fn offset(config: &RunConfig, name: BallName) -> Box<dyn Offset> {
+    let constant = |flag| config.words.constant(config.rule, flag);
+    let rho = config.rho / config.words.ascent_steps.unwrap_or(1) as f64;
+    let scaled = |scale| Box::new(Adaptive { scale, ..Adaptive::everywhere(rho) });
+    match name {
+        BallName::L2 => Box::new(L2 { rho }),
+        BallName::Raw => Box::new(Raw { rho }),
+        BallName::Linf => Box::new(Linf { rho }),
+        BallName::Unified => Box::new(Unified { rho, l: constant("share") }),
+        BallName::Adaptive => scaled(Scale::Element),
+        BallName::AdaptiveWeights => Box::new(Adaptive::weights(rho)),
+        BallName::AdaptiveFilter => scaled(Scale::Filter),
+        BallName::AdaptiveTensor => scaled(Scale::Tensor),
+        BallName::Friendly => Box::new(Friendly::new(L2 { rho }, constant("sigma"), constant("keep"))),
+        BallName::Averaged => Box::new(Averaged::new(L2 { rho }, constant("theta"))),
+        BallName::Sparse => Box::new(Sparse { inner: L2 { rho }, beta: constant("mask") }),
+        BallName::Eigen => Box::new(Eigen::new(rho, constant("bend"))),
+    }
+}
+
+/// From the inside out, so that a gradient meets them the other way: it is decayed, masked, clipped, made an offset.
+fn around(config: &RunConfig, mut offset: Box<dyn Offset>) -> Box<dyn Offset> {
+    let words = &config.words;
+    if let Some(most) = words.clip_ascent {
+        offset = Box::new(Clipped { inner: offset, most });
+    }
+    let only = words.perturb.clone().or((config.rule == RuleName::SamOn).then_some(Select::Role(Role::Norm)));
+    let mut groups: Vec<(Select, f64)> = only.map(|only| (Select::Not(Box::new(only)), 0.)).into_iter().collect();
+    groups.extend(words.rho_groups.iter().map(|group| (group.0.clone(), group.1)));
+    if !groups.is_empty() {
+        offset = Box::new(Grouped { inner: offset, groups });
+    }
+    if words.decay_in_ascent {
+        offset = Box::new(Decayed { inner: offset, weight_decay: config.weight_decay });
+    }
+    if let Some(steps) = words.ascent_steps {
+        offset = Box::new(Steps { inner: offset, steps });
+    }
+    match words.rho_schedule {
+        Some(schedule) => Box::new(Scheduled { inner: offset, schedule: schedule.0 }),
+        None => offset,
+    }
+}
+
+fn combine(config: &RunConfig, name: CombineName) -> Box<dyn Combine> {
+    let constant = |flag| config.words.constant(config.rule, flag);
+    match name {
+        CombineName::Descend => Box::new(Descend),
+        CombineName::Gsam => Box::new(Gsam { alpha: constant("alpha") }),
+        CombineName::Blend => Box::new(Blend { alpha: constant("alpha") }),
+        CombineName::Wsam => {
+            let gamma = constant("gamma");
+            Box::new(Blend { alpha: gamma / (1. - gamma) })
+        }
+        CombineName::Stable => Box::new(Stable),
+        CombineName::Look => Box::new(Look::new(constant("k") as usize, constant("alpha"))),
+        CombineName::Steep => Box::new(Steep::default()),
+        CombineName::Selected => Box::new(Selected { gamma: constant("select") }),
     }
 }
 
@@ -45,17 +132,119 @@ fn estimator(config: &RunConfig) -> Box<dyn GradNormEstimator> {
     }
 }
 
-/// Forward and backward passes over the batch in one step, as the rules document them: for estimates of time.
+/// Forward and backward passes over the batch in one step, in the mean over many, as the rules document them: for
+/// estimates of time.
 pub fn passes(config: &RunConfig, batches_in_set: usize) -> (f64, f64) {
-    let whole = batches_in_set as f64;
-    match config.rule {
-        RuleName::Sgd => (1., 1.),
-        RuleName::Sam | RuleName::Usam => (2., 2.),
-        RuleName::NSam | RuleName::NUsam => (1. + whole, 1. + whole),
-        RuleName::RwSam | RuleName::RwUsam => match config.estimator {
-            EstimatorName::FiniteDifference => (2. + config.probes as f64, 2.),
-            EstimatorName::LastLayer => (2., 2.),
-            EstimatorName::Exact => (2., 2. + config.micro_batch.unwrap_or(config.batch_size) as f64),
+    let words = &config.words;
+    let Some((ascent, ball, combine)) = words.sentence(config.rule) else { return (1., 1.) };
+    let (mut forward, mut backward) = match ascent {
+        AscentName::Mean | AscentName::Smoothed => (1., 1.),
+        AscentName::FullBatch => (batches_in_set as f64, batches_in_set as f64),
+        AscentName::Momentum | AscentName::Random => (0., 0.),
+        AscentName::Gibbs => match config.estimator {
+            EstimatorName::FiniteDifference => (1. + config.probes as f64, 1.),
+            EstimatorName::LastLayer => (1., 1.),
+            EstimatorName::Exact => (1., 1. + config.micro_batch.unwrap_or(config.batch_size) as f64),
         },
+    };
+    // Five power iterations of two gradients in every hundredth step.
+    let power = if ball == BallName::Eigen { 0.1 } else { 0. };
+    let mut sharp = words.ascent_steps.unwrap_or(1) as f64 + power;
+    if combine == CombineName::Look {
+        sharp /= words.constant(config.rule, "k");
+    }
+    forward += sharp;
+    backward += sharp;
+    // The share of the steps in which the rule is applied; the others make one pass.
+    let share = (words.until.unwrap_or(1.) - words.from.unwrap_or(0.)) / words.every.unwrap_or(1) as f64;
+    (share * forward + 1. - share, share * backward + 1. - share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{NETWORKS, parse};
+    use crate::run::{build, classifier};
+    use clap::ValueEnum;
+    use msharp_core::{Counted, DataSource};
+    use msharp_data::synthetic;
+    use std::sync::{Arc, PoisonError};
+
+    /// Every rule is built, makes the passes that estimates of time count with, and steps somewhere else than the others.
+    #[test]
+    fn every_rule_of_the_command_line_runs() -> anyhow::Result<()> {
+        let _alone = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = Loader::eval(Arc::new(synthetic(4, 0, 0).train), 4);
+        let batch = set.epoch(0).next().expect("a batch")?;
+        let mut directions: Vec<(String, f64)> = Vec::new();
+        for name in RuleName::value_variants() {
+            let config = RunConfig { rule: *name, ..parse("--norm group --batch-size 4 --lambda 2") };
+            config.validate()?;
+            let (model, params) = build(&config, 10)?;
+            let classifier = classifier(model, &config);
+            let counted = Counted::new(&classifier);
+            let mut rule = rule(&config, set.clone());
+            let grads = rule.gradient(&counted, &params, &batch)?.grads;
+            for _ in 1..5 {
+                rule.gradient(&counted, &params, &batch)?;
+            }
+            let (forward, backward) = counted.take();
+            let expected = passes(&config, 1);
+            let per_step = (forward as f64 / 20., backward as f64 / 20.);
+            let power = if *name == RuleName::EigenSam { 10. / 5. - 0.1 } else { 0. }; // in the first of 5, not of 100
+            let off = (per_step.0 - expected.0 - power).abs() + (per_step.1 - expected.1 - power).abs();
+            assert!(off < 1e-9, "{}: {per_step:?} passes, {expected:?} expected", config.rule_label());
+            // In a first step nothing was averaged and nothing is scheduled, and the set is the batch.
+            let same_at_first = ["VaSSO", "LookSAM", "AE-SAM", "n-SAM", "n-USAM", "F-SAM", "MSAM"];
+            if !same_at_first.contains(&name.label()) {
+                directions.push((config.rule_label(), grads.norm()?));
+            }
+        }
+        for (i, (a, length)) in directions.iter().enumerate() {
+            for (b, other) in &directions[..i] {
+                assert!(length != other, "{a} and {b} do the same");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn words_change_what_they_say() -> anyhow::Result<()> {
+        let _alone = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = Loader::eval(Arc::new(synthetic(4, 0, 0).train), 4);
+        let batch = set.epoch(0).next().expect("a batch")?;
+        let length = |flags: &str| -> anyhow::Result<f64> {
+            let config = parse(&format!("--norm group --batch-size 4 --lambda 2 {flags}"));
+            config.validate()?;
+            let (model, params) = build(&config, 10)?;
+            let step = rule(&config, set.clone()).gradient(&classifier(model, &config), &params, &batch)?;
+            Ok(step.grads.norm()?)
+        };
+        let sam = length("--rule sam")?;
+        for (flags, same) in [
+            ("--rule usam --ball l2", true),
+            ("--rule gsam --combine descend", true),
+            ("--perturb *", true),
+            ("--rho 0.2 --rho-groups *=0.5", true),
+            ("--rho 0.2 --ascent-steps 1 --rho-groups *=0.5", true),
+            ("--clip-ascent 1e-3", true), // the ball takes the length away
+            ("--from 0 --until 0.5", true),
+            ("--rho-schedule warm-up:0.1", false),
+            ("--from 0.5", false),
+            ("--clip 0.5", false),
+            ("--ball adaptive", false),
+            ("--combine stable", false),
+            ("--perturb role:norm", false),
+            ("--perturb !role:norm", false),
+            ("--rho-groups fc.*=2", false),
+            ("--decay-in-ascent --weight-decay 1", false),
+            ("--ascent-steps 3", false),
+            ("--micro-batch 2", false),
+        ] {
+            let found = length(flags)?;
+            let is_same = (found / sam - 1.).abs() < 1e-6;
+            assert!(is_same == same, "{flags}: length {found}, that of SAM {sam}");
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! One run, from a configuration to a row.
 
 use crate::claim::claim;
-use crate::config::RunConfig;
+use crate::config::{OptimizerName, RunConfig};
 use crate::datasets::{Datasets, Streams};
 use crate::host::{Host, revision};
 use crate::interrupt;
@@ -11,11 +11,11 @@ use crate::rule::rule;
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
-use msharp_core::{DataSource, Params, Seeded, write_aside};
+use msharp_core::{Accumulated, DataSource, Objective, Optimizer, Params, Seeded, write_aside};
 use msharp_models::Model;
 use msharp_train::{
-    Checkpoint, CheckpointPolicy, Classifier, Control, Observer, Outcome, Progress, Sgd, StepReport, Task, evaluate,
-    fit,
+    AdamW, Checkpoint, CheckpointPolicy, Classifier, Control, Observer, Outcome, Progress, Sgd, StepReport, Task,
+    evaluate, fit,
 };
 use std::io::Write;
 use std::path::Path;
@@ -39,14 +39,18 @@ pub fn classifier(model: Model, config: &RunConfig) -> Classifier<Model> {
     Classifier { model, label_smoothing: config.label_smoothing, precision: config.precision.precision() }
 }
 
-/// SGD as configured.
-pub fn optimizer(config: &RunConfig) -> Sgd {
-    Sgd {
-        momentum: config.momentum,
-        nesterov: config.nesterov,
-        weight_decay: config.weight_decay,
-        decay_norms_and_biases: !config.decay_weights_only,
-        velocity: None,
+/// The optimizer as configured.
+pub fn optimizer(config: &RunConfig) -> Box<dyn Optimizer> {
+    let (weight_decay, decay_norms_and_biases) = (config.weight_decay, !config.decay_weights_only);
+    match config.optimizer {
+        OptimizerName::Sgd => Box::new(Sgd {
+            momentum: config.momentum,
+            nesterov: config.nesterov,
+            weight_decay,
+            decay_norms_and_biases,
+            velocity: None,
+        }),
+        OptimizerName::Adamw => Box::new(AdamW { weight_decay, decay_norms_and_biases, ..AdamW::default() }),
     }
 }
 
@@ -81,8 +85,12 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         log: Log::open(folder, &progress, LOG_EVERY)?,
         screen: Screen::new(name, steps, &progress),
     };
+    let objective = match config.accumulate {
+        Some(most) => &Accumulated { objective: &classifier, most } as &dyn Objective,
+        None => &classifier,
+    };
     let task = Task {
-        objective: &classifier,
+        objective,
         params: &params,
         rule: &mut rule,
         optimizer: &mut optimizer,

@@ -1,6 +1,7 @@
 //! What a configuration says in a word: schedules, and whatever else has a textual form.
 
 use anyhow::{Result, bail, ensure};
+use msharp_perturb::{RhoSchedule, Select};
 use msharp_train::{Decay, Schedule};
 use serde::Deserialize;
 use std::fmt::Display;
@@ -59,6 +60,64 @@ impl FromStr for ScheduleText {
     }
 }
 
+/// A schedule of ρ as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RhoText(pub RhoSchedule);
+
+impl Display for RhoText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            RhoSchedule::Constant => write!(f, "constant"),
+            RhoSchedule::ByLearningRate { least } => write!(f, "by-lr:{least}"),
+            RhoSchedule::Cosine { end } => write!(f, "cosine:{end}"),
+            RhoSchedule::WarmUp { share } => write!(f, "warm-up:{share}"),
+        }
+    }
+}
+
+impl FromStr for RhoText {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let expected = "expected constant, by-lr, by-lr:LEAST, cosine, cosine:END or warm-up:SHARE, shares from 0 to 1";
+        let (name, share) = text.split_once(':').map_or((text, None), |(name, share)| (name, Some(share)));
+        let share = match share.map(str::parse::<f64>) {
+            None => None,
+            Some(Ok(share)) if (0. ..=1.).contains(&share) => Some(share),
+            Some(_) => bail!("{text:?} has no share; {expected}"),
+        };
+        Ok(Self(match (name, share) {
+            ("constant", None) => RhoSchedule::Constant,
+            ("by-lr", least) => RhoSchedule::ByLearningRate { least: least.unwrap_or(0.) },
+            ("cosine", end) => RhoSchedule::Cosine { end: end.unwrap_or(0.) },
+            ("warm-up", Some(share)) if share > 0. => RhoSchedule::WarmUp { share },
+            _ => bail!("there is no schedule of ρ {text:?}; {expected}"),
+        }))
+    }
+}
+
+/// Parameters and a factor as they are written on the command line: `fc.*=2`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupText(pub Select, pub f64);
+
+impl Display for GroupText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.0, self.1)
+    }
+}
+
+impl FromStr for GroupText {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let expected = "expected parameters and a factor such as fc.*=2 or role:bias=0";
+        match text.split_once('=').map(|(select, factor)| (select.parse(), factor.parse::<f64>())) {
+            Some((Ok(select), Ok(factor))) if factor.is_finite() && factor >= 0. => Ok(Self(select, factor)),
+            _ => bail!("{text:?} is no group; {expected}"),
+        }
+    }
+}
+
 /// Serialises what has a textual form in that form.
 pub mod as_text {
     use super::*;
@@ -74,5 +133,46 @@ pub mod as_text {
         D: Deserializer<'de>,
     {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// As [`as_text`], for what may be left out.
+pub mod as_optional_text {
+    use super::*;
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.collect_str(value),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}
+
+/// As [`as_text`], for lists.
+pub mod as_texts {
+    use super::*;
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub fn serialize<T: Display, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(T::to_string))
+    }
+
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
     }
 }

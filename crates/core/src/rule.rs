@@ -147,6 +147,16 @@ impl<C: Combine + ?Sized> Combine for Box<C> {
     }
 }
 
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
+        (**self).step(params, grads, lr)
+    }
+
+    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        (**self).state(params, state)
+    }
+}
+
 impl<E: GradNormEstimator + ?Sized> GradNormEstimator for Box<E> {
     fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
         (**self).estimate(f, params, batch)

@@ -41,8 +41,12 @@ impl Select {
     }
 
     /// # Errors
-    /// If it holds none of `params`, which a misspelt name does: silence would leave a rule without effect.
+    /// If the name or the role, without a `!` in front, is that of none of `params`: it is misspelt, and silence would
+    /// leave a rule without effect.
     pub fn check(&self, params: &Params) -> Result<()> {
+        if let Select::Not(others) = self {
+            return others.check(params);
+        }
         if params.iter().any(|param| self.holds(param)) {
             return Ok(());
         }

@@ -56,6 +56,7 @@
 //! ```
 
 mod adamw;
+mod adapter;
 mod checkpoint;
 mod classifier;
 mod evaluate;
@@ -66,6 +67,7 @@ mod schedule;
 mod sgd;
 
 pub use adamw::AdamW;
+pub use adapter::CandleNn;
 pub use checkpoint::{Checkpoint, CheckpointPolicy};
 pub use classifier::Classifier;
 pub use evaluate::{Evaluation, evaluate};

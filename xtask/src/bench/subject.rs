@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use msharp_core::{Batch, Key, Objective, Optimizer, Params, Perturbation, Seeded};
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Architecture, Model, Norm};
-use msharp_train::{Classifier, Sgd};
+use msharp_train::Classifier;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
@@ -89,7 +89,7 @@ pub struct Subject {
     batch: Batch,
     /// What [`rule`](Self::rule) takes all but the rule's name and its m from.
     pub config: RunConfig,
-    sgd: Sgd,
+    sgd: Box<dyn Optimizer>,
 }
 
 /// What a network sees: square images of `side` pixels, of so many classes.

@@ -1,6 +1,6 @@
 //! Rows as a Markdown table: one line for each network and rule, over the seeds.
 
-use crate::config::RunConfig;
+use crate::config::{RuleName, RunConfig, Words};
 use crate::experiments::Published;
 use crate::row::{Ending, Row};
 use crate::statistics::summarise;
@@ -87,11 +87,11 @@ pub fn groups(rows: &[Row]) -> Vec<Vec<&Row>> {
 
 /// The configuration of SGD that a run is compared with: the same in all but the rule.
 fn sgd(config: &RunConfig) -> RunConfig {
-    RunConfig { rule: crate::config::RuleName::Sgd, micro_batch: None, ..config.clone() }
+    RunConfig { rule: RuleName::Sgd, micro_batch: None, words: Words::default(), ..config.clone() }
 }
 
 fn same_rule(a: &RunConfig, b: &RunConfig) -> bool {
-    a.rule == b.rule && a.micro_batch == b.micro_batch
+    a.rule == b.rule && a.micro_batch == b.micro_batch && a.words == b.words
 }
 
 /// Whether `other` is SGD on what `config` is on, whatever it says of the perturbation that SGD does not have.
@@ -108,7 +108,7 @@ fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DataName, RuleName};
+    use crate::config::DataName;
     use crate::experiments::standard;
     use crate::host::Host;
     use crate::row::{Cost, Metrics};

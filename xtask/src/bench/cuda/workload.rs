@@ -116,10 +116,11 @@ mod tests {
         assert!("wrn-16-4@224-8".parse::<Workload>().unwrap_err().to_string().contains("stem"));
     }
 
-    /// torchvision says 25 557 032 parameters and 4.09 · 10⁹ multiplications for its ResNet-50. One test, for there is one
-    /// profile at a time.
+    /// torchvision says 25 557 032 parameters and 4.09 · 10⁹ multiplications for its ResNet-50. No other network
+    /// may run meanwhile.
     #[test]
     fn work_is_torchvisions_and_linear_in_the_batch() {
+        let _alone = crate::config::tests::NETWORKS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let on_cpu = |name: &str| {
             let workload: Workload = name.parse().unwrap();
             (workload, workload.subject(DeviceName::Cpu, PrecisionName::F32).unwrap())

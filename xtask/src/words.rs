@@ -1,0 +1,428 @@
+//! Which rule, and what of it is changed: each flag is a word of the sentence, or something around it.
+
+use crate::config::is_default;
+use crate::text::{GroupText, RhoText, as_optional_text, as_texts};
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use msharp_perturb::Select;
+use serde::{Deserialize, Serialize};
+
+/// The rules by name; --micro-batch makes each its m-variant, --ball and --combine exchange a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RuleName {
+    /// No perturbation
+    Sgd,
+    /// SAM
+    Sam,
+    /// SAM without the normalisation of the gradient
+    Usam,
+    /// SAM with the perturbation of the full training set (very slow)
+    NSam,
+    /// USAM with the perturbation of the full training set (very slow)
+    NUsam,
+    /// Reweighted SAM
+    RwSam,
+    /// Reweighted USAM
+    RwUsam,
+    /// Adaptive SAM, every parameter scaled by its size; a good ρ is 0.5 to 2
+    Asam,
+    /// Adaptive SAM as its authors have it: biases are not scaled
+    AsamWeights,
+    /// Adaptive SAM with one scale for each tensor
+    LayerSam,
+    /// SAM in the L∞ ball; a good ρ is small
+    LinfSam,
+    /// Between USAM and SAM, by --share
+    UnifiedSam,
+    /// Surrogate gap, by --alpha; with --rho-schedule by-lr as published
+    Gsam,
+    /// Friendly SAM, by --sigma and --keep
+    FriendlySam,
+    /// Perturbed along a moving average of gradients, by --theta
+    Vasso,
+    /// SAM every --k steps, its sharp part reused between, by --alpha
+    LookSam,
+    /// A share --mask of the parameters perturbed, a share --select of the samples descended
+    Esam,
+    /// Weighted sharpness, by --gamma
+    Wsam,
+    /// The sharp direction at the length of the clean gradient
+    StableSam,
+    /// Perturbed along the rule's own momentum, by --mu: one pass
+    Msam,
+    /// SAM where the gradient is long for its time
+    AeSam,
+    /// Bent towards the leading eigenvector of the Hessian, by --bend
+    EigenSam,
+    /// Random weight perturbation, filter-wise, with σ = --rho: one pass
+    Rwp,
+    /// SAM at randomly moved weights, by --noise
+    RSam,
+    /// The penalty on the gradient norm, by --alpha
+    Pgn,
+    /// SAM on norm layers only
+    SamOn,
+}
+
+/// How an ascent gradient becomes an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BallName {
+    /// ρ g/‖g‖
+    L2,
+    /// ρ g
+    Raw,
+    /// ρ sign(g)
+    Linf,
+    /// Between raw and L2, by --share
+    Unified,
+    /// L2, scaled by |w|
+    Adaptive,
+    /// L2, scaled by |w| + 0.01, biases as they are
+    AdaptiveWeights,
+    /// L2, scaled by the norm of each filter
+    AdaptiveFilter,
+    /// L2, scaled by the norm of each tensor
+    AdaptiveTensor,
+    /// L2 of the gradient less its moving average, by --sigma and --keep
+    Friendly,
+    /// L2 of the moving average, by --theta
+    Averaged,
+    /// L2, a random share --mask of the parameters
+    Sparse,
+    /// L2, bent towards the leading eigenvector, by --bend
+    Eigen,
+}
+
+/// How the gradients at x and x + ε combine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CombineName {
+    /// The second alone
+    Descend,
+    /// The second less the part of the first across it, by --alpha
+    Gsam,
+    /// The mean of both, by --alpha
+    Blend,
+    /// The first, and γ/(1 − γ) of the difference, by --gamma
+    Wsam,
+    /// The second at the length of the first
+    Stable,
+    /// The second every --k steps, its part across the first kept, by --alpha
+    Look,
+    /// The second where the first is long
+    Steep,
+    /// The second of the share --select of samples whose loss rises most
+    Selected,
+}
+
+/// Where the ascent gradient comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AscentName {
+    Mean,
+    FullBatch,
+    Gibbs,
+    Momentum,
+    Random,
+    Smoothed,
+}
+
+impl RuleName {
+    /// The sentence of the rule; none for SGD.
+    pub fn sentence(self) -> Option<(AscentName, BallName, CombineName)> {
+        use AscentName::*;
+        use BallName::*;
+        let descend = |ascent, ball| (ascent, ball, CombineName::Descend);
+        Some(match self {
+            RuleName::Sgd => return None,
+            RuleName::Sam | RuleName::SamOn => descend(Mean, L2),
+            RuleName::Usam => descend(Mean, Raw),
+            RuleName::NSam => descend(FullBatch, L2),
+            RuleName::NUsam => descend(FullBatch, Raw),
+            RuleName::RwSam => descend(Gibbs, L2),
+            RuleName::RwUsam => descend(Gibbs, Raw),
+            RuleName::Asam => descend(Mean, Adaptive),
+            RuleName::AsamWeights => descend(Mean, AdaptiveWeights),
+            RuleName::LayerSam => descend(Mean, AdaptiveTensor),
+            RuleName::LinfSam => descend(Mean, Linf),
+            RuleName::UnifiedSam => descend(Mean, Unified),
+            RuleName::FriendlySam => descend(Mean, Friendly),
+            RuleName::Vasso => descend(Mean, Averaged),
+            RuleName::EigenSam => descend(Mean, Eigen),
+            RuleName::Msam => descend(Momentum, L2),
+            RuleName::Rwp => descend(Random, Raw),
+            RuleName::RSam => descend(Smoothed, L2),
+            RuleName::Gsam => (Mean, L2, CombineName::Gsam),
+            RuleName::LookSam => (Mean, L2, CombineName::Look),
+            RuleName::Esam => (Mean, Sparse, CombineName::Selected),
+            RuleName::Wsam => (Mean, L2, CombineName::Wsam),
+            RuleName::StableSam => (Mean, L2, CombineName::Stable),
+            RuleName::AeSam => (Mean, L2, CombineName::Steep),
+            RuleName::Pgn => (Mean, L2, CombineName::Blend),
+        })
+    }
+
+    /// As tables call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            RuleName::Sgd => "SGD",
+            RuleName::Sam => "SAM",
+            RuleName::Usam => "USAM",
+            RuleName::NSam => "n-SAM",
+            RuleName::NUsam => "n-USAM",
+            RuleName::RwSam => "RW-SAM",
+            RuleName::RwUsam => "RW-USAM",
+            RuleName::Asam => "ASAM",
+            RuleName::AsamWeights => "ASAM (weights)",
+            RuleName::LayerSam => "layer-wise SAM",
+            RuleName::LinfSam => "L∞ SAM",
+            RuleName::UnifiedSam => "Unified SAM",
+            RuleName::Gsam => "GSAM",
+            RuleName::FriendlySam => "F-SAM",
+            RuleName::Vasso => "VaSSO",
+            RuleName::LookSam => "LookSAM",
+            RuleName::Esam => "ESAM",
+            RuleName::Wsam => "WSAM",
+            RuleName::StableSam => "Stable SAM",
+            RuleName::Msam => "MSAM",
+            RuleName::AeSam => "AE-SAM",
+            RuleName::EigenSam => "Eigen-SAM",
+            RuleName::Rwp => "RWP",
+            RuleName::RSam => "R-SAM",
+            RuleName::Pgn => "PGN",
+            RuleName::SamOn => "SAM-ON",
+        }
+    }
+}
+
+/// What of the rule is changed.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Words {
+    /// Another ball than the rule's
+    #[arg(long, help_heading = "Words of the rule")]
+    #[serde(skip_serializing_if = "is_default")]
+    pub ball: Option<BallName>,
+    /// Another combination than the rule's
+    #[arg(long, help_heading = "Words of the rule")]
+    #[serde(skip_serializing_if = "is_default")]
+    pub combine: Option<CombineName>,
+    /// α of GSAM [default: 0.4], PGN and blend [0.8], LookSAM [0.7]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub alpha: Option<f64>,
+    /// γ of WSAM [default: 0.9]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub gamma: Option<f64>,
+    /// θ of VaSSO: how much of a new gradient the average takes [default: 0.4]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub theta: Option<f64>,
+    /// σ of Friendly SAM: how much of the average is subtracted [default: 1]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub sigma: Option<f64>,
+    /// λ of Friendly SAM: how much of its average a step keeps [default: 0.6]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub keep: Option<f64>,
+    /// μ of MSAM [default: 0.9]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub mu: Option<f64>,
+    /// α of Eigen-SAM [default: 0.2]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub bend: Option<f64>,
+    /// β of ESAM: the share of parameters that is perturbed [default: 0.6]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub mask: Option<f64>,
+    /// γ of ESAM: the share of samples that is descended [default: 0.5]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub select: Option<f64>,
+    /// l of Unified SAM: 0 is USAM, 1 is SAM [default: 0.5]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub share: Option<f64>,
+    /// σ of R-SAM's noise [default: 0.01]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub noise: Option<f64>,
+    /// k of LookSAM [default: 5]
+    #[arg(long, help_heading = "Words of the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub k: Option<f64>,
+    /// So many ascent steps of ρ divided by their number
+    #[arg(long, help_heading = "Words of the rule")]
+    #[serde(skip_serializing_if = "is_default")]
+    pub ascent_steps: Option<usize>,
+
+    /// How ρ changes: by-lr or by-lr:LEAST (in proportion to the learning rate, down to LEAST·ρ), cosine or cosine:END,
+    /// warm-up:SHARE
+    #[arg(long, help_heading = "Around the rule")]
+    #[serde(with = "as_optional_text", skip_serializing_if = "is_default")]
+    pub rho_schedule: Option<RhoText>,
+    /// Perturb these parameters only: role:weight, role:bias, role:norm, a glob on names such as layer4.*, or ! and one
+    /// of these
+    #[arg(long, help_heading = "Around the rule")]
+    #[serde(with = "as_optional_text", skip_serializing_if = "is_default")]
+    pub perturb: Option<Select>,
+    /// Factors on ρ for groups of parameters, the first that fits: fc.*=2,role:bias=0.5
+    #[arg(long, help_heading = "Around the rule", value_delimiter = ',')]
+    #[serde(with = "as_texts", skip_serializing_if = "is_default")]
+    pub rho_groups: Vec<GroupText>,
+    /// Add the weight decay to the ascent gradient
+    #[arg(long, help_heading = "Around the rule")]
+    #[serde(skip_serializing_if = "is_default")]
+    pub decay_in_ascent: bool,
+    /// Shorten the ascent gradient to this length
+    #[arg(long, help_heading = "Around the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub clip_ascent: Option<f64>,
+    /// Shorten what the optimizer gets to this length
+    #[arg(long, help_heading = "Around the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub clip: Option<f64>,
+    /// The rule in every so many steps only, the plain gradient between
+    #[arg(long, help_heading = "Around the rule")]
+    #[serde(skip_serializing_if = "is_default")]
+    pub every: Option<usize>,
+    /// The rule from this share of the run on; the plain gradient before
+    #[arg(long, help_heading = "Around the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub from: Option<f64>,
+    /// The rule up to this share of the run; the plain gradient after
+    #[arg(long, help_heading = "Around the rule", allow_hyphen_values = true)]
+    #[serde(skip_serializing_if = "is_default")]
+    pub until: Option<f64>,
+}
+
+/// A constant of a word: its flag, the rules that have it, what was given, the default, and what is allowed.
+struct Constant(&'static str, bool, Option<f64>, f64, std::ops::RangeInclusive<f64>);
+
+impl Words {
+    /// The sentence of `rule` with the words that are exchanged.
+    pub fn sentence(&self, rule: RuleName) -> Option<(AscentName, BallName, CombineName)> {
+        let (ascent, ball, combine) = rule.sentence()?;
+        Some((ascent, self.ball.unwrap_or(ball), self.combine.unwrap_or(combine)))
+    }
+
+    fn constants(&self, rule: RuleName) -> Vec<Constant> {
+        let sentence = self.sentence(rule);
+        let has_ball = |name| sentence.is_some_and(|(_, ball, _)| ball == name);
+        let combines = |name| sentence.is_some_and(|(_, _, combine)| combine == name);
+        let ascends = |name| sentence.is_some_and(|(ascent, _, _)| ascent == name);
+        let (gsam, blend, look) =
+            (combines(CombineName::Gsam), combines(CombineName::Blend), combines(CombineName::Look));
+        let alpha = if gsam {
+            0.4
+        } else if blend {
+            0.8
+        } else {
+            0.7
+        };
+        let below_1 = 1. - f64::EPSILON;
+        let friendly = has_ball(BallName::Friendly);
+        vec![
+            Constant("alpha", gsam || blend || look, self.alpha, alpha, 0. ..=f64::MAX),
+            Constant("gamma", combines(CombineName::Wsam), self.gamma, 0.9, 0. ..=below_1),
+            Constant("theta", has_ball(BallName::Averaged), self.theta, 0.4, f64::MIN_POSITIVE..=1.),
+            Constant("sigma", friendly, self.sigma, 1., 0. ..=f64::MAX),
+            Constant("keep", friendly, self.keep, 0.6, 0. ..=below_1),
+            Constant("mu", ascends(AscentName::Momentum), self.mu, 0.9, 0. ..=below_1),
+            Constant("bend", has_ball(BallName::Eigen), self.bend, 0.2, 0. ..=f64::MAX),
+            Constant("mask", has_ball(BallName::Sparse), self.mask, 0.6, f64::MIN_POSITIVE..=1.),
+            Constant("select", combines(CombineName::Selected), self.select, 0.5, f64::MIN_POSITIVE..=1.),
+            Constant("share", has_ball(BallName::Unified), self.share, 0.5, 0. ..=1.),
+            Constant("noise", ascends(AscentName::Smoothed), self.noise, 0.01, 0. ..=f64::MAX),
+            Constant("k", look, self.k, 5., 1. ..=1e9),
+        ]
+    }
+
+    /// The constant called `flag`, as given or by default.
+    pub fn constant(&self, rule: RuleName, flag: &str) -> f64 {
+        let constants = self.constants(rule);
+        let Constant(_, _, given, default, _) =
+            constants.iter().find(|constant| constant.0 == flag).expect("a constant that exists");
+        given.unwrap_or(*default)
+    }
+
+    /// Whether every number makes sense and every flag has an effect; an error names the flag.
+    pub fn validate(&self, rule: RuleName, batch: usize) -> Result<()> {
+        for Constant(flag, is_used, given, _, range) in self.constants(rule) {
+            let Some(given) = given else { continue };
+            ensure!(
+                is_used,
+                "--{flag} has no effect on --rule {}; expected another rule, --ball or --combine",
+                name(rule)
+            );
+            let (least, most) = (range.start(), range.end());
+            ensure!(range.contains(&given), "--{flag} is {given}; expected a number from {least:.3} to {most:.3}");
+        }
+        if rule == RuleName::Sgd {
+            let plain = Words { clip: self.clip, ..Words::default() };
+            ensure!(
+                *self == plain,
+                "--rule sgd has no perturbation; expected none of the flags that change one, but --clip"
+            );
+        }
+        if let Some((AscentName::Momentum | AscentName::Random | AscentName::Smoothed, _, combine)) =
+            self.sentence(rule)
+        {
+            ensure!(
+                combine == CombineName::Descend,
+                "--combine {} needs the gradient at x, which --rule {} does not compute; expected --combine descend",
+                name(combine),
+                name(rule)
+            );
+        }
+        let select = self.constant(rule, "select");
+        let selects = self.sentence(rule).is_some_and(|(_, _, combine)| combine == CombineName::Selected);
+        ensure!(
+            !selects || select * batch as f64 >= 1.,
+            "--select is {select}, less than a sample of {batch}; expected more"
+        );
+        for (flag, length) in [("clip", self.clip), ("clip-ascent", self.clip_ascent)] {
+            ensure!(
+                length.is_none_or(|l| l > 0. && l.is_finite()),
+                "--{flag} is {length:?}; expected a length above 0"
+            );
+        }
+        for (flag, count) in [("every", self.every), ("ascent-steps", self.ascent_steps)] {
+            ensure!(count.is_none_or(|count| count > 0), "--{flag} is 0; expected at least 1");
+        }
+        let (from, until) = (self.from.unwrap_or(0.), self.until.unwrap_or(1.));
+        ensure!(
+            0. <= from && from < until && until <= 1.,
+            "--from is {from}, --until {until}; expected 0 ≤ from < until ≤ 1"
+        );
+        Ok(())
+    }
+
+    /// What is changed, for tables: the flags without their dashes.
+    pub fn label(&self) -> Vec<String> {
+        let value = serde_json::to_value(self).expect("words are numbers and names");
+        let one = |(flag, value): (&String, &serde_json::Value)| {
+            let flag = flag.replace('_', "-");
+            match value {
+                serde_json::Value::Bool(_) => flag,
+                serde_json::Value::String(text) => format!("{flag} {text}"),
+                serde_json::Value::Array(all) => {
+                    let all: Vec<&str> = all.iter().filter_map(|text| text.as_str()).collect();
+                    format!("{flag} {}", all.join(","))
+                }
+                value => format!("{flag} = {value}"),
+            }
+        };
+        value.as_object().into_iter().flatten().map(one).collect()
+    }
+}
+
+/// The name on the command line.
+pub fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
