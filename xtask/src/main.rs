@@ -13,6 +13,7 @@ mod host;
 mod interrupt;
 mod log;
 mod machine;
+mod names;
 mod paths;
 mod predict;
 mod report;

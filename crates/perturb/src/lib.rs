@@ -2,16 +2,26 @@
 //!
 //! A rule says *where the ascent gradient comes from* × *how it becomes an offset* × *how the two gradients combine*:
 //!
-//! | rule | ascent | offset | combine |
-//! |---|---|---|---|
-//! | [`sam`] | [`Mean`] | [`L2`] | [`Descend`] |
-//! | [`usam`] | [`Mean`] | [`Raw`] | [`Descend`] |
-//! | [`rw_sam`] | [`Gibbs`] | [`L2`] | [`Descend`] |
-//! | [`n_sam`] | [`FullBatch`] | [`L2`] | [`Descend`] |
-//! | [`Plain`] | – | – | – |
+//! | ascent: the direction uphill | offset: ε | combine: the direction to descend |
+//! |---|---|---|
+//! | [`Mean`]: the batch's gradient g | [`L2`]: ρg/‖g‖ | [`Descend`]: s, the gradient at x + ε |
+//! | [`Gibbs`]: reweighted, RW-SAM | [`Raw`]: ρg, USAM | [`Gsam`]: s less the part of g across it |
+//! | [`FullBatch`]: the whole set's, n-SAM | [`Linf`]: ρ sign g | [`Blend`]: (1 − α)g + αs, PGN and WSAM |
+//! | [`Momentum`]: of what was descended, MSAM | [`Unified`]: between raw and L2 | [`Stable`]: s at the length of g |
+//! | [`Random`]: noise, RWP | [`Eigen`]: towards the top of the Hessian | [`Look`]: s every k-th step, LookSAM |
+//! | [`Smoothed`]: at x + noise, R-SAM | | [`Steep`]: s where g is long, AE-SAM |
+//! | | | [`Selected`]: s of some samples, ESAM |
 //!
-//! [`Sharp`] is that sentence, the two passes written once; [`Micro`] wraps any rule and makes it its m-variant. A word of
-//! your own is one trait of `msharp-core`: [`Ascent`], [`Offset`] or [`Combine`], and it works with all the others.
+//! Around an offset: [`Adaptive`] (ASAM), [`Friendly`] (F-SAM), [`Averaged`] (VaSSO), [`Sparse`] (ESAM), [`Steps`],
+//! [`Grouped`] (masks, SAM-ON, ρ by groups), [`Decayed`], [`Clipped`], [`Scheduled`]. Around a rule: [`Micro`] (m-SAM),
+//! [`Every`], [`During`], [`Clipped`]. Each is a struct with public fields, and all of them nest.
+//!
+//! [`Sharp`] is the sentence, its passes written once. The published rules have constructors: [`sam`], [`usam`],
+//! [`m_sam`], [`n_sam`], [`rw_sam`], [`asam`], [`gsam`] and the others. A word of your own is one trait of `msharp-core`,
+//! [`Ascent`], [`Offset`] or [`Combine`], and works with all the others: `examples/own_word.rs`.
+//!
+//! Gradient accumulation is no rule: wrap the objective in [`Accumulated`](msharp_core::Accumulated), and the pieces are
+//! independent of m.
 //!
 //! **Invariants.** This crate names no estimator: [`rw_sam`] takes any [`GradNormEstimator`]. A rule never steps, and never
 //! leaves the weights displaced.

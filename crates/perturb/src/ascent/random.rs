@@ -11,7 +11,7 @@ use crate::Scale;
 /// backward pass, at x + ε; it reports no losses at x, and running statistics move at x + ε. On a GPU the numbers are
 /// drawn by the host.
 ///
-/// Reference: RWP (Bisla et al., AISTATS 2022; filter-wise: Li et al. 2024).
+/// Reference: RWP (Bisla et al., AISTATS 2022; filter-wise: Li et al. 2022).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Random {
     /// T; none is 1.

@@ -5,7 +5,7 @@ use msharp_core::{Combine, Length, ParamVec, Passes};
 
 /// ‖g‖ s/‖s‖, for g at x and s at x + ε: a large ρ cannot make steps longer.
 ///
-/// Reference: SSAM (Tan et al., JMLR 2025).
+/// Reference: SSAM (Tan et al. 2024).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stable;
 
