@@ -4,6 +4,8 @@
 
 #[allow(dead_code)] // the other binary uses the rest
 mod problems;
+#[allow(dead_code)] // the other binary uses the rest
+mod rules;
 
 use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::{Device, Result, Tensor};
@@ -17,7 +19,8 @@ use msharp_train::{
     AdamW, Checkpoint, CheckpointPolicy, Control, Observer, Outcome, Progress, Schedule, Sgd, StepReport, Task,
     evaluate, fit,
 };
-use problems::{Fixed, Named, Net, built_on, distance, every_rule, images, weights};
+use problems::{Fixed, Net, built_on, distance, images, weights};
+use rules::{Named, every_rule};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -32,7 +35,7 @@ fn resnet8(device: &Device, norm: Norm) -> Result<Net> {
 }
 
 fn on(device: &Device, batch: &Batch) -> Result<Batch> {
-    Ok(Batch { inputs: batch.inputs.to_device(device)?, targets: batch.targets.to_device(device)?, ..batch })
+    Ok(Batch { inputs: batch.inputs.to_device(device)?, targets: batch.targets.to_device(device)?, ..batch.clone() })
 }
 
 /// The parameters' and the buffers' change in three steps.
@@ -80,8 +83,10 @@ fn rules_take_the_same_steps_as_on_the_cpu() -> Result<()> {
             let expected = three_steps(&Device::Cpu, norm, on_cpu.as_mut(), &mut sgd())?;
             let found = three_steps(gpu(), norm, on_gpu.as_mut(), &mut sgd())?;
             let apart = distance(&found, &expected);
-            // A finite difference divides the rounding of a loss by δ; 5e-3 to 3e-2 were seen.
-            let limit = if name.contains("rw-") && !name.contains("exact") { 0.1 } else { 1e-4 };
+            // A finite difference divides the rounding of a loss by δ; 5e-3 to 3e-2 were seen. A sign forgets how close
+            // to 0 a gradient was.
+            let rounds = ["linf", "eigen"].iter().any(|word| name.contains(word));
+            let limit = if rounds || name.contains("rw-") && !name.contains("exact") { 0.1 } else { 1e-4 };
             println!("{name}, {norm}: {apart:.1e} of the way apart");
             assert!(apart < limit, "{name}, {norm}: {apart:e} of the way apart");
         }
