@@ -254,6 +254,14 @@ impl RunConfig {
         serde_json::to_string(self).expect("a configuration has only numbers and names")
     }
 
+    /// The network, with its normalisation where there is a choice.
+    pub fn network_label(&self) -> String {
+        match self.model.has_choice_of_norm() {
+            true => format!("{} ({})", self.model, self.norm),
+            false => self.model.to_string(),
+        }
+    }
+
     /// The rule as a table calls it.
     pub fn rule_label(&self) -> String {
         let name = match self.rule {
