@@ -151,8 +151,13 @@ pub fn wrn10(norm: Norm, seed: u64) -> Result<Net> {
 
 /// A vision transformer of 17 tokens, for ten classes.
 pub fn vit(seed: u64) -> Result<Net> {
+    built(seed, small_vit)
+}
+
+/// Its weights from `vb`.
+pub fn small_vit(vb: VarBuilder) -> Result<Model> {
     let config = ViTConfig { image: 32, patch: 8, width: 24, depth: 2, heads: 3 };
-    built(seed, |vb| Ok(Model::VisionTransformer(config.build(10, vb)?)))
+    Ok(Model::VisionTransformer(config.build(10, vb)?))
 }
 
 /// A network from its seed.
