@@ -1,11 +1,11 @@
 //! Training ends where it should: low losses for every rule, flat minima for SAM, closed forms on quadratics.
 
-use crate::problems::{Fixed, Link, Rows, mlp, noise};
+use crate::problems::{Fixed, Link, Net, Rows, images, mlp, noise, vit};
 use crate::rules::{Named, every_rule};
 use candle_core::{Device, Result, Tensor, Var};
 use msharp_core::{Batch, Key, Objective, Optimizer, Params, Perturbation};
 use msharp_perturb::{Plain, sam, usam};
-use msharp_train::{Outcome, Progress, Schedule, Sgd, Task, fit};
+use msharp_train::{AdamW, Outcome, Progress, Schedule, Sgd, Task, fit};
 
 #[test]
 fn every_rule_fits_a_convex_problem() -> Result<()> {
@@ -136,6 +136,26 @@ fn momentum_on_a_plane_is_a_geometric_series() -> Result<()> {
     let travelled: f64 = (1..=steps).map(|k| (1. - mu.powi(k)) / (1. - mu)).sum();
     for ((now, before), g) in rows.x()?.iter().zip(x).zip(g) {
         assert!((now - (before - lr * travelled * g)).abs() < 1e-12);
+    }
+    Ok(())
+}
+
+/// A network without any normalisation over the batch learns 32 images by heart, under plain gradients and under SAM.
+#[test]
+fn a_vision_transformer_learns_by_heart() -> Result<()> {
+    let batch = images(32, 4)?;
+    let rules: [(&str, Box<dyn Perturbation>); 2] = [("plain", Box::new(Plain)), ("sam", Box::new(sam(0.02)))];
+    for (name, mut rule) in rules {
+        let (net, mut adamw) = (vit(1)?, AdamW::default());
+        let loss = |net: &Net| net.losses(&batch, false)?.mean_all()?.to_scalar::<f32>();
+        let before = loss(&net)?;
+        for _ in 0..120 {
+            let step = rule.gradient(&net, &net.params, &batch)?;
+            adamw.step(&net.params, &step.grads, 3e-3)?;
+        }
+        let after = loss(&net)?;
+        println!("{name}: {before} to {after}");
+        assert!(after < 0.1 * before, "{name}: {before} to {after}");
     }
     Ok(())
 }

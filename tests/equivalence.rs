@@ -1,6 +1,6 @@
 //! The equivalences that specify the rules, to the bit, on real networks: what a rule leaves behind included.
 
-use crate::problems::{Fixed, Link, Net, Rows, bits, buffers, distance, images, resnet8, weights, wrn10};
+use crate::problems::{Build, Fixed, Link, NETS, Net, Rows, bits, buffers, distance, images, resnet8, weights, wrn10};
 use crate::rules::{Named, every_rule};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use msharp_core::{Batch, Counted, Key, Objective, ParamVec, Params, Perturbation, Seeded, Temperature};
@@ -9,7 +9,6 @@ use msharp_models::{Linear, Norm, NormLayer};
 use msharp_perturb::{Micro, Plain, m_sam, n_sam, rw_sam, sam, usam};
 use std::cell::Cell;
 
-const NORMS: [Norm; 2] = [Norm::Batch, Norm::Group(32)];
 const RHO: f64 = 0.05;
 
 /// All that one call of a rule yields and leaves, in bits.
@@ -39,12 +38,12 @@ fn assert_same(found: &After, expected: &After, what: &str) {
     assert!(found.buffers == expected.buffers, "{what}: the buffers differ");
 }
 
-/// `rule` against `expected`, each on a fresh network, for both norms.
+/// `rule` against `expected`, each on a fresh network, for all of them.
 fn assert_equivalent(b: usize, what: &str, rule: &mut dyn Perturbation, expected: &mut dyn Perturbation) -> Result<()> {
     let batch = images(b, 1)?;
-    for norm in NORMS {
-        let found = after(&resnet8(norm, 2)?, rule, &batch)?;
-        assert_same(&found, &after(&resnet8(norm, 2)?, expected, &batch)?, &format!("{what}, {norm}"));
+    for (net, build) in NETS {
+        let found = after(&build(2)?, rule, &batch)?;
+        assert_same(&found, &after(&build(2)?, expected, &batch)?, &format!("{what}, {net}"));
     }
     Ok(())
 }
@@ -99,34 +98,33 @@ fn usam_where_the_gradient_has_length_1_is_sam() -> Result<()> {
 fn every_rule_leaves_the_weights_and_the_buffers_of_its_clean_passes() -> Result<()> {
     let (batch, rest) = (images(8, 1)?, images(5, 2)?);
     let set = Fixed(vec![batch.clone(), rest.clone()]);
-    for (build, norms) in [(resnet8 as fn(Norm, u64) -> Result<Net>, &NORMS[..]), (wrn10, &NORMS[..1])] {
-        for &norm in norms {
-            let of_passes = |batches: &[Batch]| -> Result<After> {
-                let net = build(norm, 4)?;
-                let passes: Result<Vec<After>> = batches.iter().map(|b| after(&net, &mut Plain, b)).collect();
-                Ok(passes?.pop().expect("at least one pass"))
+    let wrn10: (&str, Build) = ("wrn-10-1, batch", |seed| wrn10(Norm::Batch, seed));
+    for (net, build) in NETS.into_iter().chain([wrn10]) {
+        let of_passes = |batches: &[Batch]| -> Result<After> {
+            let net = build(4)?;
+            let passes: Result<Vec<After>> = batches.iter().map(|b| after(&net, &mut Plain, b)).collect();
+            Ok(passes?.pop().expect("at least one pass"))
+        };
+        let (one, micro) = (of_passes(std::slice::from_ref(&batch))?, of_passes(&batch.chunks(3)?)?);
+        let (whole, fresh) = (of_passes(&set.0)?, buffers(&build(4)?.params)?);
+        for (name, mut rule) in every_rule(RHO, &set) {
+            let expected = match name {
+                _ if name.starts_with("m-") => &micro,
+                _ if name.starts_with("n-") => &whole,
+                _ => &one,
             };
-            let (one, micro) = (of_passes(std::slice::from_ref(&batch))?, of_passes(&batch.chunks(3)?)?);
-            let (whole, fresh) = (of_passes(&set.0)?, buffers(&build(norm, 4)?.params)?);
-            for (name, mut rule) in every_rule(RHO, &set) {
-                let expected = match name {
-                    _ if name.starts_with("m-") => &micro,
-                    _ if name.starts_with("n-") => &whole,
-                    _ => &one,
-                };
-                let found = after(&build(norm, 4)?, &mut rule, &batch)?;
-                assert!(found.weights == expected.weights, "{name}, {norm}: the weights moved");
-                if ["rwp, drawn", "r-sam, drawn"].contains(&name) {
-                    assert!(norm != Norm::Batch || found.buffers != fresh, "{name}: no pass moved the statistics");
-                    assert!(found.losses.is_none(), "{name}: no pass was made at x");
-                    continue;
-                }
-                assert!(found.buffers == expected.buffers, "{name}, {norm}: the running statistics differ");
-                // The momentum of a first step is 0.
-                assert!(["plain", "msam"].contains(&name) || found.grads != one.grads, "{name} does nothing");
-                let clean = found.losses.is_none_or(|losses| losses == one.losses.clone().unwrap_or_default());
-                assert!(clean || (name.starts_with("m-") && norm == Norm::Batch), "{name}, {norm}: the losses at x");
+            let found = after(&build(4)?, &mut rule, &batch)?;
+            assert!(found.weights == expected.weights, "{name}, {net}: the weights moved");
+            if ["rwp, drawn", "r-sam, drawn"].contains(&name) {
+                assert!(!net.ends_with("batch") || found.buffers != fresh, "{name}: no pass moved the statistics");
+                assert!(found.losses.is_none(), "{name}: no pass was made at x");
+                continue;
             }
+            assert!(found.buffers == expected.buffers, "{name}, {net}: the running statistics differ");
+            // The momentum of a first step is 0.
+            assert!(["plain", "msam"].contains(&name) || found.grads != one.grads, "{name} does nothing");
+            let clean = found.losses.is_none_or(|losses| losses == one.losses.clone().unwrap_or_default());
+            assert!(clean || (name.starts_with("m-") && net.ends_with("batch")), "{name}, {net}: the losses at x");
         }
     }
     Ok(())
@@ -194,10 +192,10 @@ fn weights_are_put_back_whichever_pass_fails() -> Result<()> {
 #[test]
 fn micro_is_the_weighted_mean_of_its_parts() -> Result<()> {
     let batch = images(8, 1)?;
-    for norm in NORMS {
-        let found = m_sam(RHO, 3).gradient(&resnet8(norm, 6)?, &resnet8(norm, 6)?.params, &batch);
+    for (name, build) in NETS {
+        let found = m_sam(RHO, 3).gradient(&build(6)?, &build(6)?.params, &batch);
         assert!(found.is_err(), "parameters of another network receive no gradient");
-        let net = resnet8(norm, 6)?;
+        let net = build(6)?;
         let found = m_sam(RHO, 3).gradient(&net, &net.params, &batch)?.grads.to_vec()?;
         let mut expected = ParamVec::zeros(&net.params)?;
         for part in batch.chunks(3)? {
@@ -205,7 +203,7 @@ fn micro_is_the_weighted_mean_of_its_parts() -> Result<()> {
             expected = expected.add_scaled(share, &sam(RHO).gradient(&net, &net.params, &part)?.grads)?;
         }
         let off = distance(&found, &expected.to_vec()?);
-        assert!(off < 1e-6, "{norm}: {off:e}");
+        assert!(off < 1e-6, "{name}: {off:e}");
     }
     Ok(())
 }
@@ -213,15 +211,15 @@ fn micro_is_the_weighted_mean_of_its_parts() -> Result<()> {
 #[test]
 fn any_number_of_threads_gives_the_same_bits() -> Result<()> {
     let batch = images(8, 1)?;
-    for norm in NORMS {
+    for (name, build) in NETS {
         let step = |threads: usize| -> Result<After> {
             let pool =
                 rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(candle_core::Error::wrap)?;
-            pool.install(|| after(&resnet8(norm, 7)?, &mut sam(RHO), &batch))
+            pool.install(|| after(&build(7)?, &mut sam(RHO), &batch))
         };
         let one = step(1)?;
         for threads in [2, 3] {
-            assert_same(&step(threads)?, &one, &format!("{threads} threads, {norm}"));
+            assert_same(&step(threads)?, &one, &format!("{threads} threads, {name}"));
         }
     }
     Ok(())

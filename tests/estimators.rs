@@ -1,6 +1,6 @@
 //! Estimates of per-sample gradient norms against the exact ones, on networks.
 
-use crate::problems::{Link, Net, Rows, distance, images, mlp, noise, resnet8, wrn10};
+use crate::problems::{Build, Link, NETS, Net, Rows, distance, images, mlp, noise, resnet8, vit, wrn10};
 use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
 use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, losses_at};
@@ -27,19 +27,19 @@ fn norms(
 #[test]
 fn exact_norms_are_those_of_the_gradients_of_the_samples() -> Result<()> {
     let batch = images(5, 1)?;
-    for norm in [Norm::Batch, Norm::Group(32)] {
-        let net = resnet8(norm, 1)?;
+    for (name, build) in NETS {
+        let net = build(1)?;
         let found = norms(&mut Exact, &net, &net.params, &batch)?;
         let all = gradients(&net, &net.params, &batch)?;
         let expected: Vec<f64> = all.iter().map(ParamVec::norm).collect::<Result<_>>()?;
-        assert!(distance(&found, &expected) < 1e-9, "{norm}: {found:?} for {expected:?}");
+        assert!(distance(&found, &expected) < 1e-9, "{name}: {found:?} for {expected:?}");
         // the mean of the samples' gradients is the batch's
         let mut mean = ParamVec::zeros(&net.params)?;
         for g in &all {
             mean = mean.add_scaled(1. / 5., g)?;
         }
         let plain = Plain.gradient(&net, &net.params, &batch)?.grads;
-        assert!(distance(&mean.to_vec()?, &plain.to_vec()?) < 1e-4, "{norm}");
+        assert!(distance(&mean.to_vec()?, &plain.to_vec()?) < 1e-4, "{name}");
     }
     Ok(())
 }
@@ -48,15 +48,20 @@ fn exact_norms_are_those_of_the_gradients_of_the_samples() -> Result<()> {
 #[test]
 fn one_probe_is_the_directional_derivative_of_every_sample() -> Result<()> {
     let batch = images(6, 2)?;
-    for norm in [Norm::Batch, Norm::Group(32)] {
-        let net = wrn10(norm, 2)?;
+    let nets: [(&str, Build); 3] = [
+        ("wrn-10-1, batch", |seed| wrn10(Norm::Batch, seed)),
+        ("wrn-10-1, group-32", |seed| wrn10(Norm::Group(32), seed)),
+        ("a vision transformer", vit),
+    ];
+    for (name, build) in nets {
+        let net = build(2)?;
         let z = ParamVec::rademacher(&net.params, batch.key.fold_name("probe").fold(0))?;
         let of = |g: &ParamVec| Ok(z.dot(g)?.abs());
         let expected: Vec<f64> = gradients(&net, &net.params, &batch)?.iter().map(of).collect::<Result<_>>()?;
         for central in [false, true] {
             let mut estimator = FiniteDifference { central, ..FiniteDifference::default() };
             let off = distance(&norms(&mut estimator, &net, &net.params, &batch)?, &expected);
-            assert!(off < 0.1, "{norm}, central {central}: relative RMS error {off}");
+            assert!(off < 0.1, "{name}, central {central}: relative RMS error {off}");
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
 use msharp_core::{Batch, Batches, DataSource, Key, Objective, Params, Seeded};
 use msharp_data::{Loader, synthetic};
-use msharp_models::{Architecture, Linear, Model, Norm};
+use msharp_models::{Architecture, Linear, Model, Norm, ViTConfig};
 use msharp_train::Classifier;
 use std::sync::Arc;
 
@@ -146,6 +146,27 @@ pub fn resnet8(norm: Norm, seed: u64) -> Result<Net> {
 pub fn wrn10(norm: Norm, seed: u64) -> Result<Net> {
     built(seed, |vb| Architecture::WideResNet { depth: 10, widen: 1 }.build(norm, 10, vb))
 }
+
+/// A vision transformer of 17 tokens, for ten classes.
+pub fn vit(seed: u64) -> Result<Net> {
+    built(seed, small_vit)
+}
+
+/// Its weights from `vb`.
+pub fn small_vit(vb: VarBuilder) -> Result<Model> {
+    let config = ViTConfig { image: 32, patch: 8, width: 24, depth: 2, heads: 3 };
+    Ok(Model::VisionTransformer(config.build(10, vb)?))
+}
+
+/// A network from its seed.
+pub type Build = fn(u64) -> Result<Net>;
+
+/// What rules and estimators are tried on: batch normalisation, group normalisation, and none of either.
+pub const NETS: [(&str, Build); 3] = [
+    ("resnet8, batch", |seed| resnet8(Norm::Batch, seed)),
+    ("resnet8, group-32", |seed| resnet8(Norm::Group(32), seed)),
+    ("a vision transformer", vit),
+];
 
 /// `b` synthetic images with their labels, `[b, 32, 32, 3]`.
 pub fn images(b: usize, seed: u64) -> Result<Batch> {

@@ -17,11 +17,11 @@ use sha2::{Digest, Sha256};
 /// on machines of one type.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
-    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, or wrn-DEPTH-WIDEN such as wrn-28-10
+    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, or vit-mini
     #[arg(long, default_value = "resnet8")]
     #[serde(with = "as_text")]
     pub model: Architecture,
-    /// Its normalisation: batch, group (32 groups), or group-8 and the like
+    /// Its normalisation: batch, group (32 groups), or group-8 and the like; a vit has its own
     #[arg(long, default_value = "batch")]
     #[serde(with = "as_text")]
     pub norm: Norm,
@@ -193,6 +193,14 @@ impl RunConfig {
             ensure!(ok && value.is_finite(), "--{flag} is {value}; expected {expected}");
             Ok(())
         };
+        let (model, norm) = (self.model, self.norm);
+        ensure!(
+            model.has_choice_of_norm() || norm == Norm::default(),
+            "--norm is {norm}, but {model} has layer normalisation; expected no --norm"
+        );
+        if let Some(side) = model.image() {
+            ensure!(side == 32, "--model {model} takes images of {side}×{side}; expected one for 32×32, as vit-mini");
+        }
         within("label-noise", self.label_noise, (0. ..=1.).contains(&self.label_noise), "a share from 0 to 1")?;
         within("rho", self.rho, self.rho >= 0., "a finite number of at least 0")?;
         match self.temperature {
@@ -257,6 +265,14 @@ impl RunConfig {
     /// The record.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("a configuration has only numbers and names")
+    }
+
+    /// The network, with its normalisation where there is a choice.
+    pub fn network_label(&self) -> String {
+        match self.model.has_choice_of_norm() {
+            true => format!("{} ({})", self.model, self.norm),
+            false => self.model.to_string(),
+        }
     }
 
     /// The rule as a table calls it.

@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 /// Images through a trained network.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, or wrn-DEPTH-WIDEN such as wrn-28-10
+    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, vit-mini (for 32×32
+    /// images), or vit-tiny, vit-small, vit-base (for 224×224)
     #[arg(long)]
     model: Architecture,
     /// Its normalisation; needed for group normalisation, whose number of groups no tensor tells [default: batch]
     #[arg(long)]
     norm: Option<Norm>,
-    /// Weights as safetensors, under torchvision's names: trained here, exported from PyTorch, or a checkpoint
+    /// Weights as safetensors, under torchvision's or timm's names: trained here, exported from PyTorch, or a checkpoint
     #[arg(long)]
     weights: PathBuf,
     /// A safetensors file with the tensor `input`, [b, 3, h, w], normalised as in training
@@ -38,12 +39,13 @@ pub fn predict(args: PredictArgs) -> Result<()> {
     let PredictArgs { model, norm, weights, input, output, batch_size } = args;
     ensure!(batch_size > 0, "--batch-size is 0; expected at least 1");
     let tensors = weights_of(&weights)?;
-    let classes = classes(&tensors).with_context(|| {
-        format!("{} has no matrix \"fc.weight\", [classes, features], as {model} has", weights.display())
+    let matrix = format!("{}.weight", model.classifier());
+    let classes = classes(&tensors, &matrix).with_context(|| {
+        format!("{} has no matrix {matrix:?}, [classes, features], as {model} has", weights.display())
     })?;
     let has_statistics = tensors.keys().any(|name| name.ends_with("running_mean"));
     ensure!(
-        norm.is_some() || has_statistics,
+        norm.is_some() || has_statistics || !model.has_choice_of_norm(),
         "{} has no running statistics; expected --norm group, or group-N for another number of groups than 32",
         weights.display()
     );
@@ -52,7 +54,7 @@ pub fn predict(args: PredictArgs) -> Result<()> {
     let network = model.build(norm, classes, init.var_builder())?;
     // every tensor must have its place: a deeper network's weights have all names of a shallower one's
     let fits = init.params()?.assign(&tensors);
-    fits.with_context(|| format!("{} does not fit --model {model} --norm {norm}", weights.display()))?;
+    fits.with_context(|| format!("{} does not fit --model {model}{}", weights.display(), of_choice(model, norm)))?;
 
     let mut file = load(&input)?;
     let images = file.remove("input").with_context(|| format!("{} has no tensor \"input\"", input.display()))?;
@@ -85,8 +87,13 @@ fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors.into_iter().filter_map(of_model).collect())
 }
 
-fn classes(tensors: &BTreeMap<String, Tensor>) -> Option<usize> {
-    tensors.get("fc.weight").filter(|matrix| matrix.rank() == 2).map(|matrix| matrix.dims()[0])
+fn classes(tensors: &BTreeMap<String, Tensor>, matrix: &str) -> Option<usize> {
+    tensors.get(matrix).filter(|matrix| matrix.rank() == 2).map(|matrix| matrix.dims()[0])
+}
+
+/// The flag that says the normalisation, where there is a choice.
+fn of_choice(model: Architecture, norm: Norm) -> String {
+    if model.has_choice_of_norm() { format!(" --norm {norm}") } else { String::new() }
 }
 
 fn load(path: &Path) -> Result<BTreeMap<String, Tensor>> {

@@ -53,6 +53,8 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["train", "--subset", "0"], &["--subset", "at least 1"]);
     refused(&["train", "--subset", "1000000", "--out", out], &["subset", "1000000", "10000"]);
     refused(&["train", "--norm", "layer"], &["--norm", "layer", "batch"]);
+    refused(&["train", "--model", "vit-mini", "--norm", "group"], &["--norm", "group-32", "vit-mini"]);
+    refused(&["train", "--model", "vit-tiny"], &["--model", "vit-tiny", "224", "vit-mini"]);
     refused(&["train", "--schedule", "linear"], &["--schedule", "linear", "cosine"]);
     refused(&["train", "--threads", "0"], &["--threads", "at least 1"]);
     refused(&["reproduce", "cifar11"], &["cifar11", "cifar10", "toy"]);
@@ -174,6 +176,25 @@ fn a_run_that_diverges_says_where_and_fails() {
 fn the_readme_and_the_plots_are_what_the_rows_say() {
     let output = xtask(&["report", "--check"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// A run of a vision transformer, and its weights in `predict`.
+#[test]
+fn a_vision_transformer_trains_and_predicts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let run = path("run");
+    let output = xtask(&small(&run, &["--model", "vit-mini", "--lr", "0.01"])).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (input, logits, weights) = (path("in.safetensors"), path("out.safetensors"), path("run/weights.safetensors"));
+    let images = Tensor::rand(-1f32, 1., (3, 3, 32, 32), &Device::Cpu).unwrap();
+    candle_core::safetensors::save(&[("input".to_owned(), images)].into(), &input).unwrap();
+    let predict = ["predict", "--model", "vit-mini", "--weights", &weights, "--input", &input, "--output", &logits];
+    let output = xtask(&predict).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(load(&logits, &Device::Cpu).unwrap()["logits"].dims(), [3, 10]);
+    let other = ["predict", "--model", "resnet8", "--weights", &weights, "--input", &input, "--output", &logits];
+    refused(&other, &["fc.weight", "resnet8"]);
 }
 
 #[test]

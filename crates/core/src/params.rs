@@ -9,7 +9,7 @@ use std::path::Path;
 pub enum Role {
     /// A matrix or a filter: two or more dimensions.
     Weight,
-    /// The shift of a linear layer or a convolution.
+    /// The shift of a linear layer or a convolution, and what a vision transformer adds to its tokens.
     Bias,
     /// The scale or the shift of a normalisation layer.
     Norm,
@@ -172,7 +172,9 @@ impl Params {
 /// The rule for roles, from the name and the shapes alone:
 ///
 /// - `running_mean`, `running_var` and `num_batches_tracked` are buffers (`None`), and so is whatever is no float;
-/// - two or more dimensions make a [`Role::Weight`];
+/// - timm's `cls_token` and `pos_embed`, which are added to activations and multiply none, are [`Role::Bias`], so that
+///   they are free of weight decay where biases are;
+/// - two or more dimensions make a [`Role::Weight`] of everything else;
 /// - a vector called `weight` or `gamma` is a norm's scale, and a `bias` or `beta` beside it is the norm's shift:
 ///   [`Role::Norm`];
 /// - every other vector is a [`Role::Bias`].
@@ -186,6 +188,7 @@ pub fn role_by_name(name: &str, all: &BTreeMap<String, Var>) -> Option<Role> {
     match last {
         "running_mean" | "running_var" | "num_batches_tracked" => None,
         _ if !var.dtype().is_float() => None,
+        "cls_token" | "pos_embed" => Some(Role::Bias),
         _ if var.rank() >= 2 => Some(Role::Weight),
         "weight" | "gamma" => Some(Role::Norm),
         "bias" if is_vector("weight") => Some(Role::Norm),
@@ -206,6 +209,7 @@ mod tests {
     fn named(order: &[&str]) -> Params {
         let shape = |name: &str| match name {
             "fc.weight" => vec![3, 2],
+            "vit.pos_embed" => vec![1, 3, 2],
             _ => vec![3],
         };
         Params::new(order.iter().map(|name| (name.to_string(), var(&shape(name))))).unwrap()
@@ -213,13 +217,18 @@ mod tests {
 
     #[test]
     fn roles_follow_from_names_and_shapes() {
-        let params = named(&["fc.weight", "fc.bias", "bn.bias", "bn.weight", "bn.running_mean"]);
+        let params = named(&["fc.weight", "fc.bias", "bn.bias", "bn.weight", "bn.running_mean", "vit.pos_embed"]);
         let roles: Vec<_> = params.iter().map(|p| (p.name.as_str(), p.role)).collect();
-        let expected =
-            [("bn.bias", Role::Norm), ("bn.weight", Role::Norm), ("fc.bias", Role::Bias), ("fc.weight", Role::Weight)];
+        let expected = [
+            ("bn.bias", Role::Norm),
+            ("bn.weight", Role::Norm),
+            ("fc.bias", Role::Bias),
+            ("fc.weight", Role::Weight),
+            ("vit.pos_embed", Role::Bias),
+        ];
         assert_eq!(roles, expected);
         assert_eq!(params.buffers()[0].0, "bn.running_mean");
-        assert_eq!(params.count(), 15);
+        assert_eq!(params.count(), 21);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The classifier's matrix and bias.
+//! A matrix and a bias: the classifier, and the layers of a transformer.
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
+use msharp_ops::Activation;
 
 /// y = x Wᵀ + b.
 #[derive(Clone, Debug)]
@@ -18,10 +19,20 @@ impl Linear {
 
     /// As [`new`](Linear::new), the bias drawn from `bias`.
     pub fn with_bias_init(inputs: usize, outputs: usize, bias: Init, vb: VarBuilder) -> Result<Self> {
+        Self::with_init(inputs, outputs, uniform(inputs), bias, vb)
+    }
+
+    /// As [`new`](Linear::new), both drawn as told.
+    pub fn with_init(inputs: usize, outputs: usize, weight: Init, bias: Init, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            weight: vb.get_with_hints((outputs, inputs), "weight", uniform(inputs))?,
+            weight: vb.get_with_hints((outputs, inputs), "weight", weight)?,
             bias: vb.get_with_hints(outputs, "bias", bias)?,
         })
+    }
+
+    /// `[.., in]` to `[.., out]`.
+    pub fn apply<X: Activation>(&self, xs: &X) -> Result<X> {
+        msharp_ops::linear(xs, &self.weight, Some(&self.bias))
     }
 }
 
@@ -32,8 +43,8 @@ fn uniform(fan_in: usize) -> Init {
 }
 
 impl Module for Linear {
-    /// `[b, in]` to `[b, out]`.
+    /// As [`apply`](Linear::apply).
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        msharp_ops::linear(xs, &self.weight, Some(&self.bias))
+        self.apply(xs)
     }
 }

@@ -52,6 +52,25 @@ struct Sum {
     __device__ float operator()(float a, float b) const { return a + b; }
 };
 
+// x times the normal distribution's integral up to x, which is accurate on both sides of 0 as erfc has it.
+struct Gelu {
+    __device__ float operator()(float x) const { return 0.5f * x * erfcf(-0.70710678f * x); }
+};
+struct GeluGradient {
+    __device__ float operator()(float x, float dy) const {
+        return dy * (0.5f * erfcf(-0.70710678f * x) + 0.39894228f * x * expf(-0.5f * x * x));
+    }
+};
+
+KERNEL(gelu_f32, const float *x, float *y, i64 n, bool aligned) { map(x, y, n, aligned, Gelu()); }
+KERNEL(gelu_bf16, const bf16 *x, bf16 *y, i64 n, bool aligned) { map(x, y, n, aligned, Gelu()); }
+KERNEL(gelu_gradient_f32, const float *x, const float *dy, float *dx, i64 n, bool aligned) {
+    map2(x, dy, dx, n, aligned, GeluGradient());
+}
+KERNEL(gelu_gradient_bf16, const bf16 *x, const bf16 *dy, bf16 *dx, i64 n, bool aligned) {
+    map2(x, dy, dx, n, aligned, GeluGradient());
+}
+
 KERNEL(relu_f32, const float *x, float *y, i64 n, bool aligned) { map(x, y, n, aligned, Relu()); }
 KERNEL(relu_bf16, const bf16 *x, bf16 *y, i64 n, bool aligned) { map(x, y, n, aligned, Relu()); }
 

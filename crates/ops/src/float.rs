@@ -1,5 +1,6 @@
 //! The two element types, and how to reach the numbers inside a tensor.
 
+use crate::curve::{exp_f32, normal_f32, normal_f64};
 use crate::vector::Lanes;
 use candle_core::{CpuStorage, Result, Storage, Tensor, WithDType, bail};
 use std::cell::Cell;
@@ -13,13 +14,19 @@ pub trait Float: WithDType + Neg<Output = Self> + Lanes {
     /// The nearest number of this type.
     fn narrow(value: f64) -> Self;
 
+    /// eˣ for x ≤ 0.
+    fn exp_negative(self) -> Self;
+
+    /// Φ and φ of the standard normal distribution.
+    fn normal(self) -> (Self, Self);
+
     /// Lends `f` a buffer of this thread: initialised, contents arbitrary, kept for the next call, and aligned to a
     /// cache line, so that no vector lies in two.
     fn scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
 macro_rules! float {
-    ($type:ty) => {
+    ($type:ty, $exp:expr, $normal:expr) => {
         impl Float for $type {
             #[inline(always)]
             fn wide(self) -> f64 {
@@ -29,6 +36,16 @@ macro_rules! float {
             #[inline(always)]
             fn narrow(value: f64) -> Self {
                 value as $type
+            }
+
+            #[inline(always)]
+            fn exp_negative(self) -> Self {
+                $exp(self)
+            }
+
+            #[inline(always)]
+            fn normal(self) -> (Self, Self) {
+                $normal(self)
             }
 
             fn scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
@@ -49,8 +66,8 @@ macro_rules! float {
     };
 }
 
-float!(f32);
-float!(f64);
+float!(f32, exp_f32, normal_f32);
+float!(f64, f64::exp, normal_f64);
 
 /// Runs `$body` with `$T` the element type of `$tensor`; an `Err` naming the op `$op` for any other type.
 macro_rules! with_float {

@@ -5,7 +5,8 @@
 //! themselves in candle's graph, and work with its `backward`, for f32 and f64 on the CPU, and, with the feature `cuda`,
 //! for f32 and bfloat16 on an NVIDIA GPU:
 //!
-//! - [`conv2d`], [`linear`]; [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`]; [`relu`];
+//! - [`conv2d`], [`linear`]; [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`]; [`relu`], [`gelu`];
+//! - [`attention`] of several heads as one op, [`softmax`], [`layer_norm`]; [`patches`], [`tokens`], [`first_token`];
 //! - [`batch_norm`], [`group_norm`] with the residual and the ReLU that follow fused into them ([`Epilogue`]);
 //! - [`cross_entropy`] of each sample, with as many digits for a loss of 1e-8 as for a loss of 1;
 //! - [`weighted_sum`] of them, [`rms_slopes`], [`reweight`] and [`last_layer_norms`]: what rules ask of a batch;
@@ -79,12 +80,15 @@
 //! `examples/stripes.rs` trains a small convolutional network with candle-nn's own optimizer.
 
 mod allocator;
+mod attention;
 mod conv;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod curve;
 mod feature_map;
 mod float;
+mod gelu;
 mod gibbs;
 mod grad;
 mod last_layer;
@@ -93,16 +97,21 @@ mod node;
 mod norm;
 mod parallel;
 mod parameters;
+mod patches;
 mod pool;
 mod precision;
 mod profile;
 mod relu;
+mod rows;
 mod scope;
 mod slopes;
+mod softmax;
+mod tokens;
 mod vector;
 mod weighted_sum;
 
 pub use allocator::KeepBlocks;
+pub use attention::attention;
 pub use conv::{conv2d, direct_convolutions};
 pub use cross_entropy::cross_entropy;
 #[cfg(feature = "cuda")]
@@ -110,19 +119,23 @@ pub use cuda::{
     ImagePlacement, convolution_plans, convolution_plans_for, cuda_device, gpu_memory_peak, gpu_name, place_images,
 };
 pub use feature_map::FeatureMap;
+pub use gelu::gelu;
 pub use gibbs::{Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
 pub use grad::{grad_enabled, no_grad};
 pub use last_layer::last_layer_norms;
 pub use linear::linear;
 pub use node::Activation;
-pub use norm::{Epilogue, RunningStats, batch_norm, group_norm};
+pub use norm::{Epilogue, RunningStats, batch_norm, group_norm, layer_norm};
 pub use parameters::{
     AdamWStep, Length, Saved, SgdStep, adamw_step, add_scaled, displace, displace_by_signs, dot, save, scale, sgd_step,
     sum_of_squares,
 };
+pub use patches::patches;
 pub use pool::{Window2d, avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use precision::{Precision, with_precision};
 pub use profile::{Timing, profile};
 pub use relu::{add, relu};
 pub use slopes::{Slope, rms_slopes};
+pub use softmax::softmax;
+pub use tokens::{first_token, tokens};
 pub use weighted_sum::weighted_sum;

@@ -7,12 +7,14 @@ use candle_core::{Result, Tensor, bail};
 
 /// `x` `[.., in]` times `weightᵀ` `[in, out]` plus `bias` `[out]`, giving `[.., out]`: PyTorch's `linear`.
 ///
-/// `Err` if the shapes or element types do not fit.
+/// A weight of more dimensions, `[out, ..]`, counts as the matrix of its rows: that of a convolution, for
+/// [`patches`](crate::patches). `Err` if the shapes or element types do not fit.
 pub fn linear<X: Activation>(x: &X, weight: &Tensor, bias: Option<&Tensor>) -> Result<X> {
     let (activation, x) = (x, x.values());
-    let (&[ref leading @ .., c_in], &[c_out, w_in]) = (x.dims(), weight.dims()) else {
+    let (&[ref leading @ .., c_in], &[c_out, ref w_in @ .., last]) = (x.dims(), weight.dims()) else {
         bail!("linear: expected x [.., in] and weight [out, in], got {:?} and {:?}", x.dims(), weight.dims())
     };
+    let w_in = w_in.iter().product::<usize>() * last;
     if c_in != w_in {
         bail!("linear: x {:?} has {c_in} features, but weight {:?} expects {w_in}", x.dims(), weight.dims());
     }

@@ -37,6 +37,11 @@ impl<T> Region<T> {
         Self { start: slice.as_mut_ptr(), len: slice.len() }
     }
 
+    /// A slice that is read only; nobody may write there.
+    pub(crate) fn to_read(slice: &[T]) -> Self {
+        Self { start: slice.as_ptr().cast_mut(), len: slice.len() }
+    }
+
     /// All that a vector has room for, initialised or not.
     pub(crate) fn of_capacity(vector: &mut Vec<T>) -> Self {
         Self { start: vector.as_mut_ptr(), len: vector.capacity() }

@@ -55,9 +55,8 @@ pub fn table(rows: &[Row], published: &[Published]) -> String {
             finished.iter().filter_map(|row| Some(seconds_a_step(row) / seconds_a_step(baseline(row)?))).collect();
         let time = summarise(&times).map_or("–".to_owned(), |summary| format!("{:.2}", summary.mean));
         text.push_str(&format!(
-            "| {} ({}) | {} | {accuracy_text} | {n} |{paper} {difference} | {m_eff} | {forward} + {backward} | {time} |\n",
-            config.model,
-            config.norm,
+            "| {} | {} | {accuracy_text} | {n} |{paper} {difference} | {m_eff} | {forward} + {backward} | {time} |\n",
+            config.network_label(),
             config.rule_label(),
         ));
     }

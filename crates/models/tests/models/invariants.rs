@@ -3,7 +3,7 @@
 use crate::{fixture, row};
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
-use msharp_core::{Params, Seeded};
+use msharp_core::{Params, Role, Seeded};
 use msharp_models::*;
 use std::collections::HashMap;
 
@@ -28,14 +28,25 @@ fn values(t: &Tensor) -> Vec<f32> {
     t.flatten_all().unwrap().to_vec1().unwrap()
 }
 
+/// A vision transformer for these images, which are not square: their first ten rows.
+fn vit(seed: u64) -> Result<(Model, Params)> {
+    let init = Seeded::new(seed, DType::F32, &Device::Cpu);
+    let config = ViTConfig { image: 10, patch: 5, width: 12, depth: 2, heads: 2 };
+    Ok((Model::VisionTransformer(config.build(4, init.var_builder())?), init.params()?))
+}
+
 #[test]
 fn every_parameter_receives_a_gradient() -> Result<()> {
     let bottleneck = ResNetConfig { stem: Stem::ImageNet, width: 8, blocks: &[1, 1, 1, 1], ..RESNET50 };
     let init = Seeded::new(0, DType::F32, &Device::Cpu);
     let deep = Model::ResNet(bottleneck.build(Norm::Batch, 4, init.var_builder())?);
     let small = SMALL.map(|network| small(0, network).unwrap());
-    for (model, params) in small.into_iter().chain([(deep, init.params()?)]) {
-        let xs = images(6)?;
+    let vit = vit(0)?;
+    for (model, params) in small.into_iter().chain([(deep, init.params()?), vit]) {
+        let xs = match model {
+            Model::VisionTransformer(_) => images(6)?.narrow(1, 0, 10)?,
+            _ => images(6)?,
+        };
         let targets = Tensor::new(&[0u32, 1, 2, 3, 0, 1], &Device::Cpu)?;
         let loss = msharp_ops::cross_entropy(&model.forward_t(&xs, true)?, &targets, 0.)?.mean_all()?;
         let grads = loss.backward()?;
@@ -142,6 +153,42 @@ fn an_old_checkpoint_has_no_counts_and_an_incomplete_one_is_refused() -> Result<
         tensors.remove(missing);
         assert!(build(tensors).unwrap_err().to_string().contains(missing), "{missing}");
     }
+    Ok(())
+}
+
+/// Each sample by itself, in training too; another size of images, or another normalisation, is refused.
+#[test]
+fn a_vision_transformer_keeps_samples_apart_and_says_what_it_takes() -> Result<()> {
+    let (model, params) = vit(0)?;
+    let xs = images(5)?.narrow(1, 0, 10)?.contiguous()?;
+    for train in [false, true] {
+        let together = model.forward_t(&xs, train)?;
+        for i in 0..5 {
+            let alone = model.forward_t(&xs.narrow(0, i, 1)?, train)?;
+            assert_eq!(values(&alone), values(&together.narrow(0, i, 1)?), "sample {i}, train {train}");
+        }
+    }
+    assert!(params.buffers().is_empty());
+    let roles = |name: &str| params.iter().find(|param| param.name == name).map(|param| param.role);
+    let expected = [
+        ("cls_token", Role::Bias),
+        ("pos_embed", Role::Bias),
+        ("patch_embed.proj.weight", Role::Weight),
+        ("blocks.1.norm2.bias", Role::Norm),
+        ("blocks.1.attn.qkv.weight", Role::Weight),
+        ("blocks.1.attn.qkv.bias", Role::Bias),
+        ("norm.weight", Role::Norm),
+        ("head.bias", Role::Bias),
+    ];
+    expected.into_iter().for_each(|(name, role)| assert_eq!(roles(name), Some(role), "{name}"));
+
+    let message = model.forward_t(&images(2)?, false).unwrap_err().to_string();
+    assert!(message.contains("[b, 10, 10, 3]") && message.contains("[2, 12, 10, 3]"), "{message}");
+    let vb = || VarBuilder::zeros(DType::F32, &Device::Cpu);
+    let message = Architecture::ViTMini.build(Norm::Group(32), 10, vb()).unwrap_err().to_string();
+    assert!(message.contains("vit-mini has layer normalisation") && message.contains("group-32"), "{message}");
+    let odd = ViTConfig { image: 30, ..VIT_MINI };
+    assert!(odd.build(10, vb()).unwrap_err().to_string().contains("the patch must divide the image"));
     Ok(())
 }
 

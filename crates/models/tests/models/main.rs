@@ -5,6 +5,7 @@
 mod invariants;
 mod names;
 mod numbers;
+mod parity;
 mod recorder;
 
 /// A file that `tests/fixtures/make.py` wrote.

@@ -34,6 +34,12 @@ fn wide_resnet_10_1() -> Result<()> {
     check("wrn_10_1.safetensors", |vb| wide_resnet(10, 1, Norm::Batch, 4, vb))
 }
 
+#[test]
+fn vision_transformer() -> Result<()> {
+    let config = ViTConfig { image: 12, patch: 4, width: 24, depth: 2, heads: 3 };
+    check("vit.safetensors", |vb| config.build(4, vb))
+}
+
 fn check<M: ModuleT>(file: &str, build: impl Fn(VarBuilder) -> Result<M>) -> Result<()> {
     let tensors: BTreeMap<_, _> = candle_core::safetensors::load(fixture(file), &Device::Cpu)?.into_iter().collect();
     TOLERANCES.into_iter().try_for_each(|(dtype, tolerance)| {

@@ -1,4 +1,4 @@
-//! The product that all convolutions are made of, a tile of the result at a time in registers.
+//! The product that convolutions and attention are made of, a tile of the result at a time in registers.
 //!
 //! A *panel* is a matrix as wide as a vector, row by row. The tile is `M` rows by `N` vectors; 8 × 2 saturates the
 //! multipliers of a processor with 32 vector registers, 4 × 2 fits one with 16.
@@ -7,7 +7,7 @@ use crate::vector::{Lanes, Vector, lanes, load};
 use pulp::Simd;
 
 /// A tile of a result.
-pub(super) type Tile<T, S, const M: usize, const N: usize> = [[Vector<T, S>; N]; M];
+pub(crate) type Tile<T, S, const M: usize, const N: usize> = [[Vector<T, S>; N]; M];
 
 /// tile\[i]\[j] += Σₖ rows\[i]\[k · step] · panels\[j]\[k]
 ///
@@ -16,7 +16,7 @@ pub(super) type Tile<T, S, const M: usize, const N: usize> = [[Vector<T, S>; N];
 /// # Safety
 /// `depth` elements of every row, `step` apart, and `depth` vectors of every panel must be readable.
 #[inline(always)]
-pub(super) unsafe fn rows_times_panels<T: Lanes, S: Simd, const M: usize, const N: usize>(
+pub(crate) unsafe fn rows_times_panels<T: Lanes, S: Simd, const M: usize, const N: usize>(
     simd: S,
     tile: &mut Tile<T, S, M, N>,
     rows: [*const T; M],

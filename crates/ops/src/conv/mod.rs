@@ -10,6 +10,7 @@ mod kernels;
 mod winograd;
 
 pub(crate) use geometry::{Geometry, windows};
+pub(crate) use kernels::{Tile, rows_times_panels};
 
 use crate::float::{Float, same_dtype, with_float, with_slice};
 use crate::node::{Activation, Pass, Recorded, constant, on_cpu};

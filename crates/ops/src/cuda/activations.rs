@@ -58,6 +58,15 @@ pub(crate) fn relu<X: Activation>(gpu: &Gpu, x: &X) -> Result<X> {
     })
 }
 
+/// [`gelu`](crate::gelu)
+pub(crate) fn gelu<X: Activation>(gpu: &Gpu, x: &X) -> Result<X> {
+    let y = map(gpu, by_dtype!("gelu", x.values()), x.values())?;
+    X::record("gelu", &[x], &[], y, x.values().shape(), |Pass { inputs: [x], dy, .. }| {
+        let dx = map2(&*device_of(x)?, by_dtype!("gelu_gradient", x), x, dy)?;
+        Ok([Some(stored(dx, x.shape()))])
+    })
+}
+
 /// y\[i, j\] += bias\[j\] for rows of as many elements as `bias` has.
 pub(super) fn add_bias(gpu: &Gpu, y: Pointer, dtype: DType, len: usize, bias: &Tensor) -> Result<()> {
     let kernel = match dtype {

@@ -79,7 +79,7 @@ impl Layer {
     }
 
     fn product(&self, rows: usize, inner: usize, columns: usize, transposed: (bool, bool)) -> Product {
-        Product { rows, inner, columns, transposed, precision: self.precision, wide: false }
+        Product { rows, inner, columns, transposed, precision: self.precision, wide: false, batch: None }
     }
 
     /// The weights as the activations are, channels last; under the shape of the parameter, which they leave.

@@ -32,8 +32,15 @@ impl Gpu {
             self.launch(kernel[usize::from(dtype == DType::BF16)], Grid::over(n), &arguments)
         };
         let windows = |to| lay(["windows_f32", "windows_bf16"], x, to, pixels * window);
-        let product =
-            |rows, inner, columns, transposed| Product { rows, inner, columns, transposed, precision, wide: false };
+        let product = |rows, inner, columns, transposed| Product {
+            rows,
+            inner,
+            columns,
+            transposed,
+            precision,
+            wide: false,
+            batch: None,
+        };
         let at = columns.pointer()?;
         match direction {
             Direction::Forward => {

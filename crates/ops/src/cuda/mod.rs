@@ -9,6 +9,7 @@
 //! - The bits of a result depend on the shape alone: no atomic sums, and blocks are added in order.
 
 mod activations;
+mod attention;
 mod conv;
 mod convolution;
 mod cudnn;
@@ -22,9 +23,12 @@ mod norm;
 pub(crate) mod parameters;
 mod pool;
 mod product;
+mod rows;
 pub(crate) mod samples;
+mod tokens;
 
-pub(crate) use activations::{add, cast, relu};
+pub(crate) use activations::{add, cast, gelu, relu};
+pub(crate) use attention::attention;
 pub(crate) use conv::record as convolution;
 pub use convolution::{convolution_plans, convolution_plans_for};
 pub(crate) use gpu::Gpu;
@@ -33,6 +37,8 @@ pub use gpu::{cuda_device, gpu_memory_peak, gpu_name};
 pub use images::{ImagePlacement, place_images};
 pub(crate) use norm::{batch_norm, group_norm};
 pub(crate) use pool::{averages, max_pool2d};
+pub(crate) use rows::{layer_norm, softmax};
+pub(crate) use tokens::{first_token, patches, tokens};
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::{CudaStorage, CudaStorageSlice};

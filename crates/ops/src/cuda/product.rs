@@ -24,6 +24,16 @@ pub(super) struct Product {
     pub precision: Precision,
     /// Whether c is f32 although a and b are bfloat16.
     pub wide: bool,
+    /// Many at once, or a single one whose rows lie back to back.
+    pub batch: Option<Batch>,
+}
+
+/// Products of one shape: the next one's matrices begin where this one's rows end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Batch {
+    pub count: usize,
+    /// Elements between neighbouring rows of a, b and c, as they lie.
+    pub apart: [usize; 3],
 }
 
 /// All algorithms of one GPU.
@@ -109,10 +119,27 @@ impl Plan {
         // Rows and columns as they lie in memory, seen column by column.
         let lies = |rows, columns, transposed| if transposed { (rows, columns) } else { (columns, rows) };
         let (b, a) = (lies(p.inner, p.columns, p.transposed.1), lies(p.rows, p.inner, p.transposed.0));
-        let layout = |dtype, (rows, columns): (usize, usize)| {
-            result::create_matrix_layout(dtype, rows as u64, columns as u64, rows as i64).map_err(Error::wrap)
+        let layout = |dtype, (rows, columns): (usize, usize), matrix: usize| {
+            let apart = p.batch.map_or(rows, |batch| batch.apart[matrix]);
+            let layout =
+                result::create_matrix_layout(dtype, rows as u64, columns as u64, apart as i64).map_err(Error::wrap)?;
+            if let Some(Batch { count, .. }) = p.batch {
+                let (count, stride) = (count as i32, (apart * columns) as i64);
+                // SAFETY: the attributes are numbers of 32 and 64 bits, which cuBLASLt copies.
+                unsafe {
+                    let attribute = sys::cublasLtMatrixLayoutAttribute_t::CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
+                    let value = (&raw const count).cast();
+                    result::set_matrix_layout_attribute(layout, attribute, value, size_of::<i32>())
+                        .map_err(Error::wrap)?;
+                    let attribute = sys::cublasLtMatrixLayoutAttribute_t::CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET;
+                    let value = (&raw const stride).cast();
+                    result::set_matrix_layout_attribute(layout, attribute, value, size_of::<i64>())
+                        .map_err(Error::wrap)?;
+                }
+            }
+            Ok::<_, Error>(layout)
         };
-        let layouts = [layout(input, b)?, layout(input, a)?, layout(output, (p.columns, p.rows))?];
+        let layouts = [layout(input, b, 1)?, layout(input, a, 0)?, layout(output, (p.columns, p.rows), 2)?];
         let [first, second, out] = layouts;
         for (attribute, transposed) in [
             (Attribute::CUBLASLT_MATMUL_DESC_TRANSA, p.transposed.1),

@@ -2,10 +2,12 @@
 
 mod batch;
 mod group;
+mod layer;
 mod spans;
 
 pub use batch::{RunningStats, batch_norm};
 pub use group::group_norm;
+pub use layer::layer_norm;
 pub(crate) use spans::{masked, positive};
 
 use crate::float::{Float, same_dtype, with_slice};

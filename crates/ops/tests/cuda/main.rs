@@ -5,6 +5,7 @@
 mod activations;
 mod losses;
 mod parameters;
+mod transformer;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_ops::{FeatureMap, Precision, cuda_device, with_precision};

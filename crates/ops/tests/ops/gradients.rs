@@ -12,7 +12,7 @@ use msharp_ops::{
 /// The error of a central difference with step h is about h² f''' / 6 + 1e-16 |f| / h; at h = 1e-5 and |f| up to a few
 /// dozen both are below 1e-9, and 1e-7 of the largest gradient leaves a margin for curvature.
 /// No ReLU or maximum may change sides within h: the seeds are such that none does.
-fn check(name: &str, shapes: &[&[usize]], op: impl Fn(&[Tensor]) -> Result<Tensor>) -> Result<()> {
+pub(crate) fn check(name: &str, shapes: &[&[usize]], op: impl Fn(&[Tensor]) -> Result<Tensor>) -> Result<()> {
     let vars: Vec<Var> = (0..)
         .zip(shapes)
         .map(|(i, shape)| Var::from_tensor(&noise(shape, i + 11, DType::F64)?))

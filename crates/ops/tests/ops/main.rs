@@ -6,6 +6,7 @@ mod graph;
 mod loss;
 mod pytorch;
 mod threads;
+mod transformer;
 
 use candle_core::{DType, Device, Result, Tensor};
 

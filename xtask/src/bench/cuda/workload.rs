@@ -64,7 +64,7 @@ fn shape(model: Architecture) -> Result<ResNetConfig<'static>> {
         Architecture::ResNet20 => RESNET20,
         Architecture::ResNet34 => RESNET34,
         Architecture::ResNet50 => RESNET50,
-        Architecture::WideResNet { .. } => {
+        _ => {
             bail!("{model} has no stem for larger images; expected a ResNet before the @")
         }
     })

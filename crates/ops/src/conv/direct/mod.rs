@@ -145,18 +145,25 @@ impl Direct {
         let (c_out, across) = (self.g.c_out, grid.size.1);
         let mut dw = vec![T::ZERO; panels.len()];
         for strip in strips {
-            let starts: Vec<usize> = grid.rows(strip).collect();
+            let mut starts: Vec<usize> = grid.rows(strip).collect();
             let first = (strip.images.start * grid.size.0 + strip.rows.start) * across;
-            let dy = &dy[first * c_out..(first + starts.len() * across) * c_out];
+            let positions = starts.len() * across;
+            let dy = &dy[first * c_out..(first + positions) * c_out];
             let len = grid.copy_len(strip).next_multiple_of(64);
-            let packed = starts.len() * across * panels.count() * panels.width;
+            let packed = positions * panels.count() * panels.width;
+            let (mut across, mut step) = (across, grid.stride());
+            if let (1, 1, &[start, next, ..]) = (across, strip.images.len(), starts.as_slice()) {
+                // A single column of positions is a single row of them, as long: linear maps and 1 × 1 convolutions.
+                (across, step) = (positions, next - start);
+                starts.truncate(1);
+            }
             T::scratch(len + packed, |scratch| {
                 let (copy, packed) = scratch.split_at_mut(len);
                 let (copy, packed) = (&mut copy[..grid.copy_len(strip)], Region::of(packed));
                 grid.copy(x, strip, T::ZERO, copy);
                 pack_pixels(dy, c_out, outputs.clone(), panels.width, packed);
                 let (starts, dw) = (&starts, Region::of(&mut dw));
-                self.arch.dispatch(Accumulate { grid, copy, starts, dy: packed, panels, dw });
+                self.arch.dispatch(Accumulate { grid, copy, starts, across, step, dy: packed, panels, dw });
             });
         }
         dw

@@ -92,6 +92,10 @@ pub(super) struct Accumulate<'a, T> {
     pub(super) grid: &'a Grid,
     pub(super) copy: &'a [T],
     pub(super) starts: &'a [usize],
+    /// Positions of a row.
+    pub(super) across: usize,
+    /// Elements of the copy between neighbouring ones.
+    pub(super) step: usize,
     /// `[panel of outputs][position][lane]`
     pub(super) dy: Region<T>,
     pub(super) panels: Panels,
@@ -143,7 +147,7 @@ impl<T: Lanes> Accumulate<'_, T> {
     #[inline(always)]
     fn rows<S: Simd, const M: usize, const N: usize>(&self, simd: S, panel: usize, window_row: usize, i: usize) {
         let (grid, width) = (self.grid, lanes::<T, S>());
-        let (across, positions) = (grid.size.1, self.starts.len() * grid.size.1);
+        let (across, positions) = (self.across, self.starts.len() * self.across);
         let dw = self.dw.at(panel * self.panels.panel() + (window_row * grid.run() + i) * width);
         let dy = self.dy.at(panel * positions * width);
         // SAFETY: `panels` describes the memory at `dw`, `positions` that at `dy`, and every window is in the copy.
@@ -159,7 +163,7 @@ impl<T: Lanes> Accumulate<'_, T> {
                 let (mut rows, mut panels) = ([columns; M], [dy.cast_const(); N]);
                 (0..M).for_each(|i| rows[i] = columns.add(i));
                 (0..N).for_each(|j| panels[j] = dy.add((j * positions + r * across) * width));
-                rows_times_panels(simd, &mut tile, rows, grid.stride(), panels, across);
+                rows_times_panels(simd, &mut tile, rows, self.step, panels, across);
             }
             for i in 0..M {
                 for j in 0..N {

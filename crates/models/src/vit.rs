@@ -1,0 +1,184 @@
+//! Vision transformers (Dosovitskiy et al. 2021, <https://arxiv.org/abs/2010.11929>), as timm has them.
+
+use crate::{LayerNorm, Linear};
+use candle_core::{Result, Tensor, bail};
+use candle_nn::{Init, Module, ModuleT, VarBuilder};
+use msharp_ops::{Activation, FeatureMap};
+
+/// Features of the hidden layer of a block's two-layer network, as a multiple of the width.
+const MLP_RATIO: usize = 4;
+/// timm's initialisation of matrices and positions. It cuts the normal distribution off at ±2, a hundred of its
+/// deviations, which changes nothing.
+const NORMAL: Init = Init::Randn { mean: 0., stdev: 0.02 };
+
+/// The shape of a vision transformer. Any literal is a network; the published ones are constants.
+///
+/// ```
+/// use msharp_models::{VIT_TINY, ViTConfig};
+/// # let vb = candle_nn::VarBuilder::zeros(candle_core::DType::F32, &candle_core::Device::Cpu);
+/// let config = ViTConfig { image: 384, ..VIT_TINY };
+/// let timms_vit_tiny_patch16_384 = config.build(1000, vb)?;
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ViTConfig {
+    /// The side of the images, of which there is no other: every patch has a position.
+    pub image: usize,
+    /// The side of a patch.
+    pub patch: usize,
+    /// Features of a token.
+    pub width: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Heads of the attention; they divide the width.
+    pub heads: usize,
+}
+
+const PATCH16: ViTConfig = ViTConfig { image: 224, patch: 16, width: 192, depth: 12, heads: 3 };
+
+/// 1.2 M parameters, for 32×32 images, 65 tokens of 4×4 pixels: half the depth and two thirds of the width of
+/// [`VIT_TINY`], a hundredth of the work of ViT-B. Two cores train on hundreds of images a second.
+pub const VIT_MINI: ViTConfig = ViTConfig { image: 32, patch: 4, width: 128, depth: 6, heads: 4 };
+/// 5.5 M parameters and the classifier's: timm's `vit_tiny_patch16_224`, DeiT-Ti.
+pub const VIT_TINY: ViTConfig = PATCH16;
+/// 21.7 M parameters and the classifier's: timm's `vit_small_patch16_224`, DeiT-S.
+pub const VIT_SMALL: ViTConfig = ViTConfig { width: 384, heads: 6, ..PATCH16 };
+/// 85.8 M parameters and the classifier's: timm's `vit_base_patch16_224`, ViT-B/16 of the paper.
+pub const VIT_BASE: ViTConfig = ViTConfig { width: 768, heads: 12, ..PATCH16 };
+
+/// [`VIT_MINI`] with its weights from `vb`.
+pub fn vit_mini(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
+    VIT_MINI.build(classes, vb)
+}
+
+/// [`VIT_TINY`] with its weights from `vb`.
+pub fn vit_tiny(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
+    VIT_TINY.build(classes, vb)
+}
+
+/// [`VIT_SMALL`] with its weights from `vb`.
+pub fn vit_small(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
+    VIT_SMALL.build(classes, vb)
+}
+
+/// [`VIT_BASE`] with its weights from `vb`.
+pub fn vit_base(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
+    VIT_BASE.build(classes, vb)
+}
+
+/// A vision transformer under timm's names: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`, `.attn.qkv`,
+/// `.attn.proj`, `.norm2`, `.mlp.fc1`, `.mlp.fc2`, …, `norm`, `head`; and with its defaults: normalisation before each
+/// half of a block, exact GELU, a bias of queries, keys and values, the class token for the classifier, no dropout.
+///
+/// There is no batch normalisation: the samples of a batch do not see each other, in training either.
+#[derive(Clone, Debug)]
+pub struct VisionTransformer {
+    image: usize,
+    patch: usize,
+    /// `[d, 3, patch, patch]`, as a convolution whose stride is its kernel; `[d]`.
+    proj: (Tensor, Tensor),
+    cls_token: Tensor, // [1, 1, d]
+    pos_embed: Tensor, // [1, n + 1, d]
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    head: Linear,
+}
+
+impl ViTConfig {
+    /// Reads or draws the weights. Matrices and positions begin normal with deviation 0.02, biases at 0, norms at 1 and 0,
+    /// the class token normal with 1e-6, the patches' filters and their bias at PyTorch's default for a convolution:
+    /// timm's choice.
+    ///
+    /// # Errors
+    /// If the patches do not fill the images or the heads do not divide the width, or where `vb` has no tensor of the name
+    /// and shape.
+    pub fn build(&self, classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
+        let &ViTConfig { image, patch, width: d, depth, heads } = self;
+        if patch == 0 || !image.is_multiple_of(patch) || heads == 0 || !d.is_multiple_of(heads) {
+            bail!("no {self:?}: the patch must divide the image, and the heads the width")
+        }
+        let bound = 1. / ((3 * patch * patch) as f64).sqrt();
+        let uniform = Init::Uniform { lo: -bound, up: bound };
+        let proj = vb.pp("patch_embed.proj");
+        let block = |i| Block::new(d, heads, vb.pp("blocks").pp(i));
+        Ok(VisionTransformer {
+            image,
+            patch,
+            proj: (
+                proj.get_with_hints((d, 3, patch, patch), "weight", uniform)?,
+                proj.get_with_hints(d, "bias", uniform)?,
+            ),
+            cls_token: vb.get_with_hints((1, 1, d), "cls_token", Init::Randn { mean: 0., stdev: 1e-6 })?,
+            pos_embed: vb.get_with_hints((1, (image / patch).pow(2) + 1, d), "pos_embed", NORMAL)?,
+            blocks: (0..depth).map(block).collect::<Result<_>>()?,
+            norm: LayerNorm::new(d, vb.pp("norm"))?,
+            head: linear(d, classes, vb.pp("head"))?,
+        })
+    }
+}
+
+fn linear(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Linear> {
+    Linear::with_init(inputs, outputs, NORMAL, Init::Const(0.), vb)
+}
+
+impl VisionTransformer {
+    /// What the classifier sees: `[b, h, w, 3]` to `[b, d]`, the normalised class token.
+    ///
+    /// # Errors
+    /// For images of another size.
+    pub fn features(&self, xs: &Tensor) -> Result<Tensor> {
+        match xs.dims() {
+            &[_, h, w, 3] if (h, w) == (self.image, self.image) => {}
+            dims => bail!("this ViT expects images [b, {0}, {0}, 3], got {dims:?}", self.image),
+        }
+        let patches = msharp_ops::patches(&FeatureMap::enter(xs)?, self.patch)?; // [b, n, 3 patch²]
+        let h = msharp_ops::linear(&patches, &self.proj.0, Some(&self.proj.1))?; // [b, n, d]
+        let mut h = msharp_ops::tokens(&h, &self.cls_token, &self.pos_embed)?; // [b, n + 1, d]
+        for block in &self.blocks {
+            h = block.apply(&h)?;
+        }
+        // The norm is that of each token, so the others need none.
+        self.norm.apply(&msharp_ops::first_token(&h)?)?.leave() // [b, d]
+    }
+}
+
+impl ModuleT for VisionTransformer {
+    /// `[b, h, w, 3]` to logits, `[b, classes]`.
+    fn forward_t(&self, xs: &Tensor, _: bool) -> Result<Tensor> {
+        self.head.forward(&self.features(xs)?)
+    }
+}
+
+/// h + attention(norm(h)), then h + network(norm(h)).
+#[derive(Clone, Debug)]
+struct Block {
+    heads: usize,
+    norm1: LayerNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Block {
+    fn new(d: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
+        Ok(Self {
+            heads,
+            norm1: LayerNorm::new(d, vb.pp("norm1"))?,
+            qkv: linear(d, 3 * d, vb.pp("attn.qkv"))?,
+            proj: linear(d, d, vb.pp("attn.proj"))?,
+            norm2: LayerNorm::new(d, vb.pp("norm2"))?,
+            fc1: linear(d, MLP_RATIO * d, vb.pp("mlp.fc1"))?,
+            fc2: linear(MLP_RATIO * d, d, vb.pp("mlp.fc2"))?,
+        })
+    }
+
+    /// `[b, n, d]` both.
+    fn apply<X: Activation>(&self, h: &X) -> Result<X> {
+        let qkv = self.qkv.apply(&self.norm1.apply(h)?)?; // [b, n, 3 d]
+        let h = msharp_ops::add(h, &self.proj.apply(&msharp_ops::attention(&qkv, self.heads)?)?)?;
+        let hidden = msharp_ops::gelu(&self.fc1.apply(&self.norm2.apply(&h)?)?)?; // [b, n, 4 d]
+        msharp_ops::add(&h, &self.fc2.apply(&hidden)?)
+    }
+}
