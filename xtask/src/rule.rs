@@ -3,7 +3,7 @@
 use crate::config::{EstimatorName, RuleName, RunConfig, TemperatureName};
 use msharp_core::{GradNormEstimator, Perturbation, Temperature};
 use msharp_data::Loader;
-use msharp_gradnorm::{Delta, Exact, FiniteDifference, LastLayer};
+use msharp_gradnorm::{Delta, Exact, FiniteDifference, Ghost, LastLayer};
 use msharp_perturb::{Micro, Plain, n_sam, n_usam, rw_sam, rw_usam, sam, usam};
 
 /// The rule of `config`; `whole` is the training set, for the rules that ascend on all of it.
@@ -36,6 +36,7 @@ fn estimator(config: &RunConfig) -> Box<dyn GradNormEstimator> {
     let standard = FiniteDifference::default();
     match config.estimator {
         EstimatorName::Exact => Box::new(Exact),
+        EstimatorName::Ghost => Box::new(Ghost),
         EstimatorName::LastLayer => Box::new(LastLayer),
         EstimatorName::FiniteDifference => Box::new(FiniteDifference {
             probes: config.probes,
@@ -55,6 +56,7 @@ pub fn passes(config: &RunConfig, batches_in_set: usize) -> (f64, f64) {
         RuleName::RwSam | RuleName::RwUsam => match config.estimator {
             EstimatorName::FiniteDifference => (2. + config.probes as f64, 2.),
             EstimatorName::LastLayer => (2., 2.),
+            EstimatorName::Ghost => (2., 3.),
             EstimatorName::Exact => (2., 2. + config.micro_batch.unwrap_or(config.batch_size) as f64),
         },
     }

@@ -8,6 +8,7 @@ use super::direct::Direct;
 use super::geometry::Geometry;
 use super::winograd::Winograd;
 use crate::float::Float;
+use crate::ghost::sum_of_squares;
 use crate::scope::within;
 use pulp::Arch;
 use std::cell::Cell;
@@ -68,6 +69,26 @@ impl Algorithm {
         match self {
             Algorithm::Direct(direct) => direct.grad_weight(x, dy),
             Algorithm::Winograd(winograd) => winograd.grad_weight(x, dy),
+        }
+    }
+
+    /// ‖dw‖².
+    pub(super) fn grad_weight_square<T: Float>(&self, x: &[T], dy: &[T]) -> f64 {
+        match self {
+            Algorithm::Direct(direct) => sum_of_squares(&direct.grad_weight(x, dy)),
+            Algorithm::Winograd(winograd) => winograd.grad_weight_square(x, dy),
+        }
+    }
+
+    /// The work of that, in multiplications, transforms included.
+    pub(super) fn multiplications(&self, g: &Geometry) -> usize {
+        let all = g.pixels() * g.window() * g.c_out;
+        match self {
+            Algorithm::Direct(_) => all,
+            Algorithm::Winograd(_) => {
+                let tiles = g.batch * g.out_height.div_ceil(4) * g.out_width.div_ceil(4);
+                36 * (tiles + 8) * g.c_in * g.c_out
+            }
         }
     }
 }
