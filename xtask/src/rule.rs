@@ -32,7 +32,8 @@ fn temperature(config: &RunConfig) -> Temperature {
     }
 }
 
-fn estimator(config: &RunConfig) -> Box<dyn GradNormEstimator> {
+/// Where the rule of `config` takes the norms of the samples' gradients from.
+pub fn estimator(config: &RunConfig) -> Box<dyn GradNormEstimator> {
     let standard = FiniteDifference::default();
     match config.estimator {
         EstimatorName::Exact => Box::new(Exact),
