@@ -8,7 +8,6 @@ use super::direct::Direct;
 use super::geometry::Geometry;
 use super::winograd::Winograd;
 use crate::float::Float;
-use crate::ghost::sum_of_squares;
 use crate::scope::within;
 use pulp::Arch;
 use std::cell::Cell;
@@ -75,7 +74,7 @@ impl Algorithm {
     /// ‖dw‖².
     pub(super) fn grad_weight_square<T: Float>(&self, x: &[T], dy: &[T]) -> f64 {
         match self {
-            Algorithm::Direct(direct) => sum_of_squares(&direct.grad_weight(x, dy)),
+            Algorithm::Direct(direct) => direct.grad_weight_square(x, dy),
             Algorithm::Winograd(winograd) => winograd.grad_weight_square(x, dy),
         }
     }

@@ -47,7 +47,8 @@ impl Route {
         } else {
             (Route::Windows, output + half(pixels, g.window()))
         };
-        if products <= Algorithm::of(g).multiplications(g) { route } else { Route::Formed }
+        // Packing and short rows: measured, a product of a Gram matrix takes as long as two.
+        if 2 * products <= Algorithm::of(g).multiplications(g) { route } else { Route::Formed }
     }
 }
 
@@ -143,4 +144,67 @@ fn windows<T: Float>(g: &Geometry, x: &[T]) -> Vec<T> {
         }
     }
     windows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        (height, width): (usize, usize),
+        c: (usize, usize),
+    ) -> Geometry {
+        let windows = |size: usize| (size + 2 * padding - kernel) / stride + 1;
+        Geometry {
+            batch: 1,
+            height,
+            width,
+            c_in: c.0,
+            out_height: windows(height),
+            out_width: windows(width),
+            c_out: c.1,
+            kernel: (kernel, kernel),
+            stride: (stride, stride),
+            padding: (padding, padding),
+        }
+    }
+
+    #[test]
+    fn all_ways_lead_to_the_same_squares() {
+        for (g, routes) in [
+            (of(1, 1, 0, (1, 1), (7, 5)), &[Route::Row, Route::Pixels, Route::Taps, Route::Windows][..]),
+            (of(1, 1, 0, (5, 4), (9, 18)), &[Route::Pixels, Route::Taps, Route::Windows]),
+            (of(1, 2, 0, (5, 4), (9, 18)), &[Route::Windows]),
+            (of(3, 1, 1, (9, 6), (19, 33)), &[Route::Taps, Route::Windows]),
+            (of(3, 1, 0, (4, 7), (8, 8)), &[Route::Taps, Route::Windows]),
+            (of(3, 1, 3, (4, 5), (3, 8)), &[Route::Taps, Route::Windows]),
+            (of(3, 2, 1, (9, 6), (19, 33)), &[Route::Windows]),
+        ] {
+            let numbers = |len: usize, by: usize| (0..len).map(|i| (i * by % 1013) as f64 / 500. - 1.).collect();
+            let x: Vec<f64> = numbers(3 * g.height * g.width * g.c_in, 7919);
+            let dy: Vec<f64> = numbers(3 * g.pixels() * g.c_out, 6007);
+            let expected = by(Route::Formed, &g, &x, &dy);
+            for route in routes {
+                for (found, expected) in by(*route, &g, &x, &dy).iter().zip(&expected) {
+                    assert!((found / expected - 1.).abs() < 1e-12, "{g:?}, {route:?}: {found} for {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn deep_layers_take_gram_matrices_and_shallow_ones_do_not() {
+        let basic = |side: usize, c: usize| Route::of(&of(3, 1, 1, (side, side), (c, c)));
+        assert_eq!(
+            [basic(32, 64), basic(16, 128), basic(8, 256), basic(4, 512)],
+            [Route::Formed, Route::Formed, Route::Taps, Route::Taps]
+        );
+        assert_eq!(Route::of(&of(3, 2, 1, (16, 16), (128, 256))), Route::Windows);
+        let tokens = Geometry::pointwise(65, 192, 768);
+        assert_eq!(Route::of(&tokens), Route::Pixels);
+        assert_eq!(Route::of(&Geometry::pointwise(1, 512, 10)), Route::Row);
+    }
 }
