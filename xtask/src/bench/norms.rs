@@ -6,7 +6,7 @@ use crate::config::{EstimatorName, RunConfig};
 use crate::rule;
 use anyhow::Result;
 use clap::Args;
-use msharp_core::{Objective, gradient_at};
+use msharp_core::gradient_at;
 use std::time::Instant;
 
 /// The network.
@@ -23,12 +23,7 @@ type Case = (&'static str, Box<dyn FnMut(&mut Subject) -> Result<()>>);
 pub fn norms(args: NormsArgs) -> Result<()> {
     let mut subject = Subject::new(&args.subject)?;
     let mut cases: Vec<Case> = vec![
-        (
-            "forward",
-            Box::new(|subject| {
-                Ok(drop(msharp_ops::no_grad(|| subject.classifier.losses(&subject.batch, true))?)) //
-            }),
-        ),
+        ("forward", Box::new(|subject| subject.step(&mut None))),
         (
             "forward and backward",
             Box::new(|subject| {
