@@ -116,6 +116,18 @@ fn the_bits_do_not_depend_on_the_number_of_threads() -> Result<()> {
     Ok(())
 }
 
+/// A sample without a gradient has norm 0, and one whose loss is not finite no number.
+#[test]
+fn nothing_is_hidden_and_nothing_made_up() -> Result<()> {
+    let (net, batch) = (resnet8(Norm::Group(32), 1)?, images(3, 2)?);
+    let factors = Tensor::new(&[0f32, f32::NAN, 1.], &Device::Cpu)?;
+    let f = |batch: &Batch, train: bool| net.losses(batch, train)? * &factors;
+    let norms = Ghost.norms(&f, &net.params, &batch)?.to_vec1::<f64>()?;
+    let alone = Ghost.norms(&net, &net.params, &batch)?.to_vec1::<f64>()?;
+    assert!(norms[0] == 0. && norms[1].is_nan() && norms[2] == alone[2], "{norms:?}, {alone:?}");
+    Ok(())
+}
+
 /// A parameter through candle's own product, and one of two layers that share it.
 #[test]
 fn a_parameter_that_cannot_be_measured_is_named() -> Result<()> {

@@ -100,7 +100,8 @@ fn of_grams<T: Float>(arch: Arch, route: Route, g: &Geometry, x: &[T], dy: &[T])
         diagonal += of_dy[s].wide() * of_x[0].wide();
         above += product(&of_dy[s + 1..], &of_x[1..]);
     }
-    (diagonal + 2. * above).max(0.)
+    let square = diagonal + 2. * above;
+    if square < 0. { 0. } else { square } // rounding; NaN stays
 }
 
 /// row\[t] = Σ over the taps of the product of the pixels that windows s and t see there, for t ≥ s.
