@@ -6,6 +6,7 @@ mod convolutions;
 mod end_to_end;
 mod equivalence;
 mod estimators;
+mod ghost;
 mod parity;
 mod problems;
 mod resume;

@@ -4,7 +4,7 @@ use crate::problems::{Fixed, Link, Rows, bits, buffers, images, mlp, noise, weig
 use crate::rules::every_rule;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use msharp_core::{Batch, GradNormEstimator, Objective, Optimizer, Perturbation};
-use msharp_gradnorm::{Exact, FiniteDifference};
+use msharp_gradnorm::{Exact, FiniteDifference, Ghost};
 use msharp_models::Norm;
 use msharp_perturb::sam;
 use msharp_train::Sgd;
@@ -18,8 +18,9 @@ fn norms_have_no_side_effects() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Batch, 1)?, images(6, 1)?);
     let before = (weights(&net.params)?, buffers(&net.params)?);
     let two = FiniteDifference { probes: 2, ..FiniteDifference::default() };
-    let estimators: [(&str, Box<dyn GradNormEstimator>); 3] = [
+    let estimators: [(&str, Box<dyn GradNormEstimator>); 4] = [
         ("exact", Box::new(Exact)),
+        ("ghost", Box::new(Ghost)),
         ("one-sided", Box::new(two)),
         ("central", Box::new(FiniteDifference { central: true, ..two })),
     ];

@@ -182,6 +182,8 @@ pub enum EstimatorName {
     FiniteDifference,
     /// One backward pass for each sample (very slow)
     Exact,
+    /// One backward pass in which the layers measure every sample (CPU); under batch norm, shares of the whole gradient
+    Ghost,
     /// The closed form of the last layer's part: no further pass
     LastLayer,
 }

@@ -4,7 +4,7 @@ use crate::config::{EstimatorName, RunConfig, TemperatureName};
 use crate::words::{AscentName, BallName, CombineName, RuleName};
 use msharp_core::{Ascent, Combine, GradNormEstimator, Offset, Perturbation, Role, Temperature};
 use msharp_data::Loader;
-use msharp_gradnorm::{Delta, Exact, FiniteDifference, LastLayer};
+use msharp_gradnorm::{Delta, Exact, FiniteDifference, Ghost, LastLayer};
 use msharp_perturb::{
     Adaptive, Averaged, Blend, Clipped, Decayed, Descend, During, Eigen, Every, Friendly, FullBatch, Gibbs, Grouped,
     Gsam, L2, Linf, Look, Mean, Micro, Momentum, Plain, Random, Raw, Scale, Scheduled, Select, Selected, Sharp,
@@ -119,10 +119,12 @@ fn temperature(config: &RunConfig) -> Temperature {
     }
 }
 
-fn estimator(config: &RunConfig) -> Box<dyn GradNormEstimator> {
+/// Where the rule of `config` takes the norms of the samples' gradients from.
+pub fn estimator(config: &RunConfig) -> Box<dyn GradNormEstimator> {
     let standard = FiniteDifference::default();
     match config.estimator {
         EstimatorName::Exact => Box::new(Exact),
+        EstimatorName::Ghost => Box::new(Ghost),
         EstimatorName::LastLayer => Box::new(LastLayer),
         EstimatorName::FiniteDifference => Box::new(FiniteDifference {
             probes: config.probes,
@@ -145,6 +147,7 @@ pub fn passes(config: &RunConfig, batches_in_set: usize) -> (f64, f64) {
             EstimatorName::FiniteDifference => (1. + config.probes as f64, 1.),
             EstimatorName::LastLayer => (1., 1.),
             EstimatorName::Exact => (1., 1. + config.micro_batch.unwrap_or(config.batch_size) as f64),
+            EstimatorName::Ghost => (1., 2.),
         },
     };
     // Five power iterations of two gradients in every hundredth step.

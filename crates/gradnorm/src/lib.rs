@@ -3,10 +3,11 @@
 //! | estimator | cost | bias and variance |
 //! |---|---|---|
 //! | [`Exact`] | 1 forward, b backwards | exact; the truth that the others are tested against |
+//! | [`Ghost`] | 1 forward, 1 backward | exact, for networks of msharp-ops; under batch normalisation it is another quantity |
 //! | [`FiniteDifference`] | K + 1 forwards (central: 2K + 1) | unbiased in the square up to O(δ); coefficient of variation of the square ≈ √(2/K) |
 //! | [`LastLayer`] | nothing beyond the ascent's own forward | exact for the last layer's parameters alone |
 //!
-//! All that is needed is the loss of every sample: a closure will do. This crate stands alone, without a trainer:
+//! All that is needed, but by [`Ghost`] and [`LastLayer`], is the loss of every sample: a closure will do. This crate stands alone, without a trainer:
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -31,9 +32,11 @@
 
 mod exact;
 mod finite_difference;
+mod ghost;
 mod last_layer;
 
 pub use exact::Exact;
 pub use finite_difference::{Delta, FiniteDifference, Probe};
+pub use ghost::Ghost;
 pub use last_layer::LastLayer;
 pub use msharp_core::{GradNormEstimator, Temperature, effective_size, gibbs};

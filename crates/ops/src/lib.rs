@@ -9,7 +9,7 @@
 //! - [`attention`] of several heads as one op, [`softmax`], [`layer_norm`]; [`patches`], [`tokens`], [`first_token`];
 //! - [`batch_norm`], [`group_norm`] with the residual and the ReLU that follow fused into them ([`Epilogue`]);
 //! - [`cross_entropy`] of each sample, with as many digits for a loss of 1e-8 as for a loss of 1;
-//! - [`weighted_sum`] of them, [`rms_slopes`], [`reweight`] and [`last_layer_norms`]: what rules ask of a batch;
+//! - [`weighted_sum`] of them, [`rms_slopes`], [`reweight`], [`last_layer_norms`] and [`ghost_norms`]: what rules ask of a batch;
 //! - [`add`], [`FeatureMap`], [`KeepBlocks`], and passes over all parameters: [`sgd_step`], [`adamw_step`], [`displace`], …;
 //! - [`no_grad`], a scope in which none of them records; [`dot`], an inner product accumulated in f64.
 //!
@@ -89,6 +89,7 @@ mod curve;
 mod feature_map;
 mod float;
 mod gelu;
+mod ghost;
 mod gibbs;
 mod grad;
 mod last_layer;
@@ -120,6 +121,7 @@ pub use cuda::{
 };
 pub use feature_map::FeatureMap;
 pub use gelu::gelu;
+pub use ghost::{GhostNorms, ghost_norms};
 pub use gibbs::{Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
 pub use grad::{grad_enabled, no_grad};
 pub use last_layer::last_layer_norms;

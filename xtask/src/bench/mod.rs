@@ -3,6 +3,7 @@
 mod child;
 mod cuda;
 mod micro;
+mod norms;
 mod ops;
 mod pytorch;
 mod step;
@@ -26,6 +27,8 @@ enum BenchCommand {
     Ops(ops::OpsArgs),
     /// The step of m-SAM against m, with RW-SAM beside it: the paper's trade-off
     M(micro::MicroArgs),
+    /// What the estimators of per-sample gradient norms cost beside a gradient, and their RW-SAM steps beside SAM's
+    Norms(norms::NormsArgs),
     /// The steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM of four workloads, also beside PyTorch
     ///
     /// A group of steps is enqueued back to back and waited for once; a figure is the median over groups of the time
@@ -45,6 +48,7 @@ pub fn bench(args: BenchArgs) -> Result<()> {
         BenchCommand::Step(args) => step::step(args),
         BenchCommand::Ops(args) => ops::ops(args),
         BenchCommand::M(args) => micro::micro(args),
+        BenchCommand::Norms(args) => norms::norms(args),
         BenchCommand::Cuda(args) => cuda::cuda(args),
     }
 }

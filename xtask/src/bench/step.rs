@@ -4,7 +4,7 @@ use super::subject::{Kind, Subject, SubjectArgs, peak};
 use super::{print_table, pytorch, rounded};
 use crate::machine::set_threads;
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -111,6 +111,9 @@ fn in_a_process(args: &SubjectArgs, kind: Kind) -> Result<Line> {
     command.args(["bench", "step", "--here", "--rule", kind.name()]);
     command.args(["--model", &args.model.to_string(), "--norm", &args.norm.to_string()]);
     command.args(["--batch", &args.batch.to_string(), "--steps", &args.steps.to_string()]);
+    if let Some(estimator) = args.estimator.to_possible_value() {
+        command.args(["--estimator", estimator.get_name()]);
+    }
     command.args(["--threads", &rayon::current_num_threads().to_string()]);
     let output = command.stderr(Stdio::inherit()).output().context("cannot run this program again")?;
     ensure!(output.status.success(), "measuring {} failed", kind.name());

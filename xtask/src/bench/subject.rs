@@ -1,6 +1,6 @@
 //! What is timed: a network on a batch of noise, and the kinds of step.
 
-use crate::config::{DataName, RuleName, RunConfig};
+use crate::config::{DataName, EstimatorName, RuleName, RunConfig};
 use crate::experiments::standard;
 use crate::machine::set_threads;
 use crate::{rule, run};
@@ -27,6 +27,9 @@ pub struct SubjectArgs {
     /// Samples in a batch
     #[arg(long, default_value_t = 128)]
     pub batch: usize,
+    /// Where RW-SAM takes the samples' gradient norms from
+    #[arg(long, default_value = "finite-difference")]
+    pub estimator: EstimatorName,
     /// Threads that compute [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,
@@ -84,9 +87,9 @@ const MICRO_BATCH: usize = 32;
 
 /// A network, its batch and its optimizer.
 pub struct Subject {
-    classifier: Classifier<Model>,
+    pub classifier: Classifier<Model>,
     pub params: Params,
-    batch: Batch,
+    pub batch: Batch,
     /// What [`rule`](Self::rule) takes all but the rule's name and its m from.
     pub config: RunConfig,
     sgd: Box<dyn Optimizer>,
@@ -108,7 +111,7 @@ impl Subject {
         let SubjectArgs { model, norm, batch, steps, .. } = *args;
         ensure!(batch > 0 && steps > 0, "--batch is {batch} and --steps is {steps}; expected at least 1 of each");
         set_threads(args.threads)?;
-        let config = configured(model, norm, batch);
+        let config = RunConfig { estimator: args.estimator, ..configured(model, norm, batch) };
         let (network, params) = run::build(&config, SMALL.classes)?;
         Self::of(config, network, params, SMALL)
     }

@@ -70,6 +70,26 @@ impl Algorithm {
             Algorithm::Winograd(winograd) => winograd.grad_weight(x, dy),
         }
     }
+
+    /// ‖dw‖².
+    pub(super) fn grad_weight_square<T: Float>(&self, x: &[T], dy: &[T]) -> f64 {
+        match self {
+            Algorithm::Direct(direct) => direct.grad_weight_square(x, dy),
+            Algorithm::Winograd(winograd) => winograd.grad_weight_square(x, dy),
+        }
+    }
+
+    /// The work of that, in multiplications, transforms included.
+    pub(super) fn multiplications(&self, g: &Geometry) -> usize {
+        let all = g.pixels() * g.window() * g.c_out;
+        match self {
+            Algorithm::Direct(_) => all,
+            Algorithm::Winograd(_) => {
+                let tiles = g.batch * g.out_height.div_ceil(4) * g.out_width.div_ceil(4);
+                36 * (tiles + 8) * g.c_in * g.c_out
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@
 mod algorithm;
 mod direct;
 mod geometry;
+mod gram;
 mod kernels;
+mod squares;
 mod winograd;
 
 pub(crate) use geometry::{Geometry, windows};
 pub(crate) use kernels::{Tile, rows_times_panels};
 
 use crate::float::{Float, same_dtype, with_float, with_slice};
+use crate::ghost::{squares_of_sums, take_part};
 use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
 use crate::parallel::column_sums;
 use crate::profile::timed;
@@ -62,20 +65,22 @@ pub(crate) fn record<X: Activation>(
     with_float!(op, x.values(), T => match &bias {
         None => {
             let y = forward::<T>(&g, x.values(), &weight, None)?;
+            let ghost = take_part(op, [&weight]);
             X::record(op, &[&x], &[&weight], on_cpu(y), shape, move |Pass { inputs: [x, weight], wanted, dy, .. }| {
                 Ok([
                     wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
-                    wanted[1].then(|| grad_weight::<T>(&g, x, weight, dy)).transpose()?,
+                    ghost.gradient(0, wanted[1], || grad_weight::<T>(&g, x, weight, dy), || weight_squares::<T>(&g, x, dy))?,
                 ])
             })
         }
         Some(bias) => {
             let y = forward::<T>(&g, x.values(), &weight, Some(bias))?;
+            let ghost = take_part(op, [&weight, bias]);
             X::record(op, &[&x], &[&weight, bias], on_cpu(y), shape, move |Pass { inputs: [x, weight, bias], wanted, dy, .. }| {
                 Ok([
                     wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
-                    wanted[1].then(|| grad_weight::<T>(&g, x, weight, dy)).transpose()?,
-                    wanted[2].then(|| grad_bias::<T>(bias, dy)).transpose()?,
+                    ghost.gradient(0, wanted[1], || grad_weight::<T>(&g, x, weight, dy), || weight_squares::<T>(&g, x, dy))?,
+                    ghost.gradient(1, wanted[2], || grad_bias::<T>(bias, dy), || bias_squares::<T>(bias, samples(x), dy))?,
                 ])
             })
         }
@@ -107,6 +112,22 @@ fn grad_weight<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor)
     let grad_weight = |x: &[T], dy: &[T]| timed(|| named(g, "dw"), || algorithm.grad_weight(x, dy));
     let dw = with_slice(x, |x| with_slice(dy, |dy| Ok(grad_weight(x, dy))))?;
     constant(dw, weight.shape())
+}
+
+/// The first dimension of a batch.
+fn samples(x: &Tensor) -> usize {
+    if x.rank() > 1 { x.dims()[0] } else { 1 }
+}
+
+/// ‖dwᵢ‖² of every sample i.
+fn weight_squares<T: Float>(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Vec<f64>> {
+    let one = Geometry { batch: g.batch / samples(x).max(1), ..*g };
+    let squares = |x: &[T], dy: &[T]| timed(|| named(g, "squares"), || squares::of_weights(&one, x, dy));
+    with_slice(x, |x| with_slice(dy, |dy| Ok(squares(x, dy))))
+}
+
+fn bias_squares<T: Float>(bias: &Tensor, samples: usize, dy: &Tensor) -> Result<Vec<f64>> {
+    with_slice::<T, _>(dy, |dy| Ok(squares_of_sums(dy, samples, bias.elem_count())))
 }
 
 /// A pass of a convolution in a profile, and the operations of its definition.

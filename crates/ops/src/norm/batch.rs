@@ -3,6 +3,7 @@
 use super::spans::{Moments, Spans};
 use super::{Epilogue, Normalised, check, named, record};
 use crate::float::{Float, with_float, with_slice};
+use crate::ghost::samples_are_coupled;
 use crate::node::{Activation, constant};
 use crate::profile::timed;
 use candle_core::{Device, Result, Tensor, Var, bail};
@@ -59,6 +60,7 @@ pub fn batch_norm<X: Activation>(
             if spans.rows < 2 {
                 bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
             }
+            samples_are_coupled();
             let batches = stats.batches.map(|batches| batches.to_scalar::<i64>()).transpose()?;
             let Moments { mean, var } = timed(|| named("moments", x.dims()), || with_slice::<T, _>(x, |x| Ok(spans.moments(x))))?;
             update(stats.mean, &mean, stats.momentum)?;

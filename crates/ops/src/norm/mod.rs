@@ -10,9 +10,10 @@ pub use group::group_norm;
 pub use layer::layer_norm;
 pub(crate) use spans::{masked, positive};
 
-use crate::float::{Float, same_dtype, with_slice};
+use crate::float::{Float, same_dtype, with_float, with_slice};
+use crate::ghost::{Part, sum_of_squares, take_part};
 use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
-use crate::parallel::zip_map;
+use crate::parallel::{add_up, zip_map};
 use crate::profile::timed;
 use candle_core::{Result, Tensor, bail};
 use spans::{Affine, GradAffine, Spans};
@@ -91,8 +92,9 @@ fn record<T: Float, X: Activation>(
     through: Box<Through>,
 ) -> Result<X> {
     let (relu, x) = (epilogue.relu, activation.values());
-    // candle's nodes have three inputs at most, so the two affine parameters travel as one: [2 c].
-    let affine = Tensor::cat(&[&weight.input()?, &bias.input()?], 0)?;
+    let (weight, bias) = (&weight.input()?, &bias.input()?);
+    let ghost = take_part(op, [weight, bias]);
+    let affine = together(weight, bias, ghost.clone())?;
     let residual = epilogue.residual.map(Recorded::input).transpose()?;
     let y = timed(
         || named("forward", x.dims()),
@@ -108,6 +110,7 @@ fn record<T: Float, X: Activation>(
             })
         },
     )?;
+    let back = Backward { normalised, through, ghost };
     match &residual {
         Some(residual) => {
             let maps = [activation, residual];
@@ -125,12 +128,11 @@ fn record<T: Float, X: Activation>(
                         Some(y) => {
                             let mask = || with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))));
                             let g = constant(timed(|| named("mask", y.dims()), mask)?, dy.shape())?;
-                            let [dx, d_affine] =
-                                backward::<T>(&normalised, x, affine, &g, None, wants, through.as_ref())?;
+                            let [dx, d_affine] = backward::<T>(&back, x, affine, &g, None, wants)?;
                             Ok([dx, Some(g), d_affine])
                         }
                         None => {
-                            let [dx, d_affine] = backward::<T>(&normalised, x, affine, dy, y, wants, through.as_ref())?;
+                            let [dx, d_affine] = backward::<T>(&back, x, affine, dy, y, wants)?;
                             Ok([dx, wanted[1].then(|| dy.clone()), d_affine])
                         }
                     }
@@ -146,11 +148,31 @@ fn record<T: Float, X: Activation>(
                 on_cpu(y),
                 x.shape(),
                 move |Pass { inputs: [x, affine], wanted, y, dy }| {
-                    backward::<T>(&normalised, x, affine, dy, relu.then_some(y), wanted, through.as_ref())
+                    backward::<T>(&back, x, affine, dy, relu.then_some(y), wanted)
                 },
             )
         }
     }
+}
+
+/// What a backward keeps beside its inputs.
+struct Backward {
+    normalised: Normalised,
+    through: Box<Through>,
+    ghost: Part<2>,
+}
+
+/// Weight and bias as one, `[2 c]`: candle's nodes have three inputs at most.
+fn together(weight: &Tensor, bias: &Tensor, ghost: Part<2>) -> Result<Tensor> {
+    let c = weight.elem_count();
+    let both = with_float!("norm", weight, T => {
+        on_cpu(with_slice::<T, _>(weight, |weight| with_slice(bias, |bias| Ok([weight, bias].concat())))?)
+    });
+    Tensor::record("affine", &[], &[weight, bias], both, 2 * c, move |Pass::<2> { wanted, dy, .. }| {
+        // Those that are measured were so by the norm.
+        let half = |k: usize| (wanted[k] && !ghost.measures(k)).then(|| dy.narrow(0, k * c, c)).transpose();
+        Ok([half(0)?, half(1)?])
+    })
 }
 
 /// A pass over memory in a profile.
@@ -170,34 +192,33 @@ fn affine_of<T: Float>(normalised: &Normalised, affine: &[T]) -> Affine<T> {
 
 /// dx and d(γ, β) from dy, behind a ReLU with output `y` if given.
 fn backward<T: Float>(
-    normalised: &Normalised,
+    back: &Backward,
     x: &Tensor,
     affine: &Tensor,
     dy: &Tensor,
     y: Option<&Tensor>,
     wanted: [bool; 2],
-    through: &Through,
 ) -> Result<[Option<Tensor>; 2]> {
     let shape = x.dims();
     with_slice::<T, _>(x, |x| {
         with_slice::<T, _>(dy, |dy| match y {
-            Some(y) => with_slice(y, |y| backward_values(normalised, (x, shape), affine, dy, Some(y), wanted, through)),
-            None => backward_values(normalised, (x, shape), affine, dy, None, wanted, through),
+            Some(y) => with_slice(y, |y| backward_values(back, (x, shape), affine, dy, Some(y), wanted)),
+            None => backward_values(back, (x, shape), affine, dy, None, wanted),
         })
     })
 }
 
 fn backward_values<T: Float>(
-    Normalised { spans, mean, rstd }: &Normalised,
+    back: &Backward,
     (x, shape): (&[T], &[usize]),
     affine: &Tensor,
     dy: &[T],
     y: Option<&[T]>,
     wanted: [bool; 2],
-    through: &Through,
 ) -> Result<[Option<Tensor>; 2]> {
+    let Backward { normalised: Normalised { spans, mean, rstd }, through, .. } = back;
     let c = spans.c;
-    let sums = timed(|| named("sums of dy", shape), || spans.grad_sums(x, dy, y, mean, rstd));
+    let sums = timed(|| named("sums of dy", shape), || sums_of_dy(back, (x, shape), dy, y))?;
     let dx = if wanted[0] {
         let weight: Vec<f64> = with_slice::<T, _>(affine, |affine| Ok(affine[..c].iter().map(|w| w.wide()).collect()))?;
         let (shift, slope) = through(&sums, &weight);
@@ -225,4 +246,26 @@ fn backward_values<T: Float>(
         None
     };
     Ok([dx, d_affine])
+}
+
+/// Σ g and Σ g x̂ of each channel and span, as [`Spans::grad_sums`] has them; measured sample by sample where they are asked for.
+fn sums_of_dy<T: Float>(
+    Backward { normalised: Normalised { spans, mean, rstd }, ghost, .. }: &Backward,
+    (x, shape): (&[T], &[usize]),
+    dy: &[T],
+    y: Option<&[T]>,
+) -> Result<Vec<Vec<f64>>> {
+    if !(ghost.measures(0) || ghost.measures(1)) {
+        return Ok(spans.grad_sums(x, dy, y, mean, rstd));
+    }
+    let c = spans.c;
+    let each = Spans { spans: shape[0], rows: spans.spans * spans.rows / shape[0], c };
+    let of_each = |values: &[f64]| values.repeat(each.spans / spans.spans);
+    let sums = each.grad_sums(x, dy, y, &of_each(mean), &of_each(rstd));
+    for (k, half) in [(0, c..2 * c), (1, 0..c)] {
+        if ghost.measures(k) {
+            ghost.add(k, sums.iter().map(|sums| sum_of_squares(&sums[half.clone()])).collect())?;
+        }
+    }
+    Ok(if spans.spans == 1 { vec![add_up(&sums, 2 * c)] } else { sums })
 }

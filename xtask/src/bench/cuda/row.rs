@@ -31,6 +31,7 @@ impl Case {
             (Kind::Sam, _) => "SAM",
             (Kind::MSam, _) => "m-SAM (m = 32)",
             (Kind::RwSam, Some(EstimatorName::LastLayer)) => "RW-SAM (last layer)",
+            (Kind::RwSam, Some(EstimatorName::Ghost)) => "RW-SAM (ghost)",
             (Kind::RwSam, Some(EstimatorName::Exact)) => "RW-SAM (exact)",
             (Kind::RwSam, _) => "RW-SAM (finite difference in f32)",
         }

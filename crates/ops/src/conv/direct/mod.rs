@@ -9,6 +9,7 @@ mod products;
 
 use super::geometry::Geometry;
 use crate::float::Float;
+use crate::ghost::sum_of_squares;
 use crate::parallel::Region;
 use crate::vector::width;
 use grid::{Grid, Strip};
@@ -130,6 +131,14 @@ impl Direct {
             panels.add_unpacked(&parts, dw);
         });
         dw
+    }
+
+    /// ‖dw‖² of a batch that is small enough for one task.
+    pub(super) fn grad_weight_square<T: Float>(&self, x: &[T], dy: &[T]) -> f64 {
+        let (g, grid) = (&self.g, &Grid::forward(&self.g));
+        let panels = Panels { kernel: g.kernel, inputs: g.c_in, outputs: g.c_out, width: width::<T>(self.arch) };
+        // Lanes without an output are zero.
+        sum_of_squares(&self.sum_over(grid, &grid.strips(), x, dy, 0..g.c_out, panels))
     }
 
     /// The part of dw for some outputs from some strips, in panels.

@@ -19,6 +19,7 @@ mod transform;
 
 use super::geometry::Geometry;
 use crate::float::Float;
+use crate::ghost::sum_of_squares;
 use crate::parallel::Region;
 use crate::vector::width;
 use filters::{Pass, TransformGradWeight, TransformWeight};
@@ -213,6 +214,40 @@ impl Winograd {
             arch.dispatch(TransformGradWeight { parts: &parts, filters, panel, to: Region::of(dw) });
         });
         dw
+    }
+
+    /// ‖dw‖² of a batch that is small enough for one task, two panels of outputs at a time.
+    pub(super) fn grad_weight_square<T: Float>(&self, x: &[T], dy: &[T]) -> f64 {
+        let (g, arch, tiling, width) = (&self.g, self.arch, &Tiling::of(&self.g), width::<T>(self.arch));
+        let panels = |rows: usize, columns: usize| Panels { rows, columns, width };
+        let (tiles, row) = (tiling.count(), g.c_in * 9);
+        let (inputs, outputs, filters) = (panels(tiles, g.c_in), panels(tiles, g.c_out), panels(g.c_in, 2 * width));
+        T::scratch(inputs.len() + outputs.len() + filters.len() + 2 * width * row, |scratch| {
+            let (v, scratch) = scratch.split_at_mut(inputs.len());
+            let (z, scratch) = scratch.split_at_mut(outputs.len());
+            let (du, dw) = scratch.split_at_mut(filters.len());
+            let (v, z) = (Region::of(v), Region::of(z));
+            for range in blocks(tiles, BLOCK) {
+                let first = range.start;
+                let images = [(Images::X(x), v, inputs), (Images::Dy(dy), z, outputs)];
+                for (images, to, panels) in images {
+                    arch.dispatch(Gather { tiling, images, range: range.clone(), to, panels, first });
+                }
+            }
+            let mut square = 0.;
+            for channels in blocks(g.c_out, 2 * width) {
+                let (filters, z) = (panels(g.c_in, channels.len()), z.after(channels.start / width * outputs.panel()));
+                du[..filters.len()].fill(T::ZERO);
+                let (du, positions) = (Region::of(du), 0..POSITIONS);
+                arch.dispatch(Accumulate { v, inputs, z, outputs, tiles, filters, du, positions });
+                let dw = &mut dw[..channels.len() * row];
+                for (panel, dw) in dw.chunks_mut(width * row).enumerate() {
+                    arch.dispatch(TransformGradWeight { parts: &[du], filters, panel, to: Region::of(dw) });
+                }
+                square += sum_of_squares(dw);
+            }
+            square
+        })
     }
 }
 

@@ -1,0 +1,279 @@
+//! The norm of every sample's gradient from one backward pass over the whole batch: ghost norms.
+//!
+//! The gradient of a parameter is a sum over samples, and the op that the parameter belongs to has in its backward what
+//! each term is made of: its input and the gradient of its result, sample by sample. It can measure the terms instead of
+//! adding them up, at the price of the sum or less (Goodfellow 2015, <https://arxiv.org/abs/1510.01799>; Li et al. 2022,
+//! <https://arxiv.org/abs/2110.05679>, whose Gram matrices `conv::squares` uses).
+//!
+//! # How an op takes part
+//!
+//! In its forward it calls [`take_part`] with its parameters and keeps the [`Part`] in its backward. There
+//! [`Part::gradient`] takes the place of computing a parameter's gradient: it gets a closure for the gradient as ever, and
+//! one for the squared norms of the samples' terms, `[b]` in f64, and runs the one that is asked for. Where a sample's
+//! term *is* a part of dy, as for a position embedding, that closure is [`squares_of_rows`]. An op whose samples share
+//! more than parameters (batch normalisation) says so with [`samples_are_coupled`]. That is all; the first dimension of
+//! every activation is the samples'.
+
+use crate::float::Float;
+use crate::grad::grad_enabled;
+use candle_core::{Device, Result, Tensor, TensorId, bail};
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What [`ghost_norms`] returns.
+#[derive(Clone, Debug)]
+pub struct GhostNorms {
+    /// `[b]`: the losses, their graph still open. Further backward passes through it give ordinary gradients.
+    pub losses: Tensor,
+    /// f64 `[b]`: the norm of each sample's share of the gradient over all parameters.
+    pub norms: Tensor,
+    /// f64 `[p, b]`: the square of the same for each parameter alone.
+    pub squares: Tensor,
+    /// Whether an op normalised over the batch: then a share is not the gradient of a sample's own loss.
+    pub coupled: bool,
+}
+
+/// Runs `losses`, which yields one loss ℓᵢ for each sample, `[b]`, and returns with them the norm of each sample's *share* of
+/// ∇Σⱼℓⱼ: what flows into the parameters through the activations of sample i. 1 forward, and 1 backward that
+/// computes no gradient of a parameter and costs about as much as one that does.
+///
+/// The shares add up to the whole gradient. Where nothing but the parameters connects the samples, a share is ∇ℓᵢ. Under
+/// batch normalisation in training mode it is not ([`GhostNorms::coupled`]): share i then is the gradient of Σⱼℓⱼ in a copy
+/// of the parameters that only sample i uses, through the statistics that it shares, so that it has a part of every
+/// ℓⱼ and lacks the parts of ∇ℓᵢ that flow through other samples. Another coupling (a contrastive loss) has the same effect,
+/// and nobody can tell.
+///
+/// `params` are variables by name, each used once, by an op of this crate whose activations have the samples in their first
+/// dimension. On the CPU.
+///
+/// # Errors
+/// Names a parameter that is used by an op which does not take part (candle's own), by two (the norm of a sum is not the sum
+/// of norms), or not at all; an op whose first dimension is not `b`; a device other than the CPU.
+pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<Tensor>) -> Result<GhostNorms> {
+    if !grad_enabled() {
+        bail!("ghost_norms: a backward pass is needed, and this is inside no_grad");
+    }
+    for (name, param) in params {
+        if !param.is_variable() {
+            bail!("ghost_norms: parameter {name:?} is not a variable");
+        }
+        if !param.device().is_cpu() {
+            bail!("ghost_norms: parameter {name:?} is on {:?}; ghost norms are for the CPU", param.device());
+        }
+    }
+    let recorder = Arc::new(Recorder {
+        params: params.iter().map(|(_, param)| param.id()).collect(),
+        noted: Mutex::new(Noted {
+            uses: vec![vec![]; params.len()],
+            squares: vec![None; params.len()],
+            coupled: false,
+        }),
+        listening: AtomicBool::new(false),
+    });
+    let losses = recorder.within_scope(losses)?;
+    let &[b] = losses.dims() else { bail!("ghost_norms: expected losses [b], got {:?}", losses.dims()) };
+    recorder.with(|noted| {
+        let uses = params.iter().zip(&noted.uses);
+        uses.into_iter().try_for_each(|((name, _), uses)| match uses.as_slice() {
+            [_] => Ok(()),
+            [] => bail!(
+                "ghost_norms: parameter {name:?} is used by no op that measures its samples' gradients: use it through the \
+                 ops of msharp-ops, as conv2d, linear and the norms, or take another estimator"
+            ),
+            uses => bail!(
+                "ghost_norms: parameter {name:?} is shared by {} ops ({}), and the norm of a sum is not to be had from its \
+                 terms: take another estimator",
+                uses.len(),
+                uses.join(", ")
+            ),
+        })
+    })?;
+    let grads = recorder.while_listening(|| losses.sum_all()?.backward())?;
+    recorder.with(|noted| {
+        let (mut total, mut all) = (vec![0.; b], Vec::with_capacity(params.len() * b));
+        for (((name, param), squares), uses) in params.iter().zip(&noted.squares).zip(&noted.uses) {
+            let op = uses.join(", ");
+            let Some(squares) = squares else {
+                bail!("ghost_norms: parameter {name:?} is used by {op}, but received no gradient from there")
+            };
+            if grads.get(param).is_some() {
+                bail!(
+                    "ghost_norms: parameter {name:?} is used by {op} and by another op that does not measure its samples' \
+                     gradients"
+                );
+            }
+            if squares.len() != b {
+                bail!(
+                    "ghost_norms: {op}, which uses {name:?}, has {} as its first dimension, and there are {b} losses: \
+                     samples must come first",
+                    squares.len()
+                );
+            }
+            total.iter_mut().zip(squares).for_each(|(total, square)| *total += square);
+            all.extend_from_slice(squares);
+        }
+        let norms: Vec<f64> = total.into_iter().map(f64::sqrt).collect();
+        Ok(GhostNorms {
+            norms: Tensor::from_vec(norms, b, &Device::Cpu)?,
+            squares: Tensor::from_vec(all, (params.len(), b), &Device::Cpu)?,
+            coupled: noted.coupled,
+            losses: losses.clone(),
+        })
+    })
+}
+
+/// What the ops of one forward pass share with each other and with the backward that measures.
+struct Recorder {
+    params: Vec<TensorId>,
+    noted: Mutex<Noted>,
+    /// During that backward; in others, ops compute their gradients.
+    listening: AtomicBool,
+}
+
+struct Noted {
+    /// The ops that use each parameter.
+    uses: Vec<Vec<&'static str>>,
+    /// Of each parameter, `[b]`.
+    squares: Vec<Option<Vec<f64>>>,
+    coupled: bool,
+}
+
+thread_local! {
+    static RECORDER: RefCell<Option<Arc<Recorder>>> = const { RefCell::new(None) };
+}
+
+impl Recorder {
+    fn with<R>(&self, f: impl FnOnce(&mut Noted) -> Result<R>) -> Result<R> {
+        match self.noted.lock() {
+            Ok(mut noted) => f(&mut noted),
+            Err(_) => bail!("ghost_norms: a backward pass panicked, and another one goes on with its graph"),
+        }
+    }
+
+    fn within_scope<R>(self: &Arc<Self>, f: impl FnOnce() -> R) -> R {
+        struct Leave(Option<Arc<Recorder>>);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                RECORDER.set(self.0.take());
+            }
+        }
+        let _leave = Leave(RECORDER.replace(Some(self.clone())));
+        f()
+    }
+
+    fn while_listening<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Leave<'a>(&'a AtomicBool);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
+        self.listening.store(true, Ordering::Relaxed);
+        let _leave = Leave(&self.listening);
+        f()
+    }
+}
+
+/// An op's part in [`ghost_norms`], for its `N` parameters; none outside of one.
+#[derive(Clone)]
+pub(crate) struct Part<const N: usize> {
+    recorder: Option<Arc<Recorder>>,
+    /// Which of the recorder's parameters each is; none that it does not measure, as a weight that is computed from one.
+    places: [Option<usize>; N],
+}
+
+/// Told by an op in its forward, with what it hands to `record` as parameters.
+pub(crate) fn take_part<const N: usize>(op: &'static str, params: [&Tensor; N]) -> Part<N> {
+    let recorder = RECORDER.with_borrow(Clone::clone).filter(|_| grad_enabled());
+    let Some(recorder) = recorder else { return Part { recorder: None, places: [None; N] } };
+    let places = params.map(|param| recorder.params.iter().position(|known| *known == param.id()));
+    if let Ok(mut noted) = recorder.noted.lock() {
+        places.iter().flatten().for_each(|place| noted.uses[*place].push(op));
+    }
+    Part { recorder: Some(recorder), places }
+}
+
+/// Told by an op in its forward if what it computes of a sample depends on the others.
+pub(crate) fn samples_are_coupled() {
+    RECORDER.with_borrow(|recorder| {
+        if let Some(Ok(mut noted)) = recorder.as_ref().map(|recorder| recorder.noted.lock()) {
+            noted.coupled = true;
+        }
+    });
+}
+
+impl<const N: usize> Part<N> {
+    /// Whether this backward measures parameter `k`, which then gets no gradient.
+    pub(crate) fn measures(&self, k: usize) -> bool {
+        let listening = |recorder: &Arc<Recorder>| recorder.listening.load(Ordering::Relaxed);
+        self.places[k].is_some() && self.recorder.as_ref().is_some_and(listening)
+    }
+
+    /// The gradient of parameter `k`, if it is `wanted`; or none in a backward that measures it, for which
+    /// `squares` are those of the norms of the samples' terms, `[b]`.
+    pub(crate) fn gradient(
+        &self,
+        k: usize,
+        wanted: bool,
+        gradient: impl FnOnce() -> Result<Tensor>,
+        squares: impl FnOnce() -> Result<Vec<f64>>,
+    ) -> Result<Option<Tensor>> {
+        if !self.measures(k) {
+            return wanted.then(gradient).transpose();
+        }
+        self.add(k, squares()?)?;
+        Ok(None)
+    }
+
+    /// The squares of parameter `k`, which this backward measures.
+    pub(crate) fn add(&self, k: usize, squares: Vec<f64>) -> Result<()> {
+        let (Some(recorder), Some(place)) = (&self.recorder, self.places[k]) else { return Ok(()) };
+        recorder.with(|noted| {
+            noted.squares[place] = Some(squares);
+            Ok(())
+        })
+    }
+}
+
+/// ‖rowᵢ‖² of the `rows` rows of `x`, whatever their length.
+pub(crate) fn squares_of_rows<T: Float>(x: &[T], rows: usize) -> Vec<f64> {
+    x.par_chunks((x.len() / rows.max(1)).max(1)).map(sum_of_squares).collect()
+}
+
+/// ‖Σₚ xᵢₚ‖² for `x` `[samples, p, width]`: of a parameter that is added to every position.
+pub(crate) fn squares_of_sums<T: Float>(x: &[T], samples: usize, width: usize) -> Vec<f64> {
+    let one = |x: &[T]| {
+        let mut sums = vec![0.; width];
+        for x in x.chunks_exact(width) {
+            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
+        }
+        sum_of_squares(&sums)
+    };
+    x.par_chunks((x.len() / samples.max(1)).max(1)).map(one).collect()
+}
+
+/// Σ xⱼ² in f64, in an order that is a function of the length.
+pub(crate) fn sum_of_squares<T: Float>(x: &[T]) -> f64 {
+    product(x, x)
+}
+
+/// Σ xⱼ yⱼ in f64, in an order that is a function of the length.
+pub(crate) fn product<T: Float>(x: &[T], y: &[T]) -> f64 {
+    const LANES: usize = 16;
+    crate::vector::vectorised(
+        #[inline(always)]
+        || {
+            let mut sums = [0.; LANES];
+            let (x, y) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+            let rest: f64 = x.remainder().iter().zip(y.remainder()).map(|(x, y)| x.wide() * y.wide()).sum();
+            for (x, y) in x.zip(y) {
+                for i in 0..LANES {
+                    sums[i] += x[i].wide() * y[i].wide();
+                }
+            }
+            sums.iter().sum::<f64>() + rest
+        },
+    )
+}

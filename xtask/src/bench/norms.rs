@@ -1,0 +1,93 @@
+//! `bench norms`: what the gradient norms of a batch's samples cost, and the steps that use them.
+
+use super::subject::{Kind, Subject, SubjectArgs};
+use super::{print_table, rounded};
+use crate::config::{EstimatorName, RunConfig};
+use crate::rule;
+use anyhow::Result;
+use clap::Args;
+use msharp_core::gradient_at;
+use std::time::Instant;
+
+/// The network.
+#[derive(Args)]
+pub struct NormsArgs {
+    #[command(flatten)]
+    subject: SubjectArgs,
+}
+
+/// What is timed: its name, and how it is run once.
+type Case = (&'static str, Box<dyn FnMut(&mut Subject) -> Result<()>>);
+
+/// Runs `bench norms`. All cases in turn, as often as is asked for, so that what else the machine does hits them alike.
+pub fn norms(args: NormsArgs) -> Result<()> {
+    let mut subject = Subject::new(&args.subject)?;
+    let mut cases: Vec<Case> = vec![
+        ("forward", Box::new(|subject| subject.step(&mut None))),
+        (
+            "forward and backward",
+            Box::new(|subject| {
+                gradient_at(&subject.classifier, &subject.params, &subject.batch, None, None)?;
+                Ok(())
+            }),
+        ),
+    ];
+    let estimators = [
+        ("norms: last layer", EstimatorName::LastLayer),
+        ("norms: ghost", EstimatorName::Ghost),
+        ("norms: finite difference", EstimatorName::FiniteDifference),
+    ];
+    for (name, estimator) in estimators {
+        let mut estimator = rule::estimator(&RunConfig { estimator, ..subject.config.clone() });
+        cases.push((
+            name,
+            Box::new(move |subject| {
+                estimator.estimate(&subject.classifier, &subject.params, &subject.batch)?;
+                Ok(())
+            }),
+        ));
+    }
+    for (name, kind, estimator) in [
+        ("step: SAM", Kind::Sam, EstimatorName::Ghost),
+        ("step: RW-SAM, last layer", Kind::RwSam, EstimatorName::LastLayer),
+        ("step: RW-SAM, ghost", Kind::RwSam, EstimatorName::Ghost),
+        ("step: RW-SAM, finite difference", Kind::RwSam, EstimatorName::FiniteDifference),
+    ] {
+        subject.config.estimator = estimator;
+        let mut rule = subject.rule(kind, None);
+        cases.push((name, Box::new(move |subject| subject.step(&mut rule))));
+    }
+    let mut times = vec![vec![]; cases.len()];
+    for repetition in 0..1 + args.subject.steps {
+        for ((_, run), times) in cases.iter_mut().zip(&mut times) {
+            let started = Instant::now();
+            run(&mut subject)?;
+            if repetition > 0 {
+                times.push(1e3 * started.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let median = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    let medians: Vec<f64> = times.iter_mut().map(median).collect();
+    let (model, norm, batch) = (args.subject.model, args.subject.norm, args.subject.batch);
+    let mut rows = Vec::new();
+    for ((name, _), ms) in cases.iter().zip(&medians) {
+        let (by_gradient, by_sam) = (ms / medians[1], ms / medians[5]);
+        if args.subject.json {
+            let line = serde_json::json!({
+                "model": model.to_string(), "norm": norm.to_string(), "batch": batch, "case": name,
+                "median_ms": rounded(*ms), "by_gradient": rounded(by_gradient), "by_sam": rounded(by_sam),
+            });
+            println!("{line}");
+        }
+        rows.push(vec![(*name).to_owned(), format!("{ms:.1}"), format!("{by_gradient:.2}"), format!("{by_sam:.2}")]);
+    }
+    if !args.subject.json {
+        println!("{model}, norm {norm}, batch {batch}, {} threads\n", rayon::current_num_threads());
+        print_table(&["case", "median ms", "by forward and backward", "by SAM"], &rows);
+    }
+    Ok(())
+}
