@@ -1,13 +1,14 @@
 //! Ghost norms are the exact ones, on networks, and RW-SAM with the one is RW-SAM with the other.
 
-use crate::problems::{Net, distance, images, mlp, noise, resnet8, wrn10};
+use crate::problems::{Net, distance, images, mlp, noise, resnet8, small_vit, vit, wrn10};
 use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
 use msharp_core::{
     Batch, Counted, Estimate, GradNormEstimator, Objective, ParamVec, Params, Perturbation, Seeded, Temperature,
     backward,
 };
 use msharp_gradnorm::{Exact, Ghost};
-use msharp_models::{Architecture, Norm};
+use msharp_models::{Architecture, Model, Norm};
 use msharp_perturb::{Micro, rw_sam};
 use msharp_train::Classifier;
 
@@ -18,17 +19,17 @@ fn furthest(net: &dyn Objective, params: &Params, batch: &Batch) -> Result<f64> 
     Ok(ghost.iter().zip(&exact).map(|(ghost, exact)| (ghost / exact - 1.).abs()).fold(0., f64::max))
 }
 
-/// A network in f64, and its images.
-fn wide(architecture: Architecture, seed: u64) -> Result<Net> {
+/// A network in f64.
+fn wide(seed: u64, build: impl FnOnce(VarBuilder) -> Result<Model>) -> Result<Net> {
     let init = Seeded::new(seed, DType::F64, &Device::Cpu);
-    let model = architecture.build(Norm::Group(32), 10, init.var_builder())?;
+    let model = build(init.var_builder())?;
     Ok(Net { classifier: Classifier::new(model), params: init.params()? })
 }
 
 #[test]
 fn ghost_norms_are_the_exact_ones() -> Result<()> {
     let batch = images(6, 1)?;
-    for net in [resnet8(Norm::Group(32), 1)?, wrn10(Norm::Group(32), 2)?] {
+    for net in [resnet8(Norm::Group(32), 1)?, wrn10(Norm::Group(32), 2)?, vit(3)?] {
         let off = furthest(&net, &net.params, &batch)?;
         assert!(off < 1e-4, "in f32 they differ by {off:e}");
     }
@@ -47,10 +48,11 @@ fn ghost_norms_are_the_exact_ones() -> Result<()> {
 fn in_f64_they_agree_to_ten_digits() -> Result<()> {
     let batch = images(4, 1)?;
     let batch = Batch { inputs: batch.inputs.to_dtype(DType::F64)?, ..batch };
-    for architecture in [Architecture::ResNet8, Architecture::WideResNet { depth: 10, widen: 2 }] {
-        let net = wide(architecture, 5)?;
+    let of = |architecture: Architecture| wide(5, |vb| architecture.build(Norm::Group(32), 10, vb));
+    let (resnet, wrn) = (of(Architecture::ResNet8)?, of(Architecture::WideResNet { depth: 10, widen: 2 })?);
+    for (name, net) in [("ResNet-8", resnet), ("WRN-10-2", wrn), ("a vision transformer", wide(5, small_vit)?)] {
         let off = furthest(&net, &net.params, &batch)?;
-        assert!(off < 1e-10, "{architecture}: they differ by {off:e}");
+        assert!(off < 1e-10, "{name}: they differ by {off:e}");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The ends of a vision transformer: patches become tokens with a class token before them, which is read in the end.
 
 use crate::float::{Float, same_dtype, with_float, with_slice};
+use crate::ghost::{squares_of_rows, take_part};
 use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
 use crate::parallel::{build, column_sums};
 use crate::vector::Lanes;
@@ -30,14 +31,18 @@ pub fn tokens<X: Activation>(x: &X, class_token: &Tensor, positions: &Tensor) ->
         let y = with_slice::<T, _>(x.values(), |x| {
             with_slice(class_token, |class| with_slice(positions, |positions| Ok(forward(x, class, positions))))
         })?;
+        let ghost = take_part("tokens", [class_token, positions]);
         X::record("tokens", &[x], &[class_token, positions], on_cpu(y), [b, n + 1, d].as_slice(), move |Pass { inputs, wanted, dy, .. }| {
             let sample = (n + 1) * d;
             let sums = if wanted[1] || wanted[2] { with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, sample)))? } else { vec![] };
-            let parameter = |i: usize, len: usize| {
-                wanted[i].then(|| constant(sums[..len].iter().map(|sum| T::narrow(*sum)).collect(), inputs[i].shape())).transpose()
+            // A sample's part of dy, from its beginning, is its term of the gradient.
+            let parameter = |k: usize, len: usize| {
+                let sums = || constant(sums[..len].iter().map(|sum| T::narrow(*sum)).collect(), inputs[1 + k].shape());
+                let squares = || with_slice::<T, _>(dy, |dy| Ok(squares_of_rows(&cut(dy, sample, 0..len), b)));
+                ghost.gradient(k, wanted[1 + k], sums, squares)
             };
             let dx = || with_slice::<T, _>(dy, |dy| constant(cut(dy, sample, d..sample), inputs[0].shape()));
-            Ok([wanted[0].then(dx).transpose()?, parameter(1, d)?, parameter(2, sample)?])
+            Ok([wanted[0].then(dx).transpose()?, parameter(0, d)?, parameter(1, sample)?])
         })
     })
 }

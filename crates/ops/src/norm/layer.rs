@@ -1,6 +1,7 @@
 //! Layer normalisation: each row by itself.
 
 use crate::float::{Float, same_dtype, with_float, with_slice};
+use crate::ghost::{sum_of_squares, take_part};
 use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
 use crate::parallel::{Region, add_up, rows_per_chunk};
 use crate::profile::timed;
@@ -36,20 +37,22 @@ pub fn layer_norm<X: Activation>(x: &X, weight: &Tensor, bias: &Tensor, eps: f64
             with_slice(weight, |weight| with_slice(bias, |bias| Ok(forward(x, weight, bias, eps))))
         });
         let (y, rows) = timed(|| named("forward", x.values().dims()), forward)?;
+        let ghost = take_part("layer_norm", [weight, bias]);
         X::record("layer_norm", &[x], &[weight, bias], on_cpu(y), x.values().shape(), move |Pass { inputs: [x, weight, _], wanted, dy, .. }| {
+            let measuring = ghost.measures(0) || ghost.measures(1);
+            let samples = if x.rank() > 1 { x.dims()[0] } else { 1 };
+            let task = if measuring { rows.len().div_ceil(samples.max(1)) } else { rows_per_chunk(c) };
             let backward = || with_slice::<T, _>(x, |x| {
-                with_slice(weight, |weight| with_slice(dy, |dy| Ok(backward(x, weight, dy, &rows, wanted))))
+                with_slice(weight, |weight| with_slice(dy, |dy| Ok(backward(x, weight, dy, &rows, task, wanted))))
             });
-            let (dx, sums) = timed(|| named("backward", x.dims()), backward)?;
-            let (scale, shift) = sums.split_at(c);
-            let parameter = |wanted: bool, sums: &[f64]| {
-                wanted.then(|| constant(sums.iter().map(|sum| T::narrow(*sum)).collect(), c)).transpose()
+            let (dx, parts) = timed(|| named("backward", x.dims()), backward)?;
+            let parameter = |k: usize| {
+                let half = k * c..(k + 1) * c;
+                let sums = || constant(add_up(&parts, 2 * c)[half.clone()].iter().map(|sum| T::narrow(*sum)).collect(), c);
+                let squares = || Ok(parts.iter().map(|sums| sum_of_squares(&sums[half.clone()])).collect());
+                ghost.gradient(k, wanted[1 + k], sums, squares)
             };
-            Ok([
-                wanted[0].then(|| constant(dx, x.shape())).transpose()?,
-                parameter(wanted[1], scale)?,
-                parameter(wanted[2], shift)?,
-            ])
+            Ok([wanted[0].then(|| constant(dx, x.shape())).transpose()?, parameter(0)?, parameter(1)?])
         })
     })
 }
@@ -96,14 +99,21 @@ fn forward<T: Float>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Ve
     (y, statistics)
 }
 
-/// dx (empty unless wanted) and, in f64 and in order, Σ dy x̂ and Σ dy over the rows, `[2 c]`.
-fn backward<T: Float>(x: &[T], weight: &[T], dy: &[T], rows: &[Row<T>], wanted: [bool; 3]) -> (Vec<T>, Vec<f64>) {
+/// dx (empty unless wanted) and, in f64, Σ dy x̂ and Σ dy over the rows of each task, `[2 c]`.
+fn backward<T: Float>(
+    x: &[T],
+    weight: &[T],
+    dy: &[T],
+    rows: &[Row<T>],
+    task: usize,
+    wanted: [bool; 3],
+) -> (Vec<T>, Vec<Vec<f64>>) {
     let c = weight.len();
     let len = if wanted[0] { x.len() } else { 0 };
     let mut dx: Vec<T> = Vec::with_capacity(len);
-    let (out, task) = (Region::of_capacity(&mut dx), rows_per_chunk(c));
+    let out = Region::of_capacity(&mut dx);
     let partials: Vec<Vec<f64>> = rows
-        .par_chunks(task)
+        .par_chunks(task.max(1))
         .enumerate()
         .map(|(index, rows)| {
             let first = index * task;
@@ -142,5 +152,5 @@ fn backward<T: Float>(x: &[T], weight: &[T], dy: &[T], rows: &[Row<T>], wanted: 
         .collect();
     // SAFETY: the tasks have written every row, if any.
     unsafe { dx.set_len(len) };
-    (dx, add_up(&partials, 2 * c))
+    (dx, partials)
 }

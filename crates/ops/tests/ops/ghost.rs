@@ -3,8 +3,8 @@
 use crate::{noise, values};
 use candle_core::{DType, Result, Tensor, Var};
 use msharp_ops::{
-    Epilogue, FeatureMap, GhostNorms, RunningStats, batch_norm, conv2d, cross_entropy, ghost_norms, group_norm, linear,
-    relu,
+    Epilogue, FeatureMap, GhostNorms, RunningStats, attention, batch_norm, conv2d, cross_entropy, first_token, gelu,
+    ghost_norms, group_norm, layer_norm, linear, patches, relu, tokens,
 };
 
 type Named<'a> = (&'static str, &'a Var);
@@ -135,6 +135,43 @@ fn norms_with_everything_that_follows_them() -> Result<()> {
             let evaluated = || losses_of(&batch_norm(&x, &weight, &bias, &stats, false, 1e-2, epilogue)?);
             assert_exact("batch norm in evaluation", &params, evaluated)?;
         }
+    }
+    Ok(())
+}
+
+/// Every op of a vision transformer that has parameters, alone and together.
+#[test]
+fn layers_of_a_transformer() -> Result<()> {
+    for dtype in [DType::F64, DType::F32] {
+        let x = noise(&[3, 5, 12], 1, dtype)?;
+        let (weight, bias) = (var(&[12], 3, dtype)?, var(&[12], 4, dtype)?);
+        for x in [&x, &x.narrow(1, 0, 1)?.squeeze(1)?] {
+            let norm = || losses_of(&layer_norm(x, &weight, &bias, 1e-5)?);
+            assert_exact("layer norm", &[("weight", &weight), ("bias", &bias)], norm)?;
+            assert_exact("the bias of a layer norm", &[("bias", &bias)], norm)?;
+        }
+        let (class, positions) = (var(&[1, 1, 12], 5, dtype)?, var(&[1, 6, 12], 6, dtype)?);
+        let embedded = || losses_of(&tokens(&x, &class, &positions)?);
+        assert_exact("tokens", &[("class", &class), ("positions", &positions)], embedded)?;
+
+        let images = noise(&[3, 4, 4, 3], 7, dtype)?;
+        let (filters, positions) = (var(&[12, 3, 2, 2], 8, dtype)?, var(&[1, 5, 12], 9, dtype)?);
+        let (qkv, shift) = (var(&[36, 12], 10, dtype)?, var(&[36], 11, dtype)?);
+        let params: [Named; 7] = [
+            ("filters", &filters),
+            ("class", &class),
+            ("positions", &positions),
+            ("weight", &weight),
+            ("bias", &bias),
+            ("qkv", &qkv),
+            ("shift", &shift),
+        ];
+        assert_exact("a transformer", &params, || {
+            let h = linear(&patches(&FeatureMap::enter(&images)?, 2)?, &filters, None)?;
+            let h = layer_norm(&tokens(&h, &class, &positions)?, &weight, &bias, 1e-5)?;
+            let h = gelu(&attention(&linear(&h, &qkv, Some(&shift))?, 3)?)?;
+            losses_of(&first_token(&h)?.leave()?)
+        })?;
     }
     Ok(())
 }
