@@ -135,15 +135,17 @@ fn exact_norms_are_the_residual_times_the_length_of_the_row() -> Result<()> {
     Ok(())
 }
 
-/// The mean of the estimated square is ‖g‖², and its variance 2(‖g‖⁴ − Σgⱼ⁴) or 2‖g‖⁴ over K, on linear losses, where a
-/// difference is no approximation. 6000 estimates; the mean is held to 4 standard errors. A variance is held to 4 of
+/// The mean of the estimated square is ‖g‖², and its variance 2(‖g‖⁴ − Σgⱼ⁴), 2‖g‖⁴ or 2‖g‖⁴(d − 1)/(d + 2) over K, on linear
+/// losses, where a difference is no approximation. 6000 estimates; the mean is held to 4 standard errors. A variance is held to 4 of
 /// *its* standard errors, those of a Gaussian's square: √((μ₄ − σ⁴)/N) = 3.74σ²/√N, an upper bound for the others.
 #[test]
 fn the_square_of_a_probe_is_unbiased_and_has_the_variance_of_its_formula() -> Result<()> {
     const N: usize = 6000;
     let rows = Rows::new(Link::Linear, 2, 6, 7)?;
-    for (probe, probes) in [(Probe::Rademacher, 1), (Probe::Gaussian, 1), (Probe::Rademacher, 3)] {
-        let mut estimator = FiniteDifference { probes, probe, delta: Delta::Absolute(1e-2), central: false };
+    let standard = FiniteDifference { delta: Delta::Absolute(1e-2), ..FiniteDifference::default() };
+    let cases = [(Probe::Rademacher, 1), (Probe::Gaussian, 1), (Probe::Sphere, 1), (Probe::Rademacher, 3)];
+    for (probe, probes) in cases {
+        let mut estimator = FiniteDifference { probes, probe, ..standard };
         let mut squares = [Vec::with_capacity(N), Vec::with_capacity(N)];
         for k in 0..N {
             let batch = Batch { key: Key::new(8).fold(k as u64), ..rows.batch.clone() };
@@ -155,6 +157,7 @@ fn the_square_of_a_probe_is_unbiased_and_has_the_variance_of_its_formula() -> Re
             let expected = match probe {
                 Probe::Rademacher => 2. * (fourth - g.iter().map(|g| g.powi(4)).sum::<f64>()),
                 Probe::Gaussian => 2. * fourth,
+                Probe::Sphere => 2. * fourth * 5. / 8., // d = 6
             } / probes as f64;
             let mean = squares.iter().sum::<f64>() / N as f64;
             let error = (expected / N as f64).sqrt();

@@ -7,6 +7,7 @@ mod end_to_end;
 mod equivalence;
 mod estimators;
 mod ghost;
+mod noise;
 mod parity;
 mod problems;
 mod resume;

@@ -1,14 +1,15 @@
 //! A run's configuration: the same struct is the command line, the record in a row, and the identity of a run.
 
+pub use crate::names::{AugmentName, DataName, EstimatorName, OptimizerName, RuleName, TemperatureName};
 pub use crate::text::ScheduleText;
-pub use crate::words::{RuleName, Words};
+pub use crate::words::Words;
 
 pub use crate::device::is_default;
 use crate::device::{DeviceName, PrecisionName};
+use crate::names::AscentName;
 use crate::text::as_text;
-use crate::words::AscentName;
 use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use msharp_models::{Architecture, Norm};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -70,6 +71,25 @@ pub struct RunConfig {
     /// δ, the finite-difference step; by default it is chosen so that ‖δz‖ = 3e-4·‖x‖
     #[arg(long, allow_hyphen_values = true)]
     pub delta: Option<f64>,
+    /// Let δ move to where its noise, measured, is least; a sixteenth of a forward more in each step
+    #[arg(long, conflicts_with = "delta")]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub adapt_delta: bool,
+
+    /// Every so many steps measure the noise of the gradient on the batch of the step, before it: tr V, the noise scale
+    /// and the quantiles of the samples' norms, as noise_… in log and row; 0: never. No bit of the run depends on it
+    #[arg(long, default_value_t = 0)]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub noise_every: usize,
+    /// On the first so many samples of the batch only [default: all]; under batch normalisation they are a normalisation
+    /// batch of their own
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub noise_samples: Option<usize>,
+    /// Where that takes the samples' gradient norms from; with finite-difference, from --probes probes
+    #[arg(long, default_value = "exact")]
+    #[serde(default = "exact", skip_serializing_if = "is_exact")]
+    pub noise_estimator: EstimatorName,
 
     #[command(flatten)]
     #[serde(flatten)]
@@ -129,63 +149,12 @@ pub struct RunConfig {
     pub precision: PrecisionName,
 }
 
-/// The data sets by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DataName {
-    /// Ten drawn classes, no download
-    Synthetic,
-    /// CIFAR-10
-    Cifar10,
-    /// CIFAR-100
-    Cifar100,
+fn exact() -> EstimatorName {
+    EstimatorName::Exact
 }
 
-/// Augmentations by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AugmentName {
-    /// The images as they are
-    None,
-    /// Random crop (pad 4) and horizontal flip
-    Standard,
-}
-
-/// The optimizers by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptimizerName {
-    /// SGD with momentum and L2 weight decay
-    #[default]
-    Sgd,
-    /// Adam with decoupled weight decay, β = (0.9, 0.999); a good --lr is 0.001
-    Adamw,
-}
-
-/// The temperatures of RW-SAM by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TemperatureName {
-    /// λ multiplies the norms
-    Raw,
-    /// λ multiplies the norms divided by their mean over the batch
-    Relative,
-    /// λ is the effective size of a batch under the weights
-    EffectiveSize,
-}
-
-/// The gradient-norm estimators by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EstimatorName {
-    /// Rademacher probes, one extra forward pass each
-    FiniteDifference,
-    /// One backward pass for each sample (very slow)
-    Exact,
-    /// One backward pass in which the layers measure every sample (CPU); under batch norm, shares of the whole gradient
-    Ghost,
-    /// The closed form of the last layer's part: no further pass
-    LastLayer,
+fn is_exact(name: &EstimatorName) -> bool {
+    *name == EstimatorName::Exact
 }
 
 impl RunConfig {
@@ -240,6 +209,17 @@ impl RunConfig {
         ensure!(
             self.optimizer == OptimizerName::Sgd || !self.nesterov,
             "--nesterov is a form of momentum, which --optimizer adamw does not have; expected one of them"
+        );
+        if let Some(samples) = self.noise_samples {
+            let batch = self.batch_size;
+            ensure!(
+                (2..=batch).contains(&samples),
+                "--noise-samples is {samples}; expected from 2, without which there is no variance, to --batch-size ({batch})"
+            );
+        }
+        ensure!(
+            self.noise_estimator != EstimatorName::LastLayer,
+            "--noise-estimator is last-layer, whose norms are not of whole gradients; expected exact or finite-difference"
         );
         if let Some(m) = self.micro_batch {
             let batch = self.batch_size;

@@ -69,13 +69,14 @@ impl Log {
         Ok(Self { folder: folder.to_owned(), file, every: every.max(1), curve: curve.collect() })
     }
 
-    /// Logs a step, if it is its turn.
+    /// Logs a step, if it is its turn, or something was measured before it.
     pub fn step(&mut self, report: &StepReport) -> Result<()> {
-        if !report.read || !report.step.is_multiple_of(self.every) {
+        if report.observed.is_empty() && !(report.read && report.step.is_multiple_of(self.every)) {
             return Ok(());
         }
         let &StepReport { epoch, step, loss, grad_norm, lr, seconds, .. } = report;
-        let measures = report.measures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let all = report.measures.iter().chain(&report.observed);
+        let measures = all.map(|(name, value)| ((*name).to_owned(), *value)).collect();
         self.write(&Line::Step(StepLine { epoch, step, loss, grad_norm, lr, seconds, measures }))
     }
 

@@ -25,6 +25,7 @@ mod screen;
 mod statistics;
 mod text;
 mod train;
+mod watch;
 mod words;
 
 use clap::error::ErrorKind;

@@ -1,4 +1,4 @@
-//! The rules and their words by the names of the command line.
+//! What a configuration chooses from, by the names of the command line.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -190,4 +190,63 @@ impl RuleName {
             RuleName::SamOn => "SAM-ON",
         }
     }
+}
+
+/// The data sets by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataName {
+    /// Ten drawn classes, no download
+    Synthetic,
+    /// CIFAR-10
+    Cifar10,
+    /// CIFAR-100
+    Cifar100,
+}
+
+/// Augmentations by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AugmentName {
+    /// The images as they are
+    None,
+    /// Random crop (pad 4) and horizontal flip
+    Standard,
+}
+
+/// The optimizers by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimizerName {
+    /// SGD with momentum and L2 weight decay
+    #[default]
+    Sgd,
+    /// Adam with decoupled weight decay, β = (0.9, 0.999); a good --lr is 0.001
+    Adamw,
+}
+
+/// The temperatures of RW-SAM by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TemperatureName {
+    /// λ multiplies the norms
+    Raw,
+    /// λ multiplies the norms divided by their mean over the batch
+    Relative,
+    /// λ is the effective size of a batch under the weights
+    EffectiveSize,
+}
+
+/// The gradient-norm estimators by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EstimatorName {
+    /// Rademacher probes, one extra forward pass each
+    FiniteDifference,
+    /// One backward pass for each sample (very slow)
+    Exact,
+    /// One backward pass in which the layers measure every sample (CPU); under batch norm, shares of the whole gradient
+    Ghost,
+    /// The closed form of the last layer's part: no further pass
+    LastLayer,
 }

@@ -1,9 +1,11 @@
 //! `report`: the README's tables and the plots, made from the committed rows and from nothing else.
 
+mod estimators;
 mod plot;
 mod rules;
 mod table;
 
+pub use estimators::{ESTIMATORS, estimators};
 pub use plot::plot;
 pub use table::table;
 
@@ -51,6 +53,10 @@ pub fn report(args: ReportArgs) -> Result<()> {
         let (text, plots) = results(&name, &rows)?;
         section.push_str(&text);
         files.extend(plots);
+    }
+    let folder = paths::results().join(ESTIMATORS);
+    if folder.join("rows.jsonl").exists() {
+        files.extend(estimators(&folder)?);
     }
     let readme = paths::root().join("README.md");
     let text = std::fs::read_to_string(&readme).with_context(|| format!("cannot read {}", readme.display()))?;

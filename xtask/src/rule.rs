@@ -1,7 +1,7 @@
 //! From the names of a configuration to the rule that they stand for.
 
 use crate::config::{EstimatorName, RunConfig, TemperatureName};
-use crate::words::{AscentName, BallName, CombineName, RuleName};
+use crate::names::{AscentName, BallName, CombineName, RuleName};
 use msharp_core::{Ascent, Combine, GradNormEstimator, Offset, Perturbation, Role, Temperature};
 use msharp_data::Loader;
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, Ghost, LastLayer};
@@ -43,7 +43,9 @@ fn ascend(config: &RunConfig, name: AscentName, data: Loader) -> Box<dyn Ascent>
     match name {
         AscentName::Mean => Box::new(Mean),
         AscentName::FullBatch => Box::new(FullBatch { data }),
-        AscentName::Gibbs => Box::new(Gibbs { estimator: estimator(config), temperature: temperature(config) }),
+        AscentName::Gibbs => {
+            Box::new(Gibbs { estimator: estimator(config.estimator, config), temperature: temperature(config) })
+        }
         AscentName::Momentum => Box::new(Momentum::new(constant("mu"))),
         AscentName::Random => Box::new(noise),
         AscentName::Smoothed => Box::new(Smoothed { sigma: constant("noise"), noise }),
@@ -119,18 +121,19 @@ fn temperature(config: &RunConfig) -> Temperature {
     }
 }
 
-/// Where the rule of `config` takes the norms of the samples' gradients from.
-pub fn estimator(config: &RunConfig) -> Box<dyn GradNormEstimator> {
-    let standard = FiniteDifference::default();
-    match config.estimator {
+/// The estimator called `name`, with the probes and the δ of `config`.
+pub fn estimator(name: EstimatorName, config: &RunConfig) -> Box<dyn GradNormEstimator> {
+    let standard = match config.adapt_delta {
+        true => FiniteDifference::adaptive(config.probes),
+        false => FiniteDifference { probes: config.probes, ..FiniteDifference::default() },
+    };
+    match name {
         EstimatorName::Exact => Box::new(Exact),
         EstimatorName::Ghost => Box::new(Ghost),
         EstimatorName::LastLayer => Box::new(LastLayer),
-        EstimatorName::FiniteDifference => Box::new(FiniteDifference {
-            probes: config.probes,
-            delta: config.delta.map_or(standard.delta, Delta::Absolute),
-            ..standard
-        }),
+        EstimatorName::FiniteDifference => {
+            Box::new(FiniteDifference { delta: config.delta.map_or(standard.delta, Delta::Absolute), ..standard })
+        }
     }
 }
 

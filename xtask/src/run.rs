@@ -9,14 +9,16 @@ use crate::log::Log;
 use crate::row::{Cost, Ending, EpochLine, Metrics, Row};
 use crate::rule::rule;
 use crate::screen::Screen;
+use crate::watch::Watch;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
-use msharp_core::{Accumulated, DataSource, Objective, Optimizer, Params, Seeded, write_aside};
+use msharp_core::{Accumulated, Batch, DataSource, Objective, Optimizer, Params, Seeded, write_aside};
 use msharp_models::Model;
 use msharp_train::{
     AdamW, Checkpoint, CheckpointPolicy, Classifier, Control, Observer, Outcome, Progress, Sgd, StepReport, Task,
     evaluate, fit,
 };
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -84,6 +86,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         steps,
         log: Log::open(folder, &progress, LOG_EVERY)?,
         screen: Screen::new(name, steps, &progress),
+        watch: Watch::of(config),
     };
     let objective = match config.accumulate {
         Some(most) => &Accumulated { objective: &classifier, most } as &dyn Objective,
@@ -171,6 +174,7 @@ struct Watcher<'a> {
     steps: usize,
     log: Log,
     screen: Screen,
+    watch: Watch,
 }
 
 fn control() -> Control {
@@ -178,6 +182,16 @@ fn control() -> Control {
 }
 
 impl Observer for Watcher<'_> {
+    fn before_step(
+        &mut self,
+        f: &dyn Objective,
+        params: &Params,
+        batch: &Batch,
+        step: usize,
+    ) -> candle_core::Result<BTreeMap<&'static str, f64>> {
+        self.watch.measure(f, params, batch, step)
+    }
+
     fn step(&mut self, report: &StepReport) -> candle_core::Result<Control> {
         self.log.step(report).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
         self.screen.step(report);

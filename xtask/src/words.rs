@@ -2,7 +2,7 @@
 
 use crate::config::is_default;
 use crate::experiments::typed;
-pub use crate::names::{AscentName, BallName, CombineName, RuleName};
+use crate::names::{AscentName, BallName, CombineName, RuleName};
 use crate::text::{GroupText, RhoText, as_optional_text, as_texts};
 use anyhow::{Result, ensure};
 use clap::Args;

@@ -77,7 +77,7 @@ pub trait GradNormEstimator {
     /// Losses and norms. The clean pass at x is part of it, and moves running statistics as in any training step.
     fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate>;
 
-    /// The norms alone, `[b]`, without side effects: buffers are put back.
+    /// The norms alone, `[b]`: buffers are put back. It counts as one more estimate for an estimator that has state.
     fn norms(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Tensor> {
         crate::keeping_buffers(params, || Ok(self.estimate(f, params, batch)?.norms))
     }

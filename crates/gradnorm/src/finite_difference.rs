@@ -1,18 +1,42 @@
 //! Random directional derivatives from a few extra forward passes.
 
+mod check;
+
 use candle_core::{Result, Tensor, bail};
 use msharp_core::{
-    Batch, Estimate, GradNormEstimator, Key, Length, Measures, Objective, ParamVec, Params, losses_at, losses_at_signs,
+    Batch, Estimate, GradNormEstimator, Key, Length, Measures, Objective, ParamVec, Params, State, losses_at,
+    losses_at_signs,
 };
 use msharp_ops::{Precision, Slope, rms_slopes};
 
 /// ‖∇ℓᵢ‖ ≈ √( 1/K Σₖ ((ℓᵢ(x + δzₖ) − ℓᵢ(x))/δ)² ) for random zₖ, since E⟨z, g⟩² = ‖g‖².
 ///
-/// Cost: K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. Memory: one
-/// vector in parameter space, two for Gaussian probes. All forwards are computed in f32, whatever the network asks for on
-/// a GPU: in bfloat16 the difference would be noise. The probes are functions of the batch's key. Reports `probe_ratio` = ‖δz‖/‖x‖.
+/// **Bias.** None in ‖·‖², up to O(δ) of curvature (central: O(δ²)) and the rounding of the losses over δ. The norm itself,
+/// a square root, is too small on average: of one probe by a factor of about √(2/π) = 0.80, alike for all samples.
 ///
-/// One probe gives |⟨z, gᵢ⟩|, whose coefficient of variation is 0.76 whatever the norms: it hardly ranks samples; six do.
+/// **Variance.** That of ⟨z, g⟩², which [`Probe`] states, over K. One probe gives |⟨z, gᵢ⟩|, whose coefficient of variation is 0.76
+/// whatever the norms: it hardly ranks samples; six do. `cargo xtask bench estimators` measures that.
+///
+/// **Cost.** K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. A check
+/// is 4 more, 5 if `central`. Memory: one vector in parameter space, two for probes that are not signs. All forwards are
+/// computed in f32, whatever the network asks for on a GPU: in bfloat16 the difference would be noise.
+///
+/// **Randomness.** The probes are functions of the batch's key. **State.** [`Tuned`], where something is checked.
+///
+/// **Under batch normalisation** every forward has the statistics of its own displaced batch, so the derivative is that of
+/// ℓᵢ through the shared statistics, as [`Exact`](crate::Exact)'s.
+///
+/// **Noise.** Two things tell when a difference is mostly noise. The rounding of the losses alone, half an ulp of each, costs
+/// nothing to know: `probe_rounding`, rounding to signal, is reported with each estimate. It sees a step along which losses
+/// move by less than an ulp; it does not see what the network rounds before, nor curvature. A *check*, every
+/// `check_every` estimates, measures all of it along one probe, as [`ProbeNoise`](crate::ProbeNoise) describes, and reports
+/// `probe_noise`, noise to signal. `probe_ratio` = ‖δz‖/‖x‖ is reported too.
+///
+/// # Errors
+/// Where a ratio reaches 1, with its value, δ, whether δ is too short or too long, and what to set. On a GPU nobody may
+/// wait inside a step: there a ratio is a measure and no error, but for [`Delta::Adaptive`], which reads at its checks.
+/// Losses that do not move even along the default step have gradients of 0 as far as differences can tell: their norms
+/// are 0, and that is no error, since weights of equal norms need no information.
 ///
 /// Reference: RW-SAM (Luo et al., NeurIPS 2025), with K = 1 and Rademacher probes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,22 +49,50 @@ pub struct FiniteDifference {
     pub delta: Delta,
     /// (ℓ(x + δz) − ℓ(x − δz))/2δ instead of the one-sided difference: an error of O(δ²) instead of O(δ).
     pub central: bool,
+    /// Every so many estimates, the first among them, the noise is measured; 0: never.
+    pub check_every: usize,
+    /// What checks found out so far.
+    pub tuned: Tuned,
 }
 
+/// What a [`FiniteDifference`] carries from estimate to estimate; saved and restored to the bit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuned {
+    /// ‖δz‖/‖x‖ of the next step, where that is [`Delta::Adaptive`].
+    pub ratio: f64,
+    /// Estimates so far.
+    pub estimates: u64,
+}
+
+/// ‖δz‖/‖x‖ that is good in f32, on networks of any size.
+const RATIO: f64 = 3e-4;
+
+/// Estimates between two checks where something adapts: 4 forwards in 64 steps are a sixteenth of one in each.
+const CHECK_EVERY: usize = 64;
+
 impl Default for FiniteDifference {
-    /// One one-sided Rademacher probe with ‖δz‖ = 3·10⁻⁴ ‖x‖.
+    /// One one-sided Rademacher probe with ‖δz‖ = 3·10⁻⁴ ‖x‖, unchecked.
     fn default() -> Self {
-        Self { probes: 1, probe: Probe::Rademacher, delta: Delta::Relative(3e-4), central: false }
+        Self {
+            probes: 1,
+            probe: Probe::Rademacher,
+            delta: Delta::Relative(RATIO),
+            central: false,
+            check_every: 0,
+            tuned: Tuned { ratio: RATIO, estimates: 0 },
+        }
     }
 }
 
-/// The distribution of a probe z; both have E zzᵀ = I.
+/// The distribution of a probe z; each has E zzᵀ = I.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Probe {
     /// ±1 with equal chance: the smallest variance, 2(‖g‖⁴ − Σgⱼ⁴).
     Rademacher,
     /// N(0, I): variance 2‖g‖⁴.
     Gaussian,
+    /// Uniform on the sphere of radius √d: variance 2‖g‖⁴ (d − 1)/(d + 2), below the Gaussian's, whose length varies too.
+    Sphere,
 }
 
 /// How long a step is. Too short, and the rounding of the loss dominates; too long, and its curvature does.
@@ -50,22 +102,45 @@ pub enum Delta {
     Relative(f64),
     /// δ itself. The best δ falls with the number of parameters.
     Absolute(f64),
+    /// ‖δz‖ = r‖x‖ for an r that starts at 3·10⁻⁴ and moves at checks to where rounding and curvature, both measured,
+    /// make the least noise together. `check_every` must be at least 1.
+    Adaptive,
 }
 
 impl FiniteDifference {
-    /// ℓᵢ a step ahead of x along the probe of `key`, or behind it; the step δ; and ‖δz‖/‖x‖.
+    /// K one-sided Rademacher probes with a step that adapts, checked every 64 estimates: a sixteenth of a forward more in
+    /// each, and more in the first, which looks for the step.
+    pub fn adaptive(probes: usize) -> Self {
+        Self { probes, delta: Delta::Adaptive, check_every: CHECK_EVERY, ..Self::default() }
+    }
+
+    /// The k-th z of a batch, from 0: what the slopes of its samples are along.
+    pub fn probe(&self, params: &Params, batch: &Batch, k: usize) -> Result<ParamVec> {
+        let key = probe_key(batch, k);
+        match self.probe {
+            Probe::Rademacher => ParamVec::rademacher(params, key),
+            Probe::Gaussian => ParamVec::gaussian(params, key),
+            Probe::Sphere => {
+                let radius = (params.count() as f64).sqrt();
+                Ok(ParamVec::gaussian(params, key)?.scale_to(Length::Of(radius))?.0)
+            }
+        }
+    }
+
+    /// ℓᵢ at x + t δz for the probe z of `key`; δ; and ‖δz‖/‖x‖ (both for t = 1).
     fn step(
         &self,
         f: &dyn Objective,
         params: &Params,
         batch: &Batch,
         key: Key,
-        side: f64,
+        t: f64,
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        let x = params.each();
-        let length = match self.delta {
-            Delta::Absolute(delta) => Length::Times(side * delta),
-            Delta::Relative(ratio) => Length::Relative(side * ratio, &x),
+        let (x, d) = (params.each(), params.count() as f64);
+        let ratio = self.ratio();
+        let length = match (self.delta, ratio) {
+            (Delta::Absolute(delta), _) => Length::Times(t * delta),
+            (_, ratio) => Length::Relative(t * ratio.unwrap_or(RATIO), &x),
         };
         let (losses, delta, squared_length) = match self.probe {
             Probe::Rademacher => {
@@ -76,17 +151,38 @@ impl FiniteDifference {
                 let (offset, delta) = ParamVec::gaussian(params, key)?.scale_to(length)?;
                 (losses_at(f, params, batch, &offset)?, delta, Some(offset.squared_norm()?))
             }
-        };
-        let ratio = match (self.delta, squared_length) {
-            (Delta::Relative(ratio), _) => delta.affine(0., ratio)?, // where δ is, without a copy from the host
-            (Delta::Absolute(_), Some(squared)) => (squared / params.squared_norm()?)?.sqrt()?,
-            (Delta::Absolute(delta), None) => {
-                let squared = delta * delta * params.count() as f64;
-                (params.squared_norm()?.recip()? * squared)?.sqrt()?
+            Probe::Sphere => {
+                let length = match self.delta {
+                    Delta::Absolute(delta) => Length::Of(t * delta * d.sqrt()),
+                    _ => length,
+                };
+                let offset = ParamVec::gaussian(params, key)?.scale_to(length)?.0;
+                let squared = offset.squared_norm()?;
+                (losses_at(f, params, batch, &offset)?, (&squared / d)?.sqrt()?, Some(squared))
             }
+        };
+        let ratio = match (ratio, self.delta, squared_length) {
+            (Some(ratio), ..) => delta.affine(0., ratio)?, // where δ is, without a copy from the host
+            (None, _, Some(squared)) => (squared / params.squared_norm()?)?.sqrt()?,
+            (None, Delta::Absolute(delta), None) => (params.squared_norm()?.recip()? * (delta * delta * d))?.sqrt()?,
+            (None, _, None) => bail!("a relative step has a ratio"),
         };
         Ok((losses, delta, ratio))
     }
+
+    /// ‖δz‖/‖x‖, unless δ itself is given.
+    fn ratio(&self) -> Option<f64> {
+        match self.delta {
+            Delta::Relative(ratio) => Some(ratio),
+            Delta::Adaptive => Some(self.tuned.ratio),
+            Delta::Absolute(_) => None,
+        }
+    }
+}
+
+/// The key of probe `k`.
+fn probe_key(batch: &Batch, k: usize) -> Key {
+    batch.key.fold_name("probe").fold(k as u64)
 }
 
 impl GradNormEstimator for FiniteDifference {
@@ -94,18 +190,29 @@ impl GradNormEstimator for FiniteDifference {
         if self.probes == 0 {
             bail!("a finite-difference estimate needs at least one probe, `probes` is 0")
         }
-        // Where to read is not to wait, a step of length 0 is told at once; elsewhere it makes losses that are not
-        // finite, and those are the trainer's business.
-        let length = if params.device().is_cpu() { params.norm()? } else { f64::INFINITY };
-        let (Delta::Absolute(step) | Delta::Relative(step)) = self.delta;
+        if self.delta == Delta::Adaptive && self.check_every == 0 {
+            bail!("a finite difference whose step adapts needs checks, `check_every` is 0")
+        }
+        // Where to read is not to wait, what is wrong is told at once; elsewhere a step of length 0 makes losses that are
+        // not finite, and those are the trainer's business.
+        let on_cpu = params.device().is_cpu();
+        let length = if on_cpu { params.norm()? } else { f64::INFINITY };
+        let step = match self.delta {
+            Delta::Absolute(step) | Delta::Relative(step) => step,
+            Delta::Adaptive => self.tuned.ratio,
+        };
         if step <= 0. || length == 0. {
             bail!("the finite-difference step {:?} is not positive (‖x‖ = {length})", self.delta)
         }
         msharp_ops::with_precision(Precision::F32, || {
-            // The probes come first: they keep no graph, and the one at x stays open.
             let (mut slopes, mut measures) = (Vec::new(), Measures::new());
+            if self.check_every > 0 && self.tuned.estimates.is_multiple_of(self.check_every as u64) {
+                measures.insert("probe_noise", self.check(f, params, batch)?);
+            }
+            self.tuned.estimates += 1;
+            // The probes come first: they keep no graph, and the one at x stays open.
             for k in 0..self.probes {
-                let key = batch.key.fold_name("probe").fold(k as u64);
+                let key = probe_key(batch, k);
                 let (ahead, delta, ratio) = self.step(f, params, batch, key, 1.)?;
                 let behind = if self.central { Some(self.step(f, params, batch, key, -1.)?.0) } else { None };
                 slopes.push((ahead, behind, delta));
@@ -116,8 +223,19 @@ impl GradNormEstimator for FiniteDifference {
                 None => Slope { ahead, behind: losses.detach(), delta, sides: 1. },
                 Some(behind) => Slope { ahead, behind, delta, sides: 2. },
             };
-            let norms = rms_slopes(&slopes.into_iter().map(slope).collect::<Vec<_>>())?;
-            Ok(Estimate { losses, norms, measures })
+            let slopes: Vec<Slope> = slopes.into_iter().map(slope).collect();
+            measures.insert("probe_rounding", self.rounding(f, params, batch, &slopes, &losses)?);
+            Ok(Estimate { losses, norms: rms_slopes(&slopes)?, measures })
         })
+    }
+
+    fn state(&mut self, _params: &Params, state: &mut State) -> Result<()> {
+        if self.check_every == 0 {
+            return Ok(());
+        }
+        let mut estimates = self.tuned.estimates as f64;
+        state.number("estimates", &mut estimates)?;
+        self.tuned.estimates = estimates as u64;
+        state.number("ratio", &mut self.tuned.ratio)
     }
 }

@@ -1,13 +1,20 @@
 //! The gradient norm ‖∇ℓᵢ(x)‖ of every sample of a batch, and the weights that RW-SAM makes of it.
 //!
-//! | estimator | cost | bias and variance |
-//! |---|---|---|
-//! | [`Exact`] | 1 forward, b backwards | exact; the truth that the others are tested against |
-//! | [`Ghost`] | 1 forward, 1 backward | exact, for networks of msharp-ops; under batch normalisation it is another quantity |
-//! | [`FiniteDifference`] | K + 1 forwards (central: 2K + 1) | unbiased in the square up to O(δ); coefficient of variation of the square ≈ √(2/K) |
-//! | [`LastLayer`] | nothing beyond the ascent's own forward | exact for the last layer's parameters alone |
+//! | estimator | cost | bias | variance |
+//! |---|---|---|---|
+//! | [`Exact`] | 1 forward, b backwards | none; the truth that the others are tested against | none |
+//! | [`Ghost`] | 1 forward, 1 backward | none, for networks of msharp-ops; under batch normalisation another quantity, which it defines | none |
+//! | [`FiniteDifference`] | K + 1 forwards (central: 2K + 1) | none in the square, up to O(δ) of curvature and rounding/δ | of the square, relative: about 2/K ([`Probe`] has each form) |
+//! | [`LastLayer`] | nothing beyond the ascent's own forward | downwards: the other layers are missing | none |
 //!
-//! All that is needed, but by [`Ghost`] and [`LastLayer`], is the loss of every sample: a closure will do. This crate stands alone, without a trainer:
+//! Under batch normalisation samples are coupled: each norm is that of ∇ℓᵢ through the statistics which the batch shares, for
+//! `Exact` and `FiniteDifference`; the last layer's own gradient depends on the others through its features alone. Of the
+//! same norms [`Noise`] makes tr V, the noise scale, m_eff and the histogram. An estimator whose noise, where it is measured,
+//! exceeds its signal returns an error and no norms. Which one to take, with how many probes and which δ:
+//! `xtask/results/estimators/README.md`, which `cargo xtask bench estimators` makes.
+//!
+//! All that is needed, but by [`Ghost`] and [`LastLayer`], is the loss of every sample: a closure will do. This crate stands
+//! alone, without a trainer:
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -34,9 +41,13 @@ mod exact;
 mod finite_difference;
 mod ghost;
 mod last_layer;
+mod noise_scale;
+mod probe_noise;
 
 pub use exact::Exact;
-pub use finite_difference::{Delta, FiniteDifference, Probe};
+pub use finite_difference::{Delta, FiniteDifference, Probe, Tuned};
 pub use ghost::Ghost;
 pub use last_layer::LastLayer;
 pub use msharp_core::{GradNormEstimator, Temperature, effective_size, gibbs};
+pub use noise_scale::{Histogram, Noise, TwoSizes};
+pub use probe_noise::ProbeNoise;

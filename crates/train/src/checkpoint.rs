@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const FORMAT: &str = "msharp-checkpoint-2";
+const FORMAT: &str = "msharp-checkpoint-3";
 
 /// When and where [`fit`](crate::fit) writes checkpoints.
 #[derive(Clone, Debug)]

@@ -53,7 +53,7 @@ pub enum Outcome {
 /// Those of the parts, with the epoch and the step; and that of a checkpoint that cannot be written.
 pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> Result<(Outcome, Progress)> {
     let Task { objective, params, rule, optimizer, data, epochs, lr, schedule, checkpoint, read_every } = task;
-    let (steps, objective) = (data.steps(), Counted::new(objective));
+    let (steps, uncounted, objective) = (data.steps(), objective, Counted::new(objective));
     if steps == 0 {
         bail!("the training set has no batch: {} samples", data.samples())
     }
@@ -77,6 +77,10 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             let factor = schedule.factor(done, all);
             batch.moment = Moment { progress: done as f64 / all as f64, lr: factor };
 
+            let measuring = Instant::now();
+            let observed = observer.before_step(uncounted, params, &batch, done).map_err(located)?;
+            let measuring = measuring.elapsed();
+
             let Gradient { losses, grads, measures } = rule.gradient(&objective, params, &batch).map_err(located)?;
             let lr = lr * factor;
             let read = step.is_multiple_of(read_every.max(1)) || step + 1 == steps;
@@ -99,7 +103,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             }
 
             progress.step += 1;
-            let (passes, seconds) = (objective.take(), started.elapsed().as_secs_f64());
+            let (passes, seconds) = (objective.take(), (started.elapsed() - measuring).as_secs_f64());
             let samples = batch.len();
             let measures = numbers;
             let report = StepReport {
@@ -115,6 +119,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
                 passes,
                 seconds,
                 measures,
+                observed,
             };
             progress.this_epoch.add(&report);
             progress.whole_run.add(&report);

@@ -73,6 +73,6 @@ pub use classifier::Classifier;
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{Outcome, Task, fit};
 pub use observer::{Control, Observer};
-pub use progress::{Progress, StepReport, Tally};
+pub use progress::{Progress, StepReport, Sum, Tally};
 pub use schedule::{Decay, Schedule};
 pub use sgd::Sgd;

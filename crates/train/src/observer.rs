@@ -2,6 +2,8 @@
 
 use crate::{Progress, StepReport};
 use candle_core::Result;
+use msharp_core::{Batch, Objective, Params};
+use std::collections::BTreeMap;
 
 /// What an observer wants to happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +16,19 @@ pub enum Control {
 
 /// Told about every step and every epoch; `()` observes nothing.
 pub trait Observer {
+    /// Before step number `step` of the run, from 0: a moment to measure something at the point where the step begins, on
+    /// its batch. What it returns goes into the step's report and into the tallies, beside what the rule measures; its
+    /// passes and its time are not the step's. It must leave parameters and buffers as they are.
+    fn before_step(
+        &mut self,
+        _f: &dyn Objective,
+        _params: &Params,
+        _batch: &Batch,
+        _step: usize,
+    ) -> Result<BTreeMap<&'static str, f64>> {
+        Ok(BTreeMap::new())
+    }
+
     /// After each step.
     fn step(&mut self, _report: &StepReport) -> Result<Control> {
         Ok(Control::Continue)

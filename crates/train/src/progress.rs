@@ -33,10 +33,17 @@ pub struct Tally {
     pub loss_sum: f64,
     /// The number of those steps.
     pub loss_steps: usize,
-    /// The number of steps whose numbers were read.
-    pub read_steps: usize,
-    /// Σ of each measure, over the steps whose numbers were read.
-    pub measure_sums: BTreeMap<String, f64>,
+    /// Each measure, of the rule and of the observer, over the steps in which it was taken and read.
+    pub measure_sums: BTreeMap<String, Sum>,
+}
+
+/// A sum over some of the steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sum {
+    /// Σ of the values.
+    pub sum: f64,
+    /// Their number.
+    pub steps: usize,
 }
 
 /// One step, for an observer.
@@ -66,6 +73,8 @@ pub struct StepReport {
     pub seconds: f64,
     /// What the rule measured, if it was read.
     pub measures: BTreeMap<&'static str, f64>,
+    /// What the observer measured before the step.
+    pub observed: BTreeMap<&'static str, f64>,
 }
 
 impl Tally {
@@ -78,9 +87,9 @@ impl Tally {
         self.seconds += report.seconds;
         self.loss_sum += report.loss.unwrap_or(0.);
         self.loss_steps += usize::from(report.loss.is_some());
-        self.read_steps += usize::from(report.read);
-        for (name, value) in &report.measures {
-            *self.measure_sums.entry((*name).to_owned()).or_default() += value;
+        for (name, value) in report.measures.iter().chain(&report.observed) {
+            let sum = self.measure_sums.entry((*name).to_owned()).or_default();
+            (sum.sum, sum.steps) = (sum.sum + value, sum.steps + 1);
         }
     }
 
@@ -89,9 +98,9 @@ impl Tally {
         (self.loss_steps > 0).then(|| self.loss_sum / self.loss_steps as f64)
     }
 
-    /// The mean of each measure over the steps whose numbers were read.
+    /// The mean of each measure over the steps in which it was taken and read.
     pub fn measures(&self) -> BTreeMap<String, f64> {
-        self.measure_sums.iter().map(|(name, sum)| (name.clone(), sum / self.read_steps as f64)).collect()
+        self.measure_sums.iter().map(|(name, sum)| (name.clone(), sum.sum / sum.steps as f64)).collect()
     }
 
     /// Forward and backward passes in an average step, each in units of one pass over the batch.

@@ -1,7 +1,8 @@
-//! `bench`: how long a training step takes, op by op, and beside PyTorch.
+//! `bench`: how long a training step takes, op by op, and beside PyTorch; and how good the estimators are.
 
 mod child;
 mod cuda;
+pub mod estimators;
 mod micro;
 mod norms;
 mod ops;
@@ -29,6 +30,11 @@ enum BenchCommand {
     M(micro::MicroArgs),
     /// What the estimators of per-sample gradient norms cost beside a gradient, and their RW-SAM steps beside SAM's
     Norms(norms::NormsArgs),
+    /// The gradient-norm estimators against the exact norms: ranks, weights, cost and δ, at three moments of training
+    ///
+    /// Trains each network itself, from scratch, with plain SGD on a few images, and measures at the start, early and late. The page that it writes lets a user choose an estimator, K and δ. Goes on where it
+    /// was stopped.
+    Estimators(estimators::EstimatorsArgs),
     /// The steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM of four workloads, also beside PyTorch
     ///
     /// A group of steps is enqueued back to back and waited for once; a figure is the median over groups of the time
@@ -49,6 +55,7 @@ pub fn bench(args: BenchArgs) -> Result<()> {
         BenchCommand::Ops(args) => ops::ops(args),
         BenchCommand::M(args) => micro::micro(args),
         BenchCommand::Norms(args) => norms::norms(args),
+        BenchCommand::Estimators(args) => estimators::estimators(args),
         BenchCommand::Cuda(args) => cuda::cuda(args),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::subject::{Kind, Subject, SubjectArgs};
 use super::{print_table, rounded};
-use crate::config::{EstimatorName, RunConfig};
+use crate::config::EstimatorName;
 use crate::rule;
 use anyhow::Result;
 use clap::Args;
@@ -38,7 +38,7 @@ pub fn norms(args: NormsArgs) -> Result<()> {
         ("norms: finite difference", EstimatorName::FiniteDifference),
     ];
     for (name, estimator) in estimators {
-        let mut estimator = rule::estimator(&RunConfig { estimator, ..subject.config.clone() });
+        let mut estimator = rule::estimator(estimator, &subject.config);
         cases.push((
             name,
             Box::new(move |subject| {

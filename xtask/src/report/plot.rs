@@ -6,7 +6,7 @@ use anyhow::Result;
 use plotters::prelude::*;
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito).
-const COLOURS: [RGBColor; 7] = [
+pub const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),

@@ -3,8 +3,8 @@
 
 use crate::config::{DataName, EstimatorName, RunConfig};
 use crate::experiments::{standard, typed};
+use crate::names::{AscentName, BallName, CombineName, RuleName};
 use crate::rule::{passes, rule};
-use crate::words::{AscentName, BallName, CombineName, RuleName};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use clap::ValueEnum;

@@ -95,8 +95,8 @@ fn same_rule(a: &RunConfig, b: &RunConfig) -> bool {
 
 /// Whether `other` is SGD on what `config` is on, whatever it says of the perturbation that SGD does not have.
 fn is_baseline(other: &RunConfig, config: &RunConfig) -> bool {
-    let RunConfig { rho, lambda, temperature, estimator, probes, delta, .. } = other.clone();
-    *other == RunConfig { rho, lambda, temperature, estimator, probes, delta, ..sgd(config) }
+    let RunConfig { rho, lambda, temperature, estimator, probes, delta, adapt_delta, .. } = other.clone();
+    *other == RunConfig { rho, lambda, temperature, estimator, probes, delta, adapt_delta, ..sgd(config) }
 }
 
 fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, f64)> {

@@ -1,0 +1,263 @@
+//! The page that lets a user choose an estimator, K and δ: made from the rows of `bench estimators`, its sentences too.
+
+mod answers;
+mod pictures;
+
+use crate::bench::estimators::row::{self, Entry, Row};
+use crate::bench::estimators::{EXACT, Mean};
+use crate::screen::duration;
+use anyhow::{Result, ensure};
+use std::path::{Path, PathBuf};
+
+/// The folder beside the rows of the experiments, and the command that fills it.
+pub const ESTIMATORS: &str = "estimators";
+
+/// The files that the rows in `folder` make: the page, and its pictures.
+pub fn estimators(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let path = folder.join("rows.jsonl");
+    let rows = row::read(&path)?;
+    ensure!(!rows.is_empty(), "{} has no row", path.display());
+    let mut files = vec![(folder.join("README.md"), page(&rows))];
+    for (name, picture) in pictures::all(&rows)? {
+        files.push((folder.join(name), picture));
+    }
+    Ok(files)
+}
+
+const ABOUT: &str = "\
+Everything on this page, its sentences included, is made by `cargo xtask report` from `rows.jsonl`; a test fails when they
+drift apart. `cargo xtask bench estimators` makes the rows.
+
+A cell is a network in a state of training on a few images, which are also those that it is measured on: at its initialisation, early,
+and late, after going over them many times; the loss below says how well it knows them by then. The truth is the norm of every sample's gradient, one backward pass each. Weights are RW-SAM's, p ∝ exp(λs), with the λ for which
+1/Σp² = m_eff = b/4, unless a column says *λ = 1 relative*. ± is a standard error, and an interval holds 95 %: both over the draws of
+probes on the batches that were measured, so they say nothing of other batches or networks.
+";
+
+const COLUMNS: &str = "\
+*Spearman*: rank correlation with the true norms. *error*: relative RMS error of the norms; *scaled*: what is left of it after
+the best common factor, to which weights with m_eff or a relative λ are indifferent. *TV*: total variation between the weights
+and the exact ones. *m_eff*: that of the weights at λ = 1 relative. *cosine*: between the weighted gradient g̃ and the exactly
+weighted one; the next three columns are that cosine less the cosine of a control: the *same weights shuffled* over the batch, *random
+weights* of the same m_eff, and the *plain mean*. *forwards*: the time of an estimate, in forwards without a graph; the
+forward with a graph that an ascent needs anyway is part of it. *refused*: estimates that ended in an error.
+";
+
+/// The page.
+pub fn page(rows: &[Row]) -> String {
+    let mut text = format!("# Choosing an estimator of ‖∇ℓᵢ‖\n\n{ABOUT}\n## In short\n\n");
+    for answer in answers::all(rows) {
+        text.push_str(&format!("- {answer}\n"));
+    }
+    text.push_str("\n## The cells\n\n");
+    text.push_str(&cells(rows));
+    text.push_str("\n## Does one probe carry information?\n\n");
+    text.push_str(&controls(rows));
+    text.push_str(
+        "\n## How many probes?\n\nSpearman's rank correlation with the true norms, one-sided Rademacher probes.\n\n",
+    );
+    text.push_str(&ranks(rows));
+    text.push_str("\n![Rank correlation by the number of probes](probes.svg)\n");
+    text.push_str("\n## Which δ?\n\n");
+    text.push_str(&steps(rows));
+    for (k, network) in pictures::networks(rows).into_iter().enumerate() {
+        text.push_str(&format!(
+            "\n![Error of the slopes of {network} by the length of the step](step-{}.svg)\n",
+            k + 1
+        ));
+    }
+    text.push_str(&format!("\n## Every estimator\n\n{COLUMNS}"));
+    for row in rows {
+        text.push_str(&format!("\n### {}\n\n{}", row.setting.label(), everything(row)));
+    }
+    let (measuring, training): (f64, f64) =
+        rows.iter().fold((0., 0.), |sum, row| (sum.0 + row.seconds[0], sum.1 + row.seconds[1]));
+    let mut revisions: Vec<&str> = rows.iter().map(|row| row.revision.as_str()).collect();
+    revisions.dedup();
+    let (host, preset) = (&rows[0].host, &rows[0].preset);
+    text.push_str(&format!(
+        "\n{} cells, preset {preset}, {} of measuring and {} of training on {} × {}, revision {}.\n",
+        rows.len(),
+        duration(measuring),
+        duration(training),
+        host.threads,
+        host.cpu,
+        revisions.join(", ")
+    ));
+    text
+}
+
+/// A Markdown table.
+fn table(head: &[&str], lines: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+    for line in lines {
+        text.push_str(&format!("| {} |\n", line.join(" | ")));
+    }
+    text
+}
+
+/// `0.31 ± 0.02`.
+fn show(mean: &Mean) -> String {
+    match mean.error {
+        Some(error) => format!("{:.2} ± {error:.2}", mean.mean),
+        None => format!("{:.2}", mean.mean),
+    }
+}
+
+/// `+0.12 (+0.08 to +0.16)`.
+fn gain(mean: &Mean) -> String {
+    match mean.interval() {
+        Some((low, high)) => format!("{:+.3} ({low:+.3} to {high:+.3})", mean.mean),
+        None => format!("{:+.3}", mean.mean),
+    }
+}
+
+/// `0.024`, `367`, `1e6`.
+fn number(value: f64) -> String {
+    match value {
+        v if v >= 1e3 => format!("{v:.0e}"),
+        v if v >= 10. => format!("{v:.0}"),
+        v => format!("{v:.3}"),
+    }
+}
+
+fn cells(rows: &[Row]) -> String {
+    let head = [
+        "cell",
+        "parameters",
+        "data",
+        "steps",
+        "batch",
+        "batches × draws",
+        "loss",
+        "norms: q10, median, q90",
+        "tr V",
+        "noise scale",
+        "m_eff, λ = 1 relative",
+        "forward, ms",
+    ];
+    let line = |row: &Row| {
+        let s = &row.setting;
+        vec![
+            s.label(),
+            row.parameters.to_string(),
+            format!("{} of {}", s.images, s.data),
+            s.steps.to_string(),
+            s.batch.to_string(),
+            format!("{} × {}", s.batches, s.draws),
+            format!("{:.2e}", row.loss),
+            row.norms.map(|norm| format!("{norm:.3}")).join(", "),
+            format!("{:.3e}", row.trace),
+            row.noise_scale.map_or("∞".to_owned(), |scale| format!("{scale:.1}")),
+            format!("{:.1}", row.m_eff),
+            format!("{:.1}", row.forward_ms),
+        ]
+    };
+    table(&head, rows.iter().map(line))
+}
+
+fn controls(rows: &[Row]) -> String {
+    let head =
+        ["cell", "K", "cosine", "minus the same weights shuffled", "minus random weights", "minus the plain mean"];
+    let mut lines = Vec::new();
+    for row in rows {
+        for entry in answers::rademacher(row) {
+            let (Some(figures), Some(k)) = (&entry.figures, entry.probes) else { continue };
+            lines.push(vec![
+                row.setting.label(),
+                k.to_string(),
+                show(&figures.cosine),
+                gain(&figures.minus_shuffled),
+                gain(&figures.minus_random),
+                gain(&figures.minus_plain),
+            ]);
+        }
+    }
+    table(&head, lines)
+}
+
+fn ranks(rows: &[Row]) -> String {
+    let mut all: Vec<usize> = rows.iter().flat_map(answers::rademacher).filter_map(|entry| entry.probes).collect();
+    all.sort_unstable();
+    all.dedup();
+    let names: Vec<String> = all.iter().map(|k| format!("K = {k}")).collect();
+    let head: Vec<&str> = ["cell"].into_iter().chain(names.iter().map(String::as_str)).chain(["last layer"]).collect();
+    let spearman = |entry: Option<&Entry>| {
+        entry.and_then(|entry| entry.figures.as_ref()).map_or("–".to_owned(), |figures| show(&figures.spearman))
+    };
+    let line = |row: &Row| {
+        let of = |k: usize| spearman(answers::rademacher(row).find(|entry| entry.probes == Some(k)));
+        let last = spearman(row.estimators.iter().find(|entry| entry.name == "last layer"));
+        [row.setting.label()].into_iter().chain(all.iter().map(|k| of(*k))).chain([last]).collect()
+    };
+    table(&head, rows.iter().map(line))
+}
+
+fn steps(rows: &[Row]) -> String {
+    let mut deltas: Vec<f64> = rows.iter().flat_map(|row| row.sweep.iter().map(|point| point.delta)).collect();
+    deltas.sort_by(f64::total_cmp);
+    deltas.dedup();
+    let names: Vec<String> = deltas.iter().map(|delta| format!("δ = {delta:.0e}")).collect();
+    let head: Vec<&str> = ["cell", "‖δz‖/‖x‖ ÷ δ"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let line = |row: &Row| {
+        let of = |delta: &f64| match row.sweep.iter().find(|point| point.delta == *delta) {
+            None => "–".to_owned(),
+            Some(point) => {
+                let error = point.error.map_or("–".to_owned(), |error| format!("{:.3}", error.mean));
+                let refused = point.refused.as_ref().map_or(String::new(), |why| format!(", **{why}**"));
+                let noise = point.noise.map_or("–".to_owned(), number);
+                format!("{error} ({noise}{refused})")
+            }
+        };
+        let scale = row.sweep.first().map_or("–".to_owned(), |point| format!("{:.0}", point.ratio / point.delta));
+        [row.setting.label(), scale].into_iter().chain(deltas.iter().map(of)).collect()
+    };
+    let about = "Relative RMS error of the slopes of one one-sided Rademacher probe against the exact ⟨z, ∇ℓᵢ⟩; in brackets the noise \
+                 to signal that a check measures without knowing the truth, and **what it says** where it refuses.";
+    format!("{about}\n\n{}", table(&head, rows.iter().map(line)))
+}
+
+fn everything(row: &Row) -> String {
+    let head = [
+        "estimator",
+        "K",
+        "Spearman",
+        "error",
+        "scaled",
+        "TV",
+        "TV, λ = 1 relative",
+        "m_eff",
+        "cosine",
+        "− shuffled",
+        "− random",
+        "− plain",
+        "‖δz‖/‖x‖",
+        "forwards",
+        "refused",
+    ];
+    let line = |entry: &Entry| {
+        let k = entry.probes.map_or("–".to_owned(), |k| k.to_string());
+        let mut cells = vec![entry.name.clone(), k];
+        match &entry.figures {
+            Some(f) => {
+                let means = [f.spearman, f.error, f.scaled_error, f.variation, f.variation_relative];
+                cells.extend(means.iter().map(show));
+                cells.push(format!("{:.1}", f.m_eff.mean));
+                cells.push(show(&f.cosine));
+                cells
+                    .extend([f.minus_shuffled, f.minus_random, f.minus_plain].map(|mean| format!("{:+.3}", mean.mean)));
+                cells.push(f.ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.1e}")));
+            }
+            None if entry.name == EXACT => {
+                cells.extend(["1", "0", "0", "0", "0"].map(str::to_owned));
+                cells.push(format!("{:.1}", row.m_eff));
+                cells.extend(["1", "–", "–"].map(str::to_owned));
+                cells.extend([format!("{:+.3}", 1. - row.plain.mean), "–".to_owned()]);
+            }
+            None => cells.extend(std::iter::repeat_n("–".to_owned(), 11)),
+        }
+        cells.extend([format!("{:.1}", entry.forwards), entry.refused.to_string()]);
+        cells
+    };
+    table(&head, row.estimators.iter().map(line))
+}

@@ -1,0 +1,99 @@
+//! The noise of the gradient, measured at an interval while a run goes on.
+
+use crate::config::RunConfig;
+use crate::rule;
+use candle_core::Result;
+use msharp_core::{Batch, GradNormEstimator, Objective, Params};
+use msharp_gradnorm::{Histogram, Noise};
+use std::collections::BTreeMap;
+
+/// Measures `noise_trace` (tr V, unbiased), `noise_scale` (tr V/‖∇L‖², where the gradient can be told from 0), `noise_mean_norm`
+/// (‖∇L‖), the quantiles `noise_q05` to `noise_q95` of the norms of the samples' gradients, and the shares of samples
+/// `noise_octave_…` whose norm lies so many octaves from the mean norm, all of the batch that the step is about to see.
+///
+/// The current batch is taken, not a fixed one: it is what the rule's own m_eff and quantiles are of, and it costs no memory.
+pub struct Watch {
+    every: usize,
+    samples: Option<usize>,
+    /// Its own: a rule's must not learn from what is only watched.
+    estimator: Box<dyn GradNormEstimator>,
+}
+
+const QUANTILES: [(&str, f64); 5] =
+    [("noise_q05", 0.05), ("noise_q25", 0.25), ("noise_q50", 0.5), ("noise_q75", 0.75), ("noise_q95", 0.95)];
+
+/// The counts of a [`Histogram`], named by the octave that they begin at.
+const OCTAVES: [&str; 10] = [
+    "noise_octave_-5",
+    "noise_octave_-4",
+    "noise_octave_-3",
+    "noise_octave_-2",
+    "noise_octave_-1",
+    "noise_octave_0",
+    "noise_octave_1",
+    "noise_octave_2",
+    "noise_octave_3",
+    "noise_octave_4",
+];
+
+impl Watch {
+    /// As configured.
+    pub fn of(config: &RunConfig) -> Self {
+        let estimator = rule::estimator(config.noise_estimator, config);
+        Self { every: config.noise_every, samples: config.noise_samples, estimator }
+    }
+
+    /// What there is to say before step `step` of a run; nothing if it is not its turn.
+    pub fn measure(
+        &mut self,
+        f: &dyn Objective,
+        params: &Params,
+        batch: &Batch,
+        step: usize,
+    ) -> Result<BTreeMap<&'static str, f64>> {
+        if self.every == 0 || !step.is_multiple_of(self.every) {
+            return Ok(BTreeMap::new());
+        }
+        let samples = self.samples.unwrap_or(batch.len()).min(batch.len());
+        let noise = Noise::measure(&mut *self.estimator, f, params, &batch.narrow(0, samples, batch.key)?)?;
+        let Histogram { counts } = noise.histogram();
+        let mut all = BTreeMap::from([
+            ("noise_trace", noise.trace()),
+            ("noise_scale", noise.scale()),
+            ("noise_mean_norm", noise.mean_norm),
+        ]);
+        let quantiles = noise.quantiles(QUANTILES.map(|(_, q)| q));
+        all.extend(QUANTILES.into_iter().map(|(name, _)| name).zip(quantiles));
+        all.extend(OCTAVES.into_iter().zip(counts.map(|count| count as f64 / samples as f64)));
+        all.retain(|_, value| value.is_finite()); // JSON has no infinity
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DataName;
+    use crate::experiments::standard;
+    use candle_core::{Device, Tensor, Var};
+    use msharp_core::Key;
+    use msharp_models::{Architecture, Norm};
+
+    #[test]
+    fn it_measures_at_its_interval_and_says_all_of_it() {
+        let base = standard(Architecture::ResNet8, Norm::Batch, DataName::Synthetic);
+        let mut watch = Watch::of(&RunConfig { noise_every: 3, noise_samples: Some(3), ..base });
+        let x = Var::new(&[1f32, 2.], &Device::Cpu).unwrap();
+        let params = Params::new([("x".to_owned(), x.clone())]).unwrap();
+        let f = |batch: &Batch, _: bool| batch.inputs.broadcast_mul(x.as_tensor())?.sum(1);
+        // gradients (1, 0), (3, 0), (2, 3), and one that is not among the samples
+        let inputs = Tensor::new(&[[1f32, 0.], [3., 0.], [2., 3.], [9., 9.]], &Device::Cpu).unwrap();
+        let batch = Batch::new(inputs.clone(), inputs, Key::new(0));
+        assert!(watch.measure(&f, &params, &batch, 1).unwrap().is_empty());
+        let all = watch.measure(&f, &params, &batch, 3).unwrap();
+        assert!((all["noise_trace"] - 4.).abs() < 1e-6 && (all["noise_mean_norm"] - 5f64.sqrt()).abs() < 1e-6);
+        assert!((all["noise_scale"] - 4. / (5. - 4. / 3.)).abs() < 1e-6);
+        assert_eq!((all["noise_q05"], all["noise_q50"]), (1., 3.));
+        assert_eq!((all["noise_octave_-2"], all["noise_octave_0"]), (1. / 3., 2. / 3.));
+    }
+}
