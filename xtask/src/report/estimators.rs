@@ -261,3 +261,54 @@ fn everything(row: &Row) -> String {
     };
     table(&head, row.estimators.iter().map(line))
 }
+
+/// The README's table: one line for each estimator, figures from the lowest cell to the highest.
+pub fn summary(folder: &Path) -> Result<String> {
+    let rows = row::read(&folder.join("rows.jsonl"))?;
+    let mut kinds: Vec<(&str, Option<usize>)> = Vec::new();
+    for entry in rows.iter().flat_map(|row| &row.estimators) {
+        if !kinds.contains(&(entry.name.as_str(), entry.probes)) {
+            kinds.push((entry.name.as_str(), entry.probes));
+        }
+    }
+    let line = |(name, probes): (&str, Option<usize>)| {
+        let entries: Vec<&Entry> = rows
+            .iter()
+            .filter_map(|row| row.estimators.iter().find(|entry| entry.name == name && entry.probes == probes))
+            .collect();
+        let of = |figure: &dyn Fn(&row::Figures) -> f64| {
+            range(entries.iter().filter_map(|entry| entry.figures.as_ref()).map(figure), 2)
+        };
+        let exact = name == EXACT;
+        let or = |text: String, truth: &str| if exact { truth.to_owned() } else { text };
+        vec![
+            name.to_owned(),
+            probes.map_or("–".to_owned(), |k| k.to_string()),
+            range(entries.iter().map(|entry| entry.forwards), 1),
+            or(of(&|figures| figures.spearman.mean), "1"),
+            or(of(&|figures| figures.scaled_error.mean), "0"),
+            or(of(&|figures| figures.cosine.mean), "1"),
+        ]
+    };
+    let head = ["estimator", "K", "cost, forwards", "rank correlation", "error after scaling", "cosine of g̃"];
+    let networks = pictures::networks(&rows).join(", ");
+    let about = format!(
+        "Measured on {networks}, each at its initialisation, early and late in training; the lowest cell to the highest. Cost is \
+         the time of an estimate, with the forward that an ascent needs anyway, in forwards without a graph; the error is the \
+         relative RMS error after the best common factor; g̃ is the weighted gradient at m_eff = b/4, against the exactly weighted \
+         one."
+    );
+    Ok(format!("{about}\n\n{}", table(&head, kinds.into_iter().map(line))))
+}
+
+/// `0.12 to 0.95`.
+fn range(values: impl Iterator<Item = f64>, digits: usize) -> String {
+    let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+    values.for_each(|value| (least, most) = (least.min(value), most.max(value)));
+    let (least, most) = (format!("{least:.digits$}"), format!("{most:.digits$}"));
+    match (least == most, least.as_str()) {
+        (_, "inf") => "–".to_owned(),
+        (true, _) => least,
+        (false, _) => format!("{least} to {most}"),
+    }
+}

@@ -4,6 +4,7 @@ use super::figures::Mean;
 use crate::host::Host;
 use anyhow::{Context, Result};
 use msharp_core::write_aside;
+use msharp_models::Architecture;
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -16,7 +17,7 @@ pub struct Setting {
     pub data: String,
     /// `init`, `early` or `late`.
     pub state: String,
-    /// Steps of SGD until then.
+    /// Steps of training until then.
     pub steps: usize,
     /// Images that it trains on.
     pub images: usize,
@@ -31,12 +32,15 @@ pub struct Setting {
 impl Setting {
     /// As a table calls it.
     pub fn label(&self) -> String {
-        format!("{} ({}), {}", self.model, self.norm, self.state)
+        format!("{}, {}", self.network(), self.state)
     }
 
     /// The network alone.
     pub fn network(&self) -> String {
-        format!("{} ({})", self.model, self.norm)
+        match self.model.parse::<Architecture>() {
+            Ok(model) if !model.has_choice_of_norm() => self.model.clone(),
+            _ => format!("{} ({})", self.model, self.norm),
+        }
     }
 }
 
