@@ -164,7 +164,7 @@ fn cases() -> Result<Vec<(&'static str, Box<dyn Perturbation>)>> {
         ("without_norm", Box::new(within(Grouped::without(select("norm.*"), l2)))),
         ("group_rho", Box::new(within(Grouped { inner: l2, groups }))),
         ("sam_on_gsam", Box::new(Sharp { ascent: Mean, offset: on_norm, combine: Gsam { alpha: 0.3 } })),
-        ("decay_in_ascent", Box::new(within(Decayed { inner: l2, weight_decay: 0.05 }))),
+        ("decay_in_ascent", Box::new(within(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
         ("clipped_ascent", Box::new(within(Clipped { inner: Raw { rho: 0.1 }, most: 0.2 }))),
         ("clipped_descent", Box::new(Clipped { inner: sam(0.1), most: 0.2 })),
     ])

@@ -48,7 +48,7 @@ pub fn rules_of_two_passes(rho: f64) -> Vec<Named> {
         ("pgn", Box::new(pgn(rho, 0.3))),
         ("esam, drawn", Box::new(esam(rho, 0.6, 0.5))),
         ("half rho", Box::new(within(Grouped { inner: l2, groups: vec![(Select::All, 0.5)] }))),
-        ("decay inside", Box::new(within(Decayed { inner: l2, weight_decay: 0.05 }))),
+        ("decay inside", Box::new(within(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
         ("clipped usam", Box::new(within(Clipped { inner: Raw { rho }, most: 1. }))),
         ("clipped sam", Box::new(Clipped { inner: sam(rho), most: 0.5 })),
         ("cosine rho", Box::new(within(scheduled(RhoSchedule::Cosine { end: 0.5 })))),

@@ -4,11 +4,13 @@ use crate::problems::{Fixed, Link, Rows, bits, distance, images, mlp, noise, res
 use crate::rules::every_rule;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{
-    Accumulated, Batch, Combine, Counted, Key, Moment, Offset, ParamVec, Params, Perturbation, State, Temperature,
+    Accumulated, Batch, Combine, Counted, Gradient, Key, Moment, Objective, Offset, ParamVec, Params, Perturbation,
+    State, Temperature,
 };
 use msharp_gradnorm::Exact;
 use msharp_models::Norm;
 use msharp_perturb::*;
+use msharp_train::{CandleNn, CheckpointPolicy, Progress, Schedule, Task, fit};
 use std::collections::BTreeMap;
 
 const RHO: f64 = 0.05;
@@ -51,7 +53,7 @@ fn at_the_end_of_its_range_each_word_is_sam_to_the_bit() -> Result<()> {
         ("one step", in_ball(Steps { inner: l2, steps: 1 })),
         ("unified, l = 1", in_ball(Unified { rho: RHO, l: 1. })),
         ("no group", in_ball(Grouped { inner: l2, groups: vec![] })),
-        ("no decay", in_ball(Decayed { inner: l2, weight_decay: 0. })),
+        ("no decay", in_ball(Decayed { inner: l2, weight_decay: 0., on: Select::All })),
         ("constant ρ", in_ball(Scheduled { inner: l2, schedule: RhoSchedule::Constant })),
         ("ρ by a constant rate", in_ball(Scheduled { inner: l2, schedule: RhoSchedule::ByLearningRate { least: 0. } })),
         ("T = 1", in_ball(Adaptive { scale: Scale::Element, inner: l2, eta: 0., on: "!role:bias".parse()? })),
@@ -151,7 +153,7 @@ fn directions_on_a_quadratic_are_their_closed_forms() -> Result<()> {
         ("Eigen-SAM", in_ball(Eigen { iterations: 60, ..Eigen::new(rho, 0.2) }), at(&bent)),
         (
             "decay inside",
-            in_ball(Decayed { inner: Raw { rho }, weight_decay: 2. }),
+            in_ball(Decayed { inner: Raw { rho }, weight_decay: 2., on: Select::All }),
             at(&each(&|j| rho * (g[j] + 2. * x[j]))),
         ),
         ("clipped", Box::new(Clipped { inner: sam(rho), most: 1. }), each(&|j| s[j] / norm(&s))),
@@ -326,5 +328,57 @@ fn selection_takes_the_samples_that_rise_most() -> Result<()> {
     let mut rule = Sharp { ascent: Mean, offset: L2 { rho: 0.3 }, combine: Selected { gamma: 0.4 } }; // ⌊3.2⌋
     let found = rule.gradient(&rows, &rows.params, &rows.batch)?;
     assert!(distance(&found.grads.to_vec()?, &expected.grads.to_vec()?) < 1e-12);
+    Ok(())
+}
+
+/// Reports a number in every second call only, as a rule with a second pass in some steps does.
+struct Sometimes(usize);
+
+impl Perturbation for Sometimes {
+    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        self.0 += 1;
+        let mut step = Plain.gradient(f, params, batch)?;
+        if self.0 % 2 == 1 {
+            step.measures.insert("number", Tensor::new(self.0 as f64, &Device::Cpu)?);
+        }
+        Ok(step)
+    }
+}
+
+#[test]
+fn a_measure_that_some_micro_batches_have_is_the_mean_over_them() -> Result<()> {
+    let rows = Rows::new(Link::Squares, 8, 4, 1)?;
+    let mut rule = Micro { inner: Sometimes(0), size: 3 }; // of 3, 3 and 2 samples; the first and the last report
+    let step = rule.gradient(&rows, &rows.params, &rows.batch)?;
+    let number = step.measures["number"].to_scalar::<f64>()?;
+    assert!((number - (3. * 1. + 2. * 3.) / 5.).abs() < 1e-12, "{number}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_saved_is_told_before_the_first_step() -> Result<()> {
+    let rows = Rows::new(Link::Squares, 8, 4, 1)?;
+    let folder = tempfile::tempdir().map_err(candle_core::Error::wrap)?;
+    let policy = CheckpointPolicy {
+        path: folder.path().join("checkpoint"),
+        every: std::time::Duration::from_secs(3600),
+        config: String::new(),
+    };
+    let before = weights(&rows.params)?;
+    let vars = rows.params.iter().map(|param| param.var.clone()).collect();
+    let task = Task {
+        objective: &rows,
+        params: &rows.params,
+        rule: &mut Plain,
+        optimizer: &mut CandleNn(<candle_nn::SGD as candle_nn::Optimizer>::new(vars, 0.1)?),
+        data: &Fixed(rows.batch.chunks(4)?),
+        epochs: 1,
+        lr: 0.1,
+        schedule: Schedule::cosine(),
+        checkpoint: Some(policy),
+        read_every: 1,
+    };
+    let error = fit(task, Progress::default(), &mut ()).unwrap_err().to_string();
+    assert!(error.contains("candle-nn") && weights(&rows.params)? == before, "{error}");
     Ok(())
 }

@@ -13,6 +13,7 @@ use clap::Args;
 use msharp_models::{Architecture, Norm};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// Everything that decides what a run of one version of the program computes: equal configurations end with the same bits
 /// on machines of one type.
@@ -204,7 +205,7 @@ impl RunConfig {
             self.device == DeviceName::Cuda || self.precision == PrecisionName::F32,
             "--precision on the CPU is f32; expected --device cuda for another"
         );
-        self.words.validate(self.rule, self.micro_batch.unwrap_or(self.batch_size))?;
+        self.words.validate(self.rule, self.weight_decay)?;
         ensure!(self.accumulate != Some(0), "--accumulate is 0; expected at least 1 sample");
         ensure!(
             self.optimizer == OptimizerName::Sgd || !self.nesterov,
@@ -276,8 +277,10 @@ impl RunConfig {
     /// The fields in which two configurations differ, for messages.
     pub fn differences(&self, other: &RunConfig) -> Result<Vec<String>> {
         let (a, b) = (serde_json::to_value(self)?, serde_json::to_value(other)?);
-        let fields = a.as_object().into_iter().flatten();
-        Ok(fields.filter(|(name, value)| b.get(name) != Some(value)).map(|(name, _)| name.replace('_', "-")).collect())
+        // What is at its default is left out of the record, on either side.
+        let fields = a.as_object().into_iter().chain(b.as_object()).flat_map(|fields| fields.keys());
+        let names: BTreeSet<&String> = fields.filter(|name| a.get(name) != b.get(name)).collect();
+        Ok(names.into_iter().map(|name| name.replace('_', "-")).collect())
     }
 }
 
@@ -308,6 +311,9 @@ pub mod tests {
         assert_eq!(config.id()[..], read.id()[..]);
         assert_ne!(config.id(), parse("").id());
         assert_eq!(parse("").differences(&parse("--rho 0.2 --batch-size 64")).unwrap(), ["batch-size", "rho"]);
+        let other = parse("--ball adaptive --accumulate 8");
+        assert_eq!(parse("").differences(&other).unwrap(), ["accumulate", "ball"]);
+        assert_eq!(other.differences(&parse("")).unwrap(), ["accumulate", "ball"]);
     }
 
     #[test]
@@ -335,7 +341,15 @@ pub mod tests {
             ("--rule wsam --gamma 1", "--gamma"),
             ("--rule sgd --rho-schedule cosine", "--rule sgd"),
             ("--rule msam --combine gsam", "--combine"),
-            ("--rule esam --select 0.001", "--select"),
+            ("--rule esam --select 0", "--select"),
+            ("--rule look-sam --k 2.5", "--k"),
+            ("--rule gsam --alpha -1", "--alpha"),
+            ("--rule vasso --ascent-steps 2", "--ascent-steps"),
+            ("--rule rw-sam --ascent-steps 2", "--ascent-steps"),
+            ("--rule msam --decay-in-ascent", "--decay-in-ascent"),
+            ("--decay-in-ascent --weight-decay 0", "--decay-in-ascent"),
+            ("--rule n-sam --combine selected", "--combine"),
+            ("--rule r-sam --perturb role:norm", "--perturb"),
             ("--clip 0", "--clip"),
             ("--every 0", "--every"),
             ("--from 0.5 --until 0.5", "--until"),

@@ -85,13 +85,14 @@ fn around(config: &RunConfig, mut offset: Box<dyn Offset>) -> Box<dyn Offset> {
         offset = Box::new(Grouped { inner: offset, groups });
     }
     if words.decay_in_ascent {
-        offset = Box::new(Decayed { inner: offset, weight_decay: config.weight_decay });
+        let on = if config.decay_weights_only { Select::Role(Role::Weight) } else { Select::All };
+        offset = Box::new(Decayed { inner: offset, weight_decay: config.weight_decay, on });
     }
-    if let Some(steps) = words.ascent_steps {
-        offset = Box::new(Steps { inner: offset, steps });
+    if let Some(schedule) = words.rho_schedule {
+        offset = Box::new(Scheduled { inner: offset, schedule: schedule.0 });
     }
-    match words.rho_schedule {
-        Some(schedule) => Box::new(Scheduled { inner: offset, schedule: schedule.0 }),
+    match words.ascent_steps {
+        Some(steps) => Box::new(Steps { inner: offset, steps }),
         None => offset,
     }
 }
@@ -161,6 +162,10 @@ pub fn passes(config: &RunConfig, batches_in_set: usize) -> (f64, f64) {
     }
     forward += sharp;
     backward += sharp;
+    // Weights that depend on the whole batch are known before the gradient goes through in pieces.
+    if config.accumulate.is_some_and(|most| most < config.micro_batch.unwrap_or(config.batch_size)) {
+        forward += f64::from(ascent == AscentName::Gibbs) + f64::from(combine == CombineName::Selected);
+    }
     // The share of the steps in which the rule is applied; the others make one pass.
     let share = (words.until.unwrap_or(1.) - words.from.unwrap_or(0.)) / words.every.unwrap_or(1) as f64;
     (share * forward + 1. - share, share * backward + 1. - share)

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use msharp_perturb::Select;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// What of the rule is changed.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,7 +75,7 @@ pub struct Words {
     #[serde(skip_serializing_if = "is_default")]
     pub ascent_steps: Option<usize>,
 
-    /// How ρ changes: by-lr or by-lr:LEAST (in proportion to the learning rate, down to LEAST·ρ), cosine or cosine:END,
+    /// How ρ changes: by-lr or by-lr:LEAST (linearly with the learning rate, from LEAST·ρ at 0), cosine or cosine:END,
     /// warm-up:SHARE
     #[arg(long, help_heading = "Around the rule")]
     #[serde(with = "as_optional_text", skip_serializing_if = "is_default")]
@@ -115,7 +116,7 @@ pub struct Words {
 }
 
 /// A constant of a word: its flag, the rules that have it, what was given, the default, and what is allowed.
-struct Constant(&'static str, bool, Option<f64>, f64, std::ops::RangeInclusive<f64>);
+struct Constant(&'static str, bool, Option<f64>, f64, RangeInclusive<f64>);
 
 impl Words {
     /// The sentence of `rule` with the words that are exchanged.
@@ -165,7 +166,7 @@ impl Words {
     }
 
     /// Whether every number makes sense and every flag has an effect; an error names the flag.
-    pub fn validate(&self, rule: RuleName, batch: usize) -> Result<()> {
+    pub fn validate(&self, rule: RuleName, weight_decay: f64) -> Result<()> {
         for Constant(flag, is_used, given, _, range) in self.constants(rule) {
             let Some(given) = given else { continue };
             ensure!(
@@ -173,9 +174,10 @@ impl Words {
                 "--{flag} has no effect on --rule {}; expected another rule, --ball or --combine",
                 typed(rule)
             );
-            let (least, most) = (range.start(), range.end());
-            ensure!(range.contains(&given), "--{flag} is {given}; expected a number from {least:.3} to {most:.3}");
+            ensure!(range.contains(&given), "--{flag} is {given}; expected a number {}", described(&range));
         }
+        let k = self.constant(rule, "k");
+        ensure!(k.fract() == 0., "--k is {k}; expected a whole number of steps");
         if rule == RuleName::Sgd {
             let plain = Words { clip: self.clip, ..Words::default() };
             ensure!(
@@ -183,22 +185,35 @@ impl Words {
                 "--rule sgd has no perturbation; expected none of the flags that change one, but --clip"
             );
         }
-        if let Some((AscentName::Momentum | AscentName::Random | AscentName::Smoothed, _, combine)) =
-            self.sentence(rule)
-        {
+        if let Some((ascent, ball, combine)) = self.sentence(rule) {
+            let (rule, no_gradient) = (typed(rule), [AscentName::Momentum, AscentName::Random, AscentName::Smoothed]);
             ensure!(
-                combine == CombineName::Descend,
-                "--combine {} needs the gradient at x, which --rule {} does not compute; expected --combine descend",
-                typed(combine),
-                typed(rule)
+                combine == CombineName::Descend || !no_gradient.contains(&ascent),
+                "--combine {} needs the gradient at x, which --rule {rule} does not compute; expected --combine descend",
+                typed(combine)
+            );
+            ensure!(
+                combine != CombineName::Selected || ascent != AscentName::FullBatch,
+                "--combine selected needs the losses of the batch at x, which --rule {rule} does not compute; expected another"
+            );
+            ensure!(
+                !self.decay_in_ascent || !no_gradient.contains(&ascent),
+                "--decay-in-ascent is about an ascent gradient, which --rule {rule} does not compute; expected another rule"
+            );
+            ensure!(
+                !self.decay_in_ascent || weight_decay > 0.,
+                "--decay-in-ascent has no effect with --weight-decay 0; expected a number above 0"
+            );
+            let averages = [BallName::Friendly, BallName::Averaged, BallName::Eigen].contains(&ball);
+            ensure!(
+                self.ascent_steps.is_none() || (ascent == AscentName::Mean && !averages),
+                "--ascent-steps repeats the batch's own gradient, which is not what --rule {rule} ascends; expected another rule"
+            );
+            ensure!(
+                ascent != AscentName::Smoothed || (self.perturb.is_none() && self.rho_groups.is_empty()),
+                "--rule {rule} moves all parameters by its noise; expected neither --perturb nor --rho-groups"
             );
         }
-        let select = self.constant(rule, "select");
-        let selects = self.sentence(rule).is_some_and(|(_, _, combine)| combine == CombineName::Selected);
-        ensure!(
-            !selects || select * batch as f64 >= 1.,
-            "--select is {select}, less than a sample of {batch}; expected more"
-        );
         for (flag, length) in [("clip", self.clip), ("clip-ascent", self.clip_ascent)] {
             ensure!(
                 length.is_none_or(|l| l > 0. && l.is_finite()),
@@ -232,5 +247,18 @@ impl Words {
             }
         };
         value.as_object().into_iter().flatten().map(one).collect()
+    }
+}
+
+/// A range in words; its ends are where a number is still allowed.
+fn described(range: &RangeInclusive<f64>) -> String {
+    let least = match *range.start() {
+        f64::MIN_POSITIVE => "above 0".to_owned(),
+        least => format!("from {least}"),
+    };
+    match *range.end() {
+        f64::MAX => format!("{least} on"),
+        most if most < 1. => format!("{least} to below 1"),
+        most => format!("{least} to {most}"),
     }
 }

@@ -46,7 +46,9 @@ pub use gradient::{
 };
 pub use key::Key;
 pub use moment::Moment;
-pub use msharp_ops::{Length, Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
+pub use msharp_ops::{
+    Length, Precision, Reweighted, Temperature, effective_size, gibbs, quantile, reweight, with_precision,
+};
 pub use objective::{Accumulated, Objective};
 pub use param_vec::ParamVec;
 pub use params::{Param, Params, Role, role_by_name};

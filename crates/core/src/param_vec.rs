@@ -125,9 +125,9 @@ impl ParamVec {
 
     /// self, shortened to length `most` if it is longer.
     pub fn clipped(&self, most: f64) -> Result<ParamVec> {
-        let norm = (self.squared_norm()?.sqrt()? + 1e-300)?;
-        // min(1, most/norm), in operations that need nothing from the host.
-        let f = norm.recip()?.affine(-most, 1.)?.relu()?.affine(-1., 1.)?;
+        let norm = self.squared_norm()?.sqrt()?;
+        // 1/max(1, norm/most), in operations that need nothing from the host.
+        let f = norm.affine(1. / most, -1.)?.relu()?.affine(1., 1.)?.recip()?;
         Ok(self.scale_to(Length::Given(&f))?.0)
     }
 

@@ -28,8 +28,9 @@ impl<P> Every<P> {
 impl<P: Perturbation> Perturbation for Every<P> {
     fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
         let due = (self.step as usize).is_multiple_of(self.every.max(1));
-        self.step += 1.;
-        if due { self.inner.gradient(f, params, batch) } else { Plain.gradient(f, params, batch) }
+        let step = if due { self.inner.gradient(f, params, batch) } else { Plain.gradient(f, params, batch) }?;
+        self.step += 1.; // a step that failed may be tried again
+        Ok(step)
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {

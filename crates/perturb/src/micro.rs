@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use msharp_core::{Batch, Gradient, Measures, Objective, ParamVec, Params, Perturbation, State};
+use std::collections::BTreeMap;
 
 /// The mean over micro-batches of `size` samples of what `inner` computes on each, weighted by their length.
 ///
@@ -30,7 +31,8 @@ impl<P: Perturbation> Perturbation for Micro<P> {
         if let [whole] = chunks.as_slice() {
             return self.inner.gradient(f, params, whole);
         }
-        let (mut sum, mut losses, mut measures) = (None, Vec::new(), Measures::new());
+        let (mut sum, mut losses) = (None, Vec::new());
+        let mut measures: BTreeMap<&str, (Tensor, f64)> = BTreeMap::new();
         for chunk in &chunks {
             let share = chunk.len() as f64 / batch.len() as f64;
             let part = self.inner.gradient(f, params, chunk)?;
@@ -39,12 +41,15 @@ impl<P: Perturbation> Perturbation for Micro<P> {
             for (name, value) in part.measures {
                 let part = (value * share)?;
                 let sum = match measures.get(name) {
-                    Some(sum) => (sum + part)?,
-                    None => part,
+                    Some((sum, shares)) => ((sum + part)?, shares + share),
+                    None => (part, share),
                 };
                 measures.insert(name, sum);
             }
         }
+        // The mean over the micro-batches that have it.
+        let measures = measures.into_iter().map(|(name, (sum, shares))| Ok((name, (sum / shares)?)));
+        let measures = measures.collect::<Result<Measures>>()?;
         let Some(grads) = sum else { candle_core::bail!("an empty batch has no gradient") };
         let losses = (losses.len() == chunks.len()).then(|| Tensor::cat(&losses, 0)).transpose()?;
         Ok(Gradient { losses, grads, measures })

@@ -61,6 +61,10 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
         Some(policy) => Checkpoint::of(params, optimizer, rule, progress, &policy.config)?.write(&policy.path),
         None => Ok(()),
     };
+    if let Some(policy) = &checkpoint {
+        // What cannot be saved says so now, and not after hours.
+        Checkpoint::of(params, optimizer, rule, &progress, &policy.config)?;
+    }
     let mut saved = Instant::now();
 
     while progress.epoch < epochs {

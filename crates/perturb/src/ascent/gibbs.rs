@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use msharp_core::{
     Ascent, Batch, Estimate, GradNormEstimator, Gradient, Measures, Objective, Params, Reweighted, State, Temperature,
-    backward, gradient_at, reweight,
+    backward, gradient_at, keeping_buffers, reweight,
 };
 
 /// g̃ = Σ pᵢ ∇ℓᵢ(x) with pᵢ ∝ exp(λ‖∇ℓᵢ(x)‖).
@@ -32,9 +32,14 @@ impl<E: GradNormEstimator> Gibbs<E> {
         pieces: &[Batch],
         whole: &Batch,
     ) -> Result<Gradient> {
-        let norms: Vec<Tensor> =
-            pieces.iter().map(|piece| self.estimator.norms(f, params, piece)).collect::<Result<_>>()?;
-        let (weights, measures) = self.weigh(&Tensor::cat(&norms, 0)?)?;
+        let (mut norms, mut measures) = (Vec::new(), Measures::new());
+        for piece in pieces {
+            let estimate = keeping_buffers(params, || self.estimator.estimate(f, params, piece))?;
+            norms.push(estimate.norms);
+            measures = estimate.measures; // those of the last piece
+        }
+        let (weights, of_weights) = self.weigh(&Tensor::cat(&norms, 0)?)?;
+        measures.extend(of_weights);
         Ok(Gradient { measures, ..gradient_at(f, params, whole, None, Some(&weights))? })
     }
 

@@ -32,18 +32,19 @@ impl Look {
 impl Combine for Look {
     fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
         let due = (self.step as usize).is_multiple_of(self.every.max(1));
-        self.step += 1.;
-        match &self.v {
+        let direction = match &self.v {
             Some(v) if !due => {
                 let g = passes.clean()?;
-                g.add_scaled(self.alpha, &v.scale_to(Length::Relative(1., &g.each()))?.0)
+                g.add_scaled(self.alpha, &v.scale_to(Length::Relative(1., &g.each()))?.0)?
             }
             _ => {
                 let sharp = passes.sharp()?;
                 self.v = Some(sharp.add_scaled(-1., &passes.clean()?.nearest_to(&sharp)?)?);
-                Ok(sharp)
+                sharp
             }
-        }
+        };
+        self.step += 1.; // a step that failed may be tried again
+        Ok(direction)
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {

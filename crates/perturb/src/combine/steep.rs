@@ -1,6 +1,6 @@
 //! The second pass only where the gradient is long: AE-SAM.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::Result;
 use msharp_core::{Combine, ParamVec, Params, Passes, State};
 
 /// s at x + ε where ‖g‖² ≥ μ + c σ, and g at x elsewhere, for moving averages μ of ‖g‖² and σ² of (‖g‖² − μ)².
@@ -40,17 +40,18 @@ impl Default for Steep {
 
 impl Combine for Steep {
     fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
-        let squared = passes.clean()?.squared_norm()?.to_scalar::<f64>()?;
+        let measured = passes.clean()?.squared_norm()?;
+        let squared = measured.to_scalar::<f64>()?;
         let average = |old: f64, new: f64| self.keep * old + (1. - self.keep) * new;
         let mean = average(self.mean, squared);
         let variance = average(self.variance, (squared - mean).powi(2));
-        (self.mean, self.variance) = (mean, variance);
-
         let progress = passes.batch().moment.progress;
         let c = (1. - progress) * self.early + progress * self.late;
         let is_steep = squared >= mean + c * variance.sqrt();
-        passes.measure("sharp_steps", Tensor::new(f64::from(is_steep), &Device::Cpu)?);
-        if is_steep { passes.sharp() } else { passes.clean().cloned() }
+        passes.measure("sharp_steps", measured.affine(0., f64::from(is_steep))?);
+        let direction = if is_steep { passes.sharp() } else { passes.clean().cloned() }?;
+        (self.mean, self.variance) = (mean, variance); // a step that failed may be tried again
+        Ok(direction)
     }
 
     fn state(&mut self, _: &Params, state: &mut State) -> Result<()> {

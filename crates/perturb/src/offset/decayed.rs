@@ -1,5 +1,6 @@
 //! Weight decay inside the ascent gradient.
 
+use crate::Select;
 use candle_core::Result;
 use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
 
@@ -7,18 +8,23 @@ use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
 ///
 /// Published results differ in this: the first implementation of SAM has the penalty in the loss, the one most copied
 /// leaves it to the optimizer. The direction to descend has no penalty in it; the optimizer's weight decay adds it at x.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decayed<O> {
     /// What is made of the sum.
     pub inner: O,
     /// λ ≥ 0, as a rule the optimizer's weight decay.
     pub weight_decay: f64,
+    /// Which parameters decay.
+    pub on: Select,
 }
 
 impl<O: Offset> Offset for Decayed<O> {
     fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        let x = ParamVec::new(params, params.each().into_iter().cloned().collect());
-        self.inner.offset(f, params, batch, &g.add_scaled(self.weight_decay, &x)?)
+        let decayed = g.map(params, |param, g| match self.on.holds(param) {
+            true => g + param.var.as_detached_tensor().affine(self.weight_decay, 0.)?,
+            false => Ok(g.clone()),
+        });
+        self.inner.offset(f, params, batch, &decayed?)
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {

@@ -1,14 +1,15 @@
 //! Towards the direction of largest curvature: Eigen-SAM.
 
 use candle_core::Result;
-use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params, State, gradient_at};
+use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params, Precision, State, gradient_at, with_precision};
 
 /// ε = ρ (u + α sign⟨g, v⟩ (v − ⟨u, v⟩u)) for u = g/‖g‖ and the leading eigenvector v of the Hessian; it is not
 /// normalised again, so ‖ε‖ ≥ ρ.
 ///
 /// v comes from power iterations, warm from the last v, every so many steps and in the first. A product of Hessian and
 /// vector is the central difference of two gradients along it, since candle has no second derivatives: each iteration
-/// costs 2 forwards and 2 backwards. State: v and the number of steps.
+/// costs 2 forwards and 2 backwards. State: v and the number of steps. v is that of all parameters, also where a mask
+/// around this takes some away.
 ///
 /// Reference: Eigen-SAM (Luo et al., NeurIPS 2024). The published code knows no v, and does not normalise, in the first
 /// 100 steps.
@@ -48,19 +49,21 @@ impl Eigen {
 impl Offset for Eigen {
     fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
         let due = self.v.is_none() || (self.step as usize).is_multiple_of(self.every.max(1));
-        let mut v = match self.v.take() {
-            Some(v) => v,
-            None => ParamVec::gaussian(params, batch.key.fold_name("eigen"))?,
+        // To read is to wait for a GPU; where it is free, a v that vanished or is not finite is drawn anew.
+        let is_sound = |v: &ParamVec| -> Result<bool> { Ok(!params.device().is_cpu() || v.norm()?.is_normal()) };
+        let mut v = match &self.v {
+            Some(v) if !due || is_sound(v)? => v.clone(),
+            _ => ParamVec::gaussian(params, batch.key.fold_name("eigen"))?,
         };
         for _ in 0..if due { self.iterations.max(1) } else { 0 } {
-            v = self.iterate(f, params, batch, &v)?;
+            // In bfloat16 the difference of two gradients would be noise.
+            v = with_precision(Precision::F32, || self.iterate(f, params, batch, &v))?;
         }
-        self.step += 1.;
         let u = g.scale_to(Length::Of(1.))?.0;
         let across = v.add_scaled(-1., &u.nearest_to(&v)?)?; // v − ⟨u, v⟩u
         let sign = g.inner(&v)?.sign()?;
         let epsilon = u.add_scaled(self.alpha, &across.scale_to(Length::Given(&sign))?.0)?.scale(self.rho);
-        self.v = Some(v);
+        (self.v, self.step) = (Some(v), self.step + 1.);
         epsilon
     }
 

@@ -36,8 +36,9 @@ impl<O: Offset> Offset for Friendly<O> {
             None => fresh,
         };
         let noise = g.add_scaled(-self.sigma, &mean)?;
+        let epsilon = self.inner.offset(f, params, batch, &noise)?;
         self.mean = Some(mean);
-        self.inner.offset(f, params, batch, &noise)
+        Ok(epsilon)
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {

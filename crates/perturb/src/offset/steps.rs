@@ -6,6 +6,8 @@ use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State, gradient_at
 /// ε = ε₁ + … + ε_K: the first is what `inner` makes of g, and each further one what it makes of the mean gradient at the
 /// point reached. With steps of radius ρ/K the end is within ρ.
 ///
+/// A moving average inside advances K times a step: put it around this.
+///
 /// Cost: K − 1 forwards and backwards besides those of the rule.
 ///
 /// Reference: SAM with several inner steps (Foret et al., ICLR 2021, appendix; Andriushchenko, Flammarion, ICML 2022).
