@@ -103,7 +103,8 @@ impl<'a> Passes<'a> {
     }
 
     fn report(&mut self, losses: &Tensor) -> Result<()> {
-        let mean = losses.to_dtype(candle_core::DType::F64)?.mean_all()?;
+        // candle's own mean copies shapes to a GPU.
+        let mean = msharp_ops::no_grad(|| msharp_ops::weighted_sum(losses, None))?.to_dtype(candle_core::DType::F64)?;
         self.measure("sharp_loss", mean);
         Ok(())
     }

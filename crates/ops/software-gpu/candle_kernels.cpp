@@ -208,6 +208,7 @@ FUNCTION(Exp, std::exp(x));
 FUNCTION(Log, std::log(x));
 FUNCTION(Tanh, std::tanh(x));
 FUNCTION(Relu, x < 0 ? T(0) : x);
+FUNCTION(Sign, T((x > 0) - (x < 0)));
 #undef FUNCTION
 
 #define FUNCTION(name, result)                                                                                         \
@@ -271,6 +272,7 @@ template <class T> void add_functions(const std::string &type) {
     add("ulog_" + type, map<T, T, Log>);
     add("utanh_" + type, map<T, T, Tanh>);
     add("urelu_" + type, map<T, T, Relu>);
+    add("usign_" + type, map<T, T, Sign>);
 }
 
 const bool added = [] {

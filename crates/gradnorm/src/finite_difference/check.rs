@@ -108,10 +108,10 @@ impl FiniteDifference {
         losses: &Tensor,
     ) -> Result<Tensor> {
         let most = epsilon(losses.dtype()) / 2.;
-        let noise = (wide(losses)?.sqr()?.mean_all()? * (2. * most * most))?;
+        let noise = (mean_square(losses)? * (2. * most * most))?;
         let mut moved = noise.zeros_like()?;
         for Slope { ahead, behind, .. } in slopes {
-            let square = (wide(ahead)? - wide(behind)?)?.sqr()?.mean_all()?;
+            let square = mean_square(&(ahead - behind)?)?; // neighbours subtract without rounding
             moved = (moved + (square / slopes.len() as f64)?)?;
         }
         let floor = noise.affine(1e-12, f64::MIN_POSITIVE)?;
@@ -159,4 +159,9 @@ fn epsilon(dtype: DType) -> f64 {
         DType::F64 => f64::EPSILON,
         _ => f64::from(f32::EPSILON),
     }
+}
+
+/// The mean of the squares, f64 `[]`, without candle's reductions, which send shapes to a GPU.
+fn mean_square(x: &Tensor) -> Result<Tensor> {
+    msharp_ops::sum_of_squares(&[&x.detach()])? / x.elem_count() as f64
 }
