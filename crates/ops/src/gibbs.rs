@@ -143,6 +143,13 @@ mod tests {
     }
 
     #[test]
+    fn a_large_lambda_selects_the_largest_norm() {
+        for temperature in [Temperature::Raw(1e6), Temperature::Relative(1e6), Temperature::EffectiveSize(1.)] {
+            assert_eq!(gibbs(&[0.5, 2., 1.], temperature), [0., 1., 0.], "{temperature:?}");
+        }
+    }
+
+    #[test]
     fn nothing_overflows() {
         for norms in [[1e308, 1., 0.], [0., 0., 0.], [1e-320, 0., 1e-320], [700., 700., 700.]] {
             for temperature in [Temperature::Raw(1e8), Temperature::Relative(1e8), Temperature::EffectiveSize(1.)] {
