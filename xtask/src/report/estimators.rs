@@ -57,7 +57,9 @@ pub fn page(rows: &[Row]) -> String {
         "\n## How many probes?\n\nSpearman's rank correlation with the true norms, one-sided Rademacher probes.\n\n",
     );
     text.push_str(&ranks(rows));
-    text.push_str("\n![Rank correlation by the number of probes](probes.svg)\n");
+    for (k, network) in pictures::networks(rows).into_iter().enumerate() {
+        text.push_str(&format!("\n![Rank correlation of {network} by the number of probes](probes-{}.svg)\n", k + 1));
+    }
     text.push_str("\n## Which δ?\n\n");
     text.push_str(&steps(rows));
     for (k, network) in pictures::networks(rows).into_iter().enumerate() {

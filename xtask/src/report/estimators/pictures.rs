@@ -12,12 +12,15 @@ pub fn all(rows: &[Row]) -> Result<Vec<(String, String)>> {
         let point = |entry: &crate::bench::estimators::row::Entry| {
             Some((entry.probes? as f64, entry.figures.as_ref()?.spearman.mean))
         };
-        (row.setting.label(), rademacher(row).filter_map(point).collect())
+        (row.setting.state.clone(), rademacher(row).filter_map(point).collect())
     };
-    let mut all = vec![("probes.svg".to_owned(), picture(&PROBES, rows.iter().map(ranks).collect())?)];
+    let mut all = Vec::new();
     for (k, network) in networks(rows).iter().enumerate() {
-        let mut lines = Vec::new();
-        for row in rows.iter().filter(|row| row.setting.network() == *network) {
+        let (mut lines, of_network) = (Vec::new(), |row: &&Row| row.setting.network() == *network);
+        let title = format!("{network}: rank correlation with the true norms");
+        let probes = rows.iter().filter(of_network).map(ranks).collect();
+        all.push((format!("probes-{}.svg", k + 1), picture(&Axes { title: &title, ..PROBES }, probes)?));
+        for row in rows.iter().filter(of_network) {
             let error = row.sweep.iter().filter_map(|point| Some((point.ratio, point.error?.mean)));
             lines.push((row.setting.state.clone(), error.collect()));
         }
@@ -48,12 +51,7 @@ struct Axes<'a> {
     linear: Option<(f64, f64)>,
 }
 
-const PROBES: Axes = Axes {
-    title: "Rank correlation with the true norms",
-    x: "probes K (2 to the power)",
-    y: "Spearman",
-    linear: Some((0., 1.)),
-};
+const PROBES: Axes = Axes { title: "", x: "probes K (2 to the power)", y: "Spearman", linear: Some((0., 1.)) };
 
 const STEPS: Axes =
     Axes { title: "", x: "‖δz‖/‖x‖ (10 to the power)", y: "relative error (10 to the power)", linear: None };
@@ -73,6 +71,11 @@ fn picture(axes: &Axes, lines: Vec<Line>) -> Result<String> {
     };
     let ((left, right), (low, high)) = (range(|p| p.0), axes.linear.unwrap_or_else(|| range(|p| p.1)));
 
+    // Where there are no lines: ranks rise to the right, errors fall and rise.
+    let legend = match axes.linear {
+        Some(_) => SeriesLabelPosition::LowerRight,
+        None => SeriesLabelPosition::UpperMiddle,
+    };
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (720, 420)).into_drawing_area();
@@ -99,7 +102,7 @@ fn picture(axes: &Axes, lines: Vec<Line>) -> Result<String> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(legend)
             .background_style(WHITE.mix(0.85))
             .border_style(RGBColor(200, 200, 200))
             .draw()?;
