@@ -16,6 +16,8 @@
 
 use crate::float::Float;
 use crate::grad::grad_enabled;
+use crate::rows;
+use crate::vector::vectorised;
 use candle_core::{Device, Result, Tensor, TensorId, bail};
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -261,19 +263,8 @@ pub(crate) fn sum_of_squares<T: Float>(x: &[T]) -> f64 {
 
 /// Σ xⱼ yⱼ in f64, in an order that is a function of the length.
 pub(crate) fn product<T: Float>(x: &[T], y: &[T]) -> f64 {
-    const LANES: usize = 16;
-    crate::vector::vectorised(
+    vectorised(
         #[inline(always)]
-        || {
-            let mut sums = [0.; LANES];
-            let (x, y) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-            let rest: f64 = x.remainder().iter().zip(y.remainder()).map(|(x, y)| x.wide() * y.wide()).sum();
-            for (x, y) in x.zip(y) {
-                for i in 0..LANES {
-                    sums[i] += x[i].wide() * y[i].wide();
-                }
-            }
-            sums.iter().sum::<f64>() + rest
-        },
+        || rows::product(x, y),
     )
 }

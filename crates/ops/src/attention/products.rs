@@ -3,7 +3,7 @@
 // Kernels index the rows and columns of a register tile, as their formulas do.
 #![allow(clippy::needless_range_loop)]
 
-use crate::conv::{Tile, rows_times_panels};
+use crate::conv::{Paneled, Tile, rows_times_panels};
 use crate::parallel::Region;
 use crate::vector::{Lanes, lanes, store, store_first};
 use pulp::{Simd, WithSimd};
@@ -76,20 +76,11 @@ impl<T: Lanes> WithSimd for Product<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let panels = self.columns.div_ceil(lanes::<T, S>());
-        for panel in (0..panels).step_by(2) {
-            match (S::REGISTER_COUNT >= 32, panel + 2 <= panels) {
-                (true, true) => self.panels::<S, 8, 2>(simd, panel),
-                (true, false) => self.panels::<S, 8, 1>(simd, panel),
-                (false, true) => self.panels::<S, 4, 2>(simd, panel),
-                (false, false) => self.panels::<S, 4, 1>(simd, panel),
-            }
-        }
+        self.in_pairs(simd, self.columns.div_ceil(lanes::<T, S>()));
     }
 }
 
-impl<T: Lanes> Product<'_, T> {
-    /// Columns of panels `panel..panel + N`.
+impl<T: Lanes> Paneled for Product<'_, T> {
     #[inline(always)]
     fn panels<S: Simd, const M: usize, const N: usize>(&self, simd: S, panel: usize) {
         let (width, len) = (lanes::<T, S>(), self.inner * lanes::<T, S>());

@@ -1,6 +1,6 @@
 //! Products of the rows of a matrix with each other.
 
-use crate::conv::kernels::{Tile, rows_times_panels};
+use crate::conv::kernels::{Paneled, Tile, rows_times_panels};
 use crate::float::Float;
 use crate::parallel::Region;
 use crate::vector::{Lanes, lanes, store, width};
@@ -49,20 +49,12 @@ impl<T: Lanes> WithSimd for Gram<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let panels = self.stride / lanes::<T, S>();
-        for panel in (0..panels).step_by(2) {
-            match (S::REGISTER_COUNT >= 32, panel + 2 <= panels) {
-                (true, true) => self.panels::<S, 8, 2>(simd, panel),
-                (true, false) => self.panels::<S, 8, 1>(simd, panel),
-                (false, true) => self.panels::<S, 4, 2>(simd, panel),
-                (false, false) => self.panels::<S, 4, 1>(simd, panel),
-            }
-        }
+        self.in_pairs(simd, self.stride / lanes::<T, S>());
     }
 }
 
-impl<T: Lanes> Gram<'_, T> {
-    /// Columns of panels `panel..panel + N`, down to the diagonal.
+impl<T: Lanes> Paneled for Gram<'_, T> {
+    /// Down to the diagonal.
     #[inline(always)]
     fn panels<S: Simd, const M: usize, const N: usize>(&self, simd: S, panel: usize) {
         let (width, depth) = (lanes::<T, S>(), self.depth);

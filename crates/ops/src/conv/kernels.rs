@@ -39,3 +39,22 @@ pub(crate) unsafe fn rows_times_panels<T: Lanes, S: Simd, const M: usize, const 
         }
     }
 }
+
+/// A product whose right side is panels, two of which are multiplied at a time.
+pub(crate) trait Paneled {
+    /// Columns of panels `panel..panel + N`, in tiles of `M` rows.
+    fn panels<S: Simd, const M: usize, const N: usize>(&self, simd: S, panel: usize);
+
+    /// All of `count` panels, in the largest tiles that the registers hold.
+    #[inline(always)]
+    fn in_pairs<S: Simd>(&self, simd: S, count: usize) {
+        for panel in (0..count).step_by(2) {
+            match (S::REGISTER_COUNT >= 32, panel + 2 <= count) {
+                (true, true) => self.panels::<S, 8, 2>(simd, panel),
+                (true, false) => self.panels::<S, 8, 1>(simd, panel),
+                (false, true) => self.panels::<S, 4, 2>(simd, panel),
+                (false, false) => self.panels::<S, 4, 1>(simd, panel),
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ mod squares;
 mod winograd;
 
 pub(crate) use geometry::{Geometry, windows};
-pub(crate) use kernels::{Tile, rows_times_panels};
+pub(crate) use kernels::{Paneled, Tile, rows_times_panels};
 
 use crate::float::{Float, same_dtype, with_float, with_slice};
 use crate::ghost::{squares_of_sums, take_part};

@@ -2,7 +2,7 @@
 
 use super::grid::Grid;
 use super::panels::Panels;
-use crate::conv::kernels::{Tile, rows_times_panels};
+use crate::conv::kernels::{Paneled, Tile, rows_times_panels};
 use crate::parallel::Region;
 use crate::vector::{Lanes, lanes, load, load_first, store, store_first};
 use pulp::{Simd, WithSimd};
@@ -25,19 +25,11 @@ impl<T: Lanes> WithSimd for Correlate<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for panel in (0..self.panels.count()).step_by(2) {
-            match (S::REGISTER_COUNT >= 32, panel + 2 <= self.panels.count()) {
-                (true, true) => self.panels::<S, 8, 2>(simd, panel),
-                (true, false) => self.panels::<S, 8, 1>(simd, panel),
-                (false, true) => self.panels::<S, 4, 2>(simd, panel),
-                (false, false) => self.panels::<S, 4, 1>(simd, panel),
-            }
-        }
+        self.in_pairs(simd, self.panels.count());
     }
 }
 
-impl<T: Lanes> Correlate<'_, T> {
-    /// Outputs of panels `panel..panel + N`.
+impl<T: Lanes> Paneled for Correlate<'_, T> {
     #[inline(always)]
     fn panels<S: Simd, const M: usize, const N: usize>(&self, simd: S, panel: usize) {
         let (grid, outputs, width) = (self.grid, self.panels.outputs, lanes::<T, S>());
