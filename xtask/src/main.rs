@@ -19,6 +19,7 @@ mod predict;
 mod report;
 mod reproduce;
 mod row;
+mod rows;
 mod rule;
 mod run;
 mod screen;

@@ -7,7 +7,7 @@ use crate::experiments::{Experiment, Preset, typed};
 use crate::machine::Machine;
 use crate::row::{self, Ending, Row};
 use crate::screen::duration;
-use crate::{claim, data, estimate, interrupt, paths, report, run};
+use crate::{claim, data, estimate, interrupt, paths, report, rows, run};
 use anyhow::Result;
 use clap::Args;
 use msharp_core::write_aside;
@@ -105,7 +105,7 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     }
     if record {
         let path = paths::results().join(format!("{name}.jsonl"));
-        row::write(&path, &rows)?;
+        rows::write(&path, &rows)?;
         println!("recorded in {}; `cargo xtask report` rewrites the README", path.display());
     }
     Ok(())

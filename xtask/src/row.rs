@@ -2,11 +2,10 @@
 
 use crate::config::RunConfig;
 use crate::host::Host;
-use anyhow::{Context, Result};
-use msharp_core::write_aside;
+use crate::rows;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 /// One run.
@@ -100,29 +99,10 @@ pub struct Cost {
 /// # Errors
 /// Names the file and the line that is no row.
 pub fn read(path: &Path) -> Result<Vec<Row>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
-    let parse = |(i, line): (usize, &str)| {
-        serde_json::from_str(line).with_context(|| format!("{} line {} is no row of results", path.display(), i + 1))
-    };
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+    rows::read(path, "results")
 }
 
-/// Adds a row to a file, replacing one of the same configuration. The file is whole at every moment.
+/// Adds a row to a file, replacing one of the same configuration.
 pub fn record(path: &Path, row: &Row) -> Result<()> {
-    let mut rows = read(path)?;
-    match rows.iter_mut().find(|known| known.config == row.config) {
-        Some(known) => *known = row.clone(),
-        None => rows.push(row.clone()),
-    }
-    write(path, &rows)
-}
-
-/// Makes `rows` the rows of a file. The file is whole at every moment.
-pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
-    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-    Ok(write_aside(path, |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?)
+    rows::record(path, read(path)?, row.clone(), |known, row| known.config == row.config)
 }

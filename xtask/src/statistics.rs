@@ -19,6 +19,12 @@ pub fn summarise(values: &[f64]) -> Option<Summary> {
     (n > 0).then(|| Summary { mean, std: (n > 1).then(|| (square / (n - 1) as f64).sqrt()), n })
 }
 
+/// The value in the middle, the upper one of two; NaN if there are none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 impl Summary {
     /// `61.23 ± 0.45`, or `61.23` for a single value.
     pub fn text(&self, decimals: usize) -> String {

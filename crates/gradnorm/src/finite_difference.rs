@@ -64,9 +64,6 @@ pub struct Tuned {
     pub estimates: u64,
 }
 
-/// ‖δz‖/‖x‖ that is good in f32, on networks of any size.
-const RATIO: f64 = 3e-4;
-
 /// Estimates between two checks where something adapts: 4 forwards in 64 steps are a sixteenth of one in each.
 const CHECK_EVERY: usize = 64;
 
@@ -76,10 +73,10 @@ impl Default for FiniteDifference {
         Self {
             probes: 1,
             probe: Probe::Rademacher,
-            delta: Delta::Relative(RATIO),
+            delta: Delta::Relative(Self::DEFAULT_RATIO),
             central: false,
             check_every: 0,
-            tuned: Tuned { ratio: RATIO, estimates: 0 },
+            tuned: Tuned { ratio: Self::DEFAULT_RATIO, estimates: 0 },
         }
     }
 }
@@ -107,7 +104,17 @@ pub enum Delta {
     Adaptive,
 }
 
+/// [`Delta`] at this moment.
+#[derive(Clone, Copy)]
+enum Step {
+    Relative(f64),
+    Absolute(f64),
+}
+
 impl FiniteDifference {
+    /// ‖δz‖/‖x‖ that is good in f32, on networks of any size.
+    pub const DEFAULT_RATIO: f64 = 3e-4;
+
     /// K one-sided Rademacher probes with a step that adapts, checked every 64 estimates: a sixteenth of a forward more in
     /// each, and more in the first, which looks for the step.
     pub fn adaptive(probes: usize) -> Self {
@@ -136,46 +143,38 @@ impl FiniteDifference {
         key: Key,
         t: f64,
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        let (x, d) = (params.each(), params.count() as f64);
-        let ratio = self.ratio();
-        let length = match (self.delta, ratio) {
-            (Delta::Absolute(delta), _) => Length::Times(t * delta),
-            (_, ratio) => Length::Relative(t * ratio.unwrap_or(RATIO), &x),
+        let (x, d, now) = (params.each(), params.count() as f64, self.now());
+        let length = match (now, self.probe) {
+            (Step::Relative(ratio), _) => Length::Relative(t * ratio, &x),
+            (Step::Absolute(delta), Probe::Sphere) => Length::Of(t * delta * d.sqrt()),
+            (Step::Absolute(delta), _) => Length::Times(t * delta),
         };
         let (losses, delta, squared_length) = match self.probe {
             Probe::Rademacher => {
                 let (losses, delta) = losses_at_signs(f, params, batch, key, length)?;
                 (losses, delta, None)
             }
-            Probe::Gaussian => {
-                let (offset, delta) = ParamVec::gaussian(params, key)?.scale_to(length)?;
-                (losses_at(f, params, batch, &offset)?, delta, Some(offset.squared_norm()?))
-            }
-            Probe::Sphere => {
-                let length = match self.delta {
-                    Delta::Absolute(delta) => Length::Of(t * delta * d.sqrt()),
-                    _ => length,
-                };
-                let offset = ParamVec::gaussian(params, key)?.scale_to(length)?.0;
+            Probe::Gaussian | Probe::Sphere => {
+                let (offset, factor) = ParamVec::gaussian(params, key)?.scale_to(length)?;
                 let squared = offset.squared_norm()?;
-                (losses_at(f, params, batch, &offset)?, (&squared / d)?.sqrt()?, Some(squared))
+                let delta = if self.probe == Probe::Sphere { (&squared / d)?.sqrt()? } else { factor };
+                (losses_at(f, params, batch, &offset)?, delta, Some(squared))
             }
         };
-        let ratio = match (ratio, self.delta, squared_length) {
-            (Some(ratio), ..) => delta.affine(0., ratio)?, // where δ is, without a copy from the host
-            (None, _, Some(squared)) => (squared / params.squared_norm()?)?.sqrt()?,
-            (None, Delta::Absolute(delta), None) => (params.squared_norm()?.recip()? * (delta * delta * d))?.sqrt()?,
-            (None, _, None) => bail!("a relative step has a ratio"),
+        let ratio = match (now, squared_length) {
+            (Step::Relative(ratio), _) => delta.affine(0., ratio)?, // where δ is, without a copy from the host
+            (Step::Absolute(_), Some(squared)) => (squared / params.squared_norm()?)?.sqrt()?,
+            (Step::Absolute(delta), None) => (params.squared_norm()?.recip()? * (delta * delta * d))?.sqrt()?,
         };
         Ok((losses, delta, ratio))
     }
 
-    /// ‖δz‖/‖x‖, unless δ itself is given.
-    fn ratio(&self) -> Option<f64> {
+    /// The step of the next estimate.
+    fn now(&self) -> Step {
         match self.delta {
-            Delta::Relative(ratio) => Some(ratio),
-            Delta::Adaptive => Some(self.tuned.ratio),
-            Delta::Absolute(_) => None,
+            Delta::Relative(ratio) => Step::Relative(ratio),
+            Delta::Adaptive => Step::Relative(self.tuned.ratio),
+            Delta::Absolute(delta) => Step::Absolute(delta),
         }
     }
 }
@@ -197,10 +196,7 @@ impl GradNormEstimator for FiniteDifference {
         // not finite, and those are the trainer's business.
         let on_cpu = params.device().is_cpu();
         let length = if on_cpu { params.norm()? } else { f64::INFINITY };
-        let step = match self.delta {
-            Delta::Absolute(step) | Delta::Relative(step) => step,
-            Delta::Adaptive => self.tuned.ratio,
-        };
+        let (Step::Absolute(step) | Step::Relative(step)) = self.now();
         if step <= 0. || length == 0. {
             bail!("the finite-difference step {:?} is not positive (‖x‖ = {length})", self.delta)
         }

@@ -80,8 +80,7 @@ impl Noise {
     ///
     /// Reference: the simple noise scale (McCandlish, Kaplan, Amodei et al., 2018).
     pub fn scale(&self) -> f64 {
-        let gradient = self.squared_gradient();
-        if gradient <= 0. { f64::INFINITY } else { self.trace() / gradient }
+        noise_scale(self.trace(), self.squared_gradient())
     }
 
     /// m_eff = 1/Σp² of the [`gibbs`] weights of these norms.
@@ -155,9 +154,13 @@ impl TwoSizes {
 
     /// tr V/‖∇L‖²; infinite where the gradient cannot be told from 0.
     pub fn scale(&self) -> f64 {
-        let gradient = self.squared_gradient();
-        if gradient <= 0. { f64::INFINITY } else { self.trace() / gradient }
+        noise_scale(self.trace(), self.squared_gradient())
     }
+}
+
+/// tr V/‖∇f‖², and ∞ where no gradient is seen above the noise.
+fn noise_scale(trace: f64, squared_gradient: f64) -> f64 {
+    if squared_gradient <= 0. { f64::INFINITY } else { trace / squared_gradient }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::subject::{Kind, Subject, SubjectArgs};
 use super::{print_table, rounded};
 use crate::config::EstimatorName;
 use crate::rule;
+use crate::statistics::median;
 use anyhow::Result;
 use clap::Args;
 use msharp_core::gradient_at;
@@ -67,11 +68,7 @@ pub fn norms(args: NormsArgs) -> Result<()> {
             }
         }
     }
-    let median = |times: &mut Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    let medians: Vec<f64> = times.iter_mut().map(median).collect();
+    let medians: Vec<f64> = times.into_iter().map(median).collect();
     let (model, norm, batch) = (args.subject.model, args.subject.norm, args.subject.batch);
     let mut rows = Vec::new();
     for ((name, _), ms) in cases.iter().zip(&medians) {

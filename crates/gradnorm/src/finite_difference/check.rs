@@ -1,6 +1,6 @@
 //! The checks of a finite difference: when its step is too short or too long, and where a better one is.
 
-use super::{Delta, FiniteDifference, RATIO, probe_key};
+use super::{Delta, FiniteDifference, Step, probe_key};
 use crate::probe_noise::{Moments, Points, ProbeNoise, SHORT};
 use candle_core::{DType, Result, Tensor, bail};
 use msharp_core::{Batch, Objective, ParamVec, Params, losses_at};
@@ -84,10 +84,9 @@ impl FiniteDifference {
 
     /// ‖δz‖/‖x‖.
     fn relative(&self, params: &Params) -> Result<f64> {
-        match self.delta {
-            Delta::Absolute(delta) => Ok(delta * (params.count() as f64).sqrt() / params.norm()?),
-            Delta::Relative(ratio) => Ok(ratio),
-            Delta::Adaptive => Ok(self.tuned.ratio),
+        match self.now() {
+            Step::Absolute(delta) => Ok(delta * (params.count() as f64).sqrt() / params.norm()?),
+            Step::Relative(ratio) => Ok(ratio),
         }
     }
 
@@ -124,18 +123,19 @@ impl FiniteDifference {
             return Ok(ratio); // of losses that are not finite, which are the trainer's business
         }
         let mut still = moved.to_scalar::<f64>()? == 0.;
-        if still && self.relative(params)? < RATIO / 2. {
-            let standard = Self { delta: Delta::Relative(RATIO), ..*self };
+        if still && self.relative(params)? < Self::DEFAULT_RATIO / 2. {
+            let standard = Self { delta: Delta::Relative(Self::DEFAULT_RATIO), ..*self };
             let (ahead, ..) = standard.step(f, params, batch, probe_key(batch, 0), 1.)?;
-            still = (wide(&ahead)? - wide(losses)?)?.sqr()?.sum_all()?.to_scalar::<f64>()? == 0.;
+            still = mean_square(&(ahead - losses.detach())?)?.to_scalar::<f64>()? == 0.;
         }
         if still {
             return ratio.zeros_like();
         }
         bail!(
             "FiniteDifference: the rounding of the losses is {value:.3} times what they move by at {}: δ is too small; \
-             set a longer δ, {RATIO:.0e}·‖x‖ for instance, or Delta::Adaptive",
-            self.describe(params)?
+             set a longer δ, {:.0e}·‖x‖ for instance, or Delta::Adaptive",
+            self.describe(params)?,
+            Self::DEFAULT_RATIO
         )
     }
 }
@@ -147,10 +147,6 @@ fn stride(noise: &ProbeNoise) -> f64 {
         (true, true) => noise.factor().max(4.),
         (true, false) => noise.factor().min(1. / 4.),
     }
-}
-
-fn wide(losses: &Tensor) -> Result<Tensor> {
-    losses.detach().to_dtype(DType::F64)
 }
 
 /// The distance from 1 to the next number.

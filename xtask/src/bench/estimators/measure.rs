@@ -4,6 +4,7 @@ use super::figures::{Mean, digits, relative_error, scaled_error, spearman, total
 use super::row::{Entry, Figures, Point};
 use super::truth::{Truth, mean_norm};
 use crate::interrupt;
+use crate::statistics::median;
 use anyhow::Result;
 use msharp_core::{Batch, GradNormEstimator, Objective, Params, Temperature, effective_size, gibbs, keeping_buffers};
 use msharp_gradnorm::{Delta, FiniteDifference, Ghost, LastLayer, Noise, Probe};
@@ -233,11 +234,6 @@ fn figures(seen: &[Seen]) -> Option<Figures> {
         minus_plain: mean(&|s| s.cosine - s.plain)?,
         ratio: Mean::of(&ratios).map(|ratio| ratio.mean),
     })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use super::figures::Mean;
 use crate::host::Host;
-use anyhow::{Context, Result};
-use msharp_core::write_aside;
+use crate::rows;
+use anyhow::Result;
 use msharp_models::Architecture;
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 /// What decides which numbers come out.
@@ -132,26 +131,10 @@ pub struct Point {
 /// # Errors
 /// Names the file and the line that is no row.
 pub fn read(path: &Path) -> Result<Vec<Row>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
-    let parse = |(i, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .with_context(|| format!("{} line {} is no row of `bench estimators`", path.display(), i + 1))
-    };
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+    rows::read(path, "`bench estimators`")
 }
 
-/// Adds a row, replacing that of the same network and state. The file is whole at every moment.
+/// Adds a row, replacing that of the same network and state.
 pub fn record(path: &Path, row: &Row) -> Result<()> {
-    let mut rows = read(path)?;
-    let same = |known: &&mut Row| known.setting.label() == row.setting.label();
-    match rows.iter_mut().find(same) {
-        Some(known) => *known = row.clone(),
-        None => rows.push(row.clone()),
-    }
-    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-    Ok(write_aside(path, |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?)
+    rows::record(path, read(path)?, row.clone(), |known, row| known.setting.label() == row.setting.label())
 }

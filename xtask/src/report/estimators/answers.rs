@@ -2,6 +2,7 @@
 
 use crate::bench::estimators::row::{Entry, Figures, Row};
 use crate::bench::estimators::{EXACT, Mean, RADEMACHER};
+use msharp_gradnorm::FiniteDifference;
 
 /// The rank correlation that is asked for.
 const GOOD: f64 = 0.7;
@@ -10,7 +11,7 @@ const GOOD: f64 = 0.7;
 const SMALL: f64 = 0.1;
 
 /// The default ‖δz‖/‖x‖.
-const DEFAULT: f64 = 3e-4;
+const DEFAULT: f64 = FiniteDifference::DEFAULT_RATIO;
 
 /// All answers, in order.
 pub fn all(rows: &[Row]) -> Vec<String> {
