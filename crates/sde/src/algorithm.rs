@@ -42,9 +42,9 @@ pub enum Ascent {
 pub enum Ball {
     /// u = v: the unnormalised variants.
     Raw,
-    /// u = v/(‖v‖ + floor): SAM. Without a floor, u(0) = 0.
+    /// u = v/√(‖v‖² + floor²): SAM. Without a floor, u(0) = 0.
     Unit {
-        /// Added to the norm, which makes u continuous; 0 for the published rule.
+        /// What makes u smooth where v is 0, as the theorems assume; 0 for the published rule.
         floor: f64,
     },
 }

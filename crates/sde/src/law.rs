@@ -15,6 +15,8 @@ pub struct Law {
     probabilities: Vec<f64>,
     /// Pairs that can be in one batch, equally likely; empty if the micro-batches of a batch are independent.
     pairs: Vec<(u32, u32)>,
+    /// Whether the micro-batches of a batch have no member in common.
+    depends: bool,
     pieces: usize,
 }
 
@@ -54,12 +56,41 @@ impl Law {
                 pairs.extend(apart.map(|(j, _)| (i as u32, j as u32)));
             }
         }
-        Ok(Self { members, m, probabilities, pairs, pieces })
+        Ok(Self { members, m, probabilities, pairs, depends: !with, pieces })
     }
 
     /// Each micro-batch with its probability.
     pub fn iter(&self) -> impl Iterator<Item = (&[usize], f64)> {
         self.members.chunks_exact(self.m).zip(self.probabilities.iter().copied())
+    }
+
+    /// Everything that a step can be: which micro-batches, by their places in [`iter`](Law::iter), and with what probability.
+    ///
+    /// # Errors
+    /// If these are more than 200 000.
+    pub fn steps(&self) -> Result<Vec<(Vec<usize>, f64)>, Error> {
+        let of = |k: usize| &self.members[k * self.m..][..self.m];
+        let apart = |chosen: &[usize], k: usize| {
+            !self.depends || chosen.iter().all(|&c| of(c).iter().all(|member| !of(k).contains(member)))
+        };
+        let mut steps = vec![(Vec::new(), 1.)];
+        for _ in 0..self.pieces {
+            let mut longer = Vec::new();
+            for (chosen, p) in &steps {
+                let next: Vec<usize> = (0..self.len()).filter(|&k| apart(chosen, k)).collect();
+                let rest = next.iter().map(|&k| self.probabilities[k]).sum::<f64>();
+                for k in next {
+                    longer.push(([chosen.as_slice(), &[k]].concat(), p * self.probabilities[k] / rest));
+                }
+                if longer.len() > MOST {
+                    return Err(Error::new(format!(
+                        "a step can be more than {MOST} things; expected fewer, to enumerate them"
+                    )));
+                }
+            }
+            steps = longer;
+        }
+        Ok(steps)
     }
 
     /// How many micro-batches there are.
@@ -173,6 +204,13 @@ mod tests {
                 law.covariance(&values, &found, &mut covariance);
                 let expected = variance / batch as f64 * sampling.population_factor(n, batch);
                 assert!((found[0] - mean).abs() < 1e-14);
+                let (mut p_sum, mut square) = (0., 0.);
+                for (pieces_of, p) in law.steps().unwrap() {
+                    let step = pieces_of.iter().map(|&k| values[k]).sum::<f64>() / pieces_of.len() as f64;
+                    p_sum += p;
+                    square += p * (step - mean) * (step - mean);
+                }
+                assert!((p_sum - 1.).abs() < 1e-12 && (square - covariance[0]).abs() < 1e-12);
                 assert!((covariance[0] - expected).abs() < 1e-14, "{sampling:?} {micro} {batch}");
             }
         }

@@ -72,7 +72,7 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
     }
 
     /// Writes h = −∇f_I(x + ρu) of every micro-batch, `[len, d]`, with the terms that the order has.
-    fn steps(&self, x: &[f64]) -> Vec<f64> {
+    pub(crate) fn steps(&self, x: &[f64]) -> Vec<f64> {
         let (d, problem, algorithm) = (x.len(), self.problem, &self.algorithm);
         let mut scratch = vec![0.; 3 * d];
         let (full, rest) = scratch.split_at_mut(d);

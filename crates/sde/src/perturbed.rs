@@ -47,7 +47,7 @@ impl<P: Problem + ?Sized> Piece<'_, P> {
             }
         }
         if let Ball::Unit { floor } = algorithm.ball {
-            let length = norm(u) + floor;
+            let length = norm(u).hypot(floor);
             if length > 0. {
                 u.iter_mut().for_each(|u| *u /= length);
             }
