@@ -1,19 +1,8 @@
 //! The seam: a Markov chain, which a discrete algorithm is, and an equation under an integrator as well.
 
-use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
-
-/// The random numbers of one path.
-pub type Stream = Xoshiro256PlusPlus;
-
-/// The stream of path `path` of an ensemble: a pure function of both numbers.
-pub fn stream(seed: u64, path: u64) -> Stream {
-    // SplitMix64's finaliser separates neighbouring paths; the generator's own seeding separates seeds.
-    let mut z = path.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    Stream::seed_from_u64(seed.rotate_left(32) ^ z ^ (z >> 31))
-}
+use crate::lanes::{LANES, Lanes, gather, scatter};
+use crate::sde::split;
+use crate::stream::{Stream, Streams};
 
 /// A Markov chain in ℝᵈ: what comes next depends on where it is, and on chance.
 pub trait Chain: Sync {
@@ -26,4 +15,53 @@ pub trait Chain: Sync {
     /// Takes one step from `x`, `[d]`, which it replaces. `scratch` has at least as many elements as [`scratch`](Chain::scratch)
     /// says, and any contents.
     fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]);
+
+    /// Takes `steps` steps of several paths at once, `[d]` lanes; each live lane must come to the bits that
+    /// [`step`](Chain::step) comes to, whatever the other lanes hold. `scratch` has at least
+    /// [`lane_scratch`](Chain::lane_scratch) elements, of any contents.
+    ///
+    /// By default path by path.
+    fn steps(&self, steps: usize, x: &mut [Lanes], streams: &mut Streams, scratch: &mut [Lanes]) {
+        let (point, scratch) = split(scratch.as_flattened_mut(), self.dim(), self.scratch());
+        for lane in 0..LANES {
+            if !streams.is_live(lane) {
+                continue;
+            }
+            let mut stream = streams.get(lane);
+            gather(x, lane, point);
+            for _ in 0..steps {
+                self.step(point, &mut stream, scratch);
+            }
+            scatter(point, lane, x);
+            streams.set(lane, &stream);
+        }
+    }
+
+    /// How many lanes [`steps`](Chain::steps) needs for what it computes on the way.
+    fn lane_scratch(&self) -> usize {
+        (self.dim() + self.scratch()).div_ceil(LANES)
+    }
+}
+
+/// A chain that is used elsewhere as well.
+impl<C: Chain + ?Sized> Chain for &C {
+    fn dim(&self) -> usize {
+        (**self).dim()
+    }
+
+    fn scratch(&self) -> usize {
+        (**self).scratch()
+    }
+
+    fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
+        (**self).step(x, stream, scratch);
+    }
+
+    fn steps(&self, steps: usize, x: &mut [Lanes], streams: &mut Streams, scratch: &mut [Lanes]) {
+        (**self).steps(steps, x, streams, scratch);
+    }
+
+    fn lane_scratch(&self) -> usize {
+        (**self).lane_scratch()
+    }
 }

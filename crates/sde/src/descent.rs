@@ -1,10 +1,11 @@
 //! A discrete algorithm as a Markov chain.
 
 use crate::algorithm::{Algorithm, Ascent, Sampling};
-use crate::chain::{Chain, Stream};
+use crate::chain::Chain;
 use crate::error::Error;
 use crate::perturbed::{InRho, Piece};
 use crate::problem::{Problem, mean_gradient};
+use crate::stream::Stream;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 

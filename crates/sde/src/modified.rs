@@ -116,6 +116,10 @@ impl<P: Problem + ?Sized> Sde for Modified<'_, P> {
         }
     }
 
+    fn separable(&self) -> bool {
+        self.problem.dim() == 1
+    }
+
     fn drift(&self, x: &[f64], drift: &mut [f64]) {
         self.mean_step(x, drift);
         let length = crate::perturbed::norm(drift);
