@@ -97,7 +97,13 @@ impl Theory {
 
 /// Computes what the rows in `out` do not have, writes page and pictures beside them, and with `record` puts all of it
 /// among the committed results.
-pub fn reproduce(experiment: Experiment, theory: Theory, preset: Preset, out: Option<PathBuf>, record: bool) -> Result<()> {
+pub fn reproduce(
+    experiment: Experiment,
+    theory: Theory,
+    preset: Preset,
+    out: Option<PathBuf>,
+    record: bool,
+) -> Result<()> {
     let (name, preset_name) = (typed(experiment), typed(preset));
     let folder = out.unwrap_or_else(|| paths::runs().join(format!("{name}-{preset_name}")));
     let path = folder.join("rows.jsonl");
@@ -105,13 +111,23 @@ pub fn reproduce(experiment: Experiment, theory: Theory, preset: Preset, out: Op
     let _claim = claim(&folder)?;
     let known: Vec<Row> = rows::read(&path, "results")?;
     let missing: Vec<&Job> = jobs.iter().filter(|job| !known.iter().any(|row| job.is(row, &preset_name))).collect();
-    println!("{name}-{preset_name}: {} series, {} done before. Rows: {}", jobs.len(), jobs.len() - missing.len(), path.display());
+    println!(
+        "{name}-{preset_name}: {} series, {} done before. Rows: {}",
+        jobs.len(),
+        jobs.len() - missing.len(),
+        path.display()
+    );
     interrupt::listen()?;
     let started = Instant::now();
     for (k, job) in missing.iter().enumerate() {
         let gone = started.elapsed().as_secs_f64();
-        let left = if k == 0 { String::new() } else { format!(", about {} to go", duration(gone / k as f64 * (missing.len() - k) as f64)) };
-        let title = format!("[{}/{}] {} · {} · {} gone{left}", k + 1, missing.len(), job.figure, job.series, duration(gone));
+        let left = if k == 0 {
+            String::new()
+        } else {
+            format!(", about {} to go", duration(gone / k as f64 * (missing.len() - k) as f64))
+        };
+        let title =
+            format!("[{}/{}] {} · {} · {} gone{left}", k + 1, missing.len(), job.figure, job.series, duration(gone));
         let Some(row) = compute(&title, job, &preset_name)? else {
             println!("stopped; the same command goes on from here");
             return Ok(());
@@ -150,7 +166,9 @@ fn compute(title: &str, job: &Job, preset: &str) -> Result<Option<Row>> {
     }
     let bar = std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{prefix} {bar:24} {percent} %");
-        ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(title.to_owned())
+        ProgressBar::new(1)
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            .with_prefix(title.to_owned())
     });
     if bar.is_none() {
         eprintln!("{title}");

@@ -3,7 +3,7 @@
 use crate::algorithm::{Algorithm, Ascent, Sampling};
 use crate::chain::Chain;
 use crate::error::Error;
-use crate::perturbed::{InRho, Piece};
+use crate::perturbed::{InRho, Perturbed, direction};
 use crate::problem::{Problem, mean_gradient};
 use crate::stream::Stream;
 use rand::RngExt;
@@ -11,8 +11,7 @@ use rand::seq::SliceRandom;
 
 /// The steps of an [`Algorithm`] with learning rate η on a problem.
 ///
-/// A step takes b gradients for SGD, 2b for the mean ascent, n + b for the full one, and 4b for the reweighted, whose
-/// norms are exact.
+/// A step takes b gradients for SGD, 2b for the mean and the reweighted ascent, n + b for the full one.
 #[derive(Clone, Copy, Debug)]
 pub struct Descent<'a, P: ?Sized> {
     problem: &'a P,
@@ -38,7 +37,7 @@ impl<P: Problem + ?Sized> Chain for Descent<'_, P> {
     }
 
     fn scratch(&self) -> usize {
-        4 * self.problem.dim()
+        (4 + self.algorithm.micro) * self.problem.dim()
     }
 
     fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
@@ -47,15 +46,24 @@ impl<P: Problem + ?Sized> Chain for Descent<'_, P> {
         let (full, rest) = scratch.split_at_mut(d);
         let (u, rest) = rest.split_at_mut(d);
         let (gradient, rest) = rest.split_at_mut(d);
+        let (point, rest) = rest.split_at_mut(d);
+        let gradients = &mut rest[..algorithm.micro * d];
         let batch = draw(algorithm.sampling, problem.samples(), algorithm.batch, stream);
         if algorithm.ascent == Ascent::Full {
             mean_gradient(problem, x, full);
         }
         gradient.fill(0.);
+        let share = 1. / algorithm.micro as f64;
         for members in batch.chunks_exact(algorithm.micro) {
-            let piece = Piece { problem, algorithm, x, members };
-            piece.direction(full, u, &mut rest[..d]);
-            piece.add_gradient(InRho::Exact, u, 1. / algorithm.pieces() as f64, gradient, &mut rest[..d]);
+            if !matches!(algorithm.ascent, Ascent::None | Ascent::Full) {
+                gradients.fill(0.);
+                let each = members.iter().zip(gradients.chunks_exact_mut(d));
+                each.for_each(|(&i, g)| problem.add_gradient(i, x, 1., g));
+            }
+            direction(algorithm, gradients.chunks_exact(d).map(|g| (g, share)), full, u);
+            let perturbed = Perturbed { problem, rho: algorithm.rho, x, u };
+            let members = members.iter().map(|&i| (i, share));
+            perturbed.add_gradient(InRho::Exact, members, 1. / algorithm.pieces() as f64, gradient, point);
         }
         x.iter_mut().zip(gradient).for_each(|(x, g)| *x -= eta * *g);
     }

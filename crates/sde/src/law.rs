@@ -9,9 +9,10 @@ const MOST: usize = 200_000;
 /// All micro-batches with their probabilities, and, where those of one batch depend on each other, all pairs.
 #[derive(Clone, Debug)]
 pub struct Law {
-    /// The members of each, m apiece, one after the other.
-    members: Vec<usize>,
-    m: usize,
+    /// The members of each, every sample once with its share, one after the other.
+    members: Vec<(usize, f64)>,
+    /// Where each begins in `members`, and the end.
+    begins: Vec<usize>,
     probabilities: Vec<f64>,
     /// Pairs that can be in one batch, equally likely; empty if the micro-batches of a batch are independent.
     pairs: Vec<(u32, u32)>,
@@ -39,10 +40,13 @@ impl Law {
                 count.max(pair_count)
             )));
         }
-        let (mut members, mut probabilities) = (Vec::new(), Vec::new());
+        let (mut members, mut begins, mut probabilities) = (Vec::new(), vec![0], Vec::new());
         let mut current: Vec<usize> = if with { vec![0; m] } else { (0..m).collect() };
         loop {
-            members.extend_from_slice(&current);
+            for equal in current.chunk_by(|a, b| a == b) {
+                members.push((equal[0], equal.len() as f64 / m as f64));
+            }
+            begins.push(members.len());
             probabilities.push(if with { multinomial(&current, n) } else { 1. / count });
             if !advance(&mut current, n, with) {
                 break;
@@ -50,18 +54,22 @@ impl Law {
         }
         let mut pairs = Vec::new();
         if pair_count > 0. {
-            let all: Vec<&[usize]> = members.chunks_exact(m).collect();
+            let all: Vec<&[(usize, f64)]> = begins.windows(2).map(|range| &members[range[0]..range[1]]).collect();
             for (i, a) in all.iter().enumerate() {
-                let apart = all.iter().enumerate().filter(|(_, b)| a.iter().all(|k| !b.contains(k)));
+                let apart = all.iter().enumerate().filter(|(_, b)| apart(a, b));
                 pairs.extend(apart.map(|(j, _)| (i as u32, j as u32)));
             }
         }
-        Ok(Self { members, m, probabilities, pairs, depends: !with, pieces })
+        Ok(Self { members, begins, probabilities, pairs, depends: !with, pieces })
     }
 
-    /// Each micro-batch with its probability.
-    pub fn iter(&self) -> impl Iterator<Item = (&[usize], f64)> {
-        self.members.chunks_exact(self.m).zip(self.probabilities.iter().copied())
+    /// Each micro-batch, as samples with their shares in it, and its probability.
+    pub fn iter(&self) -> impl Iterator<Item = (&[(usize, f64)], f64)> {
+        self.probabilities.iter().enumerate().map(|(k, p)| (self.members_of(k), *p))
+    }
+
+    fn members_of(&self, k: usize) -> &[(usize, f64)] {
+        &self.members[self.begins[k]..self.begins[k + 1]]
     }
 
     /// Everything that a step can be: which micro-batches, by their places in [`iter`](Law::iter), and with what probability.
@@ -69,15 +77,14 @@ impl Law {
     /// # Errors
     /// If these are more than 200 000.
     pub fn steps(&self) -> Result<Vec<(Vec<usize>, f64)>, Error> {
-        let of = |k: usize| &self.members[k * self.m..][..self.m];
-        let apart = |chosen: &[usize], k: usize| {
-            !self.depends || chosen.iter().all(|&c| of(c).iter().all(|member| !of(k).contains(member)))
+        let fits = |chosen: &[usize], k: usize| {
+            !self.depends || chosen.iter().all(|&c| apart(self.members_of(c), self.members_of(k)))
         };
         let mut steps = vec![(Vec::new(), 1.)];
         for _ in 0..self.pieces {
             let mut longer = Vec::new();
             for (chosen, p) in &steps {
-                let next: Vec<usize> = (0..self.len()).filter(|&k| apart(chosen, k)).collect();
+                let next: Vec<usize> = (0..self.len()).filter(|&k| fits(chosen, k)).collect();
                 let rest = next.iter().map(|&k| self.probabilities[k]).sum::<f64>();
                 for k in next {
                     longer.push(([chosen.as_slice(), &[k]].concat(), p * self.probabilities[k] / rest));
@@ -133,6 +140,11 @@ impl Law {
             add(of(i), of(j), each);
         }
     }
+}
+
+/// Whether two micro-batches have no member in common.
+fn apart(a: &[(usize, f64)], b: &[(usize, f64)]) -> bool {
+    a.iter().all(|(i, _)| b.iter().all(|(j, _)| i != j))
 }
 
 /// The next multiset in order, or the next subset; false after the last.
@@ -195,10 +207,8 @@ mod tests {
         for sampling in [Sampling::WithReplacement, Sampling::WithoutReplacement] {
             for (micro, batch) in [(1, 1), (3, 3), (1, 3), (2, 4), (6, 6), (3, 6), (1, 6)] {
                 let law = law(Algorithm { sampling, ..Algorithm::m_sam(0.1, micro, batch) }, n);
-                let values: Vec<f64> = law
-                    .iter()
-                    .map(|(members, _)| members.iter().map(|&i| samples[i]).sum::<f64>() / micro as f64)
-                    .collect();
+                let values: Vec<f64> =
+                    law.iter().map(|(members, _)| members.iter().map(|&(i, share)| share * samples[i]).sum()).collect();
                 let (mut found, mut covariance) = ([0.], [0.]);
                 law.mean(&values, &mut found);
                 law.covariance(&values, &found, &mut covariance);

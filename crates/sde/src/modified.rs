@@ -3,7 +3,7 @@
 use crate::algorithm::{Algorithm, Ascent};
 use crate::error::Error;
 use crate::law::Law;
-use crate::perturbed::{InRho, Piece};
+use crate::perturbed::{InRho, Perturbed, direction};
 use crate::problem::{Problem, mean_gradient};
 use crate::sde::{Noise, Sde};
 use crate::square_root::square_root;
@@ -73,18 +73,21 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
 
     /// Writes h = −∇f_I(x + ρu) of every micro-batch, `[len, d]`, with the terms that the order has.
     pub(crate) fn steps(&self, x: &[f64]) -> Vec<f64> {
-        let (d, problem, algorithm) = (x.len(), self.problem, &self.algorithm);
-        let mut scratch = vec![0.; 3 * d];
+        let (d, n, problem, algorithm) = (x.len(), self.problem.samples(), self.problem, &self.algorithm);
+        let mut scratch = vec![0.; (n + 3) * d];
         let (full, rest) = scratch.split_at_mut(d);
         let (u, rest) = rest.split_at_mut(d);
+        let (point, gradients) = rest.split_at_mut(d);
+        gradients.chunks_exact_mut(d).enumerate().for_each(|(i, g)| problem.add_gradient(i, x, 1., g));
         if algorithm.ascent == Ascent::Full {
             mean_gradient(problem, x, full);
         }
+        let of = |i: usize| &gradients[i * d..][..d];
         let mut steps = vec![0.; self.law.len() * d];
         for ((members, _), step) in self.law.iter().zip(steps.chunks_exact_mut(d)) {
-            let piece = Piece { problem, algorithm, x, members };
-            piece.direction(full, u, rest);
-            piece.add_gradient(self.order.rho, u, -1., step, rest);
+            direction(algorithm, members.iter().map(|&(i, share)| (of(i), share)), full, u);
+            let perturbed = Perturbed { problem, rho: algorithm.rho, x, u };
+            perturbed.add_gradient(self.order.rho, members.iter().copied(), -1., step, point);
         }
         steps
     }

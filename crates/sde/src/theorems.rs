@@ -145,9 +145,9 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
 pub fn expected_norm<P: Problem + ?Sized>(problem: &P, x: &[f64], k: usize, sampling: Sampling) -> Result<f64, Error> {
     let law = Law::new(&Algorithm { sampling, ..Algorithm::sgd(k) }, problem.samples())?;
     let mut gradient = vec![0.; x.len()];
-    let of = |(members, p): (&[usize], f64)| {
+    let of = |(members, p): (&[(usize, f64)], f64)| {
         gradient.fill(0.);
-        members.iter().for_each(|&i| problem.add_gradient(i, x, 1. / k as f64, &mut gradient));
+        members.iter().for_each(|&(i, share)| problem.add_gradient(i, x, share, &mut gradient));
         p * norm(&gradient)
     };
     Ok(law.iter().map(of).sum())

@@ -127,7 +127,10 @@ mod tests {
             thin,
             colour: 1,
         };
-        let chart = Chart { title: "T", x: "η", y: "error", logarithms: (true, true), legend: SeriesLabelPosition::LowerRight };
+        let chart =
+            Chart {
+                title: "T", x: "η", y: "error", logarithms: (true, true), legend: SeriesLabelPosition::LowerRight
+            };
         let svg = chart.draw(&[line("measured", false), line("", true)]).unwrap();
         assert!(svg.contains("measured") && svg.contains("<circle") && !svg.contains("NaN") && !svg.contains("inf"));
         assert!(chart.draw(&[]).is_ok());

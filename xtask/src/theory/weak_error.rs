@@ -51,9 +51,9 @@ fn size(preset: Preset) -> Size {
             eta: &[0.2, 0.1, 0.05, 0.025, 0.0125],
             rho: &[0.4, 0.2, 0.1, 0.05],
             small_eta: 0.001,
-            paths: (&[0.5, 0.25, 0.125], 400_000, 9),
+            paths: (&[0.5, 0.25, 0.125], 100_000, 9),
         },
-        Preset::Paper => Size { paths: (&[0.5, 0.25, 0.125], 6_400_000, 9), ..size(Preset::Laptop) },
+        Preset::Paper => Size { paths: (&[0.5, 0.25, 0.125], 1_600_000, 9), ..size(Preset::Laptop) },
     }
 }
 
@@ -99,20 +99,28 @@ fn steps(time: f64, eta: f64) -> usize {
 pub fn jobs(preset: Preset) -> Vec<Job> {
     let size = size(preset);
     let mut jobs = Vec::new();
-    let setting = "4 noisy quadratics in 2 dimensions, batches of 2, ρ = 0.1, time 2; largest error of a first or second moment";
+    let setting =
+        "4 noisy quadratics in 2 dimensions, batches of 2, ρ = 0.1, time 2; largest error of a first or second moment";
     for algorithm in usam(0.1).into_iter().flat_map(|a| [a, a.without_replacement()]) {
         for order in 1..=4 {
             let compute = move |_: Tell| size.moments.iter().map(|&eta| moments(algorithm, order, eta)).collect();
             jobs.push(Job::new(MOMENTS, format!("{} · {order}", label(&algorithm)), setting, compute));
         }
     }
-    let setting = "logistic regression, 4 samples in 2 dimensions, batches of 2, λ = 2, time 1; largest error of four functions";
+    let setting =
+        "logistic regression, 4 samples in 2 dimensions, batches of 2, λ = 2, time 1; largest error of four functions";
     for algorithm in all(0.2) {
         for order in [1, 2] {
             let order = Order { eta: order, rho: InRho::Exact };
-            let compute =
-                move |_: Tell| size.eta.iter().map(|&eta| Ok(Point::exact(eta, on_grid(algorithm, eta, order)?))).collect();
-            jobs.push(Job::new(ETA, format!("{} · {}", algorithm.name(), order.eta), format!("{setting}; ρ = 0.2"), compute));
+            let compute = move |_: Tell| {
+                size.eta.iter().map(|&eta| Ok(Point::exact(eta, on_grid(algorithm, eta, order)?))).collect()
+            };
+            jobs.push(Job::new(
+                ETA,
+                format!("{} · {}", algorithm.name(), order.eta),
+                format!("{setting}; ρ = 0.2"),
+                compute,
+            ));
         }
     }
     for kind in 1..all(0.).len() {
@@ -137,7 +145,9 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
             jobs.push(Job::new(PATHS, format!("{} · {order}", algorithm.name()), setting.clone(), of));
         }
     }
-    let agreement = move |tell: Tell| all(0.2).into_iter().rev().take(count).enumerate().map(|(k, a)| agreement(k, a, rates, paths, tell)).collect();
+    let agreement = move |tell: Tell| {
+        all(0.2).into_iter().rev().take(count).enumerate().map(|(k, a)| agreement(k, a, rates, paths, tell)).collect()
+    };
     jobs.push(Job::new(PATHS, page::AGREEMENT, setting, agreement));
     jobs
 }
@@ -187,13 +197,21 @@ fn against_all(algorithm: Algorithm, eta: f64) -> Result<Vec<Point>> {
 fn chain_by_paths(algorithm: Algorithm, eta: f64, paths: usize, seed: u64, tell: Tell) -> Result<(f64, f64)> {
     let (problem, _, start, time) = regression()?;
     let ensemble = Ensemble { paths, seed, steps: steps(time, eta), every: usize::MAX };
-    let end = ensemble.run(&Descent::new(&problem, algorithm, eta)?, at(&start), 1, |x, out| out[0] = square(x), tell)?;
+    let end =
+        ensemble.run(&Descent::new(&problem, algorithm, eta)?, at(&start), 1, |x, out| out[0] = square(x), tell)?;
     let last = end.last().map(|snapshot| snapshot.outputs[0]);
     Ok(last.map_or((f64::NAN, f64::NAN), |last| (last.mean, last.standard_error())))
 }
 
 /// The same of an equation, by the scheme of weak order 2 in steps of η/4: its own error is of order (η/4)².
-fn equation_by_paths(algorithm: Algorithm, eta: f64, order: usize, paths: usize, seed: u64, tell: Tell) -> Result<(f64, f64)> {
+fn equation_by_paths(
+    algorithm: Algorithm,
+    eta: f64,
+    order: usize,
+    paths: usize,
+    seed: u64,
+    tell: Tell,
+) -> Result<(f64, f64)> {
     let (problem, _, start, time) = regression()?;
     let sde = Modified::new(&problem, algorithm, eta, Order { eta: order, rho: InRho::Exact })?;
     let ensemble = Ensemble { paths, seed, steps: 4 * steps(time, eta), every: usize::MAX };

@@ -42,9 +42,12 @@ fn slopes(rows: &[Row], figure: &str, orders: &[&str]) -> String {
     };
     let head: Vec<String> = orders.iter().map(|order| format!("order {order}")).collect();
     let head: Vec<&str> = ["algorithm"].into_iter().chain(head.iter().map(String::as_str)).collect();
-    table(&head, algorithms(&rows).into_iter().map(|algorithm| {
-        [algorithm.to_owned()].into_iter().chain(orders.iter().map(|order| cell(algorithm, order))).collect()
-    }))
+    table(
+        &head,
+        algorithms(&rows).into_iter().map(|algorithm| {
+            [algorithm.to_owned()].into_iter().chain(orders.iter().map(|order| cell(algorithm, order))).collect()
+        }),
+    )
 }
 
 fn show(points: &[Point]) -> String {
@@ -115,9 +118,8 @@ fn matrix(rows: &[Row]) -> (String, Option<f64>) {
 pub fn page(rows: &[Row]) -> Result<Page> {
     let (matrix, least) = matrix(rows);
     let agreement = of(rows, PATHS).into_iter().find(|row| row.series == AGREEMENT);
-    let worst = agreement.and_then(|row| {
-        row.points.iter().filter_map(|p| Some((p.y / p.error?).abs())).max_by(f64::total_cmp)
-    });
+    let worst =
+        agreement.and_then(|row| row.points.iter().filter_map(|p| Some((p.y / p.error?).abs())).max_by(f64::total_cmp));
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.0}"));
     let mut short = vec![
         format!(
@@ -145,7 +147,9 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     }
     let mut text = "# Do the equations describe the algorithms?\n\n".to_owned();
     short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));
-    text.push_str(&format!("\n{ABOUT}\nA cell is the fitted slope and, in brackets, the error at the smallest η or ρ.\n"));
+    text.push_str(&format!(
+        "\n{ABOUT}\nA cell is the fitted slope and, in brackets, the error at the smallest η or ρ.\n"
+    ));
     let mut pictures = Vec::new();
     let mut section = |title: &str, figure: &'static str, orders: &[&str], x: &str, remark: &str| -> Result<()> {
         text.push_str(&format!("\n## {title}\n\n{}. {remark}\n\n", capital(&settings(rows, figure))));
@@ -154,12 +158,25 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         pictures.push((format!("{figure}.svg"), picture(rows, figure, orders, title, x)?));
         Ok(())
     };
-    section("In η, by exact moments", MOMENTS, &["1", "2", "3", "4"], "η", "Orders 1 and 2 are the equations, 3 and 4 the logarithm of a step, for which moments are all there is: see `StepMoments::generator`.")?;
+    section(
+        "In η, by exact moments",
+        MOMENTS,
+        &["1", "2", "3", "4"],
+        "η",
+        "Orders 1 and 2 are the equations, 3 and 4 the logarithm of a step, for which moments are all there is: see `StepMoments::generator`.",
+    )?;
     section("In η, where nothing is affine", ETA, &["1", "2"], "η", "All of ρ is kept, so that η alone is seen.")?;
-    section("In ρ", RHO, &["0", "1", "2"], "ρ", "Order 0 is SGD's equation, 1 the paper's, 2 has the third derivative; expected slopes are 1, 2, 3.")?;
+    section(
+        "In ρ",
+        RHO,
+        &["0", "1", "2"],
+        "ρ",
+        "Order 0 is SGD's equation, 1 the paper's, 2 has the third derivative; expected slopes are 1, 2, 3.",
+    )?;
     text.push_str(&format!("\n## Algorithm × equation\n\n{}.\n\n{matrix}", capital(&settings(rows, MATRIX))));
     text.push_str(&format!("\n## By paths\n\n{}. The equation is integrated by the scheme of weak order 2 in steps of η/4; ± is a standard error, and errors below two of theirs do not count.\n\n", capital(&settings(rows, PATHS))));
-    let by_paths: Vec<Row> = rows.iter().filter(|row| row.figure == PATHS && row.series != AGREEMENT).cloned().collect();
+    let by_paths: Vec<Row> =
+        rows.iter().filter(|row| row.figure == PATHS && row.series != AGREEMENT).cloned().collect();
     text.push_str(&slopes(&by_paths, PATHS, &["1", "2"]));
     text.push_str("\n![By paths](paths.svg)\n");
     pictures.push(("paths.svg".to_owned(), picture(&by_paths, PATHS, &["1", "2"], "By paths", "η")?));
