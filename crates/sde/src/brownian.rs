@@ -21,23 +21,30 @@ pub fn gaussian<T: Number>(source: &mut T::Source, dt: f64, to: &mut [T]) {
     }
 }
 
-/// Fills `increments` with independent numbers that are ±√(3 dt) with probability 1/6 each, and 0 otherwise, and `signs`
-/// with ±√dt, one half each; both `[q]`. Takes 64 random bits for each pair.
+/// Fills `increments`, `[q]`, with independent numbers that are ±√(3 dt) with probability 1/6 each, and 0 otherwise, and
+/// `signs`, `[q (q − 1)/2]`, with ±√dt, one half each. Takes 64 random bits for each increment and for two signs.
 ///
 /// The first five moments are those of N(0, dt), and the first three; schemes of weak order 2 need no more (Kloeden and
 /// Platen, 1992, §14.2).
 #[inline(always)]
 pub fn discrete<T: Number>(source: &mut T::Source, dt: f64, increments: &mut [T], signs: &mut [T]) {
-    for (increment, sign) in increments.iter_mut().zip(signs) {
-        (*increment, *sign) = T::draw(source, |bits| (three_point(bits, dt), two_point(bits, dt)));
+    for increment in increments {
+        (*increment, _) = T::draw(source, |bits| (three_point(bits, dt), 0.));
+    }
+    for signs in signs.chunks_mut(2) {
+        let (first, second) = T::draw(source, |bits| (two_point(bits, dt), two_point(bits >> 32, dt)));
+        signs[0] = first;
+        if let Some(last) = signs.get_mut(1) {
+            *last = second;
+        }
     }
 }
 
-/// ±√(3 dt) or 0, from the upper 63 bits.
+/// ±√(3 dt) or 0.
 #[inline(always)]
 fn three_point(bits: u64, dt: f64) -> f64 {
-    const SIXTH: u64 = (1 << 63) / 6;
-    let (bits, size) = (bits >> 1, (3. * dt).sqrt());
+    const SIXTH: u64 = u64::MAX / 6;
+    let size = (3. * dt).sqrt();
     if bits < SIXTH {
         size
     } else if bits < 2 * SIXTH {

@@ -9,8 +9,8 @@ use crate::stream::{Stream, Streams};
 
 /// Rößler's scheme RI6, for noise of any kind.
 ///
-/// With bᵏ for column k of σ, Î ₖ three-point and Ĩ ₖ two-point increments, Î ₖₖ = (Î ₖ² − dt)/2 and
-/// Î ₖₗ = (Î ₖ Î ₗ ∓ √dt Ĩ)/2, minus and Ĩ ₖ for k < l, plus and Ĩ ₗ for k > l:
+/// With bᵏ for column k of σ, Îₖ three-point increments and Ĩₖₗ two-point ones, Îₖₖ = (Îₖ² − dt)/2 and
+/// Îₖₗ = (Îₖ Îₗ ∓ √dt Ĩₖₗ)/2, minus for k < l and plus with Ĩₗₖ for k > l:
 ///
 /// ```text
 /// y   = x + b(x) dt                   H₀  = y + Σₖ bᵏ(x) Îₖ
@@ -23,7 +23,10 @@ use crate::stream::{Stream, Streams};
 /// Weak order 2; as a path it is no approximation at all, for its increments are not those of a Brownian motion. Two
 /// drifts, one diffusion and 4 q columns a step, each column by default a whole diffusion ([`Sde::column`]); the last line
 /// vanishes, and three diffusions do, for one Brownian motion and where the noise is [`separable`](Sde::separable).
-/// Reference: Rößler, *Second order Runge–Kutta methods for Itô stochastic differential equations* (2009), table 5.2.
+///
+/// The two-point increments are one for each pair of motions, as in Kloeden and Platen (1992), §14.2. With one for each
+/// motion but the last, Îₖₗ and Îₖₘ correlate, and three motions that do not commute are integrated to order 1 only.
+/// Reference: Rößler, *Second order Runge–Kutta methods for Itô stochastic differential equations* (2009).
 #[derive(Clone, Debug)]
 pub struct WeakOrder2<E> {
     /// The equation.
@@ -33,8 +36,8 @@ pub struct WeakOrder2<E> {
 }
 
 impl<E: Sde> WeakOrder2<E> {
-    /// A step with given increments Î and Ĩ, `[q]` each; the last Ĩ is not used. `scratch` is [`Chain::scratch`] long, or
-    /// [`Chain::lane_scratch`] for lanes.
+    /// A step with given increments Î, `[q]`, and Ĩ, `[q (q − 1)/2]`, Ĩ of k < l at l (l − 1)/2 + k; not used where the
+    /// noise is separable. `scratch` is [`Chain::scratch`] long, or [`Chain::lane_scratch`] for lanes.
     #[inline(always)]
     pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], signs: &[T], scratch: &mut [T]) {
         let (d, noise, dt, root) = (x.len(), self.sde.noise(), self.dt, self.dt.sqrt());
@@ -91,7 +94,8 @@ impl<E: Sde> WeakOrder2<E> {
             for (sign, there) in [(1. / root, &mut *plus), (-1. / root, &mut *minus)] {
                 stage.copy_from_slice(x);
                 for (l, other) in increments.iter().enumerate().filter(|(l, _)| *l != k) {
-                    let twist = if k < l { &signs[k] } else { &signs[l] };
+                    let (low, high) = (k.min(l), k.max(l));
+                    let twist = &signs[high * (high - 1) / 2 + low];
                     let mixed = T::zip([increment, other, twist], |[a, b, t]| {
                         0.5 * sign * if k < l { a * b - root * t } else { a * b + root * t }
                     });
@@ -112,9 +116,14 @@ impl<E: Sde> WeakOrder2<E> {
         self.sde.noise().sources(self.sde.dim())
     }
 
+    /// One for each pair of motions, where they meet.
+    fn signs(&self) -> usize {
+        if self.sde.separable() { 0 } else { self.sources() * self.sources().saturating_sub(1) / 2 }
+    }
+
     fn numbers(&self) -> usize {
         let d = self.sde.dim();
-        2 * self.sources() + 7 * d + self.sde.noise().len(d)
+        self.sources() + self.signs() + 7 * d + self.sde.noise().len(d)
     }
 }
 
@@ -122,7 +131,7 @@ impl<E: Sde> Scheme for WeakOrder2<E> {
     #[inline(always)]
     fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]) {
         let (increments, rest) = scratch.split_at_mut(self.sources());
-        let (signs, scratch) = rest.split_at_mut(self.sources());
+        let (signs, scratch) = rest.split_at_mut(self.signs());
         brownian::discrete(source, self.dt, increments, signs);
         self.advance_with(x, increments, signs, scratch);
     }
