@@ -18,6 +18,12 @@ pub enum Experiment {
     Toy,
     /// The paper's CIFAR-10 table
     Cifar10,
+    /// The orders of the equations, and algorithm × equation: no network
+    WeakError,
+    /// What m does to drift and diffusion: no network
+    Drift,
+    /// Out of a noisy well, algorithm and equation side by side: no network
+    ExitTime,
 }
 
 /// How much of an experiment to run.
@@ -48,6 +54,7 @@ impl Experiment {
         match self {
             Experiment::Toy => toy::configs(preset),
             Experiment::Cifar10 => cifar10::configs(preset),
+            Experiment::WeakError | Experiment::Drift | Experiment::ExitTime => Vec::new(),
         }
     }
 
@@ -56,6 +63,7 @@ impl Experiment {
         match self {
             Experiment::Toy => &[],
             Experiment::Cifar10 => cifar10::PUBLISHED,
+            Experiment::WeakError | Experiment::Drift | Experiment::ExitTime => &[],
         }
     }
 
@@ -64,6 +72,7 @@ impl Experiment {
         match self {
             Experiment::Toy => toy::about(preset),
             Experiment::Cifar10 => cifar10::about(preset),
+            Experiment::WeakError | Experiment::Drift | Experiment::ExitTime => "",
         }
     }
 }

@@ -25,6 +25,7 @@ mod run;
 mod screen;
 mod statistics;
 mod text;
+mod theory;
 mod train;
 mod watch;
 mod words;

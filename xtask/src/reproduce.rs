@@ -7,6 +7,7 @@ use crate::experiments::{Experiment, Preset, typed};
 use crate::machine::Machine;
 use crate::row::{self, Ending, Row};
 use crate::screen::duration;
+use crate::theory::{self, Theory};
 use crate::{claim, data, estimate, interrupt, paths, report, rows, run};
 use anyhow::Result;
 use clap::Args;
@@ -43,6 +44,9 @@ pub struct ReproduceArgs {
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let ReproduceArgs { experiment, preset, machine, out, device, precision, record } = args;
     let data_dir = machine.prepare()?;
+    if let Some(theory) = Theory::of(experiment) {
+        return theory::reproduce(experiment, theory, preset, out, record);
+    }
     let place = if device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(device)) };
     let name = format!("{}-{}{place}", typed(experiment), typed(preset));
     let folder = out.unwrap_or_else(|| paths::runs().join(&name));
