@@ -12,6 +12,35 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 ///
 /// Paths go [`LANES`] at once, in as many threads as rayon has. What comes out is a function of the chain, the start and
 /// these numbers alone, to the bit: neither the threads nor the processor matter. Memory is that of the paths under way.
+///
+/// ```
+/// use msharp_sde::{Ensemble, EulerMaruyama, Noise, Sde, at, silent};
+///
+/// /// dX = −X dt + X/2 dW.
+/// struct Decay;
+///
+/// impl Sde for Decay {
+///     fn dim(&self) -> usize {
+///         1
+///     }
+///     fn noise(&self) -> Noise {
+///         Noise::Diagonal
+///     }
+///     fn drift(&self, x: &[f64], drift: &mut [f64]) {
+///         drift[0] = -x[0];
+///     }
+///     fn diffusion(&self, x: &[f64], sigma: &mut [f64]) {
+///         sigma[0] = x[0] / 2.;
+///     }
+/// }
+///
+/// let chain = EulerMaruyama { sde: Decay, dt: 0.01 };
+/// let ensemble = Ensemble { paths: 1000, seed: 0, steps: 100, every: 50 };
+/// let moments = ensemble.run(&chain, at(&[1.]), 1, |x, out| out[0] = x[0], &silent)?;
+/// let end = moments[2].outputs[0]; // after steps 0, 50 and 100
+/// assert!((end.mean - (-1f64).exp()).abs() < 4. * end.standard_error());
+/// # Ok::<(), msharp_sde::Stopped>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ensemble {
     /// How many paths. Fewer than [`LANES`] times the threads leave threads idle.
