@@ -2,7 +2,7 @@
 //!
 //! Box and Muller's transformation (1958), with its own logarithm, sine and cosine: the system's are calls, one number
 //! at a time, and differ from system to system. Only operations that IEEE 754 rounds exactly are used, so the bits are the
-//! same on every processor. The polynomials are those of fdlibm (Sun Microsystems, 1993), good to an ulp.
+//! same on every processor. The polynomials are those of fdlibm (Sun Microsystems, 1993).
 
 use std::f64::consts::{FRAC_PI_2, LN_2};
 

@@ -80,7 +80,6 @@ impl TryRng for Stream {
 ///
 /// A lane gives exactly the numbers that the [`Stream`] it was set to would give.
 #[derive(Clone, Debug)]
-#[repr(align(64))] // a line of the cache, and the widest vector
 pub struct Streams {
     state: [[u64; LANES]; 4],
     live: [bool; LANES],
