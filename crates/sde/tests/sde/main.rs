@@ -2,7 +2,10 @@
 
 mod brownian;
 mod ensembles;
+mod expectation;
 mod linear;
+mod moments;
 mod nonlinear;
 mod orders;
 mod step;
+mod theorems;
