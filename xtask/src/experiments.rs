@@ -4,7 +4,7 @@ mod cifar10;
 mod toy;
 
 use crate::config::{
-    AugmentName, DataName, EstimatorName, OptimizerName, RuleName, RunConfig, ScheduleText, TemperatureName, Words,
+    AugmentName, DataName, EstimatorName, OptimizerName, RuleName, RunConfig, ScheduleText, Start, TemperatureName, Words,
 };
 use crate::device::{DeviceName, PrecisionName};
 use clap::ValueEnum;
@@ -94,6 +94,7 @@ pub fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
         probes: 1,
         delta: None,
         words: Words::default(),
+        start: Start::default(),
         accumulate: None,
         adapt_delta: false,
         noise_every: 0,

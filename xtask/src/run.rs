@@ -9,6 +9,7 @@ use crate::log::Log;
 use crate::row::{Cost, Ending, EpochLine, Metrics, Row};
 use crate::rule::rule;
 use crate::screen::Screen;
+use crate::start;
 use crate::watch::Watch;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
@@ -20,7 +21,7 @@ use msharp_train::{
 };
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How much training an interruption without warning may cost.
@@ -66,12 +67,19 @@ pub fn optimizer(config: &RunConfig) -> Box<dyn Optimizer> {
 pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<Row>> {
     config.validate()?;
     let _claim = claim(folder)?;
+    let path = folder.join("checkpoint.safetensors");
+    let start = match start::before(config) {
+        Some(before) if !path.exists() => match weights(name, &before, folder, data)? {
+            Some(weights) => Some(weights),
+            None => return Ok(None),
+        },
+        _ => None,
+    };
     let Streams { train, whole, test, classes } = data.streams(config)?;
     let (model, params) = build(config, classes)?;
     let classifier = classifier(model, config);
-    let (mut rule, mut optimizer) = (rule(config, whole), optimizer(config));
+    let (mut rule, mut optimizer) = (rule(config, whole.clone()), optimizer(config));
 
-    let path = folder.join("checkpoint.safetensors");
     let progress = match path.exists() {
         true => resume(&path, config)?
             .restore(&params, &mut optimizer, &mut rule)
@@ -88,6 +96,10 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         screen: Screen::new(name, steps, &progress),
         watch: Watch::of(config),
     };
+    if let Some(weights) = start {
+        params.load(&weights)?;
+        watcher.begin(&whole)?;
+    }
     let objective = match config.accumulate {
         Some(most) => &Accumulated { objective: &classifier, most } as &dyn Objective,
         None => &classifier,
@@ -120,6 +132,27 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         Ok(writeln!(file, "{}", serde_json::to_string(&row).map_err(candle_core::Error::wrap)?)?)
     })?;
     Ok(Some(row))
+}
+
+/// The file of the weights that a run in `folder` starts from: those at the end of `before`, which is run beside it unless it
+/// is done. `None` if the user stopped it.
+fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
+    let beside = folder.parent().unwrap_or(Path::new("")).join(before.id());
+    let file = beside.join("weights.safetensors");
+    if !file.exists() {
+        let labels = if before.label_noise > 0. { "random" } else { "true" };
+        let title = format!("{name} · start, {labels} labels");
+        match run(&title, before, &beside, data)?.map(|row| row.outcome) {
+            None => return Ok(None),
+            Some(Ending::Finished) => {}
+            Some(Ending::Diverged { epoch, step }) => bail!(
+                "the run diverged that {name} starts from, in epoch {epoch}, step {step} (both from 0): {}; expected a lower \
+                 --lr or --start-lr",
+                beside.display()
+            ),
+        }
+    }
+    Ok(Some(file))
 }
 
 /// The checkpoint at `path`, if it is one of this configuration.
@@ -179,6 +212,25 @@ struct Watcher<'a> {
 
 fn control() -> Control {
     if interrupt::requested() { Control::Stop } else { Control::Continue }
+}
+
+impl Watcher<'_> {
+    /// A point of the curve before the first step, for a run that does not start at initial weights. `train` is the training set
+    /// as it is.
+    fn begin(&mut self, train: &dyn DataSource) -> Result<()> {
+        if !self.log.curve().is_empty() {
+            return Ok(()); // it was said before a run was killed that had no checkpoint yet
+        }
+        let (train, test) = (evaluate(self.classifier, train)?, evaluate(self.classifier, self.test)?);
+        self.log.epoch(EpochLine {
+            epoch: 0,
+            train_loss: Some(train.loss),
+            test_loss: Some(test.loss).filter(|loss| loss.is_finite()),
+            test_accuracy: test.accuracy,
+            seconds: 0.,
+            measures: BTreeMap::from([("train_accuracy".to_owned(), train.accuracy)]),
+        })
+    }
 }
 
 impl Observer for Watcher<'_> {
