@@ -1,6 +1,8 @@
 //! The experiments: one file a table. An experiment is a list of configurations for each preset.
 
 mod cifar10;
+mod escape;
+mod m_sharpness;
 mod toy;
 
 use crate::config::{
@@ -18,6 +20,12 @@ pub enum Experiment {
     Toy,
     /// The paper's CIFAR-10 table
     Cifar10,
+    /// Which rule leaves a poor minimum, and how fast: the paper's Figure 1
+    Escape,
+    /// tr V in the same runs, which are not made twice: the paper's Figure 2 and Table 6
+    NoiseTrace,
+    /// Accuracy against m for m-SAM and m_eff for RW-SAM, with controls that test why
+    MSharpness,
 }
 
 /// How much of an experiment to run.
@@ -43,27 +51,42 @@ pub struct Published {
 }
 
 impl Experiment {
-    /// Its runs.
-    pub fn configs(self, preset: Preset) -> Vec<RunConfig> {
+    /// Its runs. An experiment that takes either has the images of `data`.
+    pub fn configs(self, preset: Preset, data: DataName) -> Vec<RunConfig> {
         match self {
             Experiment::Toy => toy::configs(preset),
             Experiment::Cifar10 => cifar10::configs(preset),
+            Experiment::Escape | Experiment::NoiseTrace => escape::configs(preset, data),
+            Experiment::MSharpness => m_sharpness::configs(preset, data),
         }
+    }
+
+    /// The experiment whose runs and rows it shares; itself, unless it is another view of them.
+    pub fn runs(self) -> Experiment {
+        if self == Experiment::NoiseTrace { Experiment::Escape } else { self }
+    }
+
+    /// Whether its results are a page of their own, with a few lines in the README.
+    pub fn has_page(self) -> bool {
+        !matches!(self, Experiment::Toy | Experiment::Cifar10)
     }
 
     /// What the paper reports, where it reports something.
     pub fn published(self) -> &'static [Published] {
         match self {
-            Experiment::Toy => &[],
             Experiment::Cifar10 => cifar10::PUBLISHED,
+            _ => &[],
         }
     }
 
-    /// What a reader must know of the set-up, above the table.
-    pub fn about(self, preset: Preset) -> &'static str {
+    /// What a reader must know of the set-up, above the table. `first` is one of its runs.
+    pub fn about(self, preset: Preset, first: &RunConfig) -> String {
         match self {
-            Experiment::Toy => toy::about(preset),
-            Experiment::Cifar10 => cifar10::about(preset),
+            Experiment::Toy => toy::about(preset).to_owned(),
+            Experiment::Cifar10 => cifar10::about(preset).to_owned(),
+            Experiment::Escape => escape::about(first),
+            Experiment::NoiseTrace => escape::about_noise(first),
+            Experiment::MSharpness => m_sharpness::about(first),
         }
     }
 }
@@ -115,6 +138,26 @@ pub fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
         device: DeviceName::Cpu,
         precision: PrecisionName::F32,
     }
+}
+
+/// The network, the images, the steps: what all these experiments say first.
+fn set_up(config: &RunConfig) -> String {
+    let images = match config.subset {
+        Some(n) => format!("{n} images"),
+        None => "all images".to_owned(),
+    };
+    let data = match config.data {
+        DataName::Synthetic => "the synthetic set (no CIFAR-10 was present)",
+        DataName::Cifar10 => "CIFAR-10",
+        DataName::Cifar100 => "CIFAR-100",
+    };
+    let tested = config.test_subset.map_or("all test images".to_owned(), |n| format!("{n} test images"));
+    let RunConfig { epochs, batch_size, lr, schedule, momentum, weight_decay, .. } = config;
+    let network = config.network_label();
+    format!(
+        "{network}, {images} of {data}, another subset for each seed, {tested}; {epochs} epochs in batches of {batch_size}, learning \
+         rate {lr} ({schedule}), momentum {momentum}, weight decay {weight_decay}."
+    )
 }
 
 /// SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m: paired by seed.

@@ -15,6 +15,7 @@ mod log;
 mod machine;
 mod names;
 mod naming;
+mod paired;
 mod paths;
 mod predict;
 mod report;

@@ -5,9 +5,10 @@ use crate::datasets::Datasets;
 use crate::device::{DeviceName, PrecisionName};
 use crate::experiments::{Experiment, Preset, typed};
 use crate::machine::Machine;
+use crate::report::{Picture, View};
 use crate::row::{self, Ending, Row};
 use crate::screen::duration;
-use crate::{claim, data, estimate, interrupt, paths, report, rows, run};
+use crate::{claim, data, datasets, estimate, interrupt, paths, report, rows, run, start};
 use anyhow::Result;
 use clap::Args;
 use msharp_core::write_aside;
@@ -44,17 +45,18 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let ReproduceArgs { experiment, preset, machine, out, device, precision, record } = args;
     let data_dir = machine.prepare()?;
     let place = if device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(device)) };
-    let name = format!("{}-{}{place}", typed(experiment), typed(preset));
+    let name = format!("{}-{}{place}", typed(experiment.runs()), typed(preset));
     let folder = out.unwrap_or_else(|| paths::runs().join(&name));
     let rows_path = folder.join("rows.jsonl");
     let on_device = |config| RunConfig { device, precision, ..config };
-    let configs: Vec<RunConfig> = experiment.configs(preset).into_iter().map(on_device).collect();
+    let images = datasets::at_hand(&data_dir);
+    let configs: Vec<RunConfig> = experiment.configs(preset, images).into_iter().map(on_device).collect();
     configs.iter().try_for_each(RunConfig::validate)?;
     let done = row::read(&rows_path)?;
     let is_done = |config: &RunConfig| done.iter().any(|row| row.config == *config);
     let missing: Vec<RunConfig> = configs.iter().filter(|config| !is_done(config)).cloned().collect();
 
-    println!("{name}: {}", experiment.about(preset));
+    println!("{}-{}{place}: {}", typed(experiment), typed(preset), experiment.about(preset, &configs[0]));
     for line in plan(&configs) {
         println!("{line}");
     }
@@ -65,7 +67,9 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     write_aside(&folder.join("plan.jsonl"), |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?;
     data::fetch_if_absent(&missing, &data_dir)?;
     let mut data = Datasets::new(&data_dir);
-    let expected = estimate::seconds(&missing, &mut data)?;
+    let mut starts = start::all_before(&missing);
+    starts.retain(|phase| !folder.join(phase.id()).join("weights.safetensors").exists());
+    let expected = estimate::seconds(&[starts, missing.clone()].concat(), &mut data)?;
     if !missing.is_empty() {
         let (longest, runs) = (expected.iter().copied().fold(0., f64::max), missing.len());
         let total = duration(expected.iter().sum());
@@ -85,7 +89,7 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
             println!("stopped; the same command goes on from here");
             return Ok(());
         };
-        let row = Row { experiment: typed(experiment), preset: typed(preset), ..row };
+        let row = Row { experiment: typed(experiment.runs()), preset: typed(preset), ..row };
         if let Ending::Diverged { epoch, step } = row.outcome {
             eprintln!("{title} diverged in epoch {epoch}, step {step} (both from 0); recorded as such");
         }
@@ -93,10 +97,11 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     }
 
     let rows: Vec<Row> = row::read(&rows_path)?.into_iter().filter(|row| configs.contains(&row.config)).collect();
-    println!("\n{}", report::table(&rows, experiment.published()));
-    for (network, curves) in report::by_network(&rows) {
-        let path = folder.join(format!("{network}.svg"));
-        let svg = report::plot(&format!("{network}, {}", typed(experiment)), &curves)?;
+    let View { claims, text, pictures } = report::view(experiment, &rows)?;
+    println!("\n{text}");
+    claims.iter().for_each(|claim| println!("- {claim}"));
+    for Picture { file, svg, .. } in pictures {
+        let path = folder.join(file);
         write_aside(&path, |file| Ok(file.write_all(svg.as_bytes())?))?;
         println!("plot: {}", path.display());
     }

@@ -141,7 +141,8 @@ fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -
     let file = beside.join("weights.safetensors");
     if !file.exists() {
         let labels = if before.label_noise > 0. { "random" } else { "true" };
-        let title = format!("{name} · start, {labels} labels");
+        let run_itself = name.split(" · start").next().unwrap_or(name);
+        let title = format!("{run_itself} · start, {labels} labels");
         match run(&title, before, &beside, data)?.map(|row| row.outcome) {
             None => return Ok(None),
             Some(Ending::Finished) => {}

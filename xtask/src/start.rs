@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The learning rate that fits random labels, unless another is given.
 const START_LR: f64 = 0.05;
 
+/// Test images that show how a phase goes on; where it ends is measured as the run that follows measures.
+const TESTED: usize = 200;
+
 /// What a run is preceded by. Each phase is a run with a configuration of its own, in a folder beside the run's, which all
 /// runs share that differ in their rule only.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -64,7 +67,7 @@ pub fn before(config: &RunConfig) -> Option<RunConfig> {
     // What the data are and who computes is the run's; its rule and its estimators are not.
     let same = RunConfig {
         subset: config.subset,
-        test_subset: config.test_subset,
+        test_subset: Some(config.test_subset.unwrap_or(TESTED).min(TESTED)),
         batch_size: config.batch_size,
         seed: config.seed,
         device: config.device,

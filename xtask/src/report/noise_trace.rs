@@ -1,0 +1,60 @@
+//! The view of `noise-trace`: the noise of the samples' gradients along the runs of `escape`.
+
+use super::contest::{Measure, Says, Scale, mean, standing};
+use super::escape::contests;
+use super::lines::Lines;
+use super::view::{Picture, View};
+use crate::row::{EpochLine, Row};
+use anyhow::Result;
+use plotters::prelude::SeriesLabelPosition;
+
+/// The share of a run that is its end.
+const END: f64 = 0.25;
+
+/// Chosen before any run of the table was made: as a logarithm, since tr V moves by powers of ten.
+const TRACE: Measure = Measure {
+    name: "tr V, mean over the last quarter of the run's epochs",
+    of: |row| at_end(row).map(f64::ln),
+    scale: Scale::Factor,
+};
+
+fn trace(line: &EpochLine) -> Option<f64> {
+    line.measures.get("noise_trace").copied()
+}
+
+fn at_end(row: &Row) -> Option<f64> {
+    let from = row.config.epochs as f64 * (1. - END);
+    let last: Vec<f64> = row.curve.iter().filter(|line| line.epoch as f64 > from).filter_map(trace).collect();
+    (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64)
+}
+
+/// Claims, the table, and tr V by step.
+pub fn view(rows: &[Row]) -> Result<View> {
+    let about = format!(
+        "Compared is {}, by the factor between two rules: the geometric mean over the seeds, with Student's interval of its logarithm. ± \
+         is the standard deviation over the seeds.\n\n",
+        TRACE.name
+    );
+    let first = |row: &Row| row.curve.iter().find(|line| line.epoch == 1).and_then(trace);
+    let columns: [(&str, &dyn Fn(&[&Row]) -> String); 3] = [
+        ("tr V, first epoch", &|rows| mean(rows, 1, first)),
+        ("tr V, last quarter", &|rows| mean(rows, 1, at_end)),
+        ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.metrics.train_loss)),
+    ];
+    let text = about + &standing(rows, TRACE, &columns, &["SGD", "SAM"]);
+    let picture = Picture {
+        file: "trace.svg".to_owned(),
+        alt: "tr V by step under each rule, from the same poor minimum".to_owned(),
+        svg: Lines {
+            title: "Noise of the samples' gradients, from a poor minimum",
+            y: "tr V",
+            of: trace,
+            back: 0.5,
+            log: true,
+            legend: SeriesLabelPosition::UpperRight,
+        }
+        .draw(rows)?,
+    };
+    let claims = contests(rows, Says::Lower).iter().filter_map(|contest| contest.sentence(rows, TRACE)).collect();
+    Ok(View { claims, text, pictures: vec![picture] })
+}
