@@ -108,6 +108,10 @@ pub struct RunConfig {
     /// How often to go through the training set
     #[arg(long, default_value_t = 20)]
     pub epochs: usize,
+    /// Evaluate on the test images after every so many epochs, and after the last
+    #[arg(long, default_value_t = 1)]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub evaluate_every: usize,
     /// Samples in a batch
     #[arg(long, default_value_t = 128)]
     pub batch_size: usize,
@@ -152,6 +156,14 @@ pub struct RunConfig {
     #[arg(long, default_value = "f32", default_value_if("device", "cuda", "bf16"), hide_default_value = true)]
     #[serde(default, skip_serializing_if = "is_default")]
     pub precision: PrecisionName,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 fn exact() -> EstimatorName {
@@ -199,7 +211,12 @@ impl RunConfig {
         within("weight-decay", self.weight_decay, self.weight_decay >= 0., "a finite number of at least 0")?;
         let smoothing = self.label_smoothing;
         within("label-smoothing", smoothing, (0. ..1.).contains(&smoothing), "a number from 0 to below 1")?;
-        for (flag, value) in [("probes", self.probes), ("epochs", self.epochs), ("batch-size", self.batch_size)] {
+        for (flag, value) in [
+            ("probes", self.probes),
+            ("epochs", self.epochs),
+            ("evaluate-every", self.evaluate_every),
+            ("batch-size", self.batch_size),
+        ] {
             ensure!(value > 0 && value <= 10_000_000, "--{flag} is {value}; expected at least 1, at most 10000000");
         }
         for (flag, value) in [("subset", self.subset), ("test-subset", self.test_subset)] {
@@ -312,6 +329,7 @@ pub mod tests {
             ("--subset 0", "--subset"),
             ("--label-noise 1.5", "--label-noise"),
             ("--epochs 0", "--epochs"),
+            ("--evaluate-every 0", "--evaluate-every"),
             ("--lr inf", "--lr"),
             ("--label-smoothing 1", "--label-smoothing"),
             ("--accumulate 0", "--accumulate"),

@@ -6,7 +6,8 @@ mod m_sharpness;
 mod toy;
 
 use crate::config::{
-    AugmentName, DataName, EstimatorName, OptimizerName, RuleName, RunConfig, ScheduleText, Start, TemperatureName, Words,
+    AugmentName, DataName, EstimatorName, OptimizerName, RuleName, RunConfig, ScheduleText, Start, TemperatureName,
+    Words,
 };
 use crate::device::{DeviceName, PrecisionName};
 use clap::ValueEnum;
@@ -124,6 +125,7 @@ pub fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
         noise_samples: None,
         noise_estimator: EstimatorName::Exact,
         epochs: 20,
+        evaluate_every: 1,
         batch_size: 128,
         lr: 0.1,
         schedule: ScheduleText(Decay::Cosine),

@@ -21,7 +21,7 @@ pub struct Row {
     pub outcome: Ending,
     /// What came out.
     pub metrics: Metrics,
-    /// After each epoch; where a run starts at the end of another, also before the first.
+    /// After each epoch that was evaluated; where a run starts at the end of another, also before the first.
     pub curve: Vec<EpochLine>,
     /// What it took.
     pub cost: Cost,

@@ -92,6 +92,8 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         classifier: &classifier,
         test: &test,
         steps,
+        every: config.evaluate_every,
+        epochs: config.epochs,
         log: Log::open(folder, &progress, LOG_EVERY)?,
         screen: Screen::new(name, steps, &progress),
         watch: Watch::of(config),
@@ -206,6 +208,9 @@ struct Watcher<'a> {
     classifier: &'a Classifier<Model>,
     test: &'a dyn DataSource,
     steps: usize,
+    /// Epochs between two evaluations.
+    every: usize,
+    epochs: usize,
     log: Log,
     screen: Screen,
     watch: Watch,
@@ -252,6 +257,9 @@ impl Observer for Watcher<'_> {
     }
 
     fn epoch(&mut self, progress: &Progress) -> candle_core::Result<Control> {
+        if !progress.epoch.is_multiple_of(self.every) && progress.epoch != self.epochs {
+            return Ok(control());
+        }
         let evaluation = evaluate(self.classifier, self.test)?;
         let line = EpochLine {
             epoch: progress.epoch,
@@ -264,5 +272,48 @@ impl Observer for Watcher<'_> {
         self.screen.epoch(progress, &line, self.steps);
         self.log.epoch(line).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
         Ok(control())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{NETWORKS, parse};
+    use std::sync::PoisonError;
+
+    /// A learning rate that moves no weight makes the end of a run its start.
+    const FLAGS: &str = "--norm group --subset 64 --test-subset 20 --batch-size 32 --augment none --epochs 2 --lr 1e-30 \
+                         --momentum 0 --weight-decay 0 --after-random-labels 2 --after-true-labels 1";
+
+    #[test]
+    fn runs_of_one_seed_start_where_one_run_ended_that_is_made_once() {
+        let _alone = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (folder, mut data) = (tempfile::tempdir().unwrap(), Datasets::new(Path::new("none")));
+        let at = |config: &RunConfig| folder.path().join(config.id());
+        let mut go = |flags: &str| {
+            let config = parse(&format!("{FLAGS} {flags}"));
+            let row = run("a test", &config, &at(&config), &mut data).unwrap().unwrap();
+            (config, row)
+        };
+        let (config, row) = go("--rule sgd");
+        let truth = start::before(&config).unwrap();
+        let random = start::before(&truth).unwrap();
+        let weights = |config: &RunConfig| std::fs::read(at(config).join("weights.safetensors")).unwrap();
+        assert!(weights(&truth) == weights(&config), "a run starts with the weights that its start ended with");
+        assert!(weights(&random) == weights(&truth));
+        let initial = build(&config, 10).unwrap().1;
+        initial.save(&folder.path().join("initial")).unwrap();
+        assert!(std::fs::read(folder.path().join("initial")).unwrap() != weights(&random));
+        let curve = |row: &Row| row.curve.iter().map(|line| (line.epoch, line.test_accuracy)).collect::<Vec<_>>();
+        assert_eq!(row.curve.len(), 3);
+        assert!(row.curve[0].measures.contains_key("train_accuracy"));
+        assert!(curve(&row).windows(2).all(|pair| pair[0].1 == pair[1].1));
+
+        // Another rule finds the start; what it would be if it was made again is something else.
+        let (marked, _) = go("--rule sgd --seed 9");
+        std::fs::copy(at(&marked).join("weights.safetensors"), at(&truth).join("weights.safetensors")).unwrap();
+        let (other, row) = go("--rule sam --rho 0.1 --evaluate-every 2");
+        assert!(weights(&other) == weights(&marked) && weights(&other) != weights(&config));
+        assert_eq!(curve(&row).iter().map(|point| point.0).collect::<Vec<_>>(), [0, 2]);
     }
 }

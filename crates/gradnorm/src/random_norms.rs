@@ -21,7 +21,11 @@ impl GradNormEstimator for RandomNorms {
         let norm = |_| rng.sample::<f64, _>(StandardNormal).abs();
         let norms: Vec<f64> = (0..batch.len()).map(norm).collect();
         let losses = f.losses(batch, true)?; // [b]
-        Ok(Estimate { norms: Tensor::from_vec(norms, batch.len(), params.device())?, losses, measures: Measures::new() })
+        Ok(Estimate {
+            norms: Tensor::from_vec(norms, batch.len(), params.device())?,
+            losses,
+            measures: Measures::new(),
+        })
     }
 }
 

@@ -31,7 +31,8 @@ pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
             rules(&base, 0.2, &[16], 1)
         }
         Preset::Laptop => {
-            let base = RunConfig { subset: Some(640), test_subset: Some(1000), start: start(80, 120), epochs: 30, ..base };
+            let base =
+                RunConfig { subset: Some(640), test_subset: Some(1000), start: start(80, 120), epochs: 30, ..base };
             rules(&base, 0.2, &[16, 4], 5)
         }
         Preset::Paper => {

@@ -51,7 +51,9 @@ impl Contest {
         let Self { rule, than, says } = self;
         let difference = difference(rows, rule, than, measure)?;
         let verdict = match (difference.side(), says) {
-            (Side::Around, Says::Same) => "no difference can be told, as the paper has it, which does not prove that there is none",
+            (Side::Around, Says::Same) => {
+                "no difference can be told, as the paper has it, which does not prove that there is none"
+            }
             (Side::Around, _) => "no difference can be told",
             (Side::Above, Says::Higher) | (Side::Below, Says::Lower) => "**as the paper says**",
             (Side::Above | Side::Below, Says::Nothing) => "**they differ**",
@@ -133,8 +135,8 @@ pub fn mean(rows: &[&Row], decimals: usize, of: impl Fn(&Row) -> Option<f64>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::table::tests::row;
     use crate::config::RuleName;
+    use crate::report::table::tests::row;
 
     const ACCURACY: Measure =
         Measure { name: "test accuracy", of: |row| Some(100. * row.metrics.test_accuracy?), scale: Scale::Points };

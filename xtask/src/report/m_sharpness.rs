@@ -83,7 +83,9 @@ fn contests(rows: &[Row]) -> Vec<Contest> {
         let Kind::Probe(m_eff) = kind(&row.config) else { continue };
         let same_m = label(rows, |kind| matches!(kind, Kind::Sam(m) if m as f64 == m_eff));
         let rule = row.config.rule_label();
-        if let Some(than) = same_m.filter(|_| !contests.iter().any(|c: &Contest| c.rule == rule && c.says == Says::Same)) {
+        if let Some(than) =
+            same_m.filter(|_| !contests.iter().any(|c: &Contest| c.rule == rule && c.says == Says::Same))
+        {
             contests.push(Contest::new(rule, than, Says::Same));
         }
     }

@@ -8,7 +8,12 @@ use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
 /// The README's lines about a file of rows, and the files of its page: for each view of them one.
-pub fn pages(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -> Result<(String, Vec<(PathBuf, String)>)> {
+pub fn pages(
+    results: &Path,
+    name: &str,
+    rows: &[Row],
+    experiment: Experiment,
+) -> Result<(String, Vec<(PathBuf, String)>)> {
     let (mut text, mut files) = (String::new(), Vec::new());
     for view in Experiment::value_variants().iter().filter(|other| other.runs() == experiment) {
         let (lines, page) = page(results, name, rows, *view)?;
@@ -21,7 +26,8 @@ pub fn pages(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -
 fn page(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -> Result<(String, Vec<(PathBuf, String)>)> {
     let first = &rows[0];
     let (typed, preset) = (typed(experiment), first.preset.as_str());
-    let about = Preset::from_str(preset, true).map(|preset| experiment.about(preset, &first.config)).unwrap_or_default();
+    let about =
+        Preset::from_str(preset, true).map(|preset| experiment.about(preset, &first.config)).unwrap_or_default();
     let View { claims, text, pictures } = view(experiment, rows)?;
     let command = format!("`cargo xtask reproduce {typed} --preset {preset}`");
     let claims: String = claims.iter().map(|claim| format!("- {claim}\n")).collect();
