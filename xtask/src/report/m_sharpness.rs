@@ -139,3 +139,60 @@ fn series(rows: &[Row]) -> Vec<Series> {
     ];
     all.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DataName;
+    use crate::experiments::{Experiment, Preset};
+    use crate::report::table::tests::row;
+
+    /// A row for each run of the laptop preset; RW-SAM with exact norms is 5 points above its shuffled self, on every seed.
+    fn rows() -> Vec<Row> {
+        let configs = Experiment::MSharpness.configs(Preset::Laptop, DataName::Synthetic);
+        let of = |config: RunConfig| {
+            let gain = if kind(&config) == Kind::ShuffledExact { -0.05 } else { 0. };
+            let mut row = row(RuleName::Sgd, config.seed, Some(0.4 + 0.02 * config.seed as f64 + gain));
+            if config.rule == RuleName::RwSam {
+                row.metrics.measures.insert("m_eff".to_owned(), config.lambda);
+            }
+            Row { config, ..row }
+        };
+        configs.into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn every_kind_is_in_the_preset_and_each_control_is_compared() {
+        let rows = rows();
+        let View { claims, text, pictures } = view(&rows).unwrap();
+        let found = |rule: &str, than: &str| {
+            let start = format!("{rule} against {than}: ");
+            claims.iter().find(|claim| claim.starts_with(&start)).unwrap_or_else(|| panic!("{start} in {claims:#?}"))
+        };
+        let control = rows.iter().find(|row| kind(&row.config) == Kind::Exact).unwrap().config.lambda;
+        let rw = |more: &str| format!("RW-SAM (m_eff = {control}{more})");
+        assert!(found(&rw(", exact norms"), &rw(", exact norms, shuffle-weights")).contains("+5.00"));
+        assert!(found(&rw(""), &rw(", shuffle-weights")).contains("no difference can be told"));
+        assert!(found(&rw(""), &rw(", random weights")).contains("+0.00"));
+        assert!(found(&rw(""), &format!("m-SAM (m = {control})")).contains("as the paper has it"));
+        found("SAM", "SGD");
+        assert_eq!(text.lines().filter(|line| line.starts_with("| ")).count(), 1 + groups(&rows).len());
+        assert_eq!(series(&rows).len(), 7, "SGD, m-SAM, RW-SAM and four controls");
+        assert!(pictures[0].svg.contains("one probe, shuffled"));
+    }
+
+    #[test]
+    fn m_stands_at_its_size_and_rw_sam_where_it_was_measured() {
+        let mut rows = rows();
+        for row in rows.iter_mut().filter(|row| matches!(kind(&row.config), Kind::Probe(_))) {
+            row.metrics.measures.insert("m_eff".to_owned(), 5.5);
+        }
+        let sizes = |name: &str| -> Vec<Option<f64>> {
+            let all = series(&rows);
+            all.iter().find(|series| series.name == name).unwrap().points.iter().map(|point| point.size).collect()
+        };
+        assert!(sizes("RW-SAM, one probe").iter().all(|size| (size.unwrap() - 5.5).abs() < 1e-9));
+        assert!(sizes("m-SAM").contains(&Some(rows[0].config.batch_size as f64)));
+        assert_eq!(sizes("SGD"), [None]);
+    }
+}

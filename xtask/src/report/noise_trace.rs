@@ -58,3 +58,44 @@ pub fn view(rows: &[Row]) -> Result<View> {
     let claims = contests(rows, Says::Lower).iter().filter_map(|contest| contest.sentence(rows, TRACE)).collect();
     Ok(View { claims, text, pictures: vec![picture] })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DataName, RuleName, RunConfig};
+    use crate::experiments::{Experiment, Preset};
+    use crate::report::table::tests::row;
+    use std::collections::BTreeMap;
+
+    /// tr V falls to 100 under SAM, to half of it with micro-batches, in the last quarter of each run.
+    #[test]
+    fn the_end_of_a_run_decides_and_factors_are_told() {
+        let configs = Experiment::NoiseTrace.configs(Preset::Laptop, DataName::Synthetic);
+        let of = |config: RunConfig| {
+            let low = if config.micro_batch.is_some() { 50. } else { 100. };
+            let line = |epoch: usize| EpochLine {
+                epoch,
+                train_loss: None,
+                test_loss: None,
+                test_accuracy: 0.3,
+                seconds: 1.,
+                measures: BTreeMap::from([(
+                    "noise_trace".to_owned(),
+                    if 4 * epoch > 3 * config.epochs { low } else { 900. },
+                )]),
+            };
+            let curve = (1..=config.epochs).map(line).collect();
+            let row = row(RuleName::Sgd, config.seed, Some(0.3));
+            Row { config, curve, ..row }
+        };
+        let rows: Vec<Row> = configs.into_iter().map(of).collect();
+        let View { claims, text, .. } = view(&rows).unwrap();
+        let micro = rows.iter().find(|row| row.config.micro_batch.is_some()).unwrap().config.rule_label();
+        assert!(
+            claims.contains(&format!("{micro} against SAM: × 0.50 (0.50 to 0.50), **as the paper says**.")),
+            "{claims:#?}"
+        );
+        assert!(claims.iter().any(|claim| claim.starts_with("SAM against n-SAM: × 1.00")), "{claims:#?}");
+        assert!(text.contains("| SAM | 900.0 ± 0.0 | 100.0 ± 0.0 |"), "{text}");
+    }
+}
