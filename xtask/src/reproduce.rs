@@ -97,9 +97,9 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     }
 
     let rows: Vec<Row> = row::read(&rows_path)?.into_iter().filter(|row| configs.contains(&row.config)).collect();
-    let View { claims, text, pictures } = report::view(experiment, &rows)?;
+    let View { claims, text, pictures, .. } = report::view(experiment, &rows)?;
     println!("\n{text}");
-    claims.iter().for_each(|claim| println!("- {claim}"));
+    claims.iter().for_each(|claim| println!("- {}", claim.text));
     for Picture { file, svg, .. } in pictures {
         let path = folder.join(file);
         write_aside(&path, |file| Ok(file.write_all(svg.as_bytes())?))?;

@@ -34,6 +34,14 @@ pub enum Says {
     Nothing,
 }
 
+/// What a contest says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    pub text: String,
+    /// Whether the interval excludes 0.
+    pub decided: bool,
+}
+
 /// One rule beside another, by their labels.
 pub struct Contest {
     pub rule: String,
@@ -47,7 +55,7 @@ impl Contest {
     }
 
     /// What the rows say; none if either rule has no run that finished on a seed of the other.
-    pub fn sentence(&self, rows: &[Row], measure: Measure) -> Option<String> {
+    pub fn claim(&self, rows: &[Row], measure: Measure) -> Option<Claim> {
         let Self { rule, than, says } = self;
         let difference = difference(rows, rule, than, measure)?;
         let verdict = match (difference.side(), says) {
@@ -59,7 +67,8 @@ impl Contest {
             (Side::Above | Side::Below, Says::Nothing) => "**they differ**",
             (Side::Above | Side::Below, _) => "**this contradicts the paper**",
         };
-        Some(format!("{rule} against {than}: {}, {verdict}.", measure.scale.show(&difference)))
+        let text = format!("{rule} against {than}: {}, {verdict}.", measure.scale.show(&difference));
+        Some(Claim { text, decided: difference.side() != Side::Around })
     }
 }
 
@@ -150,16 +159,18 @@ mod tests {
     fn a_claim_is_made_only_where_the_interval_excludes_0() {
         let contest = |says| Contest::new("SAM", "SGD", says);
         let clear = rows([0.5, 0.6, 0.4], [0.52, 0.621, 0.419]);
-        let said = contest(Says::Higher).sentence(&clear, ACCURACY).unwrap();
-        assert_eq!(said, "SAM against SGD: +2.00 (+1.75 to +2.25), **as the paper says**.");
-        assert!(contest(Says::Lower).sentence(&clear, ACCURACY).unwrap().contains("contradicts the paper"));
-        assert!(contest(Says::Same).sentence(&clear, ACCURACY).unwrap().contains("contradicts the paper"));
-        assert!(contest(Says::Nothing).sentence(&clear, ACCURACY).unwrap().contains("they differ"));
+        let said = |says| contest(says).claim(&clear, ACCURACY).unwrap();
+        let text = "SAM against SGD: +2.00 (+1.75 to +2.25), **as the paper says**.".to_owned();
+        assert_eq!(said(Says::Higher), Claim { text, decided: true });
+        assert!(said(Says::Lower).text.contains("contradicts the paper"));
+        assert!(said(Says::Same).text.contains("contradicts the paper"));
+        assert!(said(Says::Nothing).text.contains("they differ"));
         let unclear = rows([0.5, 0.6, 0.4], [0.52, 0.6, 0.43]);
         for says in [Says::Higher, Says::Lower, Says::Same, Says::Nothing] {
-            assert!(contest(says).sentence(&unclear, ACCURACY).unwrap().contains("no difference can be told"));
+            let claim = contest(says).claim(&unclear, ACCURACY).unwrap();
+            assert!(claim.text.contains("no difference can be told") && !claim.decided);
         }
-        assert!(Contest::new("SAM", "none", Says::Higher).sentence(&clear, ACCURACY).is_none());
+        assert!(Contest::new("SAM", "none", Says::Higher).claim(&clear, ACCURACY).is_none());
     }
 
     #[test]

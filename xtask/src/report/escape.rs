@@ -11,7 +11,7 @@ use plotters::prelude::SeriesLabelPosition;
 /// Chosen before any run of the table was made: the area under the curve, over the length of the run, counts how early a rule
 /// gets away and how far, and scatters less than the accuracy after one epoch.
 const SPEED: Measure = Measure {
-    name: "test accuracy, mean over all epochs of the run",
+    name: "the test accuracy, mean over all epochs of the run",
     of: |row| {
         let after: Vec<f64> = row.curve.iter().filter(|line| line.epoch > 0).map(|line| line.test_accuracy).collect();
         (!after.is_empty()).then(|| 100. * after.iter().sum::<f64>() / after.len() as f64)
@@ -27,7 +27,7 @@ pub fn view(rows: &[Row]) -> Result<View> {
     let all: Vec<&Row> = rows.iter().filter(|row| row.config.rule == RuleName::Sgd).collect();
     let start = format!(
         "At the start the networks know {} % of their training images and {} % of the test images (mean over the seeds ± standard \
-         deviation).\n\nCompared is the {}, in points; ± is the standard deviation over the seeds, and an interval is Student's \
+         deviation).\n\nCompared is {}, in points; ± is the standard deviation over the seeds, and an interval is Student's \
          for the differences paired by seed.\n\n",
         mean(&all, 1, |row| at_start(row, |line| line.measures.get("train_accuracy").copied())),
         mean(&all, 1, |row| at_start(row, |line| Some(line.test_accuracy))),
@@ -52,8 +52,8 @@ pub fn view(rows: &[Row]) -> Result<View> {
         }
         .draw(rows)?,
     };
-    let claims = contests(rows, Says::Higher).iter().filter_map(|contest| contest.sentence(rows, SPEED)).collect();
-    Ok(View { claims, text, pictures: vec![picture] })
+    let claims = contests(rows, Says::Higher).iter().filter_map(|contest| contest.claim(rows, SPEED)).collect();
+    Ok(View { measure: SPEED.name, claims, text, pictures: vec![picture] })
 }
 
 /// What the paper's Figures 1 and 2 say, of rules in the order of how much of the samples' noise is in their perturbation: `more` is

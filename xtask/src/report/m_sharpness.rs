@@ -11,7 +11,7 @@ use anyhow::Result;
 
 /// What the paper's tables report.
 const ACCURACY: Measure = Measure {
-    name: "test accuracy after the last epoch",
+    name: "the test accuracy after the last epoch",
     of: |row| Some(100. * row.metrics.test_accuracy?),
     scale: Scale::Points,
 };
@@ -45,7 +45,7 @@ fn kind(config: &RunConfig) -> Kind {
 /// Claims, the table, and accuracy over m and m_eff.
 pub fn view(rows: &[Row]) -> Result<View> {
     let about = format!(
-        "Compared is the {}, in points; ± is the standard deviation over the seeds, and an interval is Student's for the differences \
+        "Compared is {}, in points; ± is the standard deviation over the seeds, and an interval is Student's for the differences \
          paired by seed.\n\n",
         ACCURACY.name
     );
@@ -60,8 +60,8 @@ pub fn view(rows: &[Row]) -> Result<View> {
         alt: "Test accuracy against m for m-SAM and against m_eff for RW-SAM, with controls".to_owned(),
         svg: draw("Accuracy against m and m_eff", "m, or m_eff", "test accuracy, %", &series(rows))?,
     };
-    let claims = contests(rows).iter().filter_map(|contest| contest.sentence(rows, ACCURACY)).collect();
-    Ok(View { claims, text, pictures: vec![picture] })
+    let claims = contests(rows).iter().filter_map(|contest| contest.claim(rows, ACCURACY)).collect();
+    Ok(View { measure: ACCURACY.name, claims, text, pictures: vec![picture] })
 }
 
 /// The label of the first run whose kind fits.
@@ -167,7 +167,11 @@ mod tests {
         let View { claims, text, pictures } = view(&rows).unwrap();
         let found = |rule: &str, than: &str| {
             let start = format!("{rule} against {than}: ");
-            claims.iter().find(|claim| claim.starts_with(&start)).unwrap_or_else(|| panic!("{start} in {claims:#?}"))
+            claims
+                .iter()
+                .map(|claim| &claim.text)
+                .find(|text| text.starts_with(&start))
+                .unwrap_or_else(|| panic!("{start} in {claims:#?}"))
         };
         let control = rows.iter().find(|row| kind(&row.config) == Kind::Exact).unwrap().config.lambda;
         let rw = |more: &str| format!("RW-SAM (m_eff = {control}{more})");

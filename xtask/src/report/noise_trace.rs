@@ -55,8 +55,8 @@ pub fn view(rows: &[Row]) -> Result<View> {
         }
         .draw(rows)?,
     };
-    let claims = contests(rows, Says::Lower).iter().filter_map(|contest| contest.sentence(rows, TRACE)).collect();
-    Ok(View { claims, text, pictures: vec![picture] })
+    let claims = contests(rows, Says::Lower).iter().filter_map(|contest| contest.claim(rows, TRACE)).collect();
+    Ok(View { measure: TRACE.name, claims, text, pictures: vec![picture] })
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
             claims.contains(&format!("{micro} against SAM: × 0.50 (0.50 to 0.50), **as the paper says**.")),
             "{claims:#?}"
         );
-        assert!(claims.iter().any(|claim| claim.starts_with("SAM against n-SAM: × 1.00")), "{claims:#?}");
+        assert!(claims.iter().any(|claim| claim.text.starts_with("SAM against n-SAM: × 1.00")), "{claims:#?}");
         assert!(text.contains("| SAM | 900.0 ± 0.0 | 100.0 ± 0.0 |"), "{text}");
     }
 }

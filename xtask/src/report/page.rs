@@ -1,5 +1,6 @@
 //! The page of an experiment that is more than a table: what was done, what can be claimed, tables, pictures, on what.
 
+use super::contest::Claim;
 use super::view::{View, view};
 use crate::experiments::{Experiment, Preset, typed};
 use crate::row::Row;
@@ -28,9 +29,12 @@ fn page(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -> Res
     let (typed, preset) = (typed(experiment), first.preset.as_str());
     let about =
         Preset::from_str(preset, true).map(|preset| experiment.about(preset, &first.config)).unwrap_or_default();
-    let View { claims, text, pictures } = view(experiment, rows)?;
+    let View { measure, claims, text, pictures } = view(experiment, rows)?;
     let command = format!("`cargo xtask reproduce {typed} --preset {preset}`");
-    let claims: String = claims.iter().map(|claim| format!("- {claim}\n")).collect();
+    let list = |claims: &[&Claim]| claims.iter().map(|claim| format!("- {}\n", claim.text)).collect::<String>();
+    let (decided, open): (Vec<&Claim>, Vec<&Claim>) = claims.iter().partition(|claim| claim.decided);
+    let (told, left) = (list(&decided), open.len());
+    let claims = list(&claims.iter().collect::<Vec<_>>());
 
     let file = match preset {
         "laptop" => "README.md".to_owned(),
@@ -52,8 +56,10 @@ fn page(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -> Res
     page.push_str(&format!("\n{}\n", super::provenance(rows)));
     files.push((folder.join(&file), page));
     let lines = format!(
-        "### {typed} · {preset}\n\n{command}\n\n{about}\n\n{claims}\n[Table and plot](xtask/results/{typed}/{file}). Rows: \
-         `xtask/results/{name}.jsonl`.\n\n"
+        "### {typed} · {preset}\n\n{command}: [what was done, table and plot](xtask/results/{typed}/{file}). Compared is {measure}. Where \
+         the 95 % interval of the difference paired by seed excludes no difference:\n\n{}\nIn the other {left} comparisons no \
+         difference can be told.\n\n",
+        if told.is_empty() { "- nowhere\n" } else { &told }
     );
     Ok((lines, files))
 }

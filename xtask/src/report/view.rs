@@ -1,5 +1,6 @@
 //! What an experiment makes of its rows: claims, tables and pictures.
 
+use super::contest::Claim;
 use super::plot::plot;
 use super::table::table;
 use super::{by_network, escape, m_sharpness, noise_trace};
@@ -9,8 +10,10 @@ use anyhow::Result;
 
 /// Claims, tables and pictures.
 pub struct View {
-    /// Sentences that the rows allow, one a line; none for an experiment that is a table.
-    pub claims: Vec<String>,
+    /// What the claims compare.
+    pub measure: &'static str,
+    /// Sentences that the rows allow; none for an experiment that is a table.
+    pub claims: Vec<Claim>,
     /// Markdown.
     pub text: String,
     pub pictures: Vec<Picture>,
@@ -38,7 +41,8 @@ pub fn view(experiment: Experiment, rows: &[Row]) -> Result<View> {
                 })
             };
             let pictures = by_network(rows).into_iter().map(picture).collect::<Result<_>>()?;
-            Ok(View { claims: Vec::new(), text: table(rows, experiment.published()), pictures })
+            let measure = "the test accuracy after the last epoch";
+            Ok(View { measure, claims: Vec::new(), text: table(rows, experiment.published()), pictures })
         }
     }
 }
