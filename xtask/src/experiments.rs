@@ -80,8 +80,10 @@ impl Experiment {
         }
     }
 
-    /// What a reader must know of the set-up, above the table. `first` is one of its runs.
-    pub fn about(self, preset: Preset, first: &RunConfig) -> String {
+    /// What a reader must know of the set-up, above the table. `runs` are what it is of.
+    pub fn about(self, preset: Preset, runs: &[RunConfig]) -> String {
+        let perturbed = runs.iter().find(|config| config.rule != RuleName::Sgd);
+        let Some(first) = perturbed.or(runs.first()) else { return String::new() };
         match self {
             Experiment::Toy => toy::about(preset).to_owned(),
             Experiment::Cifar10 => cifar10::about(preset).to_owned(),
@@ -154,11 +156,16 @@ fn set_up(config: &RunConfig) -> String {
         DataName::Cifar100 => "CIFAR-100",
     };
     let tested = config.test_subset.map_or("all test images".to_owned(), |n| format!("{n} test images"));
-    let RunConfig { epochs, batch_size, lr, schedule, momentum, weight_decay, .. } = config;
+    let RunConfig { epochs, batch_size, lr, schedule, momentum, weight_decay, label_noise, rho, .. } = config;
     let network = config.network_label();
+    let subset = if config.subset.is_some() { ", another subset for each seed" } else { "" };
+    let wrong = match label_noise {
+        0. => String::new(),
+        share => format!(", {:.0} % of them with a wrong label", 100. * share),
+    };
     format!(
-        "{network}, {images} of {data}, another subset for each seed, {tested}; {epochs} epochs in batches of {batch_size}, learning \
-         rate {lr} ({schedule}), momentum {momentum}, weight decay {weight_decay}."
+        "{network}, {images} of {data}{subset}{wrong}, {tested}; {epochs} epochs in batches of {batch_size}, learning \
+         rate {lr} ({schedule}), momentum {momentum}, weight decay {weight_decay}; ρ = {rho}."
     )
 }
 

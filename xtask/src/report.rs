@@ -17,6 +17,7 @@ pub use estimators::{ESTIMATORS, estimators};
 pub use table::table;
 pub use view::{Picture, View, view};
 
+use crate::config::RunConfig;
 use crate::experiments::{Experiment, Preset};
 use crate::row::{self, Row};
 use crate::{paths, screen};
@@ -90,7 +91,7 @@ fn results(name: &str, rows: &[Row]) -> Result<(String, Vec<(PathBuf, String)>)>
     if known.has_page() {
         return page::pages(&paths::results(), name, rows, known);
     }
-    let about = known.about(of, &first.config);
+    let about = known.about(of, &configs(rows));
     let View { text: table, pictures, .. } = view(known, rows)?;
     let command = format!("cargo xtask reproduce {experiment} --preset {preset}");
     let mut text = format!("### {experiment} · {preset}\n\n`{command}`\n\n{about}\n\n{table}");
@@ -102,6 +103,11 @@ fn results(name: &str, rows: &[Row]) -> Result<(String, Vec<(PathBuf, String)>)>
     }
     text.push_str(&format!("\n{} Rows: `xtask/results/{name}.jsonl`.\n\n", provenance(rows)));
     Ok((text, plots))
+}
+
+/// What the rows are of.
+fn configs(rows: &[Row]) -> Vec<RunConfig> {
+    rows.iter().map(|row| row.config.clone()).collect()
 }
 
 /// How many runs, how long, on what, and with which program.

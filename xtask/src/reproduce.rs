@@ -56,7 +56,7 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let is_done = |config: &RunConfig| done.iter().any(|row| row.config == *config);
     let missing: Vec<RunConfig> = configs.iter().filter(|config| !is_done(config)).cloned().collect();
 
-    println!("{}-{}{place}: {}", typed(experiment), typed(preset), experiment.about(preset, &configs[0]));
+    println!("{}-{}{place}: {}", typed(experiment), typed(preset), experiment.about(preset, &configs));
     for line in plan(&configs) {
         println!("{line}");
     }

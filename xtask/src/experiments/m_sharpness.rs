@@ -5,26 +5,31 @@ use crate::config::{AugmentName, DataName, EstimatorName, RuleName, RunConfig, W
 use msharp_models::{Architecture, Norm};
 
 /// Group normalisation, so that a micro-batch changes the perturbation and nothing else; images as they are and as many epochs
-/// as it takes to fit them, so that what differs is what is learnt and not how fast.
+/// as SGD takes to learn them by heart, so that what differs is what is learnt and not how fast.
+///
+/// At this size SAM brings nothing on clean labels: on a seed that is not in the table 320 images gave 34.2 % under SGD and 34.1 %
+/// under m-SAM (m = 4, ρ = 0.05). With wrong labels among them, where the paper's Table 4 has its largest differences, it was
+/// 23.4 and 26.9 %. At ρ = 0.1 m-SAM ended at 24.9 %, far from having fitted.
 pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
     let base = RunConfig {
         augment: AugmentName::None,
-        batch_size: 64,
+        label_noise: 0.4,
+        batch_size: 32,
         ..standard(Architecture::ResNet8, Norm::Group(32), data)
     };
     match preset {
         Preset::Smoke => {
             let base = RunConfig { subset: Some(128), test_subset: Some(200), epochs: 2, ..base };
-            rules(&base, 0.05, &[16], 16, 1)
+            rules(&base, 0.05, &[8], 8, 1)
         }
         Preset::Laptop => {
-            let base = RunConfig { subset: Some(640), test_subset: Some(1000), epochs: 40, ..base };
-            rules(&base, 0.1, &[32, 16, 8, 4], 8, 5)
+            let base = RunConfig { subset: Some(320), test_subset: Some(4000), epochs: 60, evaluate_every: 10, ..base };
+            rules(&base, 0.05, &[16, 4], 4, 5)
         }
         Preset::Paper => {
-            let base = RunConfig { epochs: 200, batch_size: 128, ..base };
-            let base = RunConfig { model: Architecture::ResNet18, augment: AugmentName::Standard, ..base };
-            rules(&base, 0.05, &[64, 32, 16, 8], 16, 3)
+            let base = RunConfig { epochs: 160, batch_size: 128, augment: AugmentName::Standard, ..base };
+            let base = RunConfig { model: Architecture::ResNet18, ..base };
+            rules(&base, 0.05, &[64, 32, 16, 8], 64, 3)
         }
     }
 }

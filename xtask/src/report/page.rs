@@ -27,8 +27,9 @@ pub fn pages(
 fn page(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -> Result<(String, Vec<(PathBuf, String)>)> {
     let first = &rows[0];
     let (typed, preset) = (typed(experiment), first.preset.as_str());
-    let about =
-        Preset::from_str(preset, true).map(|preset| experiment.about(preset, &first.config)).unwrap_or_default();
+    let about = Preset::from_str(preset, true)
+        .map(|preset| experiment.about(preset, &super::configs(rows)))
+        .unwrap_or_default();
     let View { measure, claims, text, pictures } = view(experiment, rows)?;
     let command = format!("`cargo xtask reproduce {typed} --preset {preset}`");
     let list = |claims: &[&Claim]| claims.iter().map(|claim| format!("- {}\n", claim.text)).collect::<String>();
