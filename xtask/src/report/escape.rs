@@ -1,6 +1,6 @@
 //! The view of `escape`: who leaves the poor minimum, and how fast.
 
-use super::contest::{Contest, Measure, Says, Scale, labels, mean, standing};
+use super::contest::{Column, Contest, Measure, Says, Scale, labels, mean, standing};
 use super::lines::Lines;
 use super::view::{Picture, View};
 use crate::config::RuleName;
@@ -33,7 +33,7 @@ pub fn view(rows: &[Row]) -> Result<View> {
         mean(&all, 1, |row| at_start(row, |line| Some(line.test_accuracy))),
         SPEED.name
     );
-    let columns: [(&str, &dyn Fn(&[&Row]) -> String); 3] = [
+    let columns: [Column; 3] = [
         ("mean over the run, %", &|rows| mean(rows, 2, SPEED.of)),
         ("at the end, %", &|rows| mean(rows, 2, |row| Some(100. * row.metrics.test_accuracy?))),
         ("m_eff", &|rows| mean(rows, 1, |row| row.metrics.measures.get("m_eff").copied())),

@@ -1,6 +1,6 @@
 //! The view of `m-sharpness`: accuracy against m and m_eff, and whether it is the weights' knowledge that counts.
 
-use super::contest::{Contest, Measure, Says, Scale, labels, mean, standing};
+use super::contest::{Column, Contest, Measure, Says, Scale, labels, mean, standing};
 use super::points::{Point, Series, draw};
 use super::table::groups;
 use super::view::{Picture, View};
@@ -49,7 +49,7 @@ pub fn view(rows: &[Row]) -> Result<View> {
          paired by seed.\n\n",
         ACCURACY.name
     );
-    let columns: [(&str, &dyn Fn(&[&Row]) -> String); 3] = [
+    let columns: [Column; 3] = [
         ("test accuracy, %", &|rows| mean(rows, 2, ACCURACY.of)),
         ("m_eff", &|rows| mean(rows, 1, |row| row.metrics.measures.get("m_eff").copied())),
         ("training loss, last epoch", &|rows| mean(rows, 4, |row| row.metrics.train_loss)),
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn every_kind_is_in_the_preset_and_each_control_is_compared() {
         let rows = rows();
-        let View { claims, text, pictures } = view(&rows).unwrap();
+        let View { claims, text, pictures, .. } = view(&rows).unwrap();
         let found = |rule: &str, than: &str| {
             let start = format!("{rule} against {than}: ");
             claims

@@ -56,11 +56,14 @@ fn page(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -> Res
     }
     page.push_str(&format!("\n{}\n", super::provenance(rows)));
     files.push((folder.join(&file), page));
+    let said = match (told.is_empty(), left) {
+        (true, _) => format!("In none of the {left} comparisons a difference can be told.\n"),
+        (false, 0) => format!("All comparisons are told apart:\n\n{told}"),
+        (false, left) => format!("No difference can be told in {left} comparisons; in the others:\n\n{told}"),
+    };
     let lines = format!(
-        "### {typed} · {preset}\n\n{command}: [what was done, table and plot](xtask/results/{typed}/{file}). Compared is {measure}. Where \
-         the 95 % interval of the difference paired by seed excludes no difference:\n\n{}\nIn the other {left} comparisons no \
-         difference can be told.\n\n",
-        if told.is_empty() { "- nowhere\n" } else { &told }
+        "### {typed} · {preset}\n\n{command}: [what was done, table and plot](xtask/results/{typed}/{file}). Compared is {measure}; a \
+         difference is told where the 95 % interval of the differences paired by seed excludes 0. {said}\n"
     );
     Ok((lines, files))
 }
