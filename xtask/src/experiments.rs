@@ -25,7 +25,7 @@ pub enum Experiment {
     Escape,
     /// tr V in the same runs, which are not made twice: the paper's Figure 2 and Table 6
     NoiseTrace,
-    /// Accuracy against m for m-SAM and m_eff for RW-SAM, with controls that test why
+    /// Accuracy against m for m-SAM and m_eff for RW-SAM, with controls that test why; shares runs with escape
     MSharpness,
 }
 
@@ -62,8 +62,13 @@ impl Experiment {
         }
     }
 
-    /// The experiment whose runs and rows it shares; itself, unless it is another view of them.
-    pub fn runs(self) -> Experiment {
+    /// The experiment in whose folder its runs are: itself, unless it shares some of them.
+    pub fn folder(self) -> Experiment {
+        if self == Experiment::MSharpness { Experiment::Escape } else { self.rows() }
+    }
+
+    /// The experiment whose rows it shows: itself, unless it is another view of them.
+    pub fn rows(self) -> Experiment {
         if self == Experiment::NoiseTrace { Experiment::Escape } else { self }
     }
 
@@ -179,4 +184,37 @@ fn four_rules(base: &RunConfig, rho: f64, m: usize, seeds: u64) -> Vec<RunConfig
         rule(RuleName::RwSam, None),
     ];
     (0..seeds).flat_map(|seed| rules.clone().map(|config| RunConfig { seed, ..config })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is run twice would be paid for twice.
+    #[test]
+    fn experiments_that_share_a_folder_share_runs() {
+        for preset in Preset::value_variants() {
+            let of = |experiment: Experiment| experiment.configs(*preset, DataName::Synthetic);
+            assert_eq!(of(Experiment::Escape), of(Experiment::NoiseTrace));
+            let (escape, sharpness) = (of(Experiment::Escape), of(Experiment::MSharpness));
+            let own = escape.iter().filter(|config| !sharpness.contains(config));
+            assert!(own.clone().all(|config| config.rule == RuleName::NSam), "{preset:?}");
+            assert!(own.count() < escape.len() / 2);
+        }
+    }
+
+    #[test]
+    fn every_run_of_every_preset_is_valid_and_has_a_folder_of_its_own() {
+        for experiment in Experiment::value_variants() {
+            for preset in Preset::value_variants() {
+                let configs = experiment.configs(*preset, DataName::Cifar10);
+                let mut ids: Vec<String> = configs.iter().map(RunConfig::id).collect();
+                configs.iter().for_each(|config| config.validate().unwrap());
+                assert!(!experiment.about(*preset, &configs).is_empty());
+                ids.sort();
+                ids.dedup();
+                assert_eq!(ids.len(), configs.len(), "{experiment:?} {preset:?}");
+            }
+        }
+    }
 }

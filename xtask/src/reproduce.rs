@@ -1,5 +1,6 @@
 //! `reproduce`: all runs of an experiment, then its table and its plots.
 
+use crate::config::EstimatorName::{Exact, Ghost};
 use crate::config::RunConfig;
 use crate::datasets::Datasets;
 use crate::device::{DeviceName, PrecisionName};
@@ -45,10 +46,15 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let ReproduceArgs { experiment, preset, machine, out, device, precision, record } = args;
     let data_dir = machine.prepare()?;
     let place = if device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(device)) };
-    let name = format!("{}-{}{place}", typed(experiment.runs()), typed(preset));
-    let folder = out.unwrap_or_else(|| paths::runs().join(&name));
+    let named = |experiment| format!("{}-{}{place}", typed(experiment), typed(preset));
+    let folder = out.unwrap_or_else(|| paths::runs().join(named(experiment.folder())));
     let rows_path = folder.join("rows.jsonl");
-    let on_device = |config| RunConfig { device, precision, ..config };
+    // Ghost norms are for the CPU; elsewhere the same norms are computed one by one.
+    let elsewhere = |name| if device == DeviceName::Cpu || name != Ghost { name } else { Exact };
+    let on_device = |config: RunConfig| {
+        let (estimator, noise_estimator) = (elsewhere(config.estimator), elsewhere(config.noise_estimator));
+        RunConfig { device, precision, estimator, noise_estimator, ..config }
+    };
     let images = datasets::at_hand(&data_dir);
     let configs: Vec<RunConfig> = experiment.configs(preset, images).into_iter().map(on_device).collect();
     configs.iter().try_for_each(RunConfig::validate)?;
@@ -56,7 +62,7 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let is_done = |config: &RunConfig| done.iter().any(|row| row.config == *config);
     let missing: Vec<RunConfig> = configs.iter().filter(|config| !is_done(config)).cloned().collect();
 
-    println!("{}-{}{place}: {}", typed(experiment), typed(preset), experiment.about(preset, &configs));
+    println!("{}: {}", named(experiment), experiment.about(preset, &configs));
     for line in plan(&configs) {
         println!("{line}");
     }
@@ -89,19 +95,23 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
             println!("stopped; the same command goes on from here");
             return Ok(());
         };
-        let row = Row { experiment: typed(experiment.runs()), preset: typed(preset), ..row };
+        let row = Row { experiment: typed(experiment.rows()), preset: typed(preset), ..row };
         if let Ending::Diverged { epoch, step } = row.outcome {
             eprintln!("{title} diverged in epoch {epoch}, step {step} (both from 0); recorded as such");
         }
         row::record(&rows_path, &row)?;
     }
 
-    let rows: Vec<Row> = row::read(&rows_path)?.into_iter().filter(|row| configs.contains(&row.config)).collect();
+    // In the order of the experiment, whichever made them.
+    let made = row::read(&rows_path)?;
+    let of = |config: &RunConfig| made.iter().find(|row| row.config == *config).cloned();
+    let own = |row: Row| Row { experiment: typed(experiment.rows()), ..row };
+    let rows: Vec<Row> = configs.iter().filter_map(of).map(own).collect();
     let View { claims, text, pictures, .. } = report::view(experiment, &rows)?;
     println!("\n{text}");
     claims.iter().for_each(|claim| println!("- {}", claim.text));
     for Picture { file, svg, .. } in pictures {
-        let path = folder.join(file);
+        let path = folder.join(format!("{}-{file}", typed(experiment)));
         write_aside(&path, |file| Ok(file.write_all(svg.as_bytes())?))?;
         println!("plot: {}", path.display());
     }
@@ -109,7 +119,7 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
         println!("{} runs took {}", missing.len(), duration(started.elapsed().as_secs_f64()));
     }
     if record {
-        let path = paths::results().join(format!("{name}.jsonl"));
+        let path = paths::results().join(format!("{}.jsonl", named(experiment.rows())));
         rows::write(&path, &rows)?;
         println!("recorded in {}; `cargo xtask report` rewrites the README", path.display());
     }

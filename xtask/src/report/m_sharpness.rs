@@ -9,10 +9,18 @@ use crate::row::{Ending, Row};
 use crate::statistics::summarise;
 use anyhow::Result;
 
-/// What the paper's tables report.
+/// The share of a run that is its end.
+const END: f64 = 0.25;
+
+/// At a constant learning rate the accuracy after one epoch scatters, so the last epochs count. Chosen before the controls were run;
+/// of the rules that `escape` shares one seed had been seen.
 const ACCURACY: Measure = Measure {
-    name: "the test accuracy after the last epoch",
-    of: |row| Some(100. * row.metrics.test_accuracy?),
+    name: "the test accuracy, mean over the last quarter of the run's epochs",
+    of: |row| {
+        let from = row.config.epochs as f64 * (1. - END);
+        let last = row.curve.iter().filter(|line| line.epoch as f64 > from).map(|line| 100. * line.test_accuracy);
+        summarise(&last.collect::<Vec<_>>()).map(|summary| summary.mean)
+    },
     scale: Scale::Points,
 };
 
@@ -52,7 +60,7 @@ pub fn view(rows: &[Row]) -> Result<View> {
     let columns: [Column; 3] = [
         ("test accuracy, %", &|rows| mean(rows, 2, ACCURACY.of)),
         ("m_eff", &|rows| mean(rows, 1, |row| row.metrics.measures.get("m_eff").copied())),
-        ("training loss, last epoch", &|rows| mean(rows, 4, |row| row.metrics.train_loss)),
+        ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.metrics.train_loss)),
     ];
     let text = about + &standing(rows, ACCURACY, &columns, &["SGD", "SAM"]);
     let picture = Picture {
@@ -146,13 +154,25 @@ mod tests {
     use crate::config::DataName;
     use crate::experiments::{Experiment, Preset};
     use crate::report::table::tests::row;
+    use crate::row::EpochLine;
+    use std::collections::BTreeMap;
 
     /// A row for each run of the laptop preset; RW-SAM with exact norms is 5 points above its shuffled self, on every seed.
     fn rows() -> Vec<Row> {
         let configs = Experiment::MSharpness.configs(Preset::Laptop, DataName::Synthetic);
         let of = |config: RunConfig| {
             let gain = if kind(&config) == Kind::ShuffledExact { -0.05 } else { 0. };
-            let mut row = row(RuleName::Sgd, config.seed, Some(0.4 + 0.02 * config.seed as f64 + gain));
+            let accuracy = 0.4 + 0.02 * config.seed as f64 + gain;
+            let mut row = row(RuleName::Sgd, config.seed, Some(accuracy));
+            let line = |epoch: usize| EpochLine {
+                epoch,
+                train_loss: None,
+                test_loss: None,
+                test_accuracy: if 4 * epoch > 3 * config.epochs { accuracy } else { 0.1 },
+                seconds: 1.,
+                measures: BTreeMap::new(),
+            };
+            row.curve = (0..=config.epochs).map(line).collect();
             if config.rule == RuleName::RwSam {
                 row.metrics.measures.insert("m_eff".to_owned(), config.lambda);
             }

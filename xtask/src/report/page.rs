@@ -16,7 +16,7 @@ pub fn pages(
     experiment: Experiment,
 ) -> Result<(String, Vec<(PathBuf, String)>)> {
     let (mut text, mut files) = (String::new(), Vec::new());
-    for view in Experiment::value_variants().iter().filter(|other| other.runs() == experiment) {
+    for view in Experiment::value_variants().iter().filter(|other| other.rows() == experiment) {
         let (lines, page) = page(results, name, rows, *view)?;
         text.push_str(&lines);
         files.extend(page);
