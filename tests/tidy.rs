@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The arrows between our crates; `tests` and `xtask` may depend on anything.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("ops", &[]),
     ("core", &["ops"]),
     ("models", &["core", "ops"]),
     ("data", &["core", "ops"]),
     ("gradnorm", &["core", "ops"]),
     ("perturb", &["core"]),
+    ("sde", &[]),
     ("train", &["core", "ops"]),
 ];
 

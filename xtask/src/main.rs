@@ -28,6 +28,7 @@ mod screen;
 mod start;
 mod statistics;
 mod text;
+mod theory;
 mod train;
 mod watch;
 mod words;

@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::report::{Picture, View};
 use crate::row::{self, Ending, Row};
 use crate::screen::duration;
+use crate::theory::{self, Theory};
 use crate::{claim, data, datasets, estimate, interrupt, paths, report, rows, run, start};
 use anyhow::Result;
 use clap::Args;
@@ -45,6 +46,9 @@ pub struct ReproduceArgs {
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let ReproduceArgs { experiment, preset, machine, out, device, precision, record } = args;
     let data_dir = machine.prepare()?;
+    if let Some(theory) = Theory::of(experiment) {
+        return theory::reproduce(experiment, theory, preset, out, record);
+    }
     let place = if device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(device)) };
     let named = |experiment| format!("{}-{}{place}", typed(experiment), typed(preset));
     let folder = out.unwrap_or_else(|| paths::runs().join(named(experiment.folder())));

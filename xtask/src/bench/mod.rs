@@ -1,4 +1,5 @@
-//! `bench`: how long a training step takes, op by op, and beside PyTorch; and how good the estimators are.
+//! `bench`: how long a training step takes, op by op, and beside PyTorch; how good the estimators are; and
+//! how fast an ensemble of paths is.
 
 mod child;
 mod cuda;
@@ -7,6 +8,7 @@ mod micro;
 mod norms;
 mod ops;
 mod pytorch;
+mod sde;
 mod step;
 mod subject;
 
@@ -35,6 +37,13 @@ enum BenchCommand {
     /// Trains each network itself, from scratch, with plain SGD on a few images, and measures at the start, early and late. The page that it writes lets a user choose an estimator, K and δ. Goes on where it
     /// was stopped.
     Estimators(estimators::EstimatorsArgs),
+    /// Paths per second of an ensemble by Euler and Maruyama's scheme, also beside torchsde and diffrax
+    ///
+    /// The equation: dX = (X − X³ + (Xᵢ₋₁ − 2 Xᵢ + Xᵢ₊₁)/2) dt + σ(X) dW on a ring, with diagonal noise,
+    /// σᵢ = 0.4 √(1 + Xᵢ²), and with general noise, σ = 0.4 (I + X Xᵀ/(1 + |X|²)), all d × d of it. Each figure is taken
+    /// in a process of its own, round after round; what is compiled is compiled before the clock starts. The ends of all
+    /// programs' paths must agree within standard errors.
+    Sde(sde::SdeArgs),
     /// The steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM of four workloads, also beside PyTorch
     ///
     /// A group of steps is enqueued back to back and waited for once; a figure is the median over groups of the time
@@ -56,6 +65,7 @@ pub fn bench(args: BenchArgs) -> Result<()> {
         BenchCommand::M(args) => micro::micro(args),
         BenchCommand::Norms(args) => norms::norms(args),
         BenchCommand::Estimators(args) => estimators::estimators(args),
+        BenchCommand::Sde(args) => sde::sde(args),
         BenchCommand::Cuda(args) => cuda::cuda(args),
     }
 }

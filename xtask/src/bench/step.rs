@@ -121,7 +121,7 @@ fn in_a_process(args: &SubjectArgs, kind: Kind) -> Result<Line> {
 }
 
 /// The most memory this process ever held, in MB (2²⁰ bytes); Linux only.
-fn peak_resident() -> Option<f64> {
+pub fn peak_resident() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.split_whitespace().next()?.parse().ok()?;

@@ -32,7 +32,7 @@ pub fn view(experiment: Experiment, rows: &[Row]) -> Result<View> {
         Experiment::Escape => escape::view(rows),
         Experiment::NoiseTrace => noise_trace::view(rows),
         Experiment::MSharpness => m_sharpness::view(rows),
-        Experiment::Toy | Experiment::Cifar10 => {
+        _ => {
             let picture = |(network, curves): (String, Vec<Row>)| {
                 Ok(Picture {
                     svg: plot(&format!("{network}, {}", typed(experiment)), &curves)?,

@@ -1,0 +1,87 @@
+//! A discrete algorithm as a Markov chain.
+
+use crate::algorithm::{Algorithm, Ascent, Sampling};
+use crate::chain::Chain;
+use crate::error::Error;
+use crate::perturbed::{InRho, Perturbed, direction};
+use crate::problem::{Problem, mean_gradient};
+use crate::stream::Stream;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+/// The steps of an [`Algorithm`] with learning rate η on a problem.
+///
+/// A step takes b gradients for SGD, 2b for the mean and the reweighted ascent, n + b for the full one.
+#[derive(Clone, Copy, Debug)]
+pub struct Descent<'a, P: ?Sized> {
+    problem: &'a P,
+    algorithm: Algorithm,
+    eta: f64,
+}
+
+impl<'a, P: Problem + ?Sized> Descent<'a, P> {
+    /// # Errors
+    /// If the algorithm cannot be carried out on the problem, or η is not a positive number.
+    pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
+        algorithm.validate(problem.samples())?;
+        if !(eta > 0. && eta.is_finite()) {
+            return Err(Error::new(format!("eta is {eta}; expected a finite number above 0")));
+        }
+        Ok(Self { problem, algorithm, eta })
+    }
+}
+
+impl<P: Problem + ?Sized> Chain for Descent<'_, P> {
+    fn dim(&self) -> usize {
+        self.problem.dim()
+    }
+
+    fn scratch(&self) -> usize {
+        (4 + self.algorithm.micro) * self.problem.dim()
+    }
+
+    fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
+        let &Self { problem, ref algorithm, eta } = self;
+        let d = x.len();
+        let (full, rest) = scratch.split_at_mut(d);
+        let (u, rest) = rest.split_at_mut(d);
+        let (gradient, rest) = rest.split_at_mut(d);
+        let (point, rest) = rest.split_at_mut(d);
+        let gradients = &mut rest[..algorithm.micro * d];
+        let batch = draw(algorithm.sampling, problem.samples(), algorithm.batch, stream);
+        if algorithm.ascent == Ascent::Full {
+            mean_gradient(problem, x, full);
+        }
+        gradient.fill(0.);
+        let share = 1. / algorithm.micro as f64;
+        for members in batch.chunks_exact(algorithm.micro) {
+            if !matches!(algorithm.ascent, Ascent::None | Ascent::Full) {
+                gradients.fill(0.);
+                let each = members.iter().zip(gradients.chunks_exact_mut(d));
+                each.for_each(|(&i, g)| problem.add_gradient(i, x, 1., g));
+            }
+            direction(algorithm, gradients.chunks_exact(d).map(|g| (g, share)), full, u);
+            let perturbed = Perturbed { problem, rho: algorithm.rho, x, u };
+            let members = members.iter().map(|&i| (i, share));
+            perturbed.add_gradient(InRho::Exact, members, 1. / algorithm.pieces() as f64, gradient, point);
+        }
+        x.iter_mut().zip(gradient).for_each(|(x, g)| *x -= eta * *g);
+    }
+}
+
+/// A batch of b among n, in random order.
+fn draw(sampling: Sampling, n: usize, b: usize, stream: &mut Stream) -> Vec<usize> {
+    match sampling {
+        Sampling::WithReplacement => (0..b).map(|_| stream.random_range(0..n)).collect(),
+        Sampling::WithoutReplacement => {
+            // Floyd: a uniform subset in b draws; its order is not uniform, so it is shuffled.
+            let mut chosen = Vec::with_capacity(b);
+            for last in n - b..n {
+                let candidate = stream.random_range(0..=last);
+                chosen.push(if chosen.contains(&candidate) { last } else { candidate });
+            }
+            chosen.shuffle(stream);
+            chosen
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Many independent paths of a chain, in parallel: means and standard errors, or where they end.
+
+use crate::chain::Chain;
+use crate::lanes::{LANES, Lanes, gather, scatter};
+use crate::stream::{Stream, Streams};
+use rayon::prelude::*;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Independent paths of a chain, every one with a [stream](crate::stream()) of its own.
+///
+/// Paths go [`LANES`] at once, in as many threads as rayon has. What comes out is a function of the chain, the start and
+/// these numbers alone, to the bit: neither the threads nor the processor matter. Memory is that of the paths under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ensemble {
+    /// How many paths. Fewer than [`LANES`] times the threads leave threads idle.
+    pub paths: usize,
+    /// Of all randomness.
+    pub seed: u64,
+    /// How many steps each path takes.
+    pub steps: usize,
+    /// Observe the paths before the first step, after every so many, and after the last; at least 1.
+    pub every: usize,
+}
+
+/// Where every path starts: at `x`.
+pub fn at(x: &[f64]) -> impl Fn(&mut [f64], &mut Stream) + Sync {
+    move |start, _| start.copy_from_slice(x)
+}
+
+/// No progress is told, and nothing stops.
+pub fn silent(_done: u64, _of: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// The one who was told of the progress said to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped;
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ensemble was stopped before its end")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
+/// What is known of the expectation of an output.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The mean over the paths.
+    pub mean: f64,
+    /// Unbiased; 0 for one path.
+    pub variance: f64,
+    /// How many paths.
+    pub paths: u64,
+}
+
+impl Estimate {
+    /// Of the mean.
+    pub fn standard_error(&self) -> f64 {
+        (self.variance / self.paths as f64).sqrt()
+    }
+}
+
+/// The outputs at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// How many steps had been taken.
+    pub step: usize,
+    /// One for each output.
+    pub outputs: Vec<Estimate>,
+}
+
+impl Ensemble {
+    /// Means over the paths, at several moments.
+    ///
+    /// `start` writes where a path starts, and may draw from the path's stream. `observe` writes what is wanted of a
+    /// point, `[d]`, into its second argument, `[outputs]`. `progress` hears how many steps of how many are taken, of
+    /// all paths together, from any thread, and may say to stop. Memory: 24 bytes for each moment and output, and for
+    /// each thread some of these; nothing grows with the number of paths or of steps between moments.
+    ///
+    /// # Errors
+    /// If `progress` said to stop.
+    ///
+    /// # Panics
+    /// If there is no path, or `every` is 0.
+    #[track_caller]
+    pub fn run<C: Chain>(
+        &self,
+        chain: &C,
+        start: impl Fn(&mut [f64], &mut Stream) + Sync,
+        outputs: usize,
+        observe: impl Fn(&[f64], &mut [f64]) + Sync,
+        progress: &(dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
+    ) -> Result<Vec<Snapshot>, Stopped> {
+        assert!(
+            self.paths > 0 && self.every > 0,
+            "an ensemble of {self:?}; expected a path and a step between moments"
+        );
+        let moments: Vec<usize> = (0..self.steps).step_by(self.every).chain([self.steps]).collect();
+        let report = Report::new(progress, self.paths as u64 * self.steps as u64);
+        let group = |group: usize| {
+            let (mut walk, mut sums) =
+                (Walk::new(self, chain, &start, group), vec![Sum::default(); moments.len() * outputs]);
+            let (mut point, mut values, mut step) = (vec![0.; chain.dim()], vec![0.; outputs], 0);
+            for (moment, sums) in moments.iter().zip(sums.chunks_mut(outputs.max(1))) {
+                walk.advance(moment - step, &report)?;
+                step = *moment;
+                for lane in 0..walk.live {
+                    gather(&walk.x, lane, &mut point);
+                    observe(&point, &mut values);
+                    sums.iter_mut().zip(&values).for_each(|(sum, value)| sum.add(*value));
+                }
+            }
+            Ok(sums)
+        };
+        let sums = merged(0..self.paths.div_ceil(LANES), &group)?;
+        let snapshot =
+            |(i, step)| Snapshot { step, outputs: sums[i * outputs..][..outputs].iter().map(Sum::estimate).collect() };
+        Ok(moments.into_iter().enumerate().map(snapshot).collect())
+    }
+
+    /// Where the paths are after the last step: `[paths, d]`, path by path. `every` does not matter; otherwise as
+    /// [`run`](Ensemble::run).
+    ///
+    /// # Errors
+    /// If `progress` said to stop.
+    pub fn ends<C: Chain>(
+        &self,
+        chain: &C,
+        start: impl Fn(&mut [f64], &mut Stream) + Sync,
+        progress: &(dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
+    ) -> Result<Vec<f64>, Stopped> {
+        let d = chain.dim();
+        let report = Report::new(progress, self.paths as u64 * self.steps as u64);
+        let mut ends = vec![0.; self.paths * d];
+        ends.par_chunks_mut((LANES * d).max(1)).enumerate().try_for_each(|(group, ends)| {
+            let mut walk = Walk::new(self, chain, &start, group);
+            walk.advance(self.steps, &report)?;
+            ends.chunks_mut(d).enumerate().for_each(|(lane, end)| gather(&walk.x, lane, end));
+            Ok(())
+        })?;
+        Ok(ends)
+    }
+}
+
+/// [`LANES`] neighbouring paths, under way.
+struct Walk<'a, C> {
+    chain: &'a C,
+    x: Vec<Lanes>,
+    streams: Streams,
+    scratch: Vec<Lanes>,
+    live: usize,
+}
+
+impl<'a, C: Chain> Walk<'a, C> {
+    fn new(of: &Ensemble, chain: &'a C, start: &(impl Fn(&mut [f64], &mut Stream) + Sync), group: usize) -> Self {
+        let first = group * LANES;
+        let live = (of.paths - first).min(LANES);
+        let mut streams = Streams::new(of.seed, first as u64, live);
+        let (mut x, mut point) = (vec![[0.; LANES]; chain.dim()], vec![0.; chain.dim()]);
+        for lane in 0..LANES {
+            if lane < live {
+                let mut stream = streams.get(lane);
+                start(&mut point, &mut stream);
+                streams.set(lane, &stream);
+            }
+            scatter(&point, lane, &mut x); // a lane that nobody wants goes along from a sensible point
+        }
+        Self { chain, x, streams, scratch: vec![[0.; LANES]; chain.lane_scratch()], live }
+    }
+
+    fn advance(&mut self, steps: usize, report: &Report) -> Result<(), Stopped> {
+        /// So many between two reports.
+        const STRIDE: usize = 4096;
+        let mut left = steps;
+        while left > 0 {
+            let now = left.min(STRIDE);
+            self.chain.steps(now, &mut self.x, &mut self.streams, &mut self.scratch);
+            report.add((now * self.live) as u64)?;
+            left -= now;
+        }
+        Ok(())
+    }
+}
+
+/// Counts what is done, over all threads, and tells.
+pub(crate) struct Report<'a> {
+    tell: &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
+    done: AtomicU64,
+    of: u64,
+    stopped: AtomicBool,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(tell: &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync), of: u64) -> Self {
+        Self { tell, done: AtomicU64::new(0), of, stopped: AtomicBool::new(false) }
+    }
+
+    /// So much more is done.
+    pub(crate) fn add(&self, more: u64) -> Result<(), Stopped> {
+        let done = self.done.fetch_add(more, Ordering::Relaxed) + more;
+        if self.stopped.load(Ordering::Relaxed) || (self.tell)(done, self.of).is_break() {
+            self.stopped.store(true, Ordering::Relaxed);
+            return Err(Stopped);
+        }
+        Ok(())
+    }
+}
+
+/// Mean and squared deviations of the numbers seen so far (Welford, 1962).
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    count: u64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Sum {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        let off = value - self.mean;
+        self.mean += off / self.count as f64;
+        self.squares += off * (value - self.mean);
+    }
+
+    /// Of the numbers of both (Chan, Golub and LeVeque, 1979).
+    fn merge(self, other: Self) -> Self {
+        let (n, m) = (self.count as f64, other.count as f64);
+        let off = other.mean - self.mean;
+        Self {
+            count: self.count + other.count,
+            mean: self.mean + off * m / (n + m),
+            squares: self.squares + other.squares + off * off * n * m / (n + m),
+        }
+    }
+
+    fn estimate(&self) -> Estimate {
+        let variance = self.squares / self.count.saturating_sub(1).max(1) as f64;
+        Estimate { mean: self.mean, variance, paths: self.count }
+    }
+}
+
+/// The mean, its variance and the count of some numbers, in their order.
+pub(crate) fn estimate(numbers: impl Iterator<Item = f64>) -> Estimate {
+    let mut sum = Sum::default();
+    numbers.for_each(|number| sum.add(number));
+    sum.estimate()
+}
+
+/// The sums of all groups, merged in a tree that their number alone decides on.
+fn merged(
+    groups: std::ops::Range<usize>,
+    of: &(impl Fn(usize) -> Result<Vec<Sum>, Stopped> + Sync),
+) -> Result<Vec<Sum>, Stopped> {
+    if groups.len() == 1 {
+        return of(groups.start);
+    }
+    let middle = groups.start + groups.len() / 2;
+    let (left, right) = rayon::join(|| merged(groups.start..middle, of), || merged(middle..groups.end, of));
+    let (mut left, right) = (left?, right?);
+    left.iter_mut().zip(right).for_each(|(left, right)| *left = left.merge(right));
+    Ok(left)
+}

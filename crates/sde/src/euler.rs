@@ -1,0 +1,76 @@
+//! The scheme of Euler and Maruyama.
+
+use crate::brownian;
+use crate::chain::Chain;
+use crate::lanes::{Lanes, Number};
+use crate::scheme::{Scheme, advance_lanes};
+use crate::sde::{Sde, split};
+use crate::stream::{Stream, Streams};
+
+/// x ← x + b(x) dt + σ(x) ΔW with ΔW ~ N(0, dt).
+///
+/// Weak order 1; strong order ½, and 1 where σ is constant. One drift and one diffusion a step, for noise of any kind.
+/// Reference: Maruyama, *Continuous Markov processes and stochastic equations* (1955).
+#[derive(Clone, Debug)]
+pub struct EulerMaruyama<E> {
+    /// The equation.
+    pub sde: E,
+    /// The size of a step, > 0.
+    pub dt: f64,
+}
+
+impl<E: Sde> EulerMaruyama<E> {
+    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is [`Chain::scratch`] long, or
+    /// [`Chain::lane_scratch`] for lanes.
+    #[inline(always)]
+    pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], scratch: &mut [T]) {
+        let (noise, dt) = (self.sde.noise(), self.dt);
+        let (drift, rest) = scratch.split_at_mut(x.len());
+        let (sigma, spare) = rest.split_at_mut(noise.len(x.len()));
+        T::drift(&self.sde, x, drift, spare);
+        T::diffusion(&self.sde, x, sigma, spare);
+        for (x, drift) in x.iter_mut().zip(drift) {
+            *x = T::zip([x, drift], |[x, b]| x + b * dt);
+        }
+        noise.add(sigma, increments, x);
+    }
+
+    /// The increments, which come first, and the rest.
+    fn numbers(&self) -> usize {
+        let (d, noise) = (self.sde.dim(), self.sde.noise());
+        noise.sources(d) + d + noise.len(d)
+    }
+}
+
+impl<E: Sde> Scheme for EulerMaruyama<E> {
+    #[inline(always)]
+    fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]) {
+        let sources = self.sde.noise().sources(x.len());
+        let rest = scratch.len() - sources;
+        let (increments, scratch) = split(scratch, sources, rest);
+        brownian::gaussian(source, self.dt, increments);
+        self.advance_with(x, increments, scratch);
+    }
+}
+
+impl<E: Sde> Chain for EulerMaruyama<E> {
+    fn dim(&self) -> usize {
+        self.sde.dim()
+    }
+
+    fn scratch(&self) -> usize {
+        self.numbers() + f64::spare(&self.sde)
+    }
+
+    fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
+        self.advance(x, stream, scratch);
+    }
+
+    fn steps(&self, steps: usize, x: &mut [Lanes], streams: &mut Streams, scratch: &mut [Lanes]) {
+        advance_lanes(self, steps, x, streams, scratch);
+    }
+
+    fn lane_scratch(&self) -> usize {
+        self.numbers() + Lanes::spare(&self.sde)
+    }
+}

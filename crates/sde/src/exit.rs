@@ -1,0 +1,122 @@
+//! When paths first leave a region.
+
+use crate::chain::Chain;
+use crate::ensemble::{Ensemble, Estimate, Report, Stopped, estimate};
+use crate::lanes::{LANES, gather, scatter};
+use crate::stream::{Stream, Streams, stream};
+use rayon::prelude::*;
+use std::ops::ControlFlow;
+
+/// When each path of an ensemble first left a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exits {
+    /// The steps after which each path was found outside; none if it never was.
+    pub steps: Vec<Option<u64>>,
+    /// After so many steps a path was given up.
+    pub limit: u64,
+}
+
+impl Exits {
+    /// How many paths were given up.
+    pub fn censored(&self) -> usize {
+        self.steps.iter().filter(|steps| steps.is_none()).count()
+    }
+
+    /// The mean number of steps of the paths that left. Too small where some were [given up](Exits::censored); NaN
+    /// where none left.
+    pub fn mean(&self) -> Estimate {
+        let mean = estimate(self.steps.iter().flatten().map(|steps| *steps as f64));
+        if mean.paths == 0 { Estimate { mean: f64::NAN, variance: f64::NAN, paths: 0 } } else { mean }
+    }
+
+    /// Exits a step: those that happened by all steps taken. Of a constant rate, as of an escape from a deep minimum,
+    /// this is the estimate of maximum likelihood, however many paths were given up; its relative error is 1/√exits.
+    pub fn rate(&self) -> f64 {
+        let taken: u64 = self.steps.iter().map(|steps| steps.unwrap_or(self.limit)).sum();
+        (self.steps.len() - self.censored()) as f64 / taken as f64
+    }
+}
+
+/// Paths that share lanes: when one of them is out the next takes its place. A fixed number, so that work is split by
+/// count only.
+const BLOCK: usize = 16 * LANES;
+
+impl Ensemble {
+    /// When each path first is at a point that `exited` says is outside; looked at before the first step and after every
+    /// one, up to `steps` of them. `progress` hears how many paths of how many are through; otherwise as
+    /// [`run`](Ensemble::run), of which `every` does not matter. Memory: 16 bytes a path.
+    ///
+    /// Between two steps a path of an equation may leave and come back, which nobody sees: the mean is too large by
+    /// O(√dt).
+    ///
+    /// # Errors
+    /// If `progress` said to stop.
+    pub fn exits<C: Chain>(
+        &self,
+        chain: &C,
+        start: impl Fn(&mut [f64], &mut Stream) + Sync,
+        exited: impl Fn(&[f64]) -> bool + Sync,
+        progress: &(dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
+    ) -> Result<Exits, Stopped> {
+        let report = Report::new(progress, self.paths as u64);
+        let mut steps = vec![None; self.paths];
+        steps.par_chunks_mut(BLOCK).enumerate().try_for_each(|(block, steps)| {
+            self.exits_of_block(chain, &start, &exited, block * BLOCK, steps, &report)
+        })?;
+        Ok(Exits { steps, limit: self.steps as u64 })
+    }
+
+    /// Of the paths from `first` on, as many as `found` has room for.
+    fn exits_of_block<C: Chain>(
+        &self,
+        chain: &C,
+        start: &impl Fn(&mut [f64], &mut Stream),
+        exited: &impl Fn(&[f64]) -> bool,
+        first: usize,
+        found: &mut [Option<u64>],
+        report: &Report,
+    ) -> Result<(), Stopped> {
+        let (mut x, mut scratch) = (vec![[0.; LANES]; chain.dim()], vec![[0.; LANES]; chain.lane_scratch()]);
+        let (mut point, mut streams) = (vec![0.; chain.dim()], Streams::new(self.seed, first as u64, LANES));
+        // in each lane a path, by its place in `found`, and the steps that it has taken
+        let (mut paths, mut next, all, mut rounds) = ([(0, 0); LANES], 0, found.len(), 0u64);
+        let mut enter = |lane: usize, paths: &mut [(usize, u64); LANES], streams: &mut Streams, x: &mut [_]| {
+            if next == all {
+                streams.retire(lane);
+                return;
+            }
+            let mut stream = stream(self.seed, (first + next) as u64);
+            start(&mut point, &mut stream);
+            streams.set(lane, &stream);
+            scatter(&point, lane, x);
+            paths[lane] = (next, 0);
+            next += 1;
+        };
+        (0..LANES).for_each(|lane| enter(lane, &mut paths, &mut streams, &mut x));
+        let mut here = vec![0.; chain.dim()];
+        loop {
+            for lane in 0..LANES {
+                while streams.is_live(lane) {
+                    gather(&x, lane, &mut here);
+                    let (path, taken) = paths[lane];
+                    let out = exited(&here);
+                    if !out && taken < self.steps as u64 {
+                        break;
+                    }
+                    found[path] = out.then_some(taken);
+                    report.add(1)?;
+                    enter(lane, &mut paths, &mut streams, &mut x);
+                }
+            }
+            if (0..LANES).all(|lane| !streams.is_live(lane)) {
+                return Ok(());
+            }
+            rounds += 1;
+            if rounds.is_multiple_of(4096) {
+                report.add(0)?; // paths may take long to leave, and somebody may want to stop
+            }
+            chain.steps(1, &mut x, &mut streams, &mut scratch);
+            paths.iter_mut().for_each(|(_, taken)| *taken += 1);
+        }
+    }
+}

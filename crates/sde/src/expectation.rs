@@ -1,0 +1,118 @@
+//! Expectations of any function without Monte Carlo, where a step is not affine: Kolmogorov's backward equation on a grid.
+
+use crate::algorithm::Algorithm;
+use crate::error::Error;
+use crate::grid::Grid;
+use crate::law::Law;
+use crate::modified::{Modified, Order};
+use crate::perturbed::InRho;
+use crate::problem::Problem;
+use crate::sde::{Noise, Sde};
+use nalgebra::{DMatrix, DVector};
+
+/// Backward operator of a chain on a grid: u ↦ E u(x⁺).
+#[derive(Clone, Debug)]
+pub struct StepOperator {
+    grid: Grid,
+    matrix: DMatrix<f64>,
+}
+
+impl StepOperator {
+    /// Of an algorithm, exactly, by enumeration of all that a step can be.
+    ///
+    /// The functions are polynomials on the box; where a step leads out of it they are continued. So the box need not be closed under the chain, as
+    /// long as paths from the start seldom leave it and u is smooth there: raise the degree to see how exact a result is.
+    ///
+    /// # Errors
+    /// As [`Modified::new`], or if a step can be too many things.
+    pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64, grid: &Grid) -> Result<Self, Error> {
+        let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: InRho::Exact })?;
+        let law = Law::new(&algorithm, problem.samples())?;
+        let all = law.steps()?;
+        let points = grid.points();
+        let mut matrix = DMatrix::zeros(points.len(), points.len());
+        for (row, x) in points.iter().enumerate() {
+            let values = exact.steps(x);
+            let mut sum = DVector::zeros(points.len());
+            for (pieces, p) in &all {
+                let share = eta / pieces.len() as f64;
+                let moved = |j: usize| x[j] + share * pieces.iter().map(|k| values[k * x.len() + j]).sum::<f64>();
+                sum += grid.basis(&(0..x.len()).map(moved).collect::<Vec<f64>>()) * *p;
+            }
+            matrix.set_row(row, &sum.transpose());
+        }
+        Ok(Self { grid: grid.clone(), matrix })
+    }
+
+    /// E g(x_k) for x₀ = `start`.
+    pub fn after(&self, steps: usize, start: &[f64], g: impl Fn(&[f64]) -> f64) -> f64 {
+        let mut values = on(&self.grid, g);
+        (0..steps).for_each(|_| values = &self.matrix * &values);
+        self.grid.basis(start).dot(&values)
+    }
+}
+
+/// Backward operator of an equation on a grid: u ↦ b·∇u + ½σσᵀ:∇²u.
+#[derive(Clone, Debug)]
+pub struct EquationOperator {
+    grid: Grid,
+    matrix: DMatrix<f64>,
+}
+
+impl EquationOperator {
+    /// Of any equation of the grid's dimension, on the polynomials of the grid: see [`StepOperator::new`].
+    ///
+    /// # Panics
+    /// If the dimensions differ.
+    #[track_caller]
+    pub fn new(equation: &impl Sde, grid: &Grid) -> Self {
+        let d = equation.dim();
+        assert_eq!(d, grid.dim(), "an equation in {d} dimensions on a grid in {}", grid.dim());
+        let slopes: Vec<DMatrix<f64>> = (0..d).map(|j| grid.derivative(j)).collect();
+        let curvatures: Vec<DMatrix<f64>> = (0..d * d).map(|e| &slopes[e / d] * &slopes[e % d]).collect();
+        let (noise, points) = (equation.noise(), grid.points());
+        let (mut drift, mut sigma) = (vec![0.; d], vec![0.; noise.len(d)]);
+        let mut matrix = DMatrix::zeros(points.len(), points.len());
+        for (row, x) in points.iter().enumerate() {
+            equation.drift(x, &mut drift);
+            equation.diffusion(x, &mut sigma);
+            let mut sum = DMatrix::zeros(1, points.len());
+            for j in 0..d {
+                sum += slopes[j].row(row) * drift[j];
+                for k in 0..d {
+                    let squared = match noise {
+                        Noise::Diagonal if j != k => 0.,
+                        Noise::Diagonal => sigma[j] * sigma[j],
+                        Noise::General(q) => (0..q).map(|l| sigma[j * q + l] * sigma[k * q + l]).sum(),
+                    };
+                    sum += curvatures[j * d + k].row(row) * (squared / 2.);
+                }
+            }
+            matrix.set_row(row, &sum.row(0));
+        }
+        Self { grid: grid.clone(), matrix }
+    }
+
+    /// The exponential of the operator, to be used for many functions: u(0) = e^{tL} u(t).
+    pub fn over(&self, time: f64) -> Flow {
+        Flow { grid: self.grid.clone(), matrix: (&self.matrix * time).exp() }
+    }
+}
+
+/// What an equation does to functions in a given time.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    grid: Grid,
+    matrix: DMatrix<f64>,
+}
+
+impl Flow {
+    /// E g(X_t) for X₀ = `start`.
+    pub fn expect(&self, start: &[f64], g: impl Fn(&[f64]) -> f64) -> f64 {
+        self.grid.basis(start).dot(&(&self.matrix * on(&self.grid, g)))
+    }
+}
+
+fn on(grid: &Grid, g: impl Fn(&[f64]) -> f64) -> DVector<f64> {
+    DVector::from_vec(grid.points().iter().map(|x| g(x)).collect())
+}

@@ -1,0 +1,133 @@
+//! Polynomials on a box, by their values at Chebyshev's points.
+
+use crate::error::Error;
+use nalgebra::{DMatrix, DVector};
+
+/// A product of Chebyshev–Lobatto points on a box in ℝᵈ; a function is a polynomial of the chosen degree in each variable, held by
+/// its values there. A smooth function is met up to an error that falls exponentially with the degree.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    axes: Vec<Axis>,
+}
+
+#[derive(Clone, Debug)]
+struct Axis {
+    nodes: Vec<f64>,
+    /// Barycentric weights.
+    weights: Vec<f64>,
+    /// d/dx at the nodes, of a polynomial through values there.
+    derivative: DMatrix<f64>,
+}
+
+impl Grid {
+    /// Polynomials of `degree` in each variable on [lowⱼ, highⱼ].
+    ///
+    /// # Errors
+    /// If the bounds are not bounds, the degree is 0, or there are more than 5 000 points, whose matrices are squares of that side.
+    pub fn new(bounds: &[(f64, f64)], degree: usize) -> Result<Self, Error> {
+        let points = (degree as f64 + 1.).powi(bounds.len() as i32);
+        if degree == 0 || bounds.is_empty() || points > 5000. {
+            return Err(Error::new(format!(
+                "degree {degree} in {} variables; expected at least 1 each, and at most 5000 points, not {points}",
+                bounds.len()
+            )));
+        }
+        if let Some((low, high)) = bounds.iter().find(|(low, high)| !(low < high && (high - low).is_finite())) {
+            return Err(Error::new(format!(
+                "the box reaches from {low} to {high}; expected a lower and a higher number"
+            )));
+        }
+        Ok(Self { axes: bounds.iter().map(|&(low, high)| Axis::new(low, high, degree)).collect() })
+    }
+
+    /// d.
+    pub fn dim(&self) -> usize {
+        self.axes.len()
+    }
+
+    /// All points; the last variable changes fastest.
+    pub fn points(&self) -> Vec<Vec<f64>> {
+        let mut points = vec![Vec::new()];
+        for axis in &self.axes {
+            points = points
+                .iter()
+                .flat_map(|point: &Vec<f64>| axis.nodes.iter().map(move |&x| [point.as_slice(), &[x]].concat()))
+                .collect();
+        }
+        points
+    }
+
+    /// What every value at a point contributes to the value at x, inside the box or near it.
+    pub fn basis(&self, x: &[f64]) -> DVector<f64> {
+        let mut all = vec![1.];
+        for (axis, &x) in self.axes.iter().zip(x) {
+            let values = axis.basis(x);
+            all = all.iter().flat_map(|left| values.iter().map(move |right| left * right)).collect();
+        }
+        DVector::from_vec(all)
+    }
+
+    /// ∂/∂xⱼ as a matrix on values.
+    pub fn derivative(&self, j: usize) -> DMatrix<f64> {
+        let mut matrix = DMatrix::identity(1, 1);
+        for (k, axis) in self.axes.iter().enumerate() {
+            let count = axis.nodes.len();
+            matrix = matrix.kronecker(&if k == j { axis.derivative.clone() } else { DMatrix::identity(count, count) });
+        }
+        matrix
+    }
+}
+
+impl Axis {
+    fn new(low: f64, high: f64, degree: usize) -> Self {
+        let angle = |k: usize| std::f64::consts::PI * k as f64 / degree as f64;
+        let nodes: Vec<f64> = (0..=degree).map(|k| (low + high) / 2. - (high - low) / 2. * angle(k).cos()).collect();
+        let weight = |k: usize| (if k % 2 == 0 { 1. } else { -1. }) * if k == 0 || k == degree { 0.5 } else { 1. };
+        let weights: Vec<f64> = (0..=degree).map(weight).collect();
+        let mut derivative = DMatrix::zeros(degree + 1, degree + 1);
+        for i in 0..=degree {
+            for j in 0..=degree {
+                if i != j {
+                    derivative[(i, j)] = weights[j] / weights[i] / (nodes[i] - nodes[j]);
+                    derivative[(i, i)] -= weights[j] / weights[i] / (nodes[i] - nodes[j]); // constants have none
+                }
+            }
+        }
+        Self { nodes, weights, derivative }
+    }
+
+    fn basis(&self, x: f64) -> Vec<f64> {
+        if let Some(k) = self.nodes.iter().position(|&node| node == x) {
+            return (0..self.nodes.len()).map(|j| f64::from(u8::from(j == k))).collect();
+        }
+        let terms: Vec<f64> = self.nodes.iter().zip(&self.weights).map(|(node, weight)| weight / (x - node)).collect();
+        let sum: f64 = terms.iter().sum();
+        terms.into_iter().map(|term| term / sum).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polynomials_are_met_exactly() {
+        let grid = Grid::new(&[(-1., 2.), (0.5, 3.)], 5).unwrap();
+        let f = |x: &[f64]| x[0].powi(5) - 2. * x[0] * x[1].powi(4) + 3.;
+        let values = DVector::from_vec(grid.points().iter().map(|x| f(x)).collect::<Vec<f64>>());
+        for x in [[0.3, 1.7], [-1., 3.], [2.2, 0.4]] {
+            assert!((grid.basis(&x).dot(&values) - f(&x)).abs() < 1e-11);
+            let slopes = [5. * x[0].powi(4) - 2. * x[1].powi(4), -8. * x[0] * x[1].powi(3)];
+            for (j, slope) in slopes.into_iter().enumerate() {
+                assert!((grid.basis(&x).dot(&(grid.derivative(j) * &values)) - slope).abs() < 1e-10);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_box_is_an_error() {
+        assert!(Grid::new(&[(1., 1.)], 4).unwrap_err().to_string().contains("expected"));
+        assert!(Grid::new(&[(0., 1.)], 0).is_err() && Grid::new(&[], 4).is_err());
+        assert!(Grid::new(&[(0., 1.); 4], 20).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Milstein's scheme, without derivatives.
+
+use crate::brownian;
+use crate::chain::Chain;
+use crate::lanes::{Lanes, Number};
+use crate::scheme::{Scheme, advance_lanes};
+use crate::sde::{Noise, Sde};
+use crate::stream::{Stream, Streams};
+use std::fmt;
+
+/// x ← x + b dt + σ ΔW + (σ(x̂) − σ) (ΔW² − dt) / (2 √dt) with x̂ = x + b dt + σ √dt.
+///
+/// Strong and weak order 1. One drift and two diffusions a step. The difference stands for the derivative of σ along
+/// itself, so nobody has to write that down. Where several Brownian motions enter a component this would need their
+/// iterated integrals, so it is for one Brownian motion, or for diagonal noise with σᵢ of xᵢ alone.
+/// Reference: Kloeden and Platen, *Numerical Solution of Stochastic Differential Equations* (1992), §11.1.
+#[derive(Clone, Debug)]
+pub struct Milstein<E> {
+    sde: E,
+    dt: f64,
+}
+
+/// The noise of an equation is not of a kind for which Milstein's scheme is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongNoise {
+    /// The noise of the equation.
+    pub noise: Noise,
+}
+
+impl fmt::Display for WrongNoise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = match self.noise {
+            Noise::Diagonal => "diagonal noise of an equation that does not say so".to_owned(),
+            Noise::General(sources) => format!("general noise of {sources} Brownian motions"),
+        };
+        write!(
+            f,
+            "Milstein's scheme expects one Brownian motion, or diagonal noise with σᵢ of xᵢ alone (Sde::separable), \
+             and not {found}; Euler–Maruyama and the scheme of weak order 2 take any"
+        )
+    }
+}
+
+impl std::error::Error for WrongNoise {}
+
+impl<E: Sde> Milstein<E> {
+    /// For `sde`, with steps of size `dt` > 0.
+    ///
+    /// # Errors
+    /// If the noise is neither of one Brownian motion nor diagonal and [`separable`](Sde::separable).
+    pub fn new(sde: E, dt: f64) -> Result<Self, WrongNoise> {
+        let noise = sde.noise();
+        if noise.sources(sde.dim()) == 1 || (noise == Noise::Diagonal && sde.separable()) {
+            Ok(Self { sde, dt })
+        } else {
+            Err(WrongNoise { noise })
+        }
+    }
+
+    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is [`Chain::scratch`] long, or
+    /// [`Chain::lane_scratch`] for lanes.
+    #[inline(always)]
+    pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], scratch: &mut [T]) {
+        let (d, dt, root) = (x.len(), self.dt, self.dt.sqrt());
+        let (drift, rest) = scratch.split_at_mut(d);
+        let (sigma, rest) = rest.split_at_mut(d); // one number a component, for both kinds of noise
+        let (there, rest) = rest.split_at_mut(d);
+        let (support, spare) = rest.split_at_mut(d);
+        T::drift(&self.sde, x, drift, spare);
+        T::diffusion(&self.sde, x, sigma, spare);
+        for i in 0..d {
+            support[i] = T::zip([&x[i], &drift[i], &sigma[i]], |[x, b, s]| x + b * dt + s * root);
+        }
+        T::diffusion(&self.sde, support, there, spare);
+        for i in 0..d {
+            let increment = &increments[i.min(increments.len() - 1)];
+            x[i] = T::zip([&x[i], &drift[i], &sigma[i], &there[i], increment], |[x, b, s, t, w]| {
+                x + b * dt + s * w + (t - s) * (w * w - dt) / (2. * root)
+            });
+        }
+    }
+
+    fn sources(&self) -> usize {
+        self.sde.noise().sources(self.sde.dim())
+    }
+
+    fn numbers(&self) -> usize {
+        self.sources() + 4 * self.sde.dim()
+    }
+}
+
+impl<E: Sde> Scheme for Milstein<E> {
+    #[inline(always)]
+    fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]) {
+        let (increments, scratch) = scratch.split_at_mut(self.sources());
+        brownian::gaussian(source, self.dt, increments);
+        self.advance_with(x, increments, scratch);
+    }
+}
+
+impl<E: Sde> Chain for Milstein<E> {
+    fn dim(&self) -> usize {
+        self.sde.dim()
+    }
+
+    fn scratch(&self) -> usize {
+        self.numbers() + f64::spare(&self.sde)
+    }
+
+    fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
+        self.advance(x, stream, scratch);
+    }
+
+    fn steps(&self, steps: usize, x: &mut [Lanes], streams: &mut Streams, scratch: &mut [Lanes]) {
+        advance_lanes(self, steps, x, streams, scratch);
+    }
+
+    fn lane_scratch(&self) -> usize {
+        self.numbers() + Lanes::spare(&self.sde)
+    }
+}

@@ -1,0 +1,150 @@
+//! The equation of an algorithm: drift and diffusion from the moments of a step, to an order in η and one in ρ.
+
+use crate::algorithm::{Algorithm, Ascent};
+use crate::error::Error;
+use crate::law::Law;
+use crate::perturbed::{InRho, Perturbed, direction};
+use crate::problem::{Problem, mean_gradient};
+use crate::sde::{Noise, Sde};
+use crate::square_root::square_root;
+
+/// The orders of an equation in its two parameters.
+///
+/// E g(x_k) − E g(X_{kη}) is O(ηᵃ + ρᵇ⁺¹) for `eta` = a and `rho` = `InRho::Order(b)`, uniformly over k ≤ T/η, and O(ηᵃ) with
+/// `InRho::Exact`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// 1, or 2: with the drift's correction −(η/2)(Db)b.
+    pub eta: usize,
+    /// The terms in ρ that are kept.
+    pub rho: InRho,
+}
+
+impl Order {
+    /// The theorems of the paper: order 1 in η, the term in ρ.
+    pub const PAPER: Self = Self { eta: 1, rho: InRho::Order(1) };
+    /// The best that there is: order 2 in η, and all of ρ.
+    pub const BEST: Self = Self { eta: 2, rho: InRho::Exact };
+}
+
+/// dX = (b − (η/2)(Db)b) dt + √η Σ^½ dW, the weak approximation of x⁺ = x + ηh with b = E h and Σ = Cov h (Li, Tai, E 2019); for
+/// order 1 without the correction.
+///
+/// −h is the algorithm's gradient with the terms in ρ that were asked for: of micro-batch I, with ascent direction u,
+///
+/// > ∇f_I + ρ ∇²f_I u + (ρ²/2) ∇³f_I[u, u] + …
+///
+/// To order 1 in ρ that is Theorems 3.3 to 3.8 of the paper: for USAM b = −∇(f + (ρ/2)‖∇f‖² + (ρ/2m) tr V), as
+/// [`theorems`](crate::theorems) has it in closed form. Σ is the covariance *of the series*, not the series of the covariance: the
+/// two agree to the order asked for, and this one is never indefinite.
+///
+/// Expectations are exact, by enumeration of the micro-batches (see [`Law`]); a drift costs their number times that of a
+/// micro-batch's gradient, five times as much with the correction, whose derivative of b along b is a five-point
+/// difference with an error around 1e-12.
+#[derive(Clone, Debug)]
+pub struct Modified<'a, P: ?Sized> {
+    problem: &'a P,
+    algorithm: Algorithm,
+    eta: f64,
+    order: Order,
+    law: Law,
+}
+
+impl<'a, P: Problem + ?Sized> Modified<'a, P> {
+    /// The equation of `algorithm` with learning rate `eta`.
+    ///
+    /// # Errors
+    /// If the algorithm cannot be carried out, if there are too many micro-batches to enumerate, or an order is not offered.
+    pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64, order: Order) -> Result<Self, Error> {
+        let law = Law::new(&algorithm, problem.samples())?;
+        if !(eta > 0. && eta.is_finite()) {
+            return Err(Error::new(format!("eta is {eta}; expected a finite number above 0")));
+        }
+        if !(1..=2).contains(&order.eta) {
+            return Err(Error::new(format!("the order in eta is {}; expected 1 or 2", order.eta)));
+        }
+        if let InRho::Order(k) = order.rho
+            && k > 2
+        {
+            return Err(Error::new(format!("the order in rho is {k}; expected 0 to 2, or all terms")));
+        }
+        Ok(Self { problem, algorithm, eta, order, law })
+    }
+
+    /// Writes h = −∇f_I(x + ρu) of every micro-batch, `[len, d]`, with the terms that the order has.
+    pub(crate) fn steps(&self, x: &[f64]) -> Vec<f64> {
+        let (d, n, problem, algorithm) = (x.len(), self.problem.samples(), self.problem, &self.algorithm);
+        let mut scratch = vec![0.; (n + 3) * d];
+        let (full, rest) = scratch.split_at_mut(d);
+        let (u, rest) = rest.split_at_mut(d);
+        let (point, gradients) = rest.split_at_mut(d);
+        gradients.chunks_exact_mut(d).enumerate().for_each(|(i, g)| problem.add_gradient(i, x, 1., g));
+        if algorithm.ascent == Ascent::Full {
+            mean_gradient(problem, x, full);
+        }
+        let of = |i: usize| &gradients[i * d..][..d];
+        let mut steps = vec![0.; self.law.len() * d];
+        for ((members, _), step) in self.law.iter().zip(steps.chunks_exact_mut(d)) {
+            direction(algorithm, members.iter().map(|&(i, share)| (of(i), share)), full, u);
+            let perturbed = Perturbed { problem, rho: algorithm.rho, x, u };
+            perturbed.add_gradient(self.order.rho, members.iter().copied(), -1., step, point);
+        }
+        steps
+    }
+
+    /// Writes b(x) = E h into `mean`: the drift of order 1.
+    pub fn mean_step(&self, x: &[f64], mean: &mut [f64]) {
+        self.law.mean(&self.steps(x), mean);
+    }
+
+    /// Writes Σ(x) = Cov h into `covariance`, `[d, d]`: the diffusion coefficient squared, without its factor η.
+    pub fn covariance(&self, x: &[f64], covariance: &mut [f64]) {
+        let steps = self.steps(x);
+        let mut mean = vec![0.; x.len()];
+        self.law.mean(&steps, &mut mean);
+        self.law.covariance(&steps, &mean, covariance);
+    }
+}
+
+impl<P: Problem + ?Sized> Sde for Modified<'_, P> {
+    fn dim(&self) -> usize {
+        self.problem.dim()
+    }
+
+    /// As many sources as components; one dimension is diagonal.
+    fn noise(&self) -> Noise {
+        match self.problem.dim() {
+            1 => Noise::Diagonal,
+            d => Noise::General(d),
+        }
+    }
+
+    fn separable(&self) -> bool {
+        self.problem.dim() == 1
+    }
+
+    fn drift(&self, x: &[f64], drift: &mut [f64]) {
+        self.mean_step(x, drift);
+        let length = crate::perturbed::norm(drift);
+        if self.order.eta == 1 || length == 0. {
+            return;
+        }
+        // (Db)b: the slope of b along b, at a distance that does not depend on how long b is.
+        let d = x.len();
+        let h = 1e-3;
+        let mut slope = vec![0.; d];
+        let (mut y, mut at) = (vec![0.; d], vec![0.; d]);
+        for (far, weight) in [(-2., 1.), (-1., -8.), (1., 8.), (2., -1.)] {
+            (0..d).for_each(|j| y[j] = x[j] + far * h * drift[j] / length);
+            self.mean_step(&y, &mut at);
+            slope.iter_mut().zip(&at).for_each(|(slope, at)| *slope += weight * at / (12. * h));
+        }
+        drift.iter_mut().zip(&slope).for_each(|(drift, slope)| *drift -= self.eta / 2. * length * slope);
+    }
+
+    fn diffusion(&self, x: &[f64], sigma: &mut [f64]) {
+        self.covariance(x, sigma);
+        sigma.iter_mut().for_each(|s| *s *= self.eta);
+        square_root(sigma, x.len());
+    }
+}

@@ -1,0 +1,91 @@
+//! The gradient of a micro-batch at its perturbed point: exactly, and as a series in ρ.
+
+use crate::algorithm::{Algorithm, Ascent, Ball};
+use crate::problem::Problem;
+
+/// How far a series in ρ goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InRho {
+    /// The terms up to ρᵏ: 0 is SGD's, 1 has the Hessian, 2 the third derivative too. There is no 3.
+    Order(usize),
+    /// All of them: the gradient at x + ρu itself.
+    Exact,
+}
+
+/// Writes the direction u of a micro-batch, `[d]`. `members` are the gradients of its samples at x with their shares in it,
+/// which sum to 1; `full` is ∇f(x), which only the n-variants look at.
+pub(crate) fn direction<'g>(
+    algorithm: &Algorithm,
+    members: impl Iterator<Item = (&'g [f64], f64)> + Clone,
+    full: &[f64],
+    u: &mut [f64],
+) {
+    u.fill(0.);
+    let add = |u: &mut [f64], weight: f64, g: &[f64]| u.iter_mut().zip(g).for_each(|(u, g)| *u += weight * g);
+    match algorithm.ascent {
+        Ascent::None => return,
+        Ascent::Full => u.copy_from_slice(full),
+        Ascent::Mean => members.for_each(|(g, share)| add(u, share, g)),
+        Ascent::Gibbs { lambda } => {
+            let largest = members.clone().map(|(g, _)| norm(g)).fold(0., f64::max);
+            let mut sum = 0.;
+            for (g, share) in members {
+                let weight = share * (lambda * (norm(g) - largest)).exp();
+                add(u, weight, g);
+                sum += weight;
+            }
+            u.iter_mut().for_each(|u| *u /= sum);
+        }
+    }
+    if let Ball::Unit { floor } = algorithm.ball {
+        let length = norm(u).hypot(floor);
+        if length > 0. {
+            u.iter_mut().for_each(|u| *u /= length);
+        }
+    }
+}
+
+/// A micro-batch I at a point, with its direction.
+pub(crate) struct Perturbed<'a, P: ?Sized> {
+    pub problem: &'a P,
+    pub rho: f64,
+    pub x: &'a [f64],
+    pub u: &'a [f64],
+}
+
+impl<P: Problem + ?Sized> Perturbed<'_, P> {
+    /// Adds weight·∇f_I(x + ρu) to `out`, or as much of its series as `terms` says: ∇f_I + ρ∇²f_I u + (ρ²/2)∇³f_I[u, u].
+    /// `members` are the samples of I with their shares in it; `scratch` is `[d]`.
+    pub fn add_gradient(
+        &self,
+        terms: InRho,
+        members: impl Iterator<Item = (usize, f64)>,
+        weight: f64,
+        out: &mut [f64],
+        scratch: &mut [f64],
+    ) {
+        let &Self { problem, rho, x, u } = self;
+        match terms {
+            InRho::Exact => {
+                scratch.iter_mut().zip(x).zip(u).for_each(|((y, x), u)| *y = x + rho * u);
+                members.for_each(|(i, share)| problem.add_gradient(i, scratch, weight * share, out));
+            }
+            InRho::Order(order) => {
+                for (i, share) in members {
+                    let weight = weight * share;
+                    problem.add_gradient(i, x, weight, out);
+                    if order >= 1 {
+                        problem.add_hessian(i, x, u, weight * rho, out);
+                    }
+                    if order >= 2 {
+                        problem.add_third(i, x, u, u, weight * rho * rho / 2., out);
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn norm(v: &[f64]) -> f64 {
+    v.iter().map(|v| v * v).sum::<f64>().sqrt()
+}

@@ -1,0 +1,123 @@
+//! The seam of everything that is derived here: losses of samples that know their derivatives.
+
+/// n samples, each with a loss of x ∈ ℝᵈ that knows its first three derivatives. The mean over them is f.
+///
+/// The derivatives are *added*, times a weight, to what is there already, so that means over batches need no memory of their
+/// own. [`derivative_errors`](crate::derivative_errors) holds an implementation against finite differences.
+///
+/// ```
+/// use msharp_sde::{Algorithm, Modified, Order, Problem, Sde};
+///
+/// /// ℓᵢ(x) = log cosh(x − cᵢ).
+/// struct Cosh(Vec<f64>);
+///
+/// impl Problem for Cosh {
+///     fn dim(&self) -> usize {
+///         1
+///     }
+///     fn samples(&self) -> usize {
+///         self.0.len()
+///     }
+///     fn loss(&self, i: usize, x: &[f64]) -> f64 {
+///         (x[0] - self.0[i]).cosh().ln()
+///     }
+///     fn add_gradient(&self, i: usize, x: &[f64], weight: f64, out: &mut [f64]) {
+///         out[0] += weight * (x[0] - self.0[i]).tanh();
+///     }
+///     fn add_hessian(&self, i: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+///         let t = (x[0] - self.0[i]).tanh();
+///         out[0] += weight * (1. - t * t) * v[0];
+///     }
+///     fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+///         let t = (x[0] - self.0[i]).tanh();
+///         out[0] += weight * -2. * t * (1. - t * t) * u[0] * v[0];
+///     }
+/// }
+///
+/// let problem = Cosh(vec![-1., 0.5, 0.6]);
+/// let equation = Modified::new(&problem, Algorithm::m_usam(0.1, 1, 2), 0.05, Order::BEST)?;
+/// let mut drift = [0.];
+/// equation.drift(&[0.3], &mut drift);
+/// assert!(drift[0] < 0.);
+/// # Ok::<(), msharp_sde::Error>(())
+/// ```
+pub trait Problem: Sync {
+    /// d.
+    fn dim(&self) -> usize;
+
+    /// n.
+    fn samples(&self) -> usize;
+
+    /// ℓᵢ(x).
+    fn loss(&self, i: usize, x: &[f64]) -> f64;
+
+    /// Adds weight·∇ℓᵢ(x) to `out`, `[d]`.
+    fn add_gradient(&self, i: usize, x: &[f64], weight: f64, out: &mut [f64]);
+
+    /// Adds weight·∇²ℓᵢ(x)v to `out`, `[d]`.
+    fn add_hessian(&self, i: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]);
+
+    /// Adds weight·∇³ℓᵢ(x)[u, v, ·] to `out`, `[d]`.
+    fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]);
+}
+
+/// f(x), the mean over all samples.
+pub fn mean_loss<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
+    let n = problem.samples();
+    (0..n).map(|i| problem.loss(i, x)).sum::<f64>() / n as f64
+}
+
+/// Writes ∇f(x) into `out`.
+pub fn mean_gradient<P: Problem + ?Sized>(problem: &P, x: &[f64], out: &mut [f64]) {
+    let n = problem.samples();
+    out.fill(0.);
+    (0..n).for_each(|i| problem.add_gradient(i, x, 1. / n as f64, out));
+}
+
+/// Writes ∇²f(x)v into `out`.
+pub fn mean_hessian<P: Problem + ?Sized>(problem: &P, x: &[f64], v: &[f64], out: &mut [f64]) {
+    let n = problem.samples();
+    out.fill(0.);
+    (0..n).for_each(|i| problem.add_hessian(i, x, v, 1. / n as f64, out));
+}
+
+/// The relative errors of the first, second and third derivative of every sample at x, the largest of each, against central
+/// differences of the one before along all axes. A right implementation has about 1e-8, a wrong one about 1.
+pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3] {
+    let d = problem.dim();
+    let unit = |k: usize| (0..d).map(|j| f64::from(u8::from(j == k))).collect::<Vec<f64>>();
+    let written = |fill: &dyn Fn(&mut [f64])| {
+        let mut out = vec![0.; d];
+        fill(&mut out);
+        out
+    };
+    // Five points: an error of h⁴ and of 1e-16/h, both small at this h.
+    let slope = |f: &dyn Fn(&[f64]) -> Vec<f64>, direction: &[f64]| {
+        let h = 1e-3;
+        let at = |s: f64| f(&x.iter().zip(direction).map(|(x, u)| x + s * h * u).collect::<Vec<f64>>());
+        let (far_down, down, up, far_up) = (at(-2.), at(-1.), at(1.), at(2.));
+        (0..up.len()).map(|j| (8. * (up[j] - down[j]) - (far_up[j] - far_down[j])) / (12. * h)).collect::<Vec<f64>>()
+    };
+    let mut worst = [0f64; 3];
+    let mut compare = |order: usize, mine: &[f64], other: &[f64]| {
+        let scale = other.iter().map(|v| v * v).sum::<f64>().sqrt().max(1.);
+        let error = mine.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
+        worst[order] = worst[order].max(error / scale);
+    };
+    for i in 0..problem.samples() {
+        let gradient = |x: &[f64]| written(&|out| problem.add_gradient(i, x, 1., out));
+        let mine = gradient(x);
+        let other: Vec<f64> = (0..d).map(|k| slope(&|x| vec![problem.loss(i, x)], &unit(k))[0]).collect();
+        compare(0, &mine, &other);
+        for k in 0..d {
+            let u = unit(k);
+            let hessian = |x: &[f64]| written(&|out| problem.add_hessian(i, x, &u, 1., out));
+            compare(1, &hessian(x), &slope(&gradient, &u));
+            for l in 0..d {
+                let v = unit(l);
+                compare(2, &written(&|out| problem.add_third(i, x, &u, &v, 1., out)), &slope(&hessian, &v));
+            }
+        }
+    }
+    worst
+}

@@ -1,0 +1,92 @@
+//! Problems on which everything can be computed.
+
+mod double_well;
+mod logistic;
+mod quadratic;
+mod quartic;
+mod two_layer;
+
+pub use double_well::DoubleWell;
+pub use logistic::Logistic;
+pub use quadratic::Quadratic;
+pub use quartic::Quartic;
+pub use two_layer::TwoLayer;
+
+use rand::SeedableRng;
+use rand_distr::{Distribution, StandardNormal};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// So many standard normal numbers, a pure function of the seed.
+fn normals(seed: u64, count: usize) -> Vec<f64> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    (0..count).map(|_| StandardNormal.sample(&mut rng)).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::{Problem, derivative_errors};
+
+    #[test]
+    fn derivatives_are_those_of_the_losses() {
+        let problems: [(&str, &dyn Problem); 6] = [
+            ("quadratic", &Quadratic::random(5, 3, 1)),
+            ("quartic", &Quartic::random(4, 3, 2)),
+            ("logistic", &Logistic::random(6, 3, 0.1, 3)),
+            ("two layers", &TwoLayer::random(4, 2, 3, 4)),
+            ("double well", &DoubleWell::new(0.3, 1.2)),
+            ("double well, tilted", &DoubleWell { tilt: 0.2, ..DoubleWell::new(0.3, 1.2) }),
+        ];
+        for (name, problem) in problems {
+            let x: Vec<f64> = normals(9, problem.dim());
+            for (order, error) in derivative_errors(problem, &x).into_iter().enumerate() {
+                assert!(error < 1e-8, "{name}, derivative {}: {error:.1e}", order + 1);
+            }
+        }
+    }
+
+    /// A wrong derivative must not pass for a right one.
+    #[test]
+    fn a_wrong_derivative_is_seen() {
+        struct Wrong(Quartic);
+        impl Problem for Wrong {
+            fn dim(&self) -> usize {
+                self.0.dim()
+            }
+            fn samples(&self) -> usize {
+                self.0.samples()
+            }
+            fn loss(&self, i: usize, x: &[f64]) -> f64 {
+                self.0.loss(i, x)
+            }
+            fn add_gradient(&self, i: usize, x: &[f64], weight: f64, out: &mut [f64]) {
+                self.0.add_gradient(i, x, weight, out);
+            }
+            fn add_hessian(&self, i: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+                self.0.add_hessian(i, x, v, weight, out);
+            }
+            fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+                self.0.add_third(i, x, u, v, 0.99 * weight, out);
+            }
+        }
+        let [first, second, third] = derivative_errors(&Wrong(Quartic::random(4, 3, 2)), &[0.4, -0.3, 0.8]);
+        assert!(first < 1e-8 && second < 1e-8 && third > 1e-3, "{third:.1e}");
+    }
+
+    #[test]
+    fn hessians_of_the_quadratic_do_not_commute() {
+        let problem = Quadratic::random(3, 2, 5);
+        let product = |a: usize, b: usize, x: [f64; 2]| {
+            let (mut y, mut z) = ([0.; 2], [0.; 2]);
+            problem.add_hessian(b, &x, &x, 1., &mut y);
+            problem.add_hessian(a, &x, &y, 1., &mut z);
+            z
+        };
+        let (ab, ba) = (product(0, 1, [1., 0.]), product(1, 0, [1., 0.]));
+        assert!((ab[1] - ba[1]).abs() > 0.01, "{ab:?} {ba:?}");
+    }
+}

@@ -1,0 +1,166 @@
+//! The paper's theorems in closed form: what [`Modified`](crate::Modified) finds by enumeration, to order 1 in ρ.
+//!
+//! g, H without an index are the gradient and Hessian of f, ξᵢ = ∇ℓᵢ − g, Zᵢ = ∇²ℓᵢ − H, V = E ξξᵀ over the samples, and φ_k is
+//! [`Sampling::population_factor`](crate::Sampling::population_factor): 1 with replacement, (n − k)/(n − 1) without.
+
+use crate::algorithm::{Algorithm, Ascent, Ball, Sampling};
+use crate::error::Error;
+use crate::law::Law;
+use crate::perturbed::norm;
+use crate::problem::{Problem, mean_gradient, mean_hessian, mean_loss};
+
+/// tr V(x), the trace of the covariance of a sample's gradient.
+pub fn noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
+    let deviations = deviations(problem, x);
+    deviations.iter().map(|v| v * v).sum::<f64>() / problem.samples() as f64
+}
+
+/// Writes ½∇tr V(x) = E[Zξ] into `out`, `[d]`.
+pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64], out: &mut [f64]) {
+    let (n, d) = (problem.samples(), x.len());
+    out.fill(0.);
+    for (i, xi) in deviations(problem, x).chunks_exact(d).enumerate() {
+        problem.add_hessian(i, x, xi, 1. / n as f64, out); // E[Hξ] = 0
+    }
+}
+
+/// What the drift of order 1 descends: f for SGD, and for
+///
+/// | | with raw ascent (USAM) | normalised (SAM) |
+/// |---|---|---|
+/// | n- | f + (ρ/2)‖g‖² (Theorem 3.4) | f + ρ‖g‖ |
+/// | on micro-batches of m, or the whole batch, m = b | f + (ρ/2)‖g‖² + (ρ/2m) φ_m tr V (Theorems 3.3, 3.5) | f + ρ E‖∇f_I‖ (3.6–3.8) |
+///
+/// The expectation over micro-batches I is by enumeration.
+///
+/// # Errors
+/// For the reweighted ascent, for which the paper has no theorem and whose drift is no gradient, for a ball with a floor, and where there are
+/// too many micro-batches to enumerate.
+pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f64]) -> Result<f64, Error> {
+    let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
+    algorithm.validate(n)?;
+    let mut full = vec![0.; x.len()];
+    mean_gradient(problem, x, &mut full);
+    let size = norm(&full);
+    let extra = match (algorithm.ascent, algorithm.ball) {
+        (Ascent::None, _) => 0.,
+        (Ascent::Gibbs { .. }, _) => {
+            return Err(Error::new("the reweighted ascent has no potential; expected another"));
+        }
+        (Ascent::Full, Ball::Raw) => size * size / 2.,
+        (Ascent::Mean, Ball::Raw) => {
+            let factor = algorithm.sampling.population_factor(n, m) / m as f64;
+            (size * size + factor * noise_trace(problem, x)) / 2.
+        }
+        (_, Ball::Unit { floor }) if floor > 0. => {
+            return Err(Error::new(format!("a ball with floor {floor} has no potential of this form; expected 0")));
+        }
+        (Ascent::Full, Ball::Unit { .. }) => size,
+        (Ascent::Mean, Ball::Unit { .. }) => expected_norm(problem, x, m, algorithm.sampling)?,
+    };
+    Ok(mean_loss(problem, x) + rho * extra)
+}
+
+/// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E[Zξ]), into `out`, without the last term for n-USAM.
+///
+/// It costs n gradients and n + 1 products with the Hessian of a sample, whatever the batch: for problems that are too
+/// large to enumerate.
+///
+/// # Errors
+/// For other algorithms.
+pub fn usam_drift<P: Problem + ?Sized>(
+    problem: &P,
+    algorithm: &Algorithm,
+    x: &[f64],
+    out: &mut [f64],
+) -> Result<(), Error> {
+    let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
+    algorithm.validate(n)?;
+    let share = match (algorithm.ascent, algorithm.ball) {
+        (Ascent::Full, Ball::Raw) => 0.,
+        (Ascent::Mean, Ball::Raw) => algorithm.sampling.population_factor(n, m) / m as f64,
+        _ => return Err(Error::new(format!("{} is no variant of USAM; expected one", algorithm.name()))),
+    };
+    let (mut full, mut curved, mut noise) = (vec![0.; x.len()], vec![0.; x.len()], vec![0.; x.len()]);
+    mean_gradient(problem, x, &mut full);
+    mean_hessian(problem, x, &full, &mut curved);
+    half_gradient_of_noise_trace(problem, x, &mut noise);
+    for (j, out) in out.iter_mut().enumerate() {
+        *out = -(full[j] + rho * (curved[j] + share * noise[j]));
+    }
+    Ok(())
+}
+
+/// Writes the diffusion matrix of USAM's variants to order 1 in ρ, with replacement, into `out`, `[d, d]`, without its factor η: V/b + ρ(C + Cᵀ) with
+///
+/// > C = (1/b)(VH + K) + (1/bm) E[ξξᵀZ], K = E[ξ(Zg)ᵀ];  n-USAM: C = K/b.
+///
+/// At ρ = 0 all variants have the same, V/b: what differs between them at first order is the drift.
+///
+/// # Errors
+/// For other algorithms, and without replacement.
+pub fn usam_diffusion<P: Problem + ?Sized>(
+    problem: &P,
+    algorithm: &Algorithm,
+    x: &[f64],
+    out: &mut [f64],
+) -> Result<(), Error> {
+    let (n, d, rho) = (problem.samples(), x.len(), algorithm.rho);
+    algorithm.validate(n)?;
+    if algorithm.sampling == Sampling::WithoutReplacement {
+        return Err(Error::new("the diffusion in closed form is with replacement; expected that"));
+    }
+    if !matches!((algorithm.ascent, algorithm.ball), (Ascent::Full | Ascent::Mean, Ball::Raw)) {
+        return Err(Error::new(format!("{} is no variant of USAM; expected one", algorithm.name())));
+    }
+    let (b, m) = (algorithm.batch as f64, algorithm.micro as f64);
+    let mut full = vec![0.; d];
+    mean_gradient(problem, x, &mut full);
+    out.fill(0.);
+    let (mut term, mut mean) = (vec![0.; d], vec![0.; d]);
+    for (i, xi) in deviations(problem, x).chunks_exact(d).enumerate() {
+        // What stands to the right of ξ in C: (Zg)ᵀ/b, and for the mean ascent also (Hξ)ᵀ/b + (Zξ)ᵀ/(bm).
+        term.fill(0.);
+        problem.add_hessian(i, x, &full, 1. / b, &mut term);
+        mean_hessian(problem, x, &full, &mut mean);
+        (0..d).for_each(|j| term[j] -= mean[j] / b);
+        if algorithm.ascent == Ascent::Mean {
+            problem.add_hessian(i, x, xi, 1. / (b * m), &mut term);
+            mean_hessian(problem, x, xi, &mut mean);
+            (0..d).for_each(|j| term[j] += mean[j] / b * (1. - 1. / m));
+        }
+        for j in 0..d {
+            for k in 0..d {
+                out[j * d + k] += (xi[j] * xi[k] / b + rho * (xi[j] * term[k] + term[j] * xi[k])) / n as f64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// E‖∇f_γ(x)‖ over batches of k: it grows as k shrinks (Proposition 3.9).
+///
+/// # Errors
+/// If there are too many batches to enumerate.
+pub fn expected_norm<P: Problem + ?Sized>(problem: &P, x: &[f64], k: usize, sampling: Sampling) -> Result<f64, Error> {
+    let law = Law::new(&Algorithm { sampling, ..Algorithm::sgd(k) }, problem.samples())?;
+    let mut gradient = vec![0.; x.len()];
+    let of = |(members, p): (&[(usize, f64)], f64)| {
+        gradient.fill(0.);
+        members.iter().for_each(|&(i, share)| problem.add_gradient(i, x, share, &mut gradient));
+        p * norm(&gradient)
+    };
+    Ok(law.iter().map(of).sum())
+}
+
+/// ξᵢ of every sample, `[n, d]`.
+fn deviations<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> Vec<f64> {
+    let d = x.len();
+    let (mut full, mut all) = (vec![0.; d], vec![0.; problem.samples() * d]);
+    mean_gradient(problem, x, &mut full);
+    for (i, xi) in all.chunks_exact_mut(d).enumerate() {
+        problem.add_gradient(i, x, 1., xi);
+        xi.iter_mut().zip(&full).for_each(|(xi, g)| *xi -= g);
+    }
+    all
+}

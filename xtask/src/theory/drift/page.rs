@@ -1,0 +1,144 @@
+//! The page of the drift.
+
+use super::{DIFFUSION, EXCESS, LARGE, NORMS, PROBLEMS, SAMPLES, STEPS};
+use crate::theory::chart::{Chart, Line};
+use crate::theory::page::{Page, colophon, settings, table};
+use crate::theory::row::{Point, Row, of};
+use anyhow::Result;
+use plotters::prelude::SeriesLabelPosition;
+
+/// What the theorem says of m with replacement, and without.
+fn expected(series: &str, n: usize, m: f64) -> f64 {
+    match series {
+        s if s.ends_with("with replacement") => 1. / m,
+        s if s.ends_with("without") => (n as f64 - m) / (n as f64 - 1.) / m,
+        _ => 0., // n-USAM
+    }
+}
+
+/// The largest difference of a coefficient from the theorem's.
+fn worst(rows: &[&Row], n: usize, kind: &str) -> f64 {
+    let of = |row: &&&Row| row.series.ends_with(kind);
+    let error = |row: &&Row| row.points.iter().map(|p| (p.y - expected(&row.series, n, p.x)).abs()).fold(0., f64::max);
+    rows.iter().filter(of).map(error).fold(0., f64::max)
+}
+
+/// The largest difference in standard errors.
+fn deviation(rows: &[&Row]) -> f64 {
+    let of = |row: &&Row| {
+        let one = |p: &Point| {
+            (p.y - expected(&row.series, LARGE, p.x)).abs() / p.error.filter(|e| *e > 0.).unwrap_or(f64::INFINITY)
+        };
+        row.points.iter().map(one).fold(0., f64::max)
+    };
+    rows.iter().map(of).fold(0., f64::max)
+}
+
+fn by_x(rows: &[&Row], x_name: &str, show: impl Fn(&Row, &Point) -> String) -> String {
+    let xs: Vec<f64> = rows.first().map_or(Vec::new(), |row| row.points.iter().map(|p| p.x).collect());
+    let head: Vec<String> = [x_name.to_owned()].into_iter().chain(rows.iter().map(|row| row.series.clone())).collect();
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    table(
+        &head,
+        xs.iter().enumerate().map(|(k, x)| {
+            [format!("{x}")]
+                .into_iter()
+                .chain(rows.iter().map(|row| row.points.get(k).map_or(String::new(), |p| show(row, p))))
+                .collect()
+        }),
+    )
+}
+
+fn lines(rows: &[&Row], with_theory: Option<usize>) -> Vec<Line> {
+    let mut all = Vec::new();
+    for (k, row) in rows.iter().enumerate() {
+        let visible = |p: &&Point| p.y > 1e-12;
+        all.push(Line {
+            name: row.series.clone(),
+            points: row.points.iter().filter(visible).copied().collect(),
+            thin: false,
+            colour: k,
+        });
+        if let Some(n) = with_theory {
+            let theory =
+                row.points.iter().map(|p| Point::exact(p.x, expected(&row.series, n, p.x))).filter(|p| p.y > 0.);
+            all.push(Line { name: String::new(), points: theory.collect(), thin: true, colour: k });
+        }
+    }
+    all
+}
+
+pub fn page(rows: &[Row]) -> Result<Page> {
+    let (excess, steps, norms, diffusion) = (of(rows, EXCESS), of(rows, STEPS), of(rows, NORMS), of(rows, DIFFUSION));
+    let grows = |row: &&Row| row.points.windows(2).all(|pair| pair[0].y > pair[1].y);
+    let rising = norms.iter().filter(|row| grows(row)).count();
+    let last = |name: &str| {
+        let row = diffusion.iter().find(|row| row.series == name)?;
+        Some((row.points.last()?.x, row.points.last()?.y / row.points.first()?.y))
+    };
+    let mut short = vec![
+        format!(
+            "What sampling adds to USAM's mean step is ½∇tr V times 1/m: off by {:.0e} at most with replacement and, times (n − m)/(n − 1), \
+             by {:.0e} without; n-USAM has {:.0e} of it ({} problems, every m by enumeration).",
+            worst(&excess, SAMPLES, "with replacement"),
+            worst(&excess, SAMPLES, "without"),
+            worst(&excess, SAMPLES, "n-USAM"),
+            PROBLEMS.len()
+        ),
+        format!(
+            "Measured on steps of a network: the theorem's coefficient to within {:.1} standard errors at every m.",
+            deviation(&steps)
+        ),
+        format!("Proposition 3.9: E‖∇f_γ‖ falls with every larger |γ| in {rising} of {} series.", norms.len()),
+    ];
+    if let (Some((rho, n)), Some((_, b)), Some((_, one))) = (last("n-USAM"), last("USAM"), last("m-USAM (m = 1)")) {
+        short.push(format!(
+            "At ρ = 0 all variants diffuse alike; at ρ = {rho} tr Σ is {n:.2} times SGD's for n-USAM, {b:.2} for USAM and {one:.2} for m = 1: \
+             smaller m {} the diffusion here.",
+            if one > b { "raises" } else { "lowers" }
+        ));
+    }
+    let mut text = "# What m does to drift and diffusion\n\n".to_owned();
+    short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));
+    text.push_str(&format!(
+        "\n## The excess of the mean step\n\nThe c for which (E∇f_γ(x + ρ∇f_γ) − ∇(f + (ρ/2)‖∇f‖²))/ρ is nearest to c·½∇tr V. {}.\n\n",
+        settings(rows, EXCESS)
+    ));
+    let coefficients: Vec<&Row> = excess.iter().filter(|row| !row.series.ends_with("n-USAM")).copied().collect();
+    text.push_str(&by_x(&coefficients, "m", |row, p| {
+        format!("{:.5} ({:.5})", p.y, expected(&row.series, SAMPLES, p.x))
+    }));
+    text.push_str("\nIn brackets: the theorem.\n");
+    text.push_str(&format!("\n## The same, measured\n\n{}.\n\n", settings(rows, STEPS)));
+    text.push_str(&by_x(&steps, "m", |row, p| {
+        format!("{:.5} ± {:.5} ({:.5})", p.y, p.error.unwrap_or(0.), expected(&row.series, LARGE, p.x))
+    }));
+    text.push_str("\n![The coefficient against m](steps.svg)\n\nThin lines are the theorem; bars are 95 %.\n");
+    text.push_str(&format!(
+        "\n## Norms against the size of a batch (Proposition 3.9)\n\n{}.\n\n",
+        settings(rows, NORMS)
+    ));
+    text.push_str(&by_x(&norms, "batch", |_, p| format!("{:.4}", p.y)));
+    text.push_str("\n![E‖∇f_γ‖ against the size of the batch](norms.svg)\n");
+    text.push_str(&format!("\n## The diffusion of the variants\n\ntr Σ. {}.\n\n", settings(rows, DIFFUSION)));
+    text.push_str(&by_x(&diffusion, "ρ", |_, p| format!("{:.4}", p.y)));
+    text.push_str("\n![tr Σ against ρ](diffusion.svg)\n");
+    text.push_str(&colophon(rows));
+    let chart = |title, x, y, logarithms| Chart { title, x, y, logarithms, legend: SeriesLabelPosition::UpperRight };
+    let pictures = vec![
+        (
+            "steps.svg".to_owned(),
+            chart("The coefficient of ½∇tr V, measured on a network", "m", "coefficient", (true, true))
+                .draw(&lines(&steps, Some(LARGE)))?,
+        ),
+        ("norms.svg".to_owned(), chart("E‖∇f_γ‖", "|γ|", "norm", (true, false)).draw(&lines(&norms, None))?),
+        (
+            "diffusion.svg".to_owned(),
+            Chart {
+                legend: SeriesLabelPosition::UpperLeft, ..chart("tr Σ by variant", "ρ", "tr Σ", (false, false))
+            }
+            .draw(&lines(&diffusion, None))?,
+        ),
+    ];
+    Ok(Page { text, pictures, short })
+}

@@ -1,0 +1,100 @@
+//! `reproduce exit-time`: how long the algorithms and their equations stay in a noisy well, against m.
+
+mod page;
+
+pub use page::page;
+
+use super::row::Point;
+use super::{Job, Tell};
+use crate::experiments::Preset;
+use anyhow::Result;
+use msharp_sde::problems::DoubleWell;
+use msharp_sde::{
+    Algorithm, Ball, Descent, Ensemble, EulerMaruyama, Exits, InRho, Modified, Order, at, mean_exit_time,
+};
+
+/// Mean times, by rule and way.
+const TIMES: &str = "times";
+/// A path that is in the well after so many steps is given up.
+const LIMIT: usize = 400_000;
+
+/// The batch, in which m divides.
+const BATCH: usize = 8;
+const ETA: f64 = 0.1;
+/// Of the raw ball, and of the normalised one.
+const RHO: (f64, f64) = (0.05, 0.05);
+/// So many steps of the equation for one of the algorithm.
+const FINER: usize = 4;
+/// Beyond the top of the barrier, so that whoever is there does not come back and a coarse look misses little.
+const OUT: f64 = 0.5;
+const START: f64 = -1.;
+
+fn well() -> DoubleWell {
+    DoubleWell::new(0.25, 2.)
+}
+
+/// The ways to a mean exit time.
+const WAYS: [&str; 3] = ["algorithm", "equation", "quadrature"];
+
+/// A rule as a family in m; the places on the axis of m are for those without one.
+fn families() -> Vec<(&'static str, Vec<Algorithm>)> {
+    let smooth = |algorithm: Algorithm| Algorithm { ball: Ball::Unit { floor: 0.1 }, ..algorithm };
+    let sizes = [1, 2, 4, 8];
+    let (raw, unit) = RHO;
+    vec![
+        ("SGD", vec![Algorithm::sgd(BATCH)]),
+        ("n-USAM", vec![Algorithm::n_usam(raw, BATCH)]),
+        ("m-USAM", sizes.map(|m| Algorithm::m_usam(raw, m, BATCH)).to_vec()),
+        ("RW-USAM", vec![Algorithm::rw_usam(raw, 1., BATCH)]),
+        ("n-SAM", vec![smooth(Algorithm::n_sam(unit, BATCH))]),
+        ("m-SAM", sizes.map(|m| smooth(Algorithm::m_sam(unit, m, BATCH))).to_vec()),
+        ("RW-SAM", vec![smooth(Algorithm::rw_sam(unit, 1., BATCH))]),
+    ]
+}
+
+pub fn jobs(preset: Preset) -> Vec<Job> {
+    let paths = match preset {
+        Preset::Smoke => 20,
+        Preset::Laptop => 2_000,
+        Preset::Paper => 40_000,
+    };
+    let setting = format!(
+        "double well with barrier 0.25 and noise 2, from −1 until 0.5, batches of {BATCH}, η = {ETA}, ρ = {} for USAM and {} for SAM with floor 0.1, λ = 1, order 2 in η and all of ρ, {paths} paths",
+        RHO.0, RHO.1
+    );
+    let mut jobs = Vec::new();
+    for (family, members) in families() {
+        for way in WAYS {
+            let members = members.clone();
+            let compute =
+                move |tell: Tell| members.iter().map(|algorithm| time(*algorithm, way, paths, tell)).collect();
+            jobs.push(Job::new(TIMES, format!("{family} · {way}"), setting.clone(), compute));
+        }
+    }
+    jobs
+}
+
+/// The mean exit time, in units of the equation: steps times η.
+fn time(algorithm: Algorithm, way: &str, paths: usize, tell: Tell) -> Result<Point> {
+    let well = well();
+    let equation = Modified::new(&well, algorithm, ETA, Order { eta: 2, rho: InRho::Exact })?;
+    let ensemble = Ensemble { paths, seed: 1, steps: LIMIT, every: LIMIT };
+    let (m, out) = (algorithm.micro as f64, |x: &[f64]| x[0] >= OUT);
+    let of = |exits: Exits, dt: f64| {
+        anyhow::ensure!(
+            exits.censored() == 0,
+            "{} of {paths} paths never left the well; expected a lower barrier",
+            exits.censored()
+        );
+        let mean = exits.mean();
+        Ok(Point::sampled(m, mean.mean * dt, mean.standard_error() * dt))
+    };
+    match way {
+        "algorithm" => of(ensemble.exits(&Descent::new(&well, algorithm, ETA)?, at(&[START]), out, tell)?, ETA),
+        "equation" => {
+            let dt = ETA / FINER as f64;
+            of(ensemble.exits(&EulerMaruyama { sde: equation, dt }, at(&[START]), out, tell)?, dt)
+        }
+        _ => Ok(Point::exact(m, mean_exit_time(&equation, START, (-1.8, OUT), 20_000)?)),
+    }
+}

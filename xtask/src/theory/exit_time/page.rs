@@ -1,0 +1,125 @@
+//! The page of the exit times.
+
+use super::{TIMES, WAYS};
+use crate::theory::chart::{Chart, Line};
+use crate::theory::page::{Page, colophon, settings, table};
+use crate::theory::row::{Point, Row, of};
+use anyhow::Result;
+use plotters::prelude::SeriesLabelPosition;
+
+const ABOUT: &str = "\
+Two wells of equal depth; the left one is noisy (tr V = s²(x − 1)²), the right one quiet. A path starts in the left and is out when it is
+beyond the barrier. *algorithm*: its steps times η; *equation*: Euler–Maruyama in steps of η/4; *quadrature*: the exact mean of the equation's
+continuous exit, without paths. ± is a standard error.
+";
+
+fn find<'a>(rows: &[&'a Row], family: &str, way: &str) -> Option<&'a Row> {
+    rows.iter().find(|row| row.series == format!("{family} · {way}")).copied()
+}
+
+fn families<'a>(rows: &[&'a Row]) -> Vec<&'a str> {
+    let mut all: Vec<&str> = Vec::new();
+    for row in rows {
+        let family = row.series.split(" · ").next().unwrap_or_default();
+        if !all.contains(&family) {
+            all.push(family);
+        }
+    }
+    all
+}
+
+fn show(point: &Point) -> String {
+    match point.error {
+        Some(error) => format!("{:.1} ± {error:.1}", point.y),
+        None => format!("{:.1}", point.y),
+    }
+}
+
+/// Whether the times of a family fall as m does, and where they do not beyond 1.96 standard errors.
+fn falls(row: &Row) -> bool {
+    row.points.windows(2).all(|pair| {
+        let error = pair[0].error.unwrap_or(0.).hypot(pair[1].error.unwrap_or(0.));
+        pair[0].y + 1.96 * error < pair[1].y
+    })
+}
+
+pub fn page(rows: &[Row]) -> Result<Page> {
+    let all = of(rows, TIMES);
+    let mut short = Vec::new();
+    for (family, full) in [("m-USAM", "n-USAM"), ("m-SAM", "n-SAM")] {
+        let (Some(row), Some(n), Some(sgd)) =
+            (find(&all, family, WAYS[0]), find(&all, full, WAYS[0]), find(&all, "SGD", WAYS[0]))
+        else {
+            continue;
+        };
+        let times: Vec<String> = row.points.iter().map(|p| format!("{} (m = {})", show(p), p.x)).collect();
+        short.push(format!(
+            "{family} leaves the noisy well after {}; {full} after {}, SGD after {}. Smaller m is {}.",
+            times.join(", "),
+            n.points.first().map_or(String::new(), show),
+            sgd.points.first().map_or(String::new(), show),
+            if falls(row) {
+                "faster at every step of m, each interval apart from 0"
+            } else {
+                "not faster at every step of m beyond the noise"
+            },
+        ));
+    }
+    let mut worst: Option<f64> = None;
+    for family in families(&all) {
+        if let (Some(chain), Some(exact)) = (find(&all, family, WAYS[0]), find(&all, family, WAYS[2])) {
+            for (a, b) in chain.points.iter().zip(&exact.points) {
+                let off = (a.y / b.y - 1.).abs();
+                worst = Some(worst.map_or(off, |worst: f64| worst.max(off)));
+            }
+        }
+    }
+    if let Some(worst) = worst {
+        short.push(format!("Algorithm and equation differ by {:.0} % of the time at most.", 100. * worst));
+    }
+    let mut text = "# Out of a noisy minimum\n\n".to_owned();
+    short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));
+    text.push_str(&format!("\n{ABOUT}\n{}.\n\n", settings(rows, TIMES)));
+    let mut lines = Vec::new();
+    for family in families(&all) {
+        let found: Vec<Option<&Row>> = WAYS.iter().map(|way| find(&all, family, way)).collect();
+        let count = found.iter().flatten().map(|row| row.points.len()).max().unwrap_or(0);
+        for k in 0..count {
+            let m = found.iter().flatten().find_map(|row| row.points.get(k)).map_or(0., |p| p.x);
+            let name = if count > 1 { format!("{family}, m = {m}") } else { family.to_owned() };
+            let cell = |row: &Option<&Row>| row.and_then(|row| row.points.get(k)).map_or("–".to_owned(), show);
+            lines.push([name].into_iter().chain(found.iter().map(cell)).collect::<Vec<_>>());
+        }
+    }
+    text.push_str(&table(&["rule", "algorithm", "equation", "quadrature"], lines));
+    text.push_str("\n![Mean exit time against m](times.svg)\n");
+    text.push_str(&colophon(rows));
+    let mut drawn = Vec::new();
+    for (colour, family) in ["m-USAM", "m-SAM"].into_iter().enumerate() {
+        for (way, thin) in [(WAYS[0], false), (WAYS[2], true)] {
+            if let Some(row) = find(&all, family, way) {
+                drawn.push(Line {
+                    name: format!("{family}, {way}"),
+                    points: row.points.clone(),
+                    thin,
+                    colour: colour + 1,
+                });
+            }
+        }
+    }
+    // Those without an m, as horizontal lines over the whole axis.
+    for (k, family) in ["SGD", "n-USAM", "n-SAM"].into_iter().enumerate() {
+        if let Some(point) = find(&all, family, WAYS[0]).and_then(|row| row.points.first().copied()) {
+            let points = vec![Point::exact(1., point.y), Point::exact(8., point.y)];
+            drawn.push(Line { name: family.to_owned(), points, thin: true, colour: [0, 3, 4][k] });
+        }
+    }
+    let chart = Chart {
+        title: "Mean exit time",
+        x: "m",
+        y: "time",
+        logarithms: (true, true),
+        legend: SeriesLabelPosition::LowerRight,
+    };
+    Ok(Page { text, pictures: vec![("times.svg".to_owned(), chart.draw(&drawn)?)], short })
+}

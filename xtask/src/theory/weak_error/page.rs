@@ -1,0 +1,190 @@
+//! The page of the weak errors.
+
+use super::{ETA, MATRIX, MOMENTS, PATHS, RHO};
+use crate::theory::chart::{Chart, Line};
+use crate::theory::fit::slope;
+use crate::theory::page::{Page, colophon, settings, table};
+use crate::theory::row::{Point, Row, of};
+use anyhow::Result;
+use plotters::prelude::SeriesLabelPosition;
+
+/// The series that holds paths against the grid.
+pub const AGREEMENT: &str = "paths less grid";
+
+const ABOUT: &str = "\
+An equation is of weak order a if E g(x_k) − E g(X_{kη}) = O(ηᵃ) for every smooth g: then a line of errors over η has slope a among
+logarithms. Nothing in the first four tables is random: moments of affine chains follow a recursion and those of their equations a linear
+ODE; elsewhere expectations solve Kolmogorov's backward equation on a Chebyshev grid. Drift and diffusion are exact expectations over all
+batches.
+";
+
+fn name(row: &Row) -> (&str, &str) {
+    row.series.rsplit_once(" · ").unwrap_or((&row.series, ""))
+}
+
+/// The algorithms of a figure, in order.
+fn algorithms<'a>(rows: &[&'a Row]) -> Vec<&'a str> {
+    let mut all: Vec<&str> = Vec::new();
+    for row in rows {
+        if !all.contains(&name(row).0) {
+            all.push(name(row).0);
+        }
+    }
+    all
+}
+
+/// A line for each algorithm, a column for each order: the slope, and the error at the smallest η or ρ.
+fn slopes(rows: &[Row], figure: &str, orders: &[&str]) -> String {
+    let rows = of(rows, figure);
+    let cell = |algorithm: &str, order: &&str| {
+        let row = rows.iter().find(|row| name(row) == (algorithm, *order));
+        row.map_or("–".to_owned(), |row| show(&row.points))
+    };
+    let head: Vec<String> = orders.iter().map(|order| format!("order {order}")).collect();
+    let head: Vec<&str> = ["algorithm"].into_iter().chain(head.iter().map(String::as_str)).collect();
+    table(
+        &head,
+        algorithms(&rows).into_iter().map(|algorithm| {
+            [algorithm.to_owned()].into_iter().chain(orders.iter().map(|order| cell(algorithm, order))).collect()
+        }),
+    )
+}
+
+fn show(points: &[Point]) -> String {
+    let last = points.iter().min_by(|a, b| a.x.total_cmp(&b.x));
+    let least = last.map_or(String::new(), |p| format!("{:.0e}", p.y));
+    match slope(points) {
+        Some((slope, error)) if error > 0. => format!("{slope:.2} ± {error:.2} ({least})"),
+        Some((slope, _)) => format!("{slope:.2} ({least})"),
+        None => format!("– ({least})"),
+    }
+}
+
+/// The range of the slopes of one order.
+fn range(rows: &[Row], figure: &str, order: &str) -> Option<(f64, f64)> {
+    let all: Vec<f64> = of(rows, figure)
+        .into_iter()
+        .filter(|row| name(row).1 == order)
+        .filter_map(|row| Some(slope(&row.points)?.0))
+        .collect();
+    let (low, high) = all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), s| (l.min(*s), h.max(*s)));
+    low.is_finite().then_some((low, high))
+}
+
+fn spoken(range: Option<(f64, f64)>) -> String {
+    range.map_or("–".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}"))
+}
+
+/// Lines over x for one figure: colours by algorithm, thin for the first order.
+fn picture(rows: &[Row], figure: &str, orders: &[&str], title: &str, x: &str) -> Result<String> {
+    let rows = of(rows, figure);
+    let names = algorithms(&rows);
+    let line = |row: &&Row| {
+        let (algorithm, order) = name(row);
+        let colour = names.iter().position(|name| *name == algorithm).unwrap_or(0);
+        orders.contains(&order).then(|| Line {
+            name: if order == orders[orders.len() - 1] { algorithm.to_owned() } else { String::new() },
+            points: row.points.clone(),
+            thin: order == orders[0],
+            colour,
+        })
+    };
+    let lines: Vec<Line> = rows.iter().filter_map(line).collect();
+    Chart { title, x, y: "weak error", logarithms: (true, true), legend: SeriesLabelPosition::LowerRight }.draw(&lines)
+}
+
+/// The least ratio of an error off the diagonal to the one on it, over the rows of the matrix, and over pairs for which it is.
+fn matrix(rows: &[Row]) -> (String, Option<f64>) {
+    let rows = of(rows, MATRIX);
+    let names: Vec<&str> = rows.iter().map(|row| row.series.as_str()).collect();
+    let mut least: Option<f64> = None;
+    let lines = rows.iter().enumerate().map(|(i, row)| {
+        let own = row.points[i].y;
+        for (j, point) in row.points.iter().enumerate() {
+            if i != j {
+                least = Some(least.map_or(point.y / own, |least| least.min(point.y / own)));
+            }
+        }
+        let cell = |(j, point): (usize, &Point)| {
+            if i == j { format!("**{:.0e}**", point.y) } else { format!("{:.0e}", point.y) }
+        };
+        [row.series.clone()].into_iter().chain(row.points.iter().enumerate().map(cell)).collect::<Vec<_>>()
+    });
+    let lines: Vec<Vec<String>> = lines.collect();
+    let head: Vec<&str> = ["algorithm \\ equation"].into_iter().chain(names).collect();
+    (table(&head, lines), least)
+}
+
+pub fn page(rows: &[Row]) -> Result<Page> {
+    let (matrix, least) = matrix(rows);
+    let agreement = of(rows, PATHS).into_iter().find(|row| row.series == AGREEMENT);
+    let worst =
+        agreement.and_then(|row| row.points.iter().filter_map(|p| Some((p.y / p.error?).abs())).max_by(f64::total_cmp));
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.0}"));
+    let mut short = vec![
+        format!(
+            "Order 1 in η: slopes {} by exact moments, {} on a grid; order 2: {} and {}; the logarithm of a step, order 3: {}, order 4: {}.",
+            spoken(range(rows, MOMENTS, "1")),
+            spoken(range(rows, ETA, "1")),
+            spoken(range(rows, MOMENTS, "2")),
+            spoken(range(rows, ETA, "2")),
+            spoken(range(rows, MOMENTS, "3")),
+            spoken(range(rows, MOMENTS, "4")),
+        ),
+        format!(
+            "In ρ: slopes {} without the ρ-term, {} with it, {} with the third derivative.",
+            spoken(range(rows, RHO, "0")),
+            spoken(range(rows, RHO, "1")),
+            spoken(range(rows, RHO, "2")),
+        ),
+        format!(
+            "Any other algorithm's equation is at least {} times as far from an algorithm as its own.",
+            number(least)
+        ),
+    ];
+    if let Some(worst) = worst {
+        short.push(format!("Paths and grid agree: the largest difference is {worst:.1} standard errors."));
+    }
+    let mut text = "# Do the equations describe the algorithms?\n\n".to_owned();
+    short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));
+    text.push_str(&format!(
+        "\n{ABOUT}\nA cell is the fitted slope and, in brackets, the error at the smallest η or ρ.\n"
+    ));
+    let mut pictures = Vec::new();
+    let mut section = |title: &str, figure: &'static str, orders: &[&str], x: &str, remark: &str| -> Result<()> {
+        text.push_str(&format!("\n## {title}\n\n{}. {remark}\n\n", capital(&settings(rows, figure))));
+        text.push_str(&slopes(rows, figure, orders));
+        text.push_str(&format!("\n![{title}]({figure}.svg)\n"));
+        pictures.push((format!("{figure}.svg"), picture(rows, figure, orders, title, x)?));
+        Ok(())
+    };
+    section(
+        "In η, by exact moments",
+        MOMENTS,
+        &["1", "2", "3", "4"],
+        "η",
+        "Orders 1 and 2 are the equations, 3 and 4 the logarithm of a step, for which moments are all there is: see `StepMoments::generator`.",
+    )?;
+    section("In η, where nothing is affine", ETA, &["1", "2"], "η", "All of ρ is kept, so that η alone is seen.")?;
+    section(
+        "In ρ",
+        RHO,
+        &["0", "1", "2"],
+        "ρ",
+        "Order 0 is SGD's equation, 1 the paper's, 2 has the third derivative; expected slopes are 1, 2, 3.",
+    )?;
+    text.push_str(&format!("\n## Algorithm × equation\n\n{}.\n\n{matrix}", capital(&settings(rows, MATRIX))));
+    text.push_str(&format!("\n## By paths\n\n{}. The equation is integrated by the scheme of weak order 2 in steps of η/4; ± is a standard error, and errors below two of theirs do not count.\n\n", capital(&settings(rows, PATHS))));
+    let by_paths: Vec<Row> =
+        rows.iter().filter(|row| row.figure == PATHS && row.series != AGREEMENT).cloned().collect();
+    text.push_str(&slopes(&by_paths, PATHS, &["1", "2"]));
+    text.push_str("\n![By paths](paths.svg)\n");
+    pictures.push(("paths.svg".to_owned(), picture(&by_paths, PATHS, &["1", "2"], "By paths", "η")?));
+    text.push_str(&colophon(rows));
+    Ok(Page { text, pictures, short })
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
