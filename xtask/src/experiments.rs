@@ -42,7 +42,7 @@ pub enum Preset {
     Smoke,
     /// Under an hour on two cores: do the rules differ?
     Laptop,
-    /// The published size, days on a CPU; of toy, the largest
+    /// The published size, days on a CPU; of some experiments the largest that is offered, which they say
     Paper,
 }
 
