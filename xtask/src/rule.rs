@@ -263,4 +263,30 @@ mod tests {
         }
         Ok(())
     }
+
+    #[test]
+    fn the_controls_of_rw_sam_go_elsewhere_and_cost_what_they_say() -> anyhow::Result<()> {
+        let _alone = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = Loader::eval(Arc::new(synthetic(8, 0, 0).train), 8);
+        let batch = set.epoch(0).next().expect("a batch")?;
+        let mut lengths: Vec<f64> = Vec::new();
+        for flags in
+            ["", "--shuffle-weights", "--estimator ghost", "--estimator ghost --shuffle-weights", "--estimator random"]
+        {
+            let config = parse(&format!("--norm group --batch-size 8 --rule rw-sam --lambda 2 {flags}"));
+            config.validate()?;
+            let (model, params) = build(&config, 10)?;
+            let classifier = classifier(model, &config);
+            let counted = Counted::new(&classifier);
+            let step = rule(&config, set.clone()).gradient(&counted, &params, &batch)?;
+            let m_eff = step.measures["m_eff"].to_scalar::<f64>()?;
+            assert!((m_eff - 2.).abs() < 1e-3, "{flags}: {m_eff}");
+            let (forward, backward) = counted.take();
+            assert_eq!((forward as f64 / 8., backward as f64 / 8.), passes(&config, 1), "{flags}");
+            lengths.push(step.grads.norm()?);
+        }
+        lengths.sort_by(f64::total_cmp);
+        assert!(lengths.windows(2).all(|pair| pair[0] != pair[1]), "{lengths:?}");
+        Ok(())
+    }
 }

@@ -9,8 +9,8 @@ use msharp_train::Decay;
 /// which SGD stays. So here: random labels, then the true ones until all are fitted, then each rule from there, on the same
 /// images without augmentation, momentum or weight decay, which would be other ways out.
 ///
-/// ρ is the larger of two at which, on a seed that is not in the table, SAM left the minimum; at ρ = 0.5 nothing was fitted any
-/// more.
+/// ρ was chosen on a seed that is not in the table, from a minimum made in fewer epochs: the mean accuracy over the run was 27.0 %
+/// under SGD, and 26.7, 27.0, 28.3 and 25.2 % under SAM with ρ = 0.05, 0.1, 0.2 and 0.5.
 pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
     let Minimum { sgd, rho, seeds, .. } = minimum(preset, data);
     let sizes: &[usize] = match preset {
