@@ -173,7 +173,7 @@ fn the_arrows_between_crates_are_those_of_the_design() {
 
 #[test]
 fn rules_name_no_estimator_and_the_trainer_names_no_rule() {
-    let estimators = ["Exact", "FiniteDifference", "Ghost", "LastLayer", "msharp_gradnorm"];
+    let estimators = ["Exact", "FiniteDifference", "Ghost", "LastLayer", "RandomNorms", "Shuffled", "msharp_gradnorm"];
     let rules = ["msharp_perturb", "Sharp", "Micro", "Gibbs", "sam", "usam", "m_sam", "n_sam", "rw_sam"];
     let mut offences = Vec::new();
     for file in libraries() {

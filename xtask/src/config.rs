@@ -1,18 +1,19 @@
 //! A run's configuration: the same struct is the command line, the record in a row, and the identity of a run.
 
 pub use crate::names::{AugmentName, DataName, EstimatorName, OptimizerName, RuleName, TemperatureName};
+pub use crate::start::Start;
 pub use crate::text::ScheduleText;
 pub use crate::words::Words;
 
 pub use crate::device::is_default;
 use crate::device::{DeviceName, PrecisionName};
+use crate::experiments::typed;
 use crate::names::AscentName;
 use crate::text::as_text;
 use anyhow::{Result, ensure};
 use clap::Args;
 use msharp_models::{Architecture, Norm};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 
 /// Everything that decides what a run of one version of the program computes: equal configurations end with the same bits
@@ -95,6 +96,9 @@ pub struct RunConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub words: Words,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub start: Start,
     /// Take the passes over a batch in pieces of at most so many samples, to save memory; m is not affected. Under batch
     /// normalisation each piece is its own normalisation batch
     #[arg(long)]
@@ -104,6 +108,10 @@ pub struct RunConfig {
     /// How often to go through the training set
     #[arg(long, default_value_t = 20)]
     pub epochs: usize,
+    /// Evaluate on the test images after every so many epochs, and after the last
+    #[arg(long, default_value_t = 1)]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub evaluate_every: usize,
     /// Samples in a batch
     #[arg(long, default_value_t = 128)]
     pub batch_size: usize,
@@ -148,6 +156,14 @@ pub struct RunConfig {
     #[arg(long, default_value = "f32", default_value_if("device", "cuda", "bf16"), hide_default_value = true)]
     #[serde(default, skip_serializing_if = "is_default")]
     pub precision: PrecisionName,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 fn exact() -> EstimatorName {
@@ -195,7 +211,12 @@ impl RunConfig {
         within("weight-decay", self.weight_decay, self.weight_decay >= 0., "a finite number of at least 0")?;
         let smoothing = self.label_smoothing;
         within("label-smoothing", smoothing, (0. ..1.).contains(&smoothing), "a number from 0 to below 1")?;
-        for (flag, value) in [("probes", self.probes), ("epochs", self.epochs), ("batch-size", self.batch_size)] {
+        for (flag, value) in [
+            ("probes", self.probes),
+            ("epochs", self.epochs),
+            ("evaluate-every", self.evaluate_every),
+            ("batch-size", self.batch_size),
+        ] {
             ensure!(value > 0 && value <= 10_000_000, "--{flag} is {value}; expected at least 1, at most 10000000");
         }
         for (flag, value) in [("subset", self.subset), ("test-subset", self.test_subset)] {
@@ -206,6 +227,7 @@ impl RunConfig {
             "--precision on the CPU is f32; expected --device cuda for another"
         );
         self.words.validate(self.rule, self.weight_decay)?;
+        self.start.validate(self.label_noise)?;
         ensure!(self.accumulate != Some(0), "--accumulate is 0; expected at least 1 sample");
         ensure!(
             self.optimizer == OptimizerName::Sgd || !self.nesterov,
@@ -219,8 +241,17 @@ impl RunConfig {
             );
         }
         ensure!(
-            self.noise_estimator != EstimatorName::LastLayer,
-            "--noise-estimator is last-layer, whose norms are not of whole gradients; expected exact or finite-difference"
+            ![EstimatorName::LastLayer, EstimatorName::Random].contains(&self.noise_estimator),
+            "--noise-estimator is {}, whose norms are not those of whole gradients; expected exact, ghost or finite-difference",
+            typed(self.noise_estimator)
+        );
+        ensure!(
+            self.estimator != EstimatorName::Random || !self.words.shuffle_weights,
+            "--shuffle-weights has no effect on random weights; expected another --estimator than random"
+        );
+        ensure!(
+            self.estimator != EstimatorName::Random || self.is_reweighted(),
+            "--estimator random is for rules that weigh the samples of a batch; expected --rule rw-sam or rw-usam"
         );
         if let Some(m) = self.micro_batch {
             let batch = self.batch_size;
@@ -231,47 +262,13 @@ impl RunConfig {
     }
 
     /// Whether the rule weighs the samples of a batch.
-    fn is_reweighted(&self) -> bool {
+    pub fn is_reweighted(&self) -> bool {
         self.rule.sentence().is_some_and(|(ascent, _, _)| ascent == AscentName::Gibbs)
-    }
-
-    /// A name of the run for folders: readable, and different for every configuration.
-    pub fn id(&self) -> String {
-        let digest = Sha256::digest(self.json());
-        let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let rule = self.rule_label().to_lowercase();
-        let rule: String = rule.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        let rule = rule.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
-        format!("{}-{rule}-seed{}-{hash}", self.model, self.seed)
     }
 
     /// The record.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("a configuration has only numbers and names")
-    }
-
-    /// The network, with its normalisation where there is a choice.
-    pub fn network_label(&self) -> String {
-        match self.model.has_choice_of_norm() {
-            true => format!("{} ({})", self.model, self.norm),
-            false => self.model.to_string(),
-        }
-    }
-
-    /// The rule as a table calls it.
-    pub fn rule_label(&self) -> String {
-        let name = self.rule.label();
-        let temperature = match self.temperature {
-            TemperatureName::Raw => format!("λ = {}", self.lambda),
-            TemperatureName::Relative => format!("λ = {} relative", self.lambda),
-            TemperatureName::EffectiveSize => format!("m_eff = {}", self.lambda),
-        };
-        let mut details = Vec::new();
-        details.extend(self.micro_batch.map(|m| format!("m = {m}")));
-        details.extend(self.is_reweighted().then_some(temperature));
-        details.extend(self.words.label());
-        let m = if self.micro_batch.is_some() { "m-" } else { "" };
-        if details.is_empty() { format!("{m}{name}") } else { format!("{m}{name} ({})", details.join(", ")) }
     }
 
     /// The fields in which two configurations differ, for messages.
@@ -332,6 +329,7 @@ pub mod tests {
             ("--subset 0", "--subset"),
             ("--label-noise 1.5", "--label-noise"),
             ("--epochs 0", "--epochs"),
+            ("--evaluate-every 0", "--evaluate-every"),
             ("--lr inf", "--lr"),
             ("--label-smoothing 1", "--label-smoothing"),
             ("--accumulate 0", "--accumulate"),
@@ -351,6 +349,10 @@ pub mod tests {
             ("--rule n-sam --combine selected", "--combine"),
             ("--rule r-sam --perturb role:norm", "--perturb"),
             ("--clip 0", "--clip"),
+            ("--shuffle-weights", "--shuffle-weights"),
+            ("--rule rw-sam --estimator random --shuffle-weights", "--shuffle-weights"),
+            ("--estimator random", "--estimator"),
+            ("--noise-estimator random", "--noise-estimator"),
             ("--every 0", "--every"),
             ("--from 0.5 --until 0.5", "--until"),
         ] {

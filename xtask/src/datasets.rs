@@ -2,7 +2,7 @@
 
 use crate::config::{AugmentName, DataName, RunConfig};
 use anyhow::Result;
-use msharp_data::{Augment, Dataset, Loader, Memory, Split, cifar10, cifar100, synthetic};
+use msharp_data::{Augment, Dataset, Loader, Memory, Release, Split, cifar10, cifar100, synthetic};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +35,12 @@ pub struct Streams {
     pub test: Loader,
     /// The number of classes.
     pub classes: usize,
+}
+
+/// What an experiment takes that is indifferent to which images it has: CIFAR-10 where it is in `folder`, else the synthetic
+/// set. Nothing is downloaded.
+pub fn at_hand(folder: &Path) -> DataName {
+    if Release::cifar10().is_complete(folder) { DataName::Cifar10 } else { DataName::Synthetic }
 }
 
 impl Datasets {

@@ -32,7 +32,7 @@ pub fn seconds(configs: &[RunConfig], data: &mut Datasets) -> Result<Vec<f64>> {
         };
         let (forward, backward) = passes(config, streams.train.steps());
         let training = streams.train.samples() as f64 * (forward + BACKWARD * backward);
-        let testing = streams.test.samples() as f64;
+        let testing = streams.test.samples() as f64 / config.evaluate_every as f64;
         expected.push(config.epochs as f64 * pass * (training + testing));
     }
     Ok(expected)

@@ -204,6 +204,13 @@ pub enum DataName {
     Cifar100,
 }
 
+impl DataName {
+    /// The number of classes.
+    pub fn classes(self) -> usize {
+        if self == DataName::Cifar100 { 100 } else { 10 }
+    }
+}
+
 /// Augmentations by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -249,4 +256,6 @@ pub enum EstimatorName {
     Ghost,
     /// The closed form of the last layer's part: no further pass
     LastLayer,
+    /// No estimate but random numbers: a control
+    Random,
 }

@@ -1,14 +1,24 @@
 //! `report`: the README's tables and the plots, made from the committed rows and from nothing else.
 
+mod contest;
+mod escape;
 mod estimators;
+mod lines;
+mod m_sharpness;
+mod noise_trace;
+mod page;
 mod plot;
+mod points;
 mod rules;
 mod table;
+mod view;
 
 pub use estimators::{ESTIMATORS, estimators};
-pub use plot::{COLOURS, plot};
+pub use plot::COLOURS;
 pub use table::table;
+pub use view::{Picture, View, view};
 
+use crate::config::RunConfig;
 use crate::experiments::{Experiment, Preset};
 use crate::row::{self, Row};
 use crate::{paths, screen, theory};
@@ -81,36 +91,42 @@ pub fn report(args: ReportArgs) -> Result<()> {
     files.iter().try_for_each(|(path, contents)| ensure(path, contents, args.check))
 }
 
-/// A results file as a section: what was run, the table, the plots, and on what.
+/// A results file as a section: what was run, the table, the plots, and on what; or in short, with a page beside the rows.
 fn results(name: &str, rows: &[Row]) -> Result<(String, Vec<(PathBuf, String)>)> {
     let first = &rows[0];
-    let known = Experiment::from_str(&first.experiment, true).ok().zip(Preset::from_str(&first.preset, true).ok());
-    let (about, published) = match known {
-        Some((experiment, preset)) => (experiment.about(preset), experiment.published()),
-        None => ("", &[] as &[_]),
-    };
-    let command = format!("cargo xtask reproduce {} --preset {}", first.experiment, first.preset);
-    let mut text = format!("### {} · {}\n\n`{command}`\n\n{about}\n\n", first.experiment, first.preset);
-    text.push_str(&table(rows, published));
-    let mut plots = Vec::new();
-    for (network, curves) in by_network(rows) {
-        let file = format!("{name}-{network}.svg");
-        text.push_str(&format!("\n![Test accuracy of {network} by epoch](xtask/results/{file})\n"));
-        plots.push((paths::results().join(file), plot(&format!("{network}, {}", first.experiment), &curves)?));
+    let (experiment, preset) = (&first.experiment, &first.preset);
+    let typed = Experiment::from_str(experiment, true).ok().zip(Preset::from_str(preset, true).ok());
+    let (known, of) = typed.with_context(|| format!("{name} is of no experiment: {experiment} · {preset}"))?;
+    if known.has_page() {
+        return page::pages(&paths::results(), name, rows, known);
     }
+    let about = known.about(of, &configs(rows));
+    let View { text: table, pictures, .. } = view(known, rows)?;
+    let command = format!("cargo xtask reproduce {experiment} --preset {preset}");
+    let mut text = format!("### {experiment} · {preset}\n\n`{command}`\n\n{about}\n\n{table}");
+    let mut plots = Vec::new();
+    for Picture { file, alt, svg } in pictures {
+        let file = format!("{name}-{file}");
+        text.push_str(&format!("\n![{alt}](xtask/results/{file})\n"));
+        plots.push((paths::results().join(file), svg));
+    }
+    text.push_str(&format!("\n{} Rows: `xtask/results/{name}.jsonl`.\n\n", provenance(rows)));
+    Ok((text, plots))
+}
+
+/// What the rows are of.
+fn configs(rows: &[Row]) -> Vec<RunConfig> {
+    rows.iter().map(|row| row.config.clone()).collect()
+}
+
+/// How many runs, how long, on what, and with which program.
+fn provenance(rows: &[Row]) -> String {
     let seconds: f64 = rows.iter().map(|row| row.cost.seconds).sum();
-    let host = &first.host;
+    let host = &rows[0].host;
     let mut revisions: Vec<&str> = rows.iter().map(|row| row.revision.as_str()).collect();
     revisions.dedup();
-    text.push_str(&format!(
-        "\n{} runs, {} of training on {} × {}, revision {}. Rows: `xtask/results/{name}.jsonl`.\n\n",
-        rows.len(),
-        screen::duration(seconds),
-        host.threads,
-        host.cpu,
-        revisions.join(", ")
-    ));
-    Ok((text, plots))
+    let (runs, took, revisions) = (rows.len(), screen::duration(seconds), revisions.join(", "));
+    format!("{runs} runs, {took} of training on {} × {}, revision {revisions}.", host.threads, host.cpu)
 }
 
 /// The rows of each network, in order of appearance.

@@ -1,15 +1,17 @@
 //! `reproduce`: all runs of an experiment, then its table and its plots.
 
+use crate::config::EstimatorName::{Exact, Ghost};
 use crate::config::RunConfig;
 use crate::datasets::Datasets;
 use crate::device::{DeviceName, PrecisionName};
 use crate::experiments::{Experiment, Preset, typed};
 use crate::machine::Machine;
+use crate::report::{Picture, View};
 use crate::row::{self, Ending, Row};
 use crate::screen::duration;
 use crate::theory::{self, Theory};
-use crate::{claim, data, estimate, interrupt, paths, report, rows, run};
-use anyhow::Result;
+use crate::{claim, data, datasets, estimate, interrupt, paths, report, rows, run, start};
+use anyhow::{Result, ensure};
 use clap::Args;
 use msharp_core::write_aside;
 use std::io::Write;
@@ -45,20 +47,32 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let ReproduceArgs { experiment, preset, machine, out, device, precision, record } = args;
     let data_dir = machine.prepare()?;
     if let Some(theory) = Theory::of(experiment) {
+        ensure!(
+            device == DeviceName::Cpu,
+            "--device is {}; {} trains no network, expected cpu",
+            typed(device),
+            typed(experiment)
+        );
         return theory::reproduce(experiment, theory, preset, out, record);
     }
     let place = if device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(device)) };
-    let name = format!("{}-{}{place}", typed(experiment), typed(preset));
-    let folder = out.unwrap_or_else(|| paths::runs().join(&name));
+    let named = |experiment| format!("{}-{}{place}", typed(experiment), typed(preset));
+    let folder = out.unwrap_or_else(|| paths::runs().join(named(experiment.folder())));
     let rows_path = folder.join("rows.jsonl");
-    let on_device = |config| RunConfig { device, precision, ..config };
-    let configs: Vec<RunConfig> = experiment.configs(preset).into_iter().map(on_device).collect();
+    // Ghost norms are for the CPU; elsewhere the same norms are computed one by one.
+    let elsewhere = |name| if device == DeviceName::Cpu || name != Ghost { name } else { Exact };
+    let on_device = |config: RunConfig| {
+        let (estimator, noise_estimator) = (elsewhere(config.estimator), elsewhere(config.noise_estimator));
+        RunConfig { device, precision, estimator, noise_estimator, ..config }
+    };
+    let images = datasets::at_hand(&data_dir);
+    let configs: Vec<RunConfig> = experiment.configs(preset, images).into_iter().map(on_device).collect();
     configs.iter().try_for_each(RunConfig::validate)?;
     let done = row::read(&rows_path)?;
     let is_done = |config: &RunConfig| done.iter().any(|row| row.config == *config);
     let missing: Vec<RunConfig> = configs.iter().filter(|config| !is_done(config)).cloned().collect();
 
-    println!("{name}: {}", experiment.about(preset));
+    println!("{}: {}", named(experiment), experiment.about(preset, &configs));
     for line in plan(&configs) {
         println!("{line}");
     }
@@ -69,7 +83,9 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     write_aside(&folder.join("plan.jsonl"), |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?;
     data::fetch_if_absent(&missing, &data_dir)?;
     let mut data = Datasets::new(&data_dir);
-    let expected = estimate::seconds(&missing, &mut data)?;
+    let mut starts = start::all_before(&missing);
+    starts.retain(|phase| !folder.join(phase.id()).join("weights.safetensors").exists());
+    let expected = estimate::seconds(&[starts, missing.clone()].concat(), &mut data)?;
     if !missing.is_empty() {
         let (longest, runs) = (expected.iter().copied().fold(0., f64::max), missing.len());
         let total = duration(expected.iter().sum());
@@ -89,18 +105,23 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
             println!("stopped; the same command goes on from here");
             return Ok(());
         };
-        let row = Row { experiment: typed(experiment), preset: typed(preset), ..row };
+        let row = Row { experiment: typed(experiment.rows()), preset: typed(preset), ..row };
         if let Ending::Diverged { epoch, step } = row.outcome {
             eprintln!("{title} diverged in epoch {epoch}, step {step} (both from 0); recorded as such");
         }
         row::record(&rows_path, &row)?;
     }
 
-    let rows: Vec<Row> = row::read(&rows_path)?.into_iter().filter(|row| configs.contains(&row.config)).collect();
-    println!("\n{}", report::table(&rows, experiment.published()));
-    for (network, curves) in report::by_network(&rows) {
-        let path = folder.join(format!("{network}.svg"));
-        let svg = report::plot(&format!("{network}, {}", typed(experiment)), &curves)?;
+    // In the order of the experiment, whichever made them.
+    let made = row::read(&rows_path)?;
+    let of = |config: &RunConfig| made.iter().find(|row| row.config == *config).cloned();
+    let own = |row: Row| Row { experiment: typed(experiment.rows()), ..row };
+    let rows: Vec<Row> = configs.iter().filter_map(of).map(own).collect();
+    let View { claims, text, pictures, .. } = report::view(experiment, &rows)?;
+    println!("\n{text}");
+    claims.iter().for_each(|claim| println!("- {}", claim.text));
+    for Picture { file, svg, .. } in pictures {
+        let path = folder.join(format!("{}-{file}", typed(experiment)));
         write_aside(&path, |file| Ok(file.write_all(svg.as_bytes())?))?;
         println!("plot: {}", path.display());
     }
@@ -108,7 +129,7 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
         println!("{} runs took {}", missing.len(), duration(started.elapsed().as_secs_f64()));
     }
     if record {
-        let path = paths::results().join(format!("{name}.jsonl"));
+        let path = paths::results().join(format!("{}.jsonl", named(experiment.rows())));
         rows::write(&path, &rows)?;
         println!("recorded in {}; `cargo xtask report` rewrites the README", path.display());
     }

@@ -21,7 +21,7 @@ pub struct Row {
     pub outcome: Ending,
     /// What came out.
     pub metrics: Metrics,
-    /// After each epoch.
+    /// After each epoch that was evaluated; where a run starts at the end of another, also before the first.
     pub curve: Vec<EpochLine>,
     /// What it took.
     pub cost: Cost,
@@ -75,7 +75,7 @@ pub struct EpochLine {
     pub test_accuracy: f64,
     /// Seconds of training in the epoch.
     pub seconds: f64,
-    /// Means of what the rule measured.
+    /// Means of what was measured; at epoch 0 `train_accuracy`, the share of training images classified rightly.
     pub measures: BTreeMap<String, f64>,
 }
 

@@ -4,7 +4,7 @@ use crate::config::{EstimatorName, RunConfig, TemperatureName};
 use crate::names::{AscentName, BallName, CombineName, RuleName};
 use msharp_core::{Ascent, Combine, GradNormEstimator, Offset, Perturbation, Role, Temperature};
 use msharp_data::Loader;
-use msharp_gradnorm::{Delta, Exact, FiniteDifference, Ghost, LastLayer};
+use msharp_gradnorm::{Delta, Exact, FiniteDifference, Ghost, LastLayer, RandomNorms, Shuffled};
 use msharp_perturb::{
     Adaptive, Averaged, Blend, Clipped, Decayed, Descend, During, Eigen, Every, Friendly, FullBatch, Gibbs, Grouped,
     Gsam, L2, Linf, Look, Mean, Micro, Momentum, Plain, Random, Raw, Scale, Scheduled, Select, Selected, Sharp,
@@ -44,7 +44,11 @@ fn ascend(config: &RunConfig, name: AscentName, data: Loader) -> Box<dyn Ascent>
         AscentName::Mean => Box::new(Mean),
         AscentName::FullBatch => Box::new(FullBatch { data }),
         AscentName::Gibbs => {
-            Box::new(Gibbs { estimator: estimator(config.estimator, config), temperature: temperature(config) })
+            let mut estimator = estimator(config.estimator, config);
+            if config.words.shuffle_weights {
+                estimator = Box::new(Shuffled { inner: estimator });
+            }
+            Box::new(Gibbs { estimator, temperature: temperature(config) })
         }
         AscentName::Momentum => Box::new(Momentum::new(constant("mu"))),
         AscentName::Random => Box::new(noise),
@@ -132,6 +136,7 @@ pub fn estimator(name: EstimatorName, config: &RunConfig) -> Box<dyn GradNormEst
         EstimatorName::Exact => Box::new(Exact),
         EstimatorName::Ghost => Box::new(Ghost),
         EstimatorName::LastLayer => Box::new(LastLayer),
+        EstimatorName::Random => Box::new(RandomNorms),
         EstimatorName::FiniteDifference => {
             Box::new(FiniteDifference { delta: config.delta.map_or(standard.delta, Delta::Absolute), ..standard })
         }
@@ -149,7 +154,7 @@ pub fn passes(config: &RunConfig, batches_in_set: usize) -> (f64, f64) {
         AscentName::Momentum | AscentName::Random => (0., 0.),
         AscentName::Gibbs => match config.estimator {
             EstimatorName::FiniteDifference => (1. + config.probes as f64, 1.),
-            EstimatorName::LastLayer => (1., 1.),
+            EstimatorName::LastLayer | EstimatorName::Random => (1., 1.),
             EstimatorName::Exact => (1., 1. + config.micro_batch.unwrap_or(config.batch_size) as f64),
             EstimatorName::Ghost => (1., 2.),
         },
@@ -256,6 +261,32 @@ mod tests {
             let is_same = (found / sam - 1.).abs() < 1e-6;
             assert!(is_same == same, "{flags}: length {found}, that of SAM {sam}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn the_controls_of_rw_sam_go_elsewhere_and_cost_what_they_say() -> anyhow::Result<()> {
+        let _alone = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = Loader::eval(Arc::new(synthetic(8, 0, 0).train), 8);
+        let batch = set.epoch(0).next().expect("a batch")?;
+        let mut lengths: Vec<f64> = Vec::new();
+        for flags in
+            ["", "--shuffle-weights", "--estimator ghost", "--estimator ghost --shuffle-weights", "--estimator random"]
+        {
+            let config = parse(&format!("--norm group --batch-size 8 --rule rw-sam --lambda 2 {flags}"));
+            config.validate()?;
+            let (model, params) = build(&config, 10)?;
+            let classifier = classifier(model, &config);
+            let counted = Counted::new(&classifier);
+            let step = rule(&config, set.clone()).gradient(&counted, &params, &batch)?;
+            let m_eff = step.measures["m_eff"].to_scalar::<f64>()?;
+            assert!((m_eff - 2.).abs() < 1e-3, "{flags}: {m_eff}");
+            let (forward, backward) = counted.take();
+            assert_eq!((forward as f64 / 8., backward as f64 / 8.), passes(&config, 1), "{flags}");
+            lengths.push(step.grads.norm()?);
+        }
+        lengths.sort_by(f64::total_cmp);
+        assert!(lengths.windows(2).all(|pair| pair[0] != pair[1]), "{lengths:?}");
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use crate::log::Log;
 use crate::row::{Cost, Ending, EpochLine, Metrics, Row};
 use crate::rule::rule;
 use crate::screen::Screen;
+use crate::start;
 use crate::watch::Watch;
 use anyhow::{Context, Result, bail};
 use candle_core::DType;
@@ -20,7 +21,7 @@ use msharp_train::{
 };
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How much training an interruption without warning may cost.
@@ -66,12 +67,19 @@ pub fn optimizer(config: &RunConfig) -> Box<dyn Optimizer> {
 pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<Row>> {
     config.validate()?;
     let _claim = claim(folder)?;
+    let path = folder.join("checkpoint.safetensors");
+    let start = match start::before(config) {
+        Some(before) if !path.exists() => match weights(name, &before, folder, data)? {
+            Some(weights) => Some(weights),
+            None => return Ok(None),
+        },
+        _ => None,
+    };
     let Streams { train, whole, test, classes } = data.streams(config)?;
     let (model, params) = build(config, classes)?;
     let classifier = classifier(model, config);
-    let (mut rule, mut optimizer) = (rule(config, whole), optimizer(config));
+    let (mut rule, mut optimizer) = (rule(config, whole.clone()), optimizer(config));
 
-    let path = folder.join("checkpoint.safetensors");
     let progress = match path.exists() {
         true => resume(&path, config)?
             .restore(&params, &mut optimizer, &mut rule)
@@ -84,10 +92,16 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         classifier: &classifier,
         test: &test,
         steps,
+        every: config.evaluate_every,
+        epochs: config.epochs,
         log: Log::open(folder, &progress, LOG_EVERY)?,
         screen: Screen::new(name, steps, &progress),
         watch: Watch::of(config),
     };
+    if let Some(weights) = start {
+        params.load(&weights)?;
+        watcher.begin(&whole)?;
+    }
     let objective = match config.accumulate {
         Some(most) => &Accumulated { objective: &classifier, most } as &dyn Objective,
         None => &classifier,
@@ -120,6 +134,28 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         Ok(writeln!(file, "{}", serde_json::to_string(&row).map_err(candle_core::Error::wrap)?)?)
     })?;
     Ok(Some(row))
+}
+
+/// The file of the weights that a run in `folder` starts from: those at the end of `before`, which is run beside it unless it
+/// is done. `None` if the user stopped it.
+fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
+    let beside = folder.parent().unwrap_or(Path::new("")).join(before.id());
+    let file = beside.join("weights.safetensors");
+    if !file.exists() {
+        let labels = if before.label_noise > 0. { "random" } else { "true" };
+        let run_itself = name.split(" · start").next().unwrap_or(name);
+        let title = format!("{run_itself} · start, {labels} labels");
+        match run(&title, before, &beside, data)?.map(|row| row.outcome) {
+            None => return Ok(None),
+            Some(Ending::Finished) => {}
+            Some(Ending::Diverged { epoch, step }) => bail!(
+                "the run diverged that {name} starts from, in epoch {epoch}, step {step} (both from 0): {}; expected a lower \
+                 --lr or --start-lr",
+                beside.display()
+            ),
+        }
+    }
+    Ok(Some(file))
 }
 
 /// The checkpoint at `path`, if it is one of this configuration.
@@ -172,6 +208,9 @@ struct Watcher<'a> {
     classifier: &'a Classifier<Model>,
     test: &'a dyn DataSource,
     steps: usize,
+    /// Epochs between two evaluations.
+    every: usize,
+    epochs: usize,
     log: Log,
     screen: Screen,
     watch: Watch,
@@ -179,6 +218,25 @@ struct Watcher<'a> {
 
 fn control() -> Control {
     if interrupt::requested() { Control::Stop } else { Control::Continue }
+}
+
+impl Watcher<'_> {
+    /// A point of the curve before the first step, for a run that does not start at initial weights. `train` is the training set
+    /// as it is.
+    fn begin(&mut self, train: &dyn DataSource) -> Result<()> {
+        if !self.log.curve().is_empty() {
+            return Ok(()); // it was said before a run was killed that had no checkpoint yet
+        }
+        let (train, test) = (evaluate(self.classifier, train)?, evaluate(self.classifier, self.test)?);
+        self.log.epoch(EpochLine {
+            epoch: 0,
+            train_loss: Some(train.loss),
+            test_loss: Some(test.loss).filter(|loss| loss.is_finite()),
+            test_accuracy: test.accuracy,
+            seconds: 0.,
+            measures: BTreeMap::from([("train_accuracy".to_owned(), train.accuracy)]),
+        })
+    }
 }
 
 impl Observer for Watcher<'_> {
@@ -199,6 +257,9 @@ impl Observer for Watcher<'_> {
     }
 
     fn epoch(&mut self, progress: &Progress) -> candle_core::Result<Control> {
+        if !progress.epoch.is_multiple_of(self.every) && progress.epoch != self.epochs {
+            return Ok(control());
+        }
         let evaluation = evaluate(self.classifier, self.test)?;
         let line = EpochLine {
             epoch: progress.epoch,
@@ -211,5 +272,48 @@ impl Observer for Watcher<'_> {
         self.screen.epoch(progress, &line, self.steps);
         self.log.epoch(line).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
         Ok(control())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{NETWORKS, parse};
+    use std::sync::PoisonError;
+
+    /// A learning rate that moves no weight makes the end of a run its start.
+    const FLAGS: &str = "--norm group --subset 64 --test-subset 20 --batch-size 32 --augment none --epochs 2 --lr 1e-30 \
+                         --momentum 0 --weight-decay 0 --after-random-labels 2 --after-true-labels 1";
+
+    #[test]
+    fn runs_of_one_seed_start_where_one_run_ended_that_is_made_once() {
+        let _alone = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let (folder, mut data) = (tempfile::tempdir().unwrap(), Datasets::new(Path::new("none")));
+        let at = |config: &RunConfig| folder.path().join(config.id());
+        let mut go = |flags: &str| {
+            let config = parse(&format!("{FLAGS} {flags}"));
+            let row = run("a test", &config, &at(&config), &mut data).unwrap().unwrap();
+            (config, row)
+        };
+        let (config, row) = go("--rule sgd");
+        let truth = start::before(&config).unwrap();
+        let random = start::before(&truth).unwrap();
+        let weights = |config: &RunConfig| std::fs::read(at(config).join("weights.safetensors")).unwrap();
+        assert!(weights(&truth) == weights(&config), "a run starts with the weights that its start ended with");
+        assert!(weights(&random) == weights(&truth));
+        let initial = build(&config, 10).unwrap().1;
+        initial.save(&folder.path().join("initial")).unwrap();
+        assert!(std::fs::read(folder.path().join("initial")).unwrap() != weights(&random));
+        let curve = |row: &Row| row.curve.iter().map(|line| (line.epoch, line.test_accuracy)).collect::<Vec<_>>();
+        assert_eq!(row.curve.len(), 3);
+        assert!(row.curve[0].measures.contains_key("train_accuracy"));
+        assert!(curve(&row).windows(2).all(|pair| pair[0].1 == pair[1].1));
+
+        // Another rule finds the start; what it would be if it was made again is something else.
+        let (marked, _) = go("--rule sgd --seed 9");
+        std::fs::copy(at(&marked).join("weights.safetensors"), at(&truth).join("weights.safetensors")).unwrap();
+        let (other, row) = go("--rule sam --rho 0.1 --evaluate-every 2");
+        assert!(weights(&other) == weights(&marked) && weights(&other) != weights(&config));
+        assert_eq!(curve(&row).iter().map(|point| point.0).collect::<Vec<_>>(), [0, 2]);
     }
 }

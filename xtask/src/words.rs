@@ -75,6 +75,11 @@ pub struct Words {
     #[serde(skip_serializing_if = "is_default")]
     pub ascent_steps: Option<usize>,
 
+    /// Permute the weights of RW-SAM over the batch: a control, which keeps them and m_eff and forgets whose they are
+    #[arg(long, help_heading = "Words of the rule")]
+    #[serde(skip_serializing_if = "is_default")]
+    pub shuffle_weights: bool,
+
     /// How ρ changes: by-lr or by-lr:LEAST (linearly with the learning rate, from LEAST·ρ at 0), cosine or cosine:END,
     /// warm-up:SHARE
     #[arg(long, help_heading = "Around the rule")]
@@ -185,6 +190,12 @@ impl Words {
                 "--rule sgd has no perturbation; expected none of the flags that change one, but --clip"
             );
         }
+        let is_reweighted = self.sentence(rule).is_some_and(|(ascent, _, _)| ascent == AscentName::Gibbs);
+        ensure!(
+            is_reweighted || !self.shuffle_weights,
+            "--shuffle-weights has no effect on --rule {}, which weighs no samples; expected rw-sam or rw-usam",
+            typed(rule)
+        );
         if let Some((ascent, ball, combine)) = self.sentence(rule) {
             let (rule, no_gradient) = (typed(rule), [AscentName::Momentum, AscentName::Random, AscentName::Smoothed]);
             ensure!(

@@ -7,6 +7,9 @@
 //! | [`FiniteDifference`] | K + 1 forwards (central: 2K + 1) | none in the square, up to O(δ) of curvature and rounding/δ | of the square, relative: about 2/K ([`Probe`] has each form) |
 //! | [`LastLayer`] | nothing beyond the ascent's own forward | downwards: the other layers are missing | none |
 //!
+//! [`Shuffled`] and [`RandomNorms`] are controls and estimate nothing: with them a rule's weights have the same m_eff, and no
+//! information.
+//!
 //! Under batch normalisation samples are coupled: each norm is that of ∇ℓᵢ through the statistics which the batch shares, for
 //! `Exact` and `FiniteDifference`; the last layer's own gradient depends on the others through its features alone. Of the
 //! same norms [`Noise`] makes tr V, the noise scale, m_eff and the histogram. An estimator whose noise, where it is measured,
@@ -43,6 +46,8 @@ mod ghost;
 mod last_layer;
 mod noise_scale;
 mod probe_noise;
+mod random_norms;
+mod shuffled;
 
 pub use exact::Exact;
 pub use finite_difference::{Delta, FiniteDifference, Probe, Tuned};
@@ -51,3 +56,5 @@ pub use last_layer::LastLayer;
 pub use msharp_core::{GradNormEstimator, Temperature, effective_size, gibbs};
 pub use noise_scale::{Histogram, Noise, TwoSizes};
 pub use probe_noise::ProbeNoise;
+pub use random_norms::RandomNorms;
+pub use shuffled::Shuffled;

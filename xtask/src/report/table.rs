@@ -105,7 +105,7 @@ fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, 
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::config::DataName;
     use crate::experiments::standard;
@@ -113,7 +113,7 @@ mod tests {
     use crate::row::{Cost, Metrics};
     use msharp_models::{Architecture, Norm};
 
-    fn row(rule: RuleName, seed: u64, accuracy: Option<f64>) -> Row {
+    pub fn row(rule: RuleName, seed: u64, accuracy: Option<f64>) -> Row {
         let base = standard(Architecture::ResNet18, Norm::Batch, DataName::Cifar10);
         let outcome = accuracy.map_or(Ending::Diverged { epoch: 0, step: 0 }, |_| Ending::Finished);
         let passes = if rule == RuleName::Sgd { 1. } else { 2. };

@@ -1,0 +1,88 @@
+//! Differences paired by seed, and what can be said of them: Student's interval.
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// The share of intervals that hold the truth, where differences are normal.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// A mean difference with its interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Paired {
+    /// The mean of the differences.
+    pub mean: f64,
+    /// How far the interval reaches on either side; none for a single difference, which says nothing of others.
+    pub half: Option<f64>,
+    /// How many differences.
+    pub n: usize,
+}
+
+/// On which side of 0 an interval lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Above,
+    Below,
+    /// It holds 0, or there is none: no difference can be told.
+    Around,
+}
+
+/// Mean and interval mean ± t s/√n, with the (1 + 0.95)/2 quantile t of n − 1 degrees of freedom; none of no differences.
+pub fn paired(differences: &[f64]) -> Option<Paired> {
+    let n = differences.len();
+    let mean = differences.iter().sum::<f64>() / n as f64;
+    let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n as f64 - 1.);
+    let half = (n > 1).then(|| quantile(n - 1) * (variance / n as f64).sqrt());
+    (n > 0).then_some(Paired { mean, half, n })
+}
+
+/// Student's two-sided quantile.
+fn quantile(degrees: usize) -> f64 {
+    let t = StudentsT::new(0., 1., degrees as f64).expect("at least one degree of freedom");
+    t.inverse_cdf(0.5 + CONFIDENCE / 2.)
+}
+
+impl Paired {
+    /// Its ends.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        self.half.map(|half| (self.mean - half, self.mean + half))
+    }
+
+    /// Where it lies.
+    pub fn side(&self) -> Side {
+        match self.interval() {
+            Some((low, _)) if low > 0. => Side::Above,
+            Some((_, high)) if high < 0. => Side::Below,
+            _ => Side::Around,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_tables() {
+        for (degrees, expected) in [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (30, 2.0423)] {
+            let found = quantile(degrees);
+            assert!((found - expected).abs() < 1e-4, "{degrees}: {found}");
+        }
+    }
+
+    /// 1, 2, 3: s = 1, t = 4.3027, so 2 ± 4.3027/√3.
+    #[test]
+    fn three_differences_by_hand() {
+        let found = paired(&[1., 2., 3.]).unwrap();
+        assert_eq!((found.mean, found.n), (2., 3));
+        assert!((found.half.unwrap() - 2.48414).abs() < 1e-4);
+        assert_eq!(found.side(), Side::Around);
+        assert_eq!(paired(&[2., 2.1, 1.9]).unwrap().side(), Side::Above);
+        assert_eq!(paired(&[-2., -2.1, -1.9]).unwrap().side(), Side::Below);
+    }
+
+    #[test]
+    fn one_difference_says_nothing_and_none_is_none() {
+        let one = paired(&[7.]).unwrap();
+        assert_eq!((one.interval(), one.side()), (None, Side::Around));
+        assert_eq!(paired(&[]), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! The view of `escape`: who leaves the poor minimum, and how fast.
+
+use super::contest::{Column, Contest, Measure, Says, Scale, labels, mean, standing};
+use super::lines::Lines;
+use super::view::{Picture, View};
+use crate::config::RuleName;
+use crate::row::Row;
+use anyhow::Result;
+use plotters::prelude::SeriesLabelPosition;
+
+/// Chosen before any run of the table was made: the area under the curve, over the length of the run, counts how early a rule
+/// gets away and how far, and scatters less than the accuracy after one epoch.
+const SPEED: Measure = Measure {
+    name: "the test accuracy, mean over all epochs of the run",
+    of: |row| {
+        let after: Vec<f64> = row.curve.iter().filter(|line| line.epoch > 0).map(|line| line.test_accuracy).collect();
+        (!after.is_empty()).then(|| 100. * after.iter().sum::<f64>() / after.len() as f64)
+    },
+    scale: Scale::Points,
+};
+
+/// Claims, the table, and test accuracy by step.
+pub fn view(rows: &[Row]) -> Result<View> {
+    let at_start = |row: &Row, of: fn(&crate::row::EpochLine) -> Option<f64>| {
+        row.curve.iter().find(|line| line.epoch == 0).and_then(of).map(|share| 100. * share)
+    };
+    let all: Vec<&Row> = rows.iter().filter(|row| row.config.rule == RuleName::Sgd).collect();
+    let start = format!(
+        "At the start the networks know {} % of their training images and {} % of the test images (mean over the seeds ± standard \
+         deviation).\n\nCompared is {}, in points; ± is the standard deviation over the seeds, and an interval is Student's \
+         for the differences paired by seed.\n\n",
+        mean(&all, 1, |row| at_start(row, |line| line.measures.get("train_accuracy").copied())),
+        mean(&all, 1, |row| at_start(row, |line| Some(line.test_accuracy))),
+        SPEED.name
+    );
+    let columns: [Column; 3] = [
+        ("mean over the run, %", &|rows| mean(rows, 2, SPEED.of)),
+        ("at the end, %", &|rows| mean(rows, 2, |row| Some(100. * row.metrics.test_accuracy?))),
+        ("m_eff", &|rows| mean(rows, 1, |row| row.metrics.measures.get("m_eff").copied())),
+    ];
+    let text = start + &standing(rows, SPEED, &columns, &["SGD", "SAM"]);
+    let picture = Picture {
+        file: "accuracy.svg".to_owned(),
+        alt: "Test accuracy by step under each rule, from the same poor minimum".to_owned(),
+        svg: Lines {
+            title: "From a poor minimum",
+            y: "test accuracy, %",
+            of: |line| Some(100. * line.test_accuracy),
+            back: 0.,
+            log: false,
+            legend: SeriesLabelPosition::LowerRight,
+        }
+        .draw(rows)?,
+    };
+    let claims = contests(rows, Says::Higher).iter().filter_map(|contest| contest.claim(rows, SPEED)).collect();
+    Ok(View { measure: SPEED.name, claims, text, pictures: vec![picture] })
+}
+
+/// What the paper's Figures 1 and 2 say, of rules in the order of how much of the samples' noise is in their perturbation: `more` is
+/// on which side of a rule the one after it lies.
+pub fn contests(rows: &[Row], more: Says) -> Vec<Contest> {
+    let all = labels(rows);
+    let of = |fits: &dyn Fn(&Row) -> bool| -> Vec<String> {
+        let of_rule: Vec<Row> = rows.iter().filter(|row| fits(row)).cloned().collect();
+        labels(&of_rule)
+    };
+    let micro = of(&|row| row.config.rule == RuleName::Sam && row.config.micro_batch.is_some());
+    let reweighted = of(&|row| row.config.rule == RuleName::RwSam);
+    let mut contests = Vec::new();
+    if all.iter().any(|label| label == "n-SAM") {
+        contests.push(Contest::new("SAM", "n-SAM", more));
+    }
+    contests.push(Contest::new("SAM", "SGD", more));
+    contests.extend(micro.iter().map(|label| Contest::new(label, "SAM", more)));
+    contests.extend(micro.windows(2).map(|pair| Contest::new(&pair[1], &pair[0], more)));
+    contests.extend(reweighted.iter().map(|label| Contest::new(label, "SAM", more)));
+    contests.extend(micro.iter().zip(&reweighted).map(|(same_m, label)| Contest::new(label, same_m, Says::Same)));
+    contests
+}

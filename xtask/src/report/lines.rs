@@ -1,0 +1,137 @@
+//! Curves of several rules by step, as an SVG picture: the mean over the seeds, and each seed as a faint line.
+
+use super::plot::COLOURS;
+use super::table::groups;
+use crate::row::{EpochLine, Row};
+use anyhow::Result;
+use plotters::prelude::*;
+
+/// What is drawn.
+pub struct Lines<'a> {
+    pub title: &'a str,
+    /// What stands beside the ordinate.
+    pub y: &'a str,
+    /// The value of an epoch, if it has one.
+    pub of: fn(&EpochLine) -> Option<f64>,
+    /// How much of an epoch before its end the value belongs to: 0 for one at its end, ½ for a mean over it.
+    pub back: f64,
+    /// A logarithmic ordinate.
+    pub log: bool,
+    pub legend: SeriesLabelPosition,
+}
+
+impl Lines<'_> {
+    /// The picture.
+    pub fn draw(&self, rows: &[Row]) -> Result<String> {
+        let groups = groups(rows);
+        let all: Vec<(f64, f64)> = rows.iter().flat_map(|row| self.points(row)).collect();
+        let last = all.iter().map(|point| point.0).fold(1., f64::max);
+        let (low, high) = all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p.1), h.max(p.1)));
+        let margin = 0.04 * (high - low).max(1e-3);
+        let (low, high) = if low.is_finite() { (low - margin, high + margin) } else { (0., 1.) };
+        let log = self.log;
+
+        let mut svg = String::new();
+        {
+            let area = SVGBackend::with_string(&mut svg, (720, 420)).into_drawing_area();
+            area.fill(&WHITE)?;
+            let mut chart = ChartBuilder::on(&area)
+                .caption(self.title, ("sans-serif", 18))
+                .margin(12)
+                .x_label_area_size(40)
+                .y_label_area_size(64)
+                .build_cartesian_2d(0f64..last, low..high)?;
+            chart
+                .configure_mesh()
+                .x_desc("step")
+                .y_desc(self.y)
+                .x_label_formatter(&|step| format!("{step:.0}"))
+                .y_label_formatter(&|y| if log { short(10f64.powf(*y)) } else { format!("{y:.0}") })
+                .bold_line_style(RGBColor(225, 225, 225))
+                .light_line_style(WHITE)
+                .draw()?;
+            for (group, colour) in groups.iter().zip(COLOURS.iter().cycle()) {
+                if group.len() > 1 {
+                    for row in group {
+                        chart.draw_series(LineSeries::new(self.points(row), colour.mix(0.2)))?;
+                    }
+                }
+                chart
+                    .draw_series(LineSeries::new(self.mean(group), colour.stroke_width(2)))?
+                    .label(group[0].config.rule_label())
+                    .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
+            }
+            chart
+                .configure_series_labels()
+                .position(self.legend.clone())
+                .background_style(WHITE.mix(0.85))
+                .border_style(RGBColor(200, 200, 200))
+                .draw()?;
+            area.present()?;
+        }
+        Ok(svg)
+    }
+
+    /// The curve of a run: steps, and values or their logarithms to the base 10.
+    fn points(&self, row: &Row) -> Vec<(f64, f64)> {
+        let steps = row.cost.steps as f64 / row.curve.iter().map(|line| line.epoch).max().unwrap_or(1).max(1) as f64;
+        let place = |line: &EpochLine| {
+            let value = (self.of)(line)?;
+            let value = if self.log { value.max(1e-12).log10() } else { value };
+            Some((steps * (line.epoch as f64 - self.back).max(0.), value))
+        };
+        row.curve.iter().filter_map(place).collect()
+    }
+
+    /// The mean over the seeds where all of them have a point; of logarithms, where these are drawn.
+    fn mean(&self, group: &[&Row]) -> Vec<(f64, f64)> {
+        let curves: Vec<_> = group.iter().map(|row| self.points(row)).collect();
+        let shared = curves.iter().map(Vec::len).min().unwrap_or(0);
+        let mean = |k: usize| curves.iter().map(|curve| curve[k].1).sum::<f64>() / curves.len() as f64;
+        (0..shared).map(|k| (curves[0][k].0, mean(k))).collect()
+    }
+}
+
+/// `0.3`, `25`, `2e4`.
+fn short(value: f64) -> String {
+    match value {
+        v if v >= 1e4 => format!("{v:.0e}"),
+        v if v >= 10. => format!("{v:.0}"),
+        v => format!("{v:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RuleName;
+    use crate::report::table::tests::row;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn curves_are_by_step_and_their_mean_is_where_all_have_one() {
+        let line = |epoch, test_accuracy| EpochLine {
+            epoch,
+            train_loss: None,
+            test_loss: None,
+            test_accuracy,
+            seconds: 1.,
+            measures: BTreeMap::new(),
+        };
+        let (mut a, mut b) = (row(RuleName::Sam, 0, Some(0.5)), row(RuleName::Sam, 1, Some(0.5)));
+        (a.cost.steps, b.cost.steps) = (20, 20);
+        a.curve = vec![line(0, 0.1), line(1, 0.2), line(2, 0.4)];
+        b.curve = vec![line(0, 0.3), line(1, 0.4)];
+        b.cost.steps = 10; // it was stopped
+        let legend = SeriesLabelPosition::LowerRight;
+        let of = |line: &EpochLine| Some(line.test_accuracy);
+        let lines = Lines { title: "t", y: "y", of, back: 0.5, log: false, legend };
+        assert_eq!(lines.points(&a), [(0., 0.1), (5., 0.2), (15., 0.4)]);
+        let mean = lines.mean(&[&a, &b]);
+        assert_eq!((mean.len(), mean[1].0), (2, 5.));
+        assert!((mean[0].1 - 0.2).abs() < 1e-12 && (mean[1].1 - 0.3).abs() < 1e-12);
+        let logarithms = Lines { log: true, back: 0., ..lines };
+        assert!((logarithms.points(&a)[0].1 + 1.).abs() < 1e-12);
+        assert!(logarithms.draw(&[a, b]).unwrap().contains("SAM"));
+    }
+}
