@@ -264,7 +264,7 @@ fn report(args: &SdeArgs, noise: NoiseName, rows: &[Row], longer: &Measured) -> 
             "{}",
             serde_json::json!({"noise": noise.text(), "program": "msharp-sde", "steps": steps, "peak_mb": peak})
         );
-        return Ok(());
+        return same_equation(rows);
     }
     println!(
         "{} paths, d = {}, {} steps, {} noise, {threads} threads\n",
@@ -292,8 +292,14 @@ fn report(args: &SdeArgs, noise: NoiseName, rows: &[Row], longer: &Measured) -> 
     if let (Some(few), Some(many)) = (ours.rounds.first().and_then(|round| round.peak_mb), longer.peak_mb) {
         println!("our peak memory: {few:.0} MB for {} steps, {many:.0} MB for {}\n", args.steps, 10 * args.steps);
     }
+    same_equation(rows)
+}
+
+/// # Errors
+/// If the ends of somebody's paths are not where ours are.
+fn same_equation(rows: &[Row]) -> Result<()> {
     for row in &rows[1..] {
-        let off = row.off(ours).unwrap_or(f64::NAN);
+        let off = row.off(&rows[0]).unwrap_or(f64::NAN);
         ensure!(off < 5., "{} in f{} is off by {off:.1} standard errors: not the same equation", row.program, row.bits);
     }
     Ok(())
