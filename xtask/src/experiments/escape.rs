@@ -101,7 +101,7 @@ pub fn about_noise(config: &RunConfig) -> String {
         "The runs of `escape`. tr V is measured before every {}step on its batch, from exact norms of the samples' gradients \
          (`Ghost`, group normalisation): n/(n − 1) · (mean ‖gᵢ‖² − ‖mean gᵢ‖²). A point of the curve is the mean over an epoch's \
          measurements. Where a network has fitted its labels all gradients vanish, and tr V with them: SGD, which stays there, is no measure \
-         for the rules that leave, and these are compared with each other. {}",
+         for the rules that leave, and these are compared with each other. (The paper's Table 6, with SGD above SAM, is of whole trainings.) {}",
         match every {
             1 => String::new(),
             2 => "second ".to_owned(),

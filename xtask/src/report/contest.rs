@@ -25,11 +25,16 @@ pub enum Scale {
     Factor,
 }
 
-/// What the paper says of one rule beside another.
+/// What is expected of one rule beside another.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Says {
+    /// The paper says that it is higher.
     Higher,
+    /// The paper says that it is lower.
     Lower,
+    /// The paper says nothing of it, but it is higher if the paper's reason is the reason.
+    Reason,
+    /// Both would be the same if m_eff were to RW-SAM what m is to m-SAM.
     Same,
     Nothing,
 }
@@ -59,13 +64,14 @@ impl Contest {
         let Self { rule, than, says } = self;
         let difference = difference(rows, rule, than, measure)?;
         let verdict = match (difference.side(), says) {
-            (Side::Around, Says::Same) => {
-                "no difference can be told, as the paper has it, which does not prove that there is none"
-            }
+            (Side::Around, Says::Same) => "no difference can be told, which does not prove that there is none",
             (Side::Around, _) => "no difference can be told",
             (Side::Above, Says::Higher) | (Side::Below, Says::Lower) => "**as the paper says**",
-            (Side::Above | Side::Below, Says::Nothing) => "**they differ**",
-            (Side::Above | Side::Below, _) => "**this contradicts the paper**",
+            (Side::Below, Says::Higher) | (Side::Above, Says::Lower) => "**this contradicts the paper**",
+            (Side::Above, Says::Reason) => "**as it is for the paper's reason**",
+            (Side::Below, Says::Reason) => "**this contradicts the paper's reason**",
+            (_, Says::Same) => "**they differ: m_eff is not m**",
+            (_, Says::Nothing) => "**they differ**",
         };
         let text = format!("{rule} against {than}: {}, {verdict}.", measure.scale.show(&difference));
         Some(Claim { text, decided: difference.side() != Side::Around })
@@ -163,10 +169,13 @@ mod tests {
         let text = "SAM against SGD: +2.00 (+1.75 to +2.25), **as the paper says**.".to_owned();
         assert_eq!(said(Says::Higher), Claim { text, decided: true });
         assert!(said(Says::Lower).text.contains("contradicts the paper"));
-        assert!(said(Says::Same).text.contains("contradicts the paper"));
+        assert!(said(Says::Reason).text.contains("as it is for the paper's reason"));
+        let worse = Contest::new("SGD", "SAM", Says::Reason).claim(&clear, ACCURACY).unwrap();
+        assert!(worse.text.contains("-2.00") && worse.text.contains("contradicts the paper's reason"));
+        assert!(said(Says::Same).text.contains("m_eff is not m"));
         assert!(said(Says::Nothing).text.contains("they differ"));
         let unclear = rows([0.5, 0.6, 0.4], [0.52, 0.6, 0.43]);
-        for says in [Says::Higher, Says::Lower, Says::Same, Says::Nothing] {
+        for says in [Says::Higher, Says::Lower, Says::Reason, Says::Same, Says::Nothing] {
             let claim = contest(says).claim(&unclear, ACCURACY).unwrap();
             assert!(claim.text.contains("no difference can be told") && !claim.decided);
         }
