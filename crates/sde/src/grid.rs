@@ -82,7 +82,8 @@ impl Axis {
     fn new(low: f64, high: f64, degree: usize) -> Self {
         let angle = |k: usize| std::f64::consts::PI * k as f64 / degree as f64;
         let nodes: Vec<f64> = (0..=degree).map(|k| (low + high) / 2. - (high - low) / 2. * angle(k).cos()).collect();
-        let weight = |k: usize| (if k % 2 == 0 { 1. } else { -1. }) * if k == 0 || k == degree { 0.5 } else { 1. };
+        let weight =
+            |k: usize| (if k.is_multiple_of(2) { 1. } else { -1. }) * if k == 0 || k == degree { 0.5 } else { 1. };
         let weights: Vec<f64> = (0..=degree).map(weight).collect();
         let mut derivative = DMatrix::zeros(degree + 1, degree + 1);
         for i in 0..=degree {

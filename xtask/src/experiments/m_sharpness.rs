@@ -14,7 +14,7 @@ pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
     let Minimum { sgd, rho, seeds } = minimum(preset, data);
     match preset {
         Preset::Smoke => rules(&sgd, rho, &[16], 16, seeds),
-        Preset::Laptop => rules(&sgd, rho, &[32, 16, 8, 4], 4, seeds),
+        Preset::Laptop => rules(&sgd, rho, &[16, 8, 4], 4, seeds),
         Preset::Paper => rules(&sgd, rho, &[64, 32, 16, 8, 4], 16, seeds),
     }
 }

@@ -1,4 +1,6 @@
-//! The integrators held against closed forms: orders, increments, ensembles.
+//! Everything that the crate computes, held against closed forms and against itself.
+
+#![allow(clippy::unwrap_used, reason = "a test, and what it calls, may panic")]
 
 mod brownian;
 mod ensembles;
