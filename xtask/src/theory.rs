@@ -199,3 +199,53 @@ fn compute(title: &str, job: &Job, preset: &str) -> Result<Option<Row>> {
         revision: revision().to_owned(),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every series in smoke size, computed twice, by one thread and by three.
+    #[test]
+    fn smoke_presets_have_the_same_bits_for_any_number_of_threads() {
+        for theory in [Theory::WeakError, Theory::Drift, Theory::ExitTime] {
+            let all = |threads: usize| -> Vec<Row> {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let of = |job: &Job| Row {
+                    preset: "smoke".to_owned(),
+                    figure: job.figure.to_owned(),
+                    series: job.series.clone(),
+                    setting: job.setting.clone(),
+                    points: (job.compute)(&msharp_sde::silent).unwrap(),
+                    seconds: 0.,
+                    host: Host { threads: 0, ..Host::this(DeviceName::Cpu) },
+                    revision: String::new(),
+                };
+                pool.install(|| theory.jobs(Preset::Smoke).iter().map(of).collect())
+            };
+            let rows = all(1);
+            assert_eq!(rows, all(3));
+            let page = theory.page(&rows).unwrap();
+            assert!(!page.text.contains("NaN") && !page.short.is_empty());
+            for (name, svg) in &page.pictures {
+                assert!(page.text.contains(name) && svg.contains("<polyline"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_another_setting_is_computed_again() {
+        let job = |setting: &str| Job::new("figure", "series", setting, |_| Ok(vec![Point::exact(1., 2.)]));
+        let row = Row {
+            preset: "smoke".to_owned(),
+            figure: "figure".to_owned(),
+            series: "series".to_owned(),
+            setting: "ρ = 0.1".to_owned(),
+            points: Vec::new(),
+            seconds: 0.,
+            host: Host::this(DeviceName::Cpu),
+            revision: String::new(),
+        };
+        assert!(job("ρ = 0.1").is(&row, "smoke"));
+        assert!(!job("ρ = 0.2").is(&row, "smoke") && !job("ρ = 0.1").is(&row, "laptop"));
+    }
+}

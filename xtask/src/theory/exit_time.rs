@@ -54,7 +54,7 @@ fn families() -> Vec<(&'static str, Vec<Algorithm>)> {
 
 pub fn jobs(preset: Preset) -> Vec<Job> {
     let paths = match preset {
-        Preset::Smoke => 20,
+        Preset::Smoke => 8,
         Preset::Laptop => 2_000,
         Preset::Paper => 40_000,
     };
