@@ -31,8 +31,8 @@ struct Size {
     moments: &'static [f64],
     eta: &'static [f64],
     rho: &'static [f64],
-    /// Of the figures against ρ and of the matrix.
-    small_eta: f64,
+    /// Of the figure against ρ, whose smallest errors η must stay below, and of the matrix.
+    small_eta: [f64; 2],
     /// Rates, paths, and how many algorithms are simulated.
     paths: (&'static [f64], usize, usize),
 }
@@ -43,14 +43,14 @@ fn size(preset: Preset) -> Size {
             moments: &[0.1, 0.05],
             eta: &[0.2, 0.1],
             rho: &[0.4, 0.2],
-            small_eta: 0.01,
+            small_eta: [0.01, 0.01],
             paths: (&[0.5], 2_000, 2),
         },
         Preset::Laptop => Size {
             moments: &[0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625],
             eta: &[0.2, 0.1, 0.05, 0.025, 0.0125],
             rho: &[0.4, 0.2, 0.1, 0.05],
-            small_eta: 0.001,
+            small_eta: [0.0002, 0.001],
             paths: (&[0.5, 0.25, 0.125], 100_000, 9),
         },
         Preset::Paper => Size { paths: (&[0.5, 0.25, 0.125], 1_600_000, 9), ..size(Preset::Laptop) },
@@ -126,15 +126,15 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
     for kind in 1..all(0.).len() {
         for k in 0..=2 {
             let order = Order { eta: 2, rho: InRho::Order(k) };
-            let of = move |&rho: &f64| Ok(Point::exact(rho, on_grid(all(rho)[kind], size.small_eta, order)?));
+            let of = move |&rho: &f64| Ok(Point::exact(rho, on_grid(all(rho)[kind], size.small_eta[0], order)?));
             let name = all(0.2)[kind].name();
-            let setting = format!("{setting}; η = {}, order 2 in η", size.small_eta);
+            let setting = format!("{setting}; η = {}, order 2 in η", size.small_eta[0]);
             jobs.push(Job::new(RHO, format!("{name} · {k}"), setting, move |_| size.rho.iter().map(of).collect()));
         }
     }
     for algorithm in all(0.2) {
-        let setting = format!("{setting}; ρ = 0.2, η = {}, order 2 in η and all of ρ", size.small_eta);
-        jobs.push(Job::new(MATRIX, algorithm.name(), setting, move |_| against_all(algorithm, size.small_eta)));
+        let setting = format!("{setting}; ρ = 0.2, η = {}, order 2 in η and all of ρ", size.small_eta[1]);
+        jobs.push(Job::new(MATRIX, algorithm.name(), setting, move |_| against_all(algorithm, size.small_eta[1])));
     }
     let (rates, paths, count) = size.paths;
     let setting = format!("logistic regression as above, ρ = 0.2, {paths} paths each; error of ‖x‖²");
