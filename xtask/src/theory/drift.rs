@@ -86,7 +86,7 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
     }
     for sampling in SAMPLINGS {
         let setting = format!(
-            "two layers, {LARGE} samples, 40 parameters, ρ = 0.05, {paths} batches; the same batches for n-USAM, whose steps are subtracted"
+            "two layers, {LARGE} samples, 40 parameters, ρ = 0.002, {paths} batches; the same batches for n-USAM, whose steps are subtracted"
         );
         let of = move |tell: Tell| large.iter().map(|&m| measured(m, sampling, paths, tell)).collect();
         jobs.push(Job::new(STEPS, named(sampling), setting, of));
@@ -133,7 +133,7 @@ fn coefficient(name: &str, algorithm: Algorithm, at: f64) -> Result<Point> {
 /// The same from single steps of the algorithm and of n-USAM on the same batches, with its standard error.
 fn measured(m: usize, sampling: Sampling, paths: usize, tell: Tell) -> Result<Point> {
     let (network, start) = network();
-    let (d, rho) = (start.len(), 0.05);
+    let (d, rho) = (start.len(), 0.002);
     let of = |algorithm: Algorithm| Descent::new(&network, Algorithm { sampling, ..algorithm }, 1.);
     let both = Coupled { first: of(Algorithm::usam(rho, m))?, second: of(Algorithm::n_usam(rho, m))? };
     let mut half = vec![0.; d];
