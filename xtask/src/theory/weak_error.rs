@@ -11,8 +11,8 @@ use crate::experiments::Preset;
 use anyhow::Result;
 use msharp_sde::problems::{Logistic, Quadratic};
 use msharp_sde::{
-    Algorithm, Descent, Ensemble, EquationOperator, Flow, Generator, Grid, InRho, Modified, Order, StepMoments,
-    StepOperator, WeakOrder2, at,
+    Algorithm, Coupled, Descent, Ensemble, EquationOperator, EulerMaruyama, Flow, Generator, Grid, InRho, Modified,
+    Order, StepMoments, StepOperator, WeakOrder2, at,
 };
 
 /// Exact moments on noisy quadratics, against η.
@@ -25,6 +25,8 @@ const RHO: &str = "rho";
 const MATRIX: &str = "matrix";
 /// Monte Carlo on the same problem, against η.
 const PATHS: &str = "paths";
+/// And against ρ.
+const RHO_PATHS: &str = "rho-paths";
 
 /// Everything that the presets change.
 struct Size {
@@ -35,6 +37,8 @@ struct Size {
     small_eta: [f64; 2],
     /// Rates, paths, and how many algorithms are simulated.
     paths: (&'static [f64], usize, usize),
+    /// Paths of coupled equations.
+    coupled: usize,
 }
 
 fn size(preset: Preset) -> Size {
@@ -45,6 +49,7 @@ fn size(preset: Preset) -> Size {
             rho: &[0.4, 0.2],
             small_eta: [0.01, 0.01],
             paths: (&[0.5], 2_000, 2),
+            coupled: 100,
         },
         Preset::Laptop => Size {
             moments: &[0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625],
@@ -52,6 +57,7 @@ fn size(preset: Preset) -> Size {
             rho: &[0.4, 0.2, 0.1, 0.05],
             small_eta: [0.0002, 0.001],
             paths: (&[0.5, 0.25, 0.125], 100_000, 9),
+            coupled: 20_000,
         },
         Preset::Paper => Size { paths: (&[0.5, 0.25, 0.125], 1_600_000, 9), ..size(Preset::Laptop) },
     }
@@ -130,6 +136,18 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
             let name = all(0.2)[kind].name();
             let setting = format!("{setting}; η = {}, order 2 in η", size.small_eta[0]);
             jobs.push(Job::new(RHO, format!("{name} · {k}"), setting, move |_| size.rho.iter().map(of).collect()));
+        }
+    }
+    for kind in 1..all(0.).len() {
+        for k in 0..=2 {
+            let setting = format!(
+                "logistic regression as above, η = {COUPLED_ETA}, order 2 in η, {} paths; of ‖x‖², the equation with these terms in ρ \
+                 against the one with all of them, both driven by the same increments",
+                size.coupled
+            );
+            let of =
+                move |tell: Tell| size.rho.iter().map(|&rho| coupled(all(rho)[kind], k, size.coupled, tell)).collect();
+            jobs.push(Job::new(RHO_PATHS, format!("{} · {k}", all(0.2)[kind].name()), setting, of));
         }
     }
     for algorithm in all(0.2) {
@@ -224,6 +242,25 @@ fn by_paths(algorithm: Algorithm, eta: f64, order: usize, paths: usize, tell: Te
     let (chain, chain_error) = chain_by_paths(algorithm, eta, paths, 1, tell)?;
     let (equation, equation_error) = equation_by_paths(algorithm, eta, order, paths, 2, tell)?;
     Ok(Point::sampled(eta, (chain - equation).abs(), chain_error.hypot(equation_error)))
+}
+
+const COUPLED_ETA: f64 = 0.1;
+
+/// What is lost with the terms in ρ beyond order k: the difference of two equations along the same Brownian paths, by Euler–Maruyama in
+/// steps of η/2. Coupled, they differ by little more than what is sought, so that few paths tell it.
+fn coupled(algorithm: Algorithm, k: usize, paths: usize, tell: Tell) -> Result<Point> {
+    let (problem, _, start, time) = regression()?;
+    let dt = COUPLED_ETA / 2.;
+    let of = |rho| Modified::new(&problem, algorithm, COUPLED_ETA, Order { eta: 2, rho });
+    let both = Coupled {
+        first: EulerMaruyama { sde: of(InRho::Order(k))?, dt },
+        second: EulerMaruyama { sde: of(InRho::Exact)?, dt },
+    };
+    let ensemble = Ensemble { paths, seed: 3, steps: steps(time, dt), every: usize::MAX };
+    let twice = [start, start].concat();
+    let end = ensemble.run(&both, at(&twice), 1, |x, out| out[0] = square(&x[..2]) - square(&x[2..]), tell)?;
+    let found = end[end.len() - 1].outputs[0];
+    Ok(Point::sampled(algorithm.rho, found.mean.abs(), found.standard_error()))
 }
 
 /// How far the paths of an algorithm are from its expectation on the grid, at the smallest rate: two ways to one number.

@@ -1,6 +1,6 @@
 //! The page of the weak errors.
 
-use super::{ETA, MATRIX, MOMENTS, PATHS, RHO};
+use super::{ETA, MATRIX, MOMENTS, PATHS, RHO, RHO_PATHS};
 use crate::theory::chart::{Chart, Line};
 use crate::theory::fit::slope;
 use crate::theory::page::{Page, colophon, settings, table};
@@ -142,6 +142,14 @@ pub fn page(rows: &[Row]) -> Result<Page> {
             number(least)
         ),
     ];
+    short.push(format!(
+        "By paths: slopes {} and {} in η; {}, {} and {} in ρ.",
+        spoken(range(rows, PATHS, "1")),
+        spoken(range(rows, PATHS, "2")),
+        spoken(range(rows, RHO_PATHS, "0")),
+        spoken(range(rows, RHO_PATHS, "1")),
+        spoken(range(rows, RHO_PATHS, "2")),
+    ));
     if let Some(worst) = worst {
         short.push(format!("Paths and grid agree: the largest difference is {worst:.1} standard errors."));
     }
@@ -180,6 +188,11 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     text.push_str(&slopes(&by_paths, PATHS, &["1", "2"]));
     text.push_str("\n![By paths](paths.svg)\n");
     pictures.push(("paths.svg".to_owned(), picture(&by_paths, PATHS, &["1", "2"], "By paths", "η")?));
+    text.push_str(&format!("\n{}.\n\n", capital(&settings(rows, RHO_PATHS))));
+    text.push_str(&slopes(rows, RHO_PATHS, &["0", "1", "2"]));
+    text.push_str("\n![By paths, in ρ](rho-paths.svg)\n");
+    pictures
+        .push(("rho-paths.svg".to_owned(), picture(rows, RHO_PATHS, &["0", "1", "2"], "By coupled paths, in ρ", "ρ")?));
     text.push_str(&colophon(rows));
     Ok(Page { text, pictures, short })
 }
