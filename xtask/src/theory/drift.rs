@@ -12,13 +12,16 @@ use anyhow::Result;
 use msharp_sde::problems::{Logistic, Quadratic, Quartic, TwoLayer};
 use msharp_sde::theorems::{expected_norm, half_gradient_of_noise_trace};
 use msharp_sde::{
-    Algorithm, Coupled, Descent, Ensemble, InRho, Modified, Order, Problem, Sampling, at, mean_gradient, mean_hessian,
+    Algorithm, Coupled, Descent, Ensemble, InRho, Law, Modified, Order, Problem, Sampling, at, mean_gradient,
+    mean_hessian,
 };
 
 /// The coefficient of ½∇tr V in the mean step, exactly, against m.
 const EXCESS: &str = "excess";
 /// The same, measured on steps of the algorithm on a network.
 const STEPS: &str = "steps";
+/// The coefficient for RW-USAM, against m_eff.
+const REWEIGHTED: &str = "reweighted";
 /// E‖∇f_γ‖ against |γ|.
 const NORMS: &str = "norms";
 /// tr Σ against ρ, by variant.
@@ -84,6 +87,11 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
             full,
         ));
     }
+    for name in PROBLEMS {
+        let setting = format!("{SAMPLES} samples, batches of {RW_BATCH} with replacement, ρ = 1e-5, by enumeration");
+        let compute = move |_: Tell| [0., 0.5, 1., 2., 4., 8.].iter().map(|&size| reweighted(name, size)).collect();
+        jobs.push(Job::new(REWEIGHTED, name, setting, compute));
+    }
     for sampling in SAMPLINGS {
         let setting = format!(
             "two layers, {LARGE} samples, 40 parameters, ρ = 0.002, {paths} batches; the same batches for n-USAM, whose steps are subtracted"
@@ -128,6 +136,33 @@ fn coefficient(name: &str, algorithm: Algorithm, at: f64) -> Result<Point> {
     let excess = |j: usize| (-mean[j] - full[j] - rho * curved[j]) / rho;
     let square: f64 = half.iter().map(|h| h * h).sum();
     Ok(Point::exact(at, (0..d).map(|j| excess(j) * half[j]).sum::<f64>() / square))
+}
+
+/// The batch of the reweighted ascent.
+const RW_BATCH: usize = 4;
+
+/// RW-USAM's coefficient at a λ of `size` over the mean norm of a sample's gradient, against the mean m_eff = 1/Σp² over all batches.
+fn reweighted(name: &str, size: f64) -> Result<Point> {
+    let (problem, x) = problem(name);
+    let norms: Vec<f64> = (0..problem.samples())
+        .map(|i| {
+            let mut gradient = vec![0.; x.len()];
+            problem.add_gradient(i, &x, 1., &mut gradient);
+            gradient.iter().map(|g| g * g).sum::<f64>().sqrt()
+        })
+        .collect();
+    let lambda = size / (norms.iter().sum::<f64>() / norms.len() as f64);
+    let algorithm = Algorithm::rw_usam(1e-5, lambda, RW_BATCH);
+    let m_eff = |members: &[(usize, f64)]| {
+        let weight = |&(i, share): &(usize, f64)| share * (lambda * norms[i]).exp();
+        let sum: f64 = members.iter().map(weight).sum();
+        // A sample that is there k times has k equal weights.
+        let square = |member: &(usize, f64)| (weight(member) / sum).powi(2) / (member.1 * RW_BATCH as f64);
+        1. / members.iter().map(square).sum::<f64>()
+    };
+    let law = Law::new(&algorithm, problem.samples())?;
+    let mean: f64 = law.iter().map(|(members, p)| p * m_eff(members)).sum();
+    coefficient(name, algorithm, mean)
 }
 
 /// The same from single steps of the algorithm and of n-USAM on the same batches, with its standard error.

@@ -1,6 +1,6 @@
 //! The page of the drift.
 
-use super::{DIFFUSION, EXCESS, LARGE, NORMS, PROBLEMS, SAMPLES, STEPS};
+use super::{DIFFUSION, EXCESS, LARGE, NORMS, PROBLEMS, REWEIGHTED, RW_BATCH, SAMPLES, STEPS};
 use crate::theory::chart::{Chart, Line};
 use crate::theory::page::{Page, colophon, settings, table};
 use crate::theory::row::{Point, Row, of};
@@ -96,6 +96,17 @@ pub fn page(rows: &[Row]) -> Result<Page> {
             "At ρ = 0 all variants diffuse alike; at ρ = {rho} tr Σ is {n:.2} times SGD's for n-USAM, {b:.2} for USAM and {one:.2} for m = 1: \
              smaller m {} the diffusion here.",
             if one > b { "raises" } else { "lowers" }
+        ));
+    }
+    let reweighted = of(rows, REWEIGHTED);
+    let last: Vec<&Point> = reweighted.iter().filter_map(|row| row.points.last()).collect();
+    if !last.is_empty() {
+        let each: Vec<String> =
+            last.iter().map(|p| format!("{:.2} at m_eff = {:.2} (1/m_eff = {:.2})", p.y, p.x, 1. / p.x)).collect();
+        short.push(format!(
+            "RW-USAM's share of ½∇tr V begins at 1/b = {:.2}, as USAM's, and at the largest λ is {}: m_eff is not the m of this theorem.",
+            1. / RW_BATCH as f64,
+            each.join(", ")
         ));
     }
     let mut text = "# What m does to drift and diffusion\n\n".to_owned();
