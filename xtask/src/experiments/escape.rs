@@ -54,7 +54,7 @@ pub fn minimum(preset: Preset, data: DataName) -> Minimum {
         }
         Preset::Laptop => {
             let base = RunConfig { subset: Some(640), test_subset: Some(1000), ..base };
-            Minimum { sgd: RunConfig { start: start(80, 120), epochs: 30, ..base }, rho: 0.2, seeds: 3 }
+            Minimum { sgd: RunConfig { start: start(80, 120), epochs: 30, ..base }, rho: 0.2, seeds: 4 }
         }
         Preset::Paper => {
             let base =
