@@ -25,6 +25,13 @@ pub struct Host {
 }
 
 impl Host {
+    /// `2 × AMD EPYC, revision a, b`: what computed, with which programs, neighbours that are the same told once.
+    pub fn with<'a>(&self, revisions: impl IntoIterator<Item = &'a str>) -> String {
+        let mut revisions: Vec<&str> = revisions.into_iter().collect();
+        revisions.dedup();
+        format!("{} × {}, revision {}", self.threads, self.cpu, revisions.join(", "))
+    }
+
     /// This one, whose `device` computed.
     pub fn this(device: DeviceName) -> Self {
         let (mut cpu, mut cores, mut memory_gib) = ("unknown".to_owned(), 0, 0);

@@ -1,5 +1,6 @@
 //! Differences paired by seed, and what can be said of them: Student's interval.
 
+use crate::statistics::{Summary, summarise};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// The share of intervals that hold the truth, where differences are normal.
@@ -27,11 +28,8 @@ pub enum Side {
 
 /// Mean and interval mean ± t s/√n, with the (1 + 0.95)/2 quantile t of n − 1 degrees of freedom; none of no differences.
 pub fn paired(differences: &[f64]) -> Option<Paired> {
-    let n = differences.len();
-    let mean = differences.iter().sum::<f64>() / n as f64;
-    let variance = differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n as f64 - 1.);
-    let half = (n > 1).then(|| quantile(n - 1) * (variance / n as f64).sqrt());
-    (n > 0).then_some(Paired { mean, half, n })
+    let Summary { mean, std, n } = summarise(differences)?;
+    Some(Paired { mean, half: std.map(|std| quantile(n - 1) * std / (n as f64).sqrt()), n })
 }
 
 /// Student's two-sided quantile.

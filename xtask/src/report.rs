@@ -3,8 +3,10 @@
 mod contest;
 mod escape;
 mod estimators;
+pub mod frame;
 mod lines;
 mod m_sharpness;
+pub mod markdown;
 mod noise_trace;
 mod page;
 mod plot;
@@ -14,7 +16,6 @@ mod table;
 mod view;
 
 pub use estimators::{ESTIMATORS, estimators};
-pub use plot::COLOURS;
 pub use table::table;
 pub use view::{Picture, View, view};
 
@@ -122,11 +123,9 @@ fn configs(rows: &[Row]) -> Vec<RunConfig> {
 /// How many runs, how long, on what, and with which program.
 fn provenance(rows: &[Row]) -> String {
     let seconds: f64 = rows.iter().map(|row| row.cost.seconds).sum();
-    let host = &rows[0].host;
-    let mut revisions: Vec<&str> = rows.iter().map(|row| row.revision.as_str()).collect();
-    revisions.dedup();
-    let (runs, took, revisions) = (rows.len(), screen::duration(seconds), revisions.join(", "));
-    format!("{runs} runs, {took} of training on {} × {}, revision {revisions}.", host.threads, host.cpu)
+    let (runs, took) = (rows.len(), screen::duration(seconds));
+    let on = rows[0].host.with(rows.iter().map(|row| row.revision.as_str()));
+    format!("{runs} runs, {took} of training on {on}.")
 }
 
 /// The rows of each network, in order of appearance.

@@ -1,11 +1,9 @@
 //! The scheme of Euler and Maruyama.
 
 use crate::brownian;
-use crate::chain::Chain;
-use crate::lanes::{Lanes, Number};
-use crate::scheme::{Scheme, advance_lanes};
+use crate::lanes::Number;
+use crate::scheme::{Scheme, chain_of};
 use crate::sde::{Sde, split};
-use crate::stream::{Stream, Streams};
 
 /// x ← x + b(x) dt + σ(x) ΔW with ΔW ~ N(0, dt).
 ///
@@ -20,8 +18,8 @@ pub struct EulerMaruyama<E> {
 }
 
 impl<E: Sde> EulerMaruyama<E> {
-    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is [`Chain::scratch`] long, or
-    /// [`Chain::lane_scratch`] for lanes.
+    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is [`Chain::scratch`](crate::Chain::scratch) long, or
+    /// [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.
     #[inline(always)]
     pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], scratch: &mut [T]) {
         let (noise, dt) = (self.sde.noise(), self.dt);
@@ -34,15 +32,15 @@ impl<E: Sde> EulerMaruyama<E> {
         }
         noise.add(sigma, increments, x);
     }
+}
 
+impl<E: Sde> Scheme for EulerMaruyama<E> {
     /// The increments, which come first, and the rest.
     fn numbers(&self) -> usize {
         let (d, noise) = (self.sde.dim(), self.sde.noise());
         noise.sources(d) + d + noise.len(d)
     }
-}
 
-impl<E: Sde> Scheme for EulerMaruyama<E> {
     #[inline(always)]
     fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]) {
         let sources = self.sde.noise().sources(x.len());
@@ -53,24 +51,4 @@ impl<E: Sde> Scheme for EulerMaruyama<E> {
     }
 }
 
-impl<E: Sde> Chain for EulerMaruyama<E> {
-    fn dim(&self) -> usize {
-        self.sde.dim()
-    }
-
-    fn scratch(&self) -> usize {
-        self.numbers() + f64::spare(&self.sde)
-    }
-
-    fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
-        self.advance(x, stream, scratch);
-    }
-
-    fn steps(&self, steps: usize, x: &mut [Lanes], streams: &mut Streams, scratch: &mut [Lanes]) {
-        advance_lanes(self, steps, x, streams, scratch);
-    }
-
-    fn lane_scratch(&self) -> usize {
-        self.numbers() + Lanes::spare(&self.sde)
-    }
-}
+chain_of!(EulerMaruyama);

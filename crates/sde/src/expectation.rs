@@ -3,7 +3,6 @@
 use crate::algorithm::Algorithm;
 use crate::error::Error;
 use crate::grid::Grid;
-use crate::law::Law;
 use crate::modified::{Modified, Order};
 use crate::perturbed::InRho;
 use crate::problem::Problem;
@@ -27,8 +26,7 @@ impl StepOperator {
     /// As [`Modified::new`], or if a step can be too many things.
     pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64, grid: &Grid) -> Result<Self, Error> {
         let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: InRho::Exact })?;
-        let law = Law::new(&algorithm, problem.samples())?;
-        let all = law.steps()?;
+        let all = exact.law().steps()?;
         let points = grid.points();
         let mut matrix = DMatrix::zeros(points.len(), points.len());
         for (row, x) in points.iter().enumerate() {

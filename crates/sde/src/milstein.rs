@@ -1,11 +1,9 @@
 //! Milstein's scheme, without derivatives.
 
 use crate::brownian;
-use crate::chain::Chain;
-use crate::lanes::{Lanes, Number};
-use crate::scheme::{Scheme, advance_lanes};
+use crate::lanes::Number;
+use crate::scheme::{Scheme, chain_of};
 use crate::sde::{Noise, Sde};
-use crate::stream::{Stream, Streams};
 use std::fmt;
 
 /// x ← x + b dt + σ ΔW + (σ(x̂) − σ) (ΔW² − dt) / (2 √dt) with x̂ = x + b dt + σ √dt.
@@ -57,8 +55,8 @@ impl<E: Sde> Milstein<E> {
         }
     }
 
-    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is [`Chain::scratch`] long, or
-    /// [`Chain::lane_scratch`] for lanes.
+    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is [`Chain::scratch`](crate::Chain::scratch) long, or
+    /// [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.
     #[inline(always)]
     pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], scratch: &mut [T]) {
         let (d, dt, root) = (x.len(), self.dt, self.dt.sqrt());
@@ -83,13 +81,13 @@ impl<E: Sde> Milstein<E> {
     fn sources(&self) -> usize {
         self.sde.noise().sources(self.sde.dim())
     }
-
-    fn numbers(&self) -> usize {
-        self.sources() + 4 * self.sde.dim()
-    }
 }
 
 impl<E: Sde> Scheme for Milstein<E> {
+    fn numbers(&self) -> usize {
+        self.sources() + 4 * self.sde.dim()
+    }
+
     #[inline(always)]
     fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]) {
         let (increments, scratch) = scratch.split_at_mut(self.sources());
@@ -98,24 +96,4 @@ impl<E: Sde> Scheme for Milstein<E> {
     }
 }
 
-impl<E: Sde> Chain for Milstein<E> {
-    fn dim(&self) -> usize {
-        self.sde.dim()
-    }
-
-    fn scratch(&self) -> usize {
-        self.numbers() + f64::spare(&self.sde)
-    }
-
-    fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
-        self.advance(x, stream, scratch);
-    }
-
-    fn steps(&self, steps: usize, x: &mut [Lanes], streams: &mut Streams, scratch: &mut [Lanes]) {
-        advance_lanes(self, steps, x, streams, scratch);
-    }
-
-    fn lane_scratch(&self) -> usize {
-        self.numbers() + Lanes::spare(&self.sde)
-    }
-}
+chain_of!(Milstein);

@@ -71,6 +71,10 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
         Ok(Self { problem, algorithm, eta, order, law })
     }
 
+    pub(crate) fn law(&self) -> &Law {
+        &self.law
+    }
+
     /// Writes h = −∇f_I(x + ρu) of every micro-batch, `[len, d]`, with the terms that the order has.
     pub(crate) fn steps(&self, x: &[f64]) -> Vec<f64> {
         let (d, n, problem, algorithm) = (x.len(), self.problem.samples(), self.problem, &self.algorithm);

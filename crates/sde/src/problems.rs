@@ -12,13 +12,12 @@ pub use quadratic::Quadratic;
 pub use quartic::Quartic;
 pub use two_layer::TwoLayer;
 
-use rand::SeedableRng;
+use crate::stream::Stream;
 use rand_distr::{Distribution, StandardNormal};
-use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// So many standard normal numbers, a pure function of the seed.
 fn normals(seed: u64, count: usize) -> Vec<f64> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut rng = Stream::seeded(seed);
     (0..count).map(|_| StandardNormal.sample(&mut rng)).collect()
 }
 

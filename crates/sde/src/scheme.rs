@@ -4,8 +4,11 @@ use crate::lanes::{Lanes, Number};
 use crate::stream::Streams;
 use pulp::{Arch, Simd, WithSimd};
 
-/// A step of an equation, for one path or several.
+/// A step of an equation, for one path or several: all that a scheme has to say to be a chain.
 pub(crate) trait Scheme: Sync {
+    /// How many numbers a step needs, besides what the equation needs for itself.
+    fn numbers(&self) -> usize;
+
     /// One step of size dt from `x`, `[d]`.
     fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]);
 }
@@ -20,6 +23,42 @@ pub(crate) fn advance_lanes<S: Scheme>(
 ) {
     Arch::new().dispatch(Walk { scheme, steps, x, streams, scratch });
 }
+
+/// Makes a [`Chain`](crate::Chain) of a scheme whose equation is its field `sde`. A macro, because `impl<S: Scheme> Chain for S` would
+/// conflict with the chain that `&C` is.
+macro_rules! chain_of {
+    ($scheme:ident) => {
+        impl<E: Sde> crate::Chain for $scheme<E> {
+            fn dim(&self) -> usize {
+                self.sde.dim()
+            }
+
+            fn scratch(&self) -> usize {
+                self.numbers() + <f64 as Number>::spare(&self.sde)
+            }
+
+            fn step(&self, x: &mut [f64], stream: &mut crate::Stream, scratch: &mut [f64]) {
+                self.advance(x, stream, scratch);
+            }
+
+            fn steps(
+                &self,
+                steps: usize,
+                x: &mut [crate::Lanes],
+                streams: &mut crate::Streams,
+                scratch: &mut [crate::Lanes],
+            ) {
+                crate::scheme::advance_lanes(self, steps, x, streams, scratch);
+            }
+
+            fn lane_scratch(&self) -> usize {
+                self.numbers() + <crate::Lanes as Number>::spare(&self.sde)
+            }
+        }
+    };
+}
+
+pub(crate) use chain_of;
 
 struct Walk<'a, S> {
     scheme: &'a S,

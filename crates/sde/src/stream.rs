@@ -30,7 +30,7 @@ fn finalised(mut z: u64) -> u64 {
 
 impl Stream {
     /// With the first four numbers of SplitMix64 as its state, as the authors of the generator advise.
-    fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self { state: [1, 2, 3, 4].map(|k: u64| finalised(seed.wrapping_add(GOLDEN.wrapping_mul(k)))) }
     }
 

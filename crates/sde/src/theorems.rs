@@ -117,13 +117,13 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
     let mut full = vec![0.; d];
     mean_gradient(problem, x, &mut full);
     out.fill(0.);
-    let (mut term, mut mean) = (vec![0.; d], vec![0.; d]);
+    let (mut term, mut mean, mut curved) = (vec![0.; d], vec![0.; d], vec![0.; d]);
+    mean_hessian(problem, x, &full, &mut curved);
     for (i, xi) in deviations(problem, x).chunks_exact(d).enumerate() {
         // What stands to the right of ξ in C: (Zg)ᵀ/b, and for the mean ascent also (Hξ)ᵀ/b + (Zξ)ᵀ/(bm).
         term.fill(0.);
         problem.add_hessian(i, x, &full, 1. / b, &mut term);
-        mean_hessian(problem, x, &full, &mut mean);
-        (0..d).for_each(|j| term[j] -= mean[j] / b);
+        (0..d).for_each(|j| term[j] -= curved[j] / b);
         if algorithm.ascent == Ascent::Mean {
             problem.add_hessian(i, x, xi, 1. / (b * m), &mut term);
             mean_hessian(problem, x, xi, &mut mean);

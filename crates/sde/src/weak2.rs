@@ -1,11 +1,9 @@
 //! A stochastic Runge–Kutta scheme of weak order 2.
 
 use crate::brownian;
-use crate::chain::Chain;
-use crate::lanes::{Lanes, Number};
-use crate::scheme::{Scheme, advance_lanes};
+use crate::lanes::Number;
+use crate::scheme::{Scheme, chain_of};
 use crate::sde::Sde;
-use crate::stream::{Stream, Streams};
 
 /// Rößler's scheme RI6, for noise of any kind.
 ///
@@ -37,7 +35,7 @@ pub struct WeakOrder2<E> {
 
 impl<E: Sde> WeakOrder2<E> {
     /// A step with given increments Î, `[q]`, and Ĩ, `[q (q − 1)/2]`, Ĩ of k < l at l (l − 1)/2 + k; not used where the
-    /// noise is separable. `scratch` is [`Chain::scratch`] long, or [`Chain::lane_scratch`] for lanes.
+    /// noise is separable. `scratch` is [`Chain::scratch`](crate::Chain::scratch) long, or [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.
     #[inline(always)]
     pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], signs: &[T], scratch: &mut [T]) {
         let (d, noise, dt, root) = (x.len(), self.sde.noise(), self.dt, self.dt.sqrt());
@@ -120,14 +118,14 @@ impl<E: Sde> WeakOrder2<E> {
     fn signs(&self) -> usize {
         if self.sde.separable() { 0 } else { self.sources() * self.sources().saturating_sub(1) / 2 }
     }
+}
 
+impl<E: Sde> Scheme for WeakOrder2<E> {
     fn numbers(&self) -> usize {
         let d = self.sde.dim();
         self.sources() + self.signs() + 7 * d + self.sde.noise().len(d)
     }
-}
 
-impl<E: Sde> Scheme for WeakOrder2<E> {
     #[inline(always)]
     fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]) {
         let (increments, rest) = scratch.split_at_mut(self.sources());
@@ -137,24 +135,4 @@ impl<E: Sde> Scheme for WeakOrder2<E> {
     }
 }
 
-impl<E: Sde> Chain for WeakOrder2<E> {
-    fn dim(&self) -> usize {
-        self.sde.dim()
-    }
-
-    fn scratch(&self) -> usize {
-        self.numbers() + f64::spare(&self.sde)
-    }
-
-    fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
-        self.advance(x, stream, scratch);
-    }
-
-    fn steps(&self, steps: usize, x: &mut [Lanes], streams: &mut Streams, scratch: &mut [Lanes]) {
-        advance_lanes(self, steps, x, streams, scratch);
-    }
-
-    fn lane_scratch(&self) -> usize {
-        self.numbers() + Lanes::spare(&self.sde)
-    }
-}
+chain_of!(WeakOrder2);

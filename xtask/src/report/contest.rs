@@ -1,8 +1,9 @@
 //! Two rules compared on the same seeds, and the sentence that the interval of their difference allows.
 
+use super::markdown::table;
 use super::table::groups;
 use crate::paired::{Paired, Side, paired};
-use crate::row::{Ending, Row};
+use crate::row::{Ending, EpochLine, Row};
 use crate::statistics::summarise;
 
 /// What runs are compared by.
@@ -122,8 +123,7 @@ pub fn standing(rows: &[Row], measure: Measure, columns: &[Column], against: &[&
     head.extend(columns.iter().map(|(name, _)| (*name).to_owned()));
     head.push("seeds".to_owned());
     head.extend(against.iter().map(|than| format!("{sign} {than} {interval}")));
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
-    for group in groups(rows) {
+    let line = |group: &Vec<&Row>| {
         let finished: Vec<&Row> = group.iter().copied().filter(|row| row.outcome == Ending::Finished).collect();
         let label = group[0].config.rule_label();
         let mut cells = vec![label.clone()];
@@ -136,9 +136,16 @@ pub fn standing(rows: &[Row], measure: Measure, columns: &[Column], against: &[&
             Some(difference) if *than != label => measure.scale.show(&difference),
             _ => "–".to_owned(),
         }));
-        text.push_str(&format!("| {} |\n", cells.join(" | ")));
-    }
-    text
+        cells
+    };
+    table(&head, groups(rows).iter().map(line))
+}
+
+/// The mean of what `of` says of the epochs in the last quarter of a run; none if it says nothing.
+pub fn at_end(row: &Row, of: impl Fn(&EpochLine) -> Option<f64>) -> Option<f64> {
+    let from = 0.75 * row.config.epochs as f64;
+    let last: Vec<f64> = row.curve.iter().filter(|line| line.epoch as f64 > from).filter_map(of).collect();
+    summarise(&last).map(|summary| summary.mean)
 }
 
 /// `61.23 ± 0.45` of what `of` says of each run; – if it says nothing.

@@ -5,6 +5,7 @@ mod pictures;
 
 use crate::bench::estimators::row::{self, Entry, Row};
 use crate::bench::estimators::{EXACT, Mean};
+use crate::report::markdown::table;
 use crate::screen::duration;
 use anyhow::{Result, ensure};
 use std::path::{Path, PathBuf};
@@ -74,27 +75,14 @@ pub fn page(rows: &[Row]) -> String {
     }
     let (measuring, training): (f64, f64) =
         rows.iter().fold((0., 0.), |sum, row| (sum.0 + row.seconds[0], sum.1 + row.seconds[1]));
-    let mut revisions: Vec<&str> = rows.iter().map(|row| row.revision.as_str()).collect();
-    revisions.dedup();
-    let (host, preset) = (&rows[0].host, &rows[0].preset);
+    let preset = &rows[0].preset;
     text.push_str(&format!(
-        "\n{} cells, preset {preset}, {} of measuring and {} of training on {} × {}, revision {}.\n",
+        "\n{} cells, preset {preset}, {} of measuring and {} of training on {}.\n",
         rows.len(),
         duration(measuring),
         duration(training),
-        host.threads,
-        host.cpu,
-        revisions.join(", ")
+        rows[0].host.with(rows.iter().map(|row| row.revision.as_str()))
     ));
-    text
-}
-
-/// A Markdown table.
-fn table(head: &[&str], lines: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
-    for line in lines {
-        text.push_str(&format!("| {} |\n", line.join(" | ")));
-    }
     text
 }
 

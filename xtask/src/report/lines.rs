@@ -1,6 +1,6 @@
 //! Curves of several rules by step, as an SVG picture: the mean over the seeds, and each seed as a faint line.
 
-use super::plot::COLOURS;
+use super::frame::{COLOURS, legend, span};
 use super::table::groups;
 use crate::row::{EpochLine, Row};
 use anyhow::Result;
@@ -26,9 +26,7 @@ impl Lines<'_> {
         let groups = groups(rows);
         let all: Vec<(f64, f64)> = rows.iter().flat_map(|row| self.points(row)).collect();
         let last = all.iter().map(|point| point.0).fold(1., f64::max);
-        let (low, high) = all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p.1), h.max(p.1)));
-        let margin = 0.04 * (high - low).max(1e-3);
-        let (low, high) = if low.is_finite() { (low - margin, high + margin) } else { (0., 1.) };
+        let (low, high) = span(all.iter().map(|point| (point.1, point.1)), 0.04);
         let log = self.log;
 
         let mut svg = String::new();
@@ -61,12 +59,7 @@ impl Lines<'_> {
                     .label(group[0].config.rule_label())
                     .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
             }
-            chart
-                .configure_series_labels()
-                .position(self.legend.clone())
-                .background_style(WHITE.mix(0.85))
-                .border_style(RGBColor(200, 200, 200))
-                .draw()?;
+            legend(&mut chart, self.legend.clone())?;
             area.present()?;
         }
         Ok(svg)

@@ -1,6 +1,6 @@
 //! The view of `m-sharpness`: accuracy against m and m_eff, and whether it is the weights' knowledge that counts.
 
-use super::contest::{Column, Contest, Measure, Says, Scale, labels, mean, standing};
+use super::contest::{Column, Contest, Measure, Says, Scale, at_end, labels, mean, standing};
 use super::points::{Point, Series, draw};
 use super::table::groups;
 use super::view::{Picture, View};
@@ -9,18 +9,11 @@ use crate::row::{Ending, Row};
 use crate::statistics::summarise;
 use anyhow::Result;
 
-/// The share of a run that is its end.
-const END: f64 = 0.25;
-
 /// At a constant learning rate the accuracy after one epoch scatters, so the last epochs count. Chosen before the controls were run;
 /// of the rules that `escape` shares one seed had been seen.
 const ACCURACY: Measure = Measure {
     name: "the test accuracy, mean over the last quarter of the run's epochs",
-    of: |row| {
-        let from = row.config.epochs as f64 * (1. - END);
-        let last = row.curve.iter().filter(|line| line.epoch as f64 > from).map(|line| 100. * line.test_accuracy);
-        summarise(&last.collect::<Vec<_>>()).map(|summary| summary.mean)
-    },
+    of: |row| at_end(row, |line| Some(100. * line.test_accuracy)),
     scale: Scale::Points,
 };
 

@@ -1,6 +1,6 @@
 //! The view of `noise-trace`: the noise of the samples' gradients along the runs of `escape`.
 
-use super::contest::{Claim, Column, Measure, Says, Scale, mean, standing};
+use super::contest::{Claim, Column, Measure, Says, Scale, at_end, mean, standing};
 use super::escape::contests;
 use super::lines::Lines;
 use super::view::{Picture, View};
@@ -8,13 +8,10 @@ use crate::row::{EpochLine, Row};
 use anyhow::Result;
 use plotters::prelude::SeriesLabelPosition;
 
-/// The share of a run that is its end.
-const END: f64 = 0.25;
-
 /// Chosen before any run of the table was made: as a logarithm, since tr V moves by powers of ten.
 const TRACE: Measure = Measure {
     name: "tr V, mean over the last quarter of the run's epochs",
-    of: |row| at_end(row).map(f64::ln),
+    of: |row| at_end(row, trace).map(f64::ln),
     scale: Scale::Factor,
 };
 
@@ -32,12 +29,6 @@ fn trace(line: &EpochLine) -> Option<f64> {
     line.measures.get("noise_trace").copied()
 }
 
-fn at_end(row: &Row) -> Option<f64> {
-    let from = row.config.epochs as f64 * (1. - END);
-    let last: Vec<f64> = row.curve.iter().filter(|line| line.epoch as f64 > from).filter_map(trace).collect();
-    (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64)
-}
-
 /// Claims, the table, and tr V by step.
 pub fn view(rows: &[Row]) -> Result<View> {
     let about = format!(
@@ -48,7 +39,7 @@ pub fn view(rows: &[Row]) -> Result<View> {
     let first = |row: &Row| row.curve.iter().find(|line| line.epoch == 1).and_then(trace);
     let columns: [Column; 3] = [
         ("tr V, first epoch", &|rows| mean(rows, 1, first)),
-        ("tr V, last quarter", &|rows| mean(rows, 1, at_end)),
+        ("tr V, last quarter", &|rows| mean(rows, 1, |row| at_end(row, trace))),
         ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.metrics.train_loss)),
     ];
     let text = about + &standing(rows, TRACE, &columns, &["SGD", "SAM"]);

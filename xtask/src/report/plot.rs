@@ -1,20 +1,10 @@
 //! The curves of a network under several rules, as an SVG picture.
 
+use super::frame::{COLOURS, legend};
 use super::table::groups;
 use crate::row::Row;
 use anyhow::Result;
 use plotters::prelude::*;
-
-/// Colours that people with any colour vision tell apart (Okabe and Ito).
-pub const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 0, 0),
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-];
 
 /// Test accuracy by epoch, one line for each rule: the mean over the seeds, and each seed as a faint line.
 pub fn plot(title: &str, rows: &[Row]) -> Result<String> {
@@ -57,12 +47,7 @@ pub fn plot(title: &str, rows: &[Row]) -> Result<String> {
                 .label(group[0].config.rule_label())
                 .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(200, 200, 200))
-            .draw()?;
+        legend(&mut chart, SeriesLabelPosition::LowerRight)?;
         area.present()?;
     }
     Ok(svg)

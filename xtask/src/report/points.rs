@@ -1,6 +1,6 @@
 //! A value of each rule over the size of its perturbation's sample, m or m_eff, as an SVG picture with error bars.
 
-use super::plot::COLOURS;
+use super::frame::{COLOURS, span};
 use anyhow::Result;
 use plotters::prelude::*;
 
@@ -27,10 +27,7 @@ pub fn draw(title: &str, x: &str, y: &str, series: &[Series]) -> Result<String> 
     let sizes = || all().filter_map(|point| point.size).map(f64::log2);
     let (left, right) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(f64::NEG_INFINITY, f64::max));
     let (left, right) = if left.is_finite() { (left - 0.6, right + 0.6) } else { (0., 1.) };
-    let low = all().map(|point| point.mean - point.error).fold(f64::INFINITY, f64::min);
-    let high = all().map(|point| point.mean + point.error).fold(f64::NEG_INFINITY, f64::max);
-    let margin = 0.06 * (high - low).max(1e-3);
-    let (low, high) = if low.is_finite() { (low - margin, high + margin) } else { (0., 1.) };
+    let (low, high) = span(all().map(|point| (point.mean - point.error, point.mean + point.error)), 0.06);
 
     let mut svg = String::new();
     {

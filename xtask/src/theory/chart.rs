@@ -1,7 +1,7 @@
 //! Series of numbers as an SVG picture.
 
 use super::row::Point;
-use crate::report::COLOURS;
+use crate::report::frame::{COLOURS, legend, span};
 use anyhow::Result;
 use plotters::prelude::*;
 
@@ -16,7 +16,7 @@ pub struct Chart<'a> {
     pub legend: SeriesLabelPosition,
 }
 
-/// A named line through points; points with a standard error have a bar of ±1.96 of it. A line without points through its middle is `dashed`.
+/// A named line through points; points with a standard error have a bar of ±1.96 of it.
 pub struct Line {
     pub name: String,
     pub points: Vec<Point>,
@@ -39,13 +39,8 @@ impl Chart<'_> {
             (place_y(low), place_y(p.y + bar))
         };
         let all = || lines.iter().flat_map(|line| &line.points);
-        let span = |values: &mut dyn Iterator<Item = (f64, f64)>| {
-            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), (a, b)| (l.min(a), h.max(b)));
-            let margin = 0.04 * (high - low).max(1e-3);
-            if low.is_finite() { (low - margin, high + margin) } else { (0., 1.) }
-        };
-        let (left, right) = span(&mut all().map(|p| (place_x(p.x), place_x(p.x))));
-        let (low, high) = span(&mut all().map(ends));
+        let (left, right) = span(all().map(|p| (place_x(p.x), place_x(p.x))), 0.04);
+        let (low, high) = span(all().map(ends), 0.04);
         let mut svg = String::new();
         {
             let area = SVGBackend::with_string(&mut svg, (760, 460)).into_drawing_area();
@@ -82,12 +77,7 @@ impl Chart<'_> {
                     drawn.label(&line.name).legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], stroke));
                 }
             }
-            chart
-                .configure_series_labels()
-                .position(self.legend.clone())
-                .background_style(WHITE.mix(0.85))
-                .border_style(RGBColor(200, 200, 200))
-                .draw()?;
+            legend(&mut chart, self.legend.clone())?;
             area.present()?;
         }
         Ok(svg)

@@ -47,15 +47,6 @@ pub fn pages() -> Result<(Vec<(PathBuf, String)>, String)> {
     Ok((files, section))
 }
 
-/// A Markdown table.
-pub fn table(head: &[&str], lines: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
-    for line in lines {
-        text.push_str(&format!("| {} |\n", line.join(" | ")));
-    }
-    text
-}
-
 /// The settings of a figure, each once: what decided its numbers.
 pub fn settings(rows: &[Row], figure: &str) -> String {
     let mut all: Vec<&str> = Vec::new();
@@ -71,16 +62,13 @@ pub fn settings(rows: &[Row], figure: &str) -> String {
 pub fn colophon(rows: &[Row]) -> String {
     let Some(first) = rows.first() else { return String::new() };
     let mut revisions: Vec<&str> = rows.iter().map(|row| row.revision.as_str()).collect();
-    revisions.sort_unstable();
-    revisions.dedup();
+    revisions.sort_unstable(); // series are computed in an order that is not that of the page
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     format!(
-        "\n{} series, preset {}, {} on {} × {}, revision {}. This page and its pictures are made by `cargo xtask report` from `rows.jsonl`.\n",
+        "\n{} series, preset {}, {} on {}. This page and its pictures are made by `cargo xtask report` from `rows.jsonl`.\n",
         rows.len(),
         first.preset,
         duration(seconds),
-        first.host.threads,
-        first.host.cpu,
-        revisions.join(", ")
+        first.host.with(revisions)
     )
 }

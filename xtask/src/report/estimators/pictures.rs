@@ -2,7 +2,7 @@
 
 use super::answers::rademacher;
 use crate::bench::estimators::row::Row;
-use crate::report::plot::COLOURS;
+use crate::report::frame::{COLOURS, legend};
 use anyhow::Result;
 use plotters::prelude::*;
 
@@ -72,7 +72,7 @@ fn picture(axes: &Axes, lines: Vec<Line>) -> Result<String> {
     let ((left, right), (low, high)) = (range(|p| p.0), axes.linear.unwrap_or_else(|| range(|p| p.1)));
 
     // Where there are no lines: ranks rise to the right, errors fall and rise.
-    let legend = match axes.linear {
+    let position = match axes.linear {
         Some(_) => SeriesLabelPosition::LowerRight,
         None => SeriesLabelPosition::UpperMiddle,
     };
@@ -100,12 +100,7 @@ fn picture(axes: &Axes, lines: Vec<Line>) -> Result<String> {
                 .label(name)
                 .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
         }
-        chart
-            .configure_series_labels()
-            .position(legend)
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(200, 200, 200))
-            .draw()?;
+        legend(&mut chart, position)?;
         area.present()?;
     }
     Ok(svg)

@@ -1,8 +1,9 @@
 //! The page of the exit times.
 
 use super::{TIMES, WAYS};
+use crate::report::markdown::table;
 use crate::theory::chart::{Chart, Line};
-use crate::theory::page::{Page, colophon, settings, table};
+use crate::theory::page::{Page, colophon, settings};
 use crate::theory::row::{Point, Row, of};
 use anyhow::Result;
 use plotters::prelude::SeriesLabelPosition;

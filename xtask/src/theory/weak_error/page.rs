@@ -1,9 +1,10 @@
 //! The page of the weak errors.
 
 use super::{ETA, MATRIX, MOMENTS, PATHS, RHO, RHO_PATHS};
+use crate::report::markdown::table;
 use crate::theory::chart::{Chart, Line};
 use crate::theory::fit::slope;
-use crate::theory::page::{Page, colophon, settings, table};
+use crate::theory::page::{Page, colophon, settings};
 use crate::theory::row::{Point, Row, of};
 use anyhow::Result;
 use plotters::prelude::SeriesLabelPosition;
@@ -71,8 +72,9 @@ fn range(rows: &[Row], figure: &str, order: &str) -> Option<(f64, f64)> {
     low.is_finite().then_some((low, high))
 }
 
-fn spoken(range: Option<(f64, f64)>) -> String {
-    range.map_or("–".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}"))
+/// The range of the slopes of one order, in words.
+fn spoken(rows: &[Row], figure: &str, order: &str) -> String {
+    range(rows, figure, order).map_or("–".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}"))
 }
 
 /// Lines over x for one figure: colours by algorithm, thin for the first order.
@@ -124,18 +126,18 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     let mut short = vec![
         format!(
             "Order 1 in η: slopes {} by exact moments, {} on a grid; order 2: {} and {}; the logarithm of a step, order 3: {}, order 4: {}.",
-            spoken(range(rows, MOMENTS, "1")),
-            spoken(range(rows, ETA, "1")),
-            spoken(range(rows, MOMENTS, "2")),
-            spoken(range(rows, ETA, "2")),
-            spoken(range(rows, MOMENTS, "3")),
-            spoken(range(rows, MOMENTS, "4")),
+            spoken(rows, MOMENTS, "1"),
+            spoken(rows, ETA, "1"),
+            spoken(rows, MOMENTS, "2"),
+            spoken(rows, ETA, "2"),
+            spoken(rows, MOMENTS, "3"),
+            spoken(rows, MOMENTS, "4"),
         ),
         format!(
             "In ρ: slopes {} without the ρ-term, {} with it, {} with the third derivative.",
-            spoken(range(rows, RHO, "0")),
-            spoken(range(rows, RHO, "1")),
-            spoken(range(rows, RHO, "2")),
+            spoken(rows, RHO, "0"),
+            spoken(rows, RHO, "1"),
+            spoken(rows, RHO, "2"),
         ),
         format!(
             "Any other algorithm's equation is at least {} times as far from an algorithm as its own.",
@@ -144,11 +146,11 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     ];
     short.push(format!(
         "By paths: slopes {} and {} in η; {}, {} and {} in ρ.",
-        spoken(range(rows, PATHS, "1")),
-        spoken(range(rows, PATHS, "2")),
-        spoken(range(rows, RHO_PATHS, "0")),
-        spoken(range(rows, RHO_PATHS, "1")),
-        spoken(range(rows, RHO_PATHS, "2")),
+        spoken(rows, PATHS, "1"),
+        spoken(rows, PATHS, "2"),
+        spoken(rows, RHO_PATHS, "0"),
+        spoken(rows, RHO_PATHS, "1"),
+        spoken(rows, RHO_PATHS, "2"),
     ));
     if let Some(worst) = worst {
         short.push(format!("Paths and grid agree: the largest difference is {worst:.1} standard errors."));
