@@ -1,4 +1,5 @@
-//! `reproduce weak-error`, `drift` and `exit-time`: the equations against the algorithms, in numbers; no network is trained.
+//! `reproduce weak-error`, `drift` and `exit-time`: the equations against the algorithms, in numbers; no network is
+//! trained.
 
 mod chart;
 mod drift;

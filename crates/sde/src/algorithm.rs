@@ -1,4 +1,5 @@
-//! The discrete algorithms, as sentences: where the ascent gradient comes from × how it becomes an offset × micro-batches.
+//! The discrete algorithms, as sentences: where the ascent gradient comes from × how it becomes an offset ×
+//! micro-batches.
 
 use crate::Error;
 

@@ -21,8 +21,8 @@ pub fn gaussian<T: Number>(source: &mut T::Source, dt: f64, to: &mut [T]) {
     }
 }
 
-/// Fills `increments`, `[q]`, with independent numbers that are ±√(3 dt) with probability 1/6 each, and 0 otherwise, and
-/// `signs`, `[q (q − 1)/2]`, with ±√dt, one half each. Takes 64 random bits for each increment and for two signs.
+/// Fills `increments`, `[q]`, with independent numbers that are ±√(3 dt) with probability 1/6 each, and 0 otherwise,
+/// and `signs`, `[q (q − 1)/2]`, with ±√dt, one half each. Takes 64 random bits for each increment and for two signs.
 ///
 /// The first five moments are those of N(0, dt), and the first three; schemes of weak order 2 need no more (Kloeden and
 /// Platen, 1992, §14.2).

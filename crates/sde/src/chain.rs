@@ -12,8 +12,8 @@ pub trait Chain: Sync {
     /// How many numbers [`step`](Chain::step) needs for what it computes on the way.
     fn scratch(&self) -> usize;
 
-    /// Takes one step from `x`, `[d]`, which it replaces. `scratch` has at least as many elements as [`scratch`](Chain::scratch)
-    /// says, and any contents.
+    /// Takes one step from `x`, `[d]`, which it replaces. `scratch` has at least as many elements as
+    /// [`scratch`](Chain::scratch) says, and any contents.
     fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]);
 
     /// Takes `steps` steps of several paths at once, `[d]` lanes; each live lane must come to the bits that

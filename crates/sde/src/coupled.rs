@@ -3,10 +3,12 @@
 use crate::chain::Chain;
 use crate::stream::Stream;
 
-/// Two chains side by side, x = (x₁, x₂), whose every step draws the same random numbers: what differs between them is then seen through
-/// far fewer paths than from independent ones.
+/// Two chains side by side, x = (x₁, x₂), whose every step draws the same random numbers: what differs between them is
+/// then seen through far fewer paths than from independent ones.
 ///
-/// Two algorithms draw the same batches if their sizes and sampling agree.
+/// Two algorithms draw the same batches if their sizes and sampling agree. Both chains must draw equally much in a
+/// step: if the second drew more than the first, it would draw the rest again in its next step, and its law would be
+/// another.
 #[derive(Clone, Copy, Debug)]
 pub struct Coupled<A, B> {
     /// Moves the first half.

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Independent paths of a chain, every one with a [stream](crate::stream()) of its own.
 ///
-/// Paths go [`LANES`] at once, in as many threads as rayon has. What comes out is a function of the chain, the start and
-/// these numbers alone, to the bit: neither the threads nor the processor matter. Memory is that of the paths under way.
+/// Paths go [`LANES`] at once, in as many threads as rayon has. What comes out is a function of the chain, the start
+/// and these numbers alone, to the bit: neither the threads nor the processor matter. Memory is that of the paths under
+/// way.
 ///
 /// ```
 /// use msharp_sde::{Ensemble, EulerMaruyama, Noise, Sde, at, silent};
@@ -43,7 +44,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ensemble {
-    /// How many paths. Fewer than [`LANES`] times the threads leave threads idle.
+    /// How many paths. Fewer than [`LANES`] times the threads, or 16 times as many for [exits](Ensemble::exits), leave
+    /// threads idle.
     pub paths: usize,
     /// Of all randomness.
     pub seed: u64,

@@ -18,8 +18,9 @@ pub struct EulerMaruyama<E> {
 }
 
 impl<E: Sde> EulerMaruyama<E> {
-    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is [`Chain::scratch`](crate::Chain::scratch) long, or
-    /// [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.
+    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is
+    /// [`Chain::scratch`](crate::Chain::scratch) long, or [`Chain::lane_scratch`](crate::Chain::lane_scratch) for
+    /// lanes.
     #[inline(always)]
     pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], scratch: &mut [T]) {
         let (noise, dt) = (self.sde.noise(), self.dt);

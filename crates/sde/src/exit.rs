@@ -29,8 +29,9 @@ impl Exits {
         if mean.paths == 0 { Estimate { mean: f64::NAN, variance: f64::NAN, paths: 0 } } else { mean }
     }
 
-    /// Exits a step: those that happened by all steps taken. Of a constant rate, as of an escape from a deep minimum,
-    /// this is the estimate of maximum likelihood, however many paths were given up; its relative error is 1/√exits.
+    /// Exits a step, NaN if none was taken: those that happened by all steps taken. Of a constant rate, as of an escape
+    /// from a deep minimum, this is the estimate of maximum likelihood, however many paths were given up; its relative
+    /// error is 1/√exits.
     pub fn rate(&self) -> f64 {
         let taken: u64 = self.steps.iter().map(|steps| steps.unwrap_or(self.limit)).sum();
         (self.steps.len() - self.censored()) as f64 / taken as f64
@@ -42,12 +43,12 @@ impl Exits {
 const BLOCK: usize = 16 * LANES;
 
 impl Ensemble {
-    /// When each path first is at a point that `exited` says is outside; looked at before the first step and after every
-    /// one, up to `steps` of them. `progress` hears how many paths of how many are through; otherwise as
+    /// When each path first is at a point that `exited` says is outside; looked at before the first step and after
+    /// every one, up to `steps` of them. `progress` hears how many paths of how many are through; otherwise as
     /// [`run`](Ensemble::run), of which `every` does not matter. Memory: 16 bytes a path.
     ///
-    /// Between two steps a path of an equation may leave and come back, which nobody sees: the mean is too large by
-    /// O(√dt).
+    /// Between two steps a path of an equation may leave and come back, which nobody sees: that makes the mean too
+    /// large, by O(√dt). The error of the scheme itself comes on top, and may be of either sign.
     ///
     /// # Errors
     /// If `progress` said to stop.

@@ -1,4 +1,5 @@
-//! Expectations of any function without Monte Carlo, where a step is not affine: Kolmogorov's backward equation on a grid.
+//! Expectations of any function without Monte Carlo, where a step is not affine: Kolmogorov's backward equation on a
+//! grid.
 
 use crate::algorithm::Algorithm;
 use crate::error::Error;
@@ -19,8 +20,9 @@ pub struct StepOperator {
 impl StepOperator {
     /// Of an algorithm, exactly, by enumeration of all that a step can be.
     ///
-    /// The functions are polynomials on the box; where a step leads out of it they are continued. So the box need not be closed under the chain, as
-    /// long as paths from the start seldom leave it and u is smooth there: raise the degree to see how exact a result is.
+    /// The functions are polynomials on the box; where a step leads out of it they are continued. So the box need not
+    /// be closed under the chain, as long as paths from the start seldom leave it and u is smooth there: raise the
+    /// degree to see how exact a result is.
     ///
     /// # Errors
     /// As [`Modified::new`], or if a step can be too many things.

@@ -3,8 +3,9 @@
 use crate::error::Error;
 use nalgebra::{DMatrix, DVector};
 
-/// A product of Chebyshev–Lobatto points on a box in ℝᵈ; a function is a polynomial of the chosen degree in each variable, held by
-/// its values there. A smooth function is met up to an error that falls exponentially with the degree.
+/// A product of Chebyshev–Lobatto points on a box in ℝᵈ; a function is a polynomial of the chosen degree in each
+/// variable, held by its values there. A smooth function is met up to an error that falls exponentially with the
+/// degree.
 #[derive(Clone, Debug)]
 pub struct Grid {
     axes: Vec<Axis>,
@@ -23,7 +24,8 @@ impl Grid {
     /// Polynomials of `degree` in each variable on [lowⱼ, highⱼ].
     ///
     /// # Errors
-    /// If the bounds are not bounds, the degree is 0, or there are more than 5 000 points, whose matrices are squares of that side.
+    /// If the bounds are not bounds, the degree is 0, or there are more than 5 000 points, whose matrices are squares
+    /// of that side.
     pub fn new(bounds: &[(f64, f64)], degree: usize) -> Result<Self, Error> {
         let points = (degree as f64 + 1.).powi(bounds.len() as i32);
         if degree == 0 || bounds.is_empty() || points > 5000. {

@@ -112,8 +112,9 @@ impl Number for Lanes {
 
     #[inline(always)]
     fn zip<const N: usize>(of: [&Self; N], f: impl Fn([f64; N]) -> f64) -> Self {
-        // Nothing, but nothing that the compiler can look through: it would otherwise take a loop over components, each of
-        // which comes here, for one to vectorise, and gather numbers that lie [`LANES`] apart. Up to 2.5 times as fast.
+        // Nothing, but nothing that the compiler can look through: it would otherwise take a loop over components, each
+        // of which comes here, for one to vectorise, and gather numbers that lie [`LANES`] apart. Up to 2.5 times as
+        // fast.
         std::hint::black_box(());
         let mut out = [0.; LANES];
         for (lane, out) in out.iter_mut().enumerate() {

@@ -72,7 +72,8 @@ impl Law {
         &self.members[self.begins[k]..self.begins[k + 1]]
     }
 
-    /// Everything that a step can be: which micro-batches, by their places in [`iter`](Law::iter), and with what probability.
+    /// Everything that a step can be: which micro-batches, by their places in [`iter`](Law::iter), and with what
+    /// probability.
     ///
     /// # Errors
     /// If these are more than 200 000.

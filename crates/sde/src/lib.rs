@@ -1,8 +1,9 @@
 //! Stochastic differential equations in two parameters for SGD and the SAM family, and their proof by numbers.
 //!
-//! An algorithm x⁺ = x + ηh, with h drawn anew in every step, is close in law to dX = b dt + √η Σ^½ dW with b = E h and Σ = Cov h. The
-//! paper keeps two small numbers apart in b and Σ, the learning rate η and the radius ρ, and finds tr V in b: with USAM on micro-batches of m the
-//! drift descends f + (ρ/2)‖∇f‖² + (ρ/2m) tr V. Here each part of that is a thing of its own:
+//! An algorithm x⁺ = x + ηh, with h drawn anew in every step, is close in law to dX = b dt + √η Σ^½ dW with b = E h and
+//! Σ = Cov h. The paper keeps two small numbers apart in b and Σ, the learning rate η and the radius ρ, and finds tr V
+//! in b: with USAM on micro-batches of m the drift descends f + (ρ/2)‖∇f‖² + (ρ/2m) tr V. Here each part of that is a
+//! thing of its own:
 //!
 //! - A [`Problem`] knows the losses of its samples and three derivatives; [`problems`] has some, [`derivative_errors`] checks yours.
 //! - An [`Algorithm`] is a sentence: ascent × ball × micro-batches × sampling. [`Descent`] is its [`Chain`] of steps.

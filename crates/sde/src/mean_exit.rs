@@ -3,14 +3,16 @@
 use crate::error::Error;
 use crate::sde::Sde;
 
-/// E of the first time at which X, started at `start`, is at `right`; at `left` < `start` it is reflected, far enough not to matter.
+/// E of the first time at which X, started at `start`, is at `right`; at `left` < `start` it is reflected, far enough
+/// not to matter.
 ///
 /// τ solves bτ' + ½σ²τ'' = −1 with τ'(left) = 0 and τ(right) = 0, so
 ///
 /// > τ(x) = ∫ₓʳ e^ψ⁽ʸ⁾ ∫ₗʸ 2e^−ψ⁽ᶻ⁾/σ²(z) dz dy with ψ' = −2b/σ².
 ///
-/// By the trapezoidal rule on `cells` cells; its error falls with the square of their number. It is the continuous exit: nothing is missed
-/// between two steps.
+/// By the trapezoidal rule on `cells` cells; its error falls with the square of their number. The exponentials overflow
+/// for wells deeper than ψ = 700, and the result is NaN. It is the continuous exit: nothing is missed between two
+/// steps.
 ///
 /// # Errors
 /// If the equation is not one-dimensional, the bounds are not in order, or σ is 0 within them.

@@ -55,8 +55,9 @@ impl<E: Sde> Milstein<E> {
         }
     }
 
-    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is [`Chain::scratch`](crate::Chain::scratch) long, or
-    /// [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.
+    /// A step with given increments of the Brownian motions, `[q]`; `scratch` is
+    /// [`Chain::scratch`](crate::Chain::scratch) long, or [`Chain::lane_scratch`](crate::Chain::lane_scratch) for
+    /// lanes.
     #[inline(always)]
     pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], scratch: &mut [T]) {
         let (d, dt, root) = (x.len(), self.dt, self.dt.sqrt());

@@ -10,8 +10,8 @@ use crate::square_root::square_root;
 
 /// The orders of an equation in its two parameters.
 ///
-/// E g(x_k) − E g(X_{kη}) is O(ηᵃ + ρᵇ⁺¹) for `eta` = a and `rho` = `InRho::Order(b)`, uniformly over k ≤ T/η, and O(ηᵃ) with
-/// `InRho::Exact`.
+/// E g(x_k) − E g(X_{kη}) is O(ηᵃ + ρᵇ⁺¹) for `eta` = a and `rho` = `InRho::Order(b)`, uniformly over k ≤ T/η, and
+/// O(ηᵃ) with `InRho::Exact`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     /// 1, or 2: with the drift's correction −(η/2)(Db)b.
@@ -27,19 +27,19 @@ impl Order {
     pub const BEST: Self = Self { eta: 2, rho: InRho::Exact };
 }
 
-/// dX = (b − (η/2)(Db)b) dt + √η Σ^½ dW, the weak approximation of x⁺ = x + ηh with b = E h and Σ = Cov h (Li, Tai, E 2019); for
-/// order 1 without the correction.
+/// dX = (b − (η/2)(Db)b) dt + √η Σ^½ dW, the weak approximation of x⁺ = x + ηh with b = E h and Σ = Cov h (Li, Tai, E
+/// 2019); for order 1 without the correction.
 ///
 /// −h is the algorithm's gradient with the terms in ρ that were asked for: of micro-batch I, with ascent direction u,
 ///
 /// > ∇f_I + ρ ∇²f_I u + (ρ²/2) ∇³f_I[u, u] + …
 ///
 /// To order 1 in ρ that is Theorems 3.3 to 3.8 of the paper: for USAM b = −∇(f + (ρ/2)‖∇f‖² + (ρ/2m) tr V), as
-/// [`theorems`](crate::theorems) has it in closed form. Σ is the covariance *of the series*, not the series of the covariance: the
-/// two agree to the order asked for, and this one is never indefinite.
+/// [`theorems`](crate::theorems) has it in closed form. Σ is the covariance *of the series*, not the series of the
+/// covariance: the two agree to the order asked for, and this one is never indefinite.
 ///
-/// Expectations are exact, by enumeration of the micro-batches (see [`Law`]); a drift costs their number times that of a
-/// micro-batch's gradient, five times as much with the correction, whose derivative of b along b is a five-point
+/// Expectations are exact, by enumeration of the micro-batches (see [`Law`]); a drift costs their number times that of
+/// a micro-batch's gradient, five times as much with the correction, whose derivative of b along b is a five-point
 /// difference with an error around 1e-12.
 #[derive(Clone, Debug)]
 pub struct Modified<'a, P: ?Sized> {
@@ -54,7 +54,8 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
     /// The equation of `algorithm` with learning rate `eta`.
     ///
     /// # Errors
-    /// If the algorithm cannot be carried out, if there are too many micro-batches to enumerate, or an order is not offered.
+    /// If the algorithm cannot be carried out, if there are too many micro-batches to enumerate, or an order is not
+    /// offered.
     pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64, order: Order) -> Result<Self, Error> {
         let law = Law::new(&algorithm, problem.samples())?;
         if !(eta > 0. && eta.is_finite()) {

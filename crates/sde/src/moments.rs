@@ -34,8 +34,9 @@ impl Moments {
     }
 }
 
-/// How the moments of an algorithm change in a step: (1, E x, E xxᵀ) ↦ P(1, E x, E xxᵀ), with P = 1 + ηP₁ + η²P₂, exact where the
-/// step is affine in x: SGD and USAM variants on [`Quadratic`](crate::problems::Quadratic) losses.
+/// How the moments of an algorithm change in a step: (1, E x, E xxᵀ) ↦ P(1, E x, E xxᵀ), with P = 1 + ηP₁ + η²P₂, exact
+/// where the step is affine in x: SGD and n- and m-USAM, whose weights do not depend on x, on
+/// [`Quadratic`](crate::problems::Quadratic) losses.
 #[derive(Clone, Debug)]
 pub struct StepMoments {
     monomials: Monomials,
@@ -77,13 +78,14 @@ impl StepMoments {
         Moments::of(self.monomials, &values)
     }
 
-    /// The equation of order N in η for these moments, N ≥ 1: what is left of log(P)/η up to ηᴺ⁻¹, a linear ODE. It reproduces them up to
-    /// O(ηᴺ), for *any* N, since the logarithm of one step is what generates it.
+    /// The equation of order N in η for these moments, N ≥ 1: what is left of log(P)/η up to ηᴺ⁻¹, a linear ODE. It
+    /// reproduces them up to O(ηᴺ), for *any* N, since the logarithm of one step is what generates it.
     ///
-    /// For N = 1 it is the flow dX = b dt, whose noise is of higher order; for N = 2 it is [`Modified`]'s order 2, with its diffusion
-    /// √η Σ^½ and its drift b − (η/2)(Db)b. Beyond that the logarithm still is the generator of a diffusion, in so far as polynomials of degree 2 can
-    /// tell; on those of degree 3 it is one only if the third cumulant of a step vanishes, κ₃(h)/6·∇³ being a part of its η² term that no Itô
-    /// equation has. So equations of order 3 exist in the first two moments, and in general in nothing more.
+    /// For N = 1 it is the flow dX = b dt, whose noise is of higher order; for N = 2 it is [`Modified`]'s order 2, with
+    /// its diffusion √η Σ^½ and its drift b − (η/2)(Db)b. Beyond that the logarithm still is the generator of a
+    /// diffusion, in so far as polynomials of degree 2 can tell; on those of degree 3 it is one only if the third
+    /// cumulant of a step vanishes, κ₃(h)/6·∇³ being a part of its η² term that no Itô equation has. So equations of
+    /// order 3 exist in the first two moments, and in general in nothing more.
     ///
     /// # Panics
     /// For N = 0.
@@ -114,7 +116,8 @@ impl StepMoments {
     }
 }
 
-/// How the moments of an equation change in time: d/dt (1, E x, E xxᵀ) = L(1, E x, E xxᵀ), exact where its drift is affine and σσᵀ quadratic.
+/// How the moments of an equation change in time: d/dt (1, E x, E xxᵀ) = L(1, E x, E xxᵀ), exact where its drift is
+/// affine and σσᵀ quadratic.
 #[derive(Clone, Debug)]
 pub struct Generator {
     monomials: Monomials,

@@ -1,8 +1,8 @@
 //! Normal numbers out of random bits, without a branch, so that several are made at once.
 //!
 //! Box and Muller's transformation (1958), with its own logarithm, sine and cosine: the system's are calls, one number
-//! at a time, and differ from system to system. Only operations that IEEE 754 rounds exactly are used, so the bits are the
-//! same on every processor. The polynomials are those of fdlibm (Sun Microsystems, 1993).
+//! at a time, and differ from system to system. Only operations that IEEE 754 rounds exactly are used, so the bits are
+//! the same on every processor. The polynomials are those of fdlibm (Sun Microsystems, 1993).
 
 use std::f64::consts::{FRAC_PI_2, LN_2};
 
@@ -11,7 +11,7 @@ const ONE: u64 = 0x3ff0_0000_0000_0000;
 
 /// Two independent standard normal numbers out of 128 independent random bits.
 ///
-/// Of `radius` the upper 52 bits count, so that no number is beyond √(104 ln 2) = 8.49, which one in 10¹⁵ should be.
+/// Of `radius` the upper 52 bits count, so that no number is beyond √(104 ln 2) = 8.49, which one in 5·10¹⁶ should be.
 #[inline(always)]
 pub fn pair(radius: u64, angle: u64) -> (f64, f64) {
     let uniform = 2. - f64::from_bits(radius >> 12 | ONE); // in (0, 1]

@@ -12,8 +12,8 @@ pub enum InRho {
     Exact,
 }
 
-/// Writes the direction u of a micro-batch, `[d]`. `members` are the gradients of its samples at x with their shares in it,
-/// which sum to 1; `full` is ∇f(x), which only the n-variants look at.
+/// Writes the direction u of a micro-batch, `[d]`. `members` are the gradients of its samples at x with their shares in
+/// it, which sum to 1; `full` is ∇f(x), which only the n-variants look at.
 pub(crate) fn direction<'g>(
     algorithm: &Algorithm,
     members: impl Iterator<Item = (&'g [f64], f64)> + Clone,
@@ -54,8 +54,8 @@ pub(crate) struct Perturbed<'a, P: ?Sized> {
 }
 
 impl<P: Problem + ?Sized> Perturbed<'_, P> {
-    /// Adds weight·∇f_I(x + ρu) to `out`, or as much of its series as `terms` says: ∇f_I + ρ∇²f_I u + (ρ²/2)∇³f_I[u, u].
-    /// `members` are the samples of I with their shares in it; `scratch` is `[d]`.
+    /// Adds weight·∇f_I(x + ρu) to `out`, or as much of its series as `terms` says: ∇f_I + ρ∇²f_I u + (ρ²/2)∇³f_I[u,
+    /// u]. `members` are the samples of I with their shares in it; `scratch` is `[d]`.
     pub fn add_gradient(
         &self,
         terms: InRho,

@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 
-/// The coefficients of vector functions that are polynomials of degree at most 2: found from values, and checked at one more point.
+/// The coefficients of vector functions that are polynomials of degree at most 2: found from values, and checked at one
+/// more point.
 ///
 /// The monomials are 1, then xⱼ, then xⱼxₖ with j ≤ k, row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl Monomials {
             let scale = row.iter().map(|a| a.abs()).fold(1., f64::max);
             if (found - value).abs() > 1e-8 * scale {
                 return Err(Error::new(format!(
-                    "{what} is no polynomial of degree {degree}, so its moments do not close; expected a USAM variant on a quadratic"
+                    "{what} is no polynomial of degree {degree}, so its moments do not close; expected an affine drift and a quadratic diffusion, as SGD and n- and m-USAM have them on quadratics"
                 )));
             }
         }

@@ -2,8 +2,8 @@
 
 /// n samples, each with a loss of x ∈ ℝᵈ that knows its first three derivatives. The mean over them is f.
 ///
-/// The derivatives are *added*, times a weight, to what is there already, so that means over batches need no memory of their
-/// own. [`derivative_errors`](crate::derivative_errors) holds an implementation against finite differences.
+/// The derivatives are *added*, times a weight, to what is there already, so that means over batches need no memory of
+/// their own. [`derivative_errors`](crate::derivative_errors) holds an implementation against finite differences.
 ///
 /// ```
 /// use msharp_sde::{Algorithm, Modified, Order, Problem, Sde};
@@ -81,8 +81,9 @@ pub fn mean_hessian<P: Problem + ?Sized>(problem: &P, x: &[f64], v: &[f64], out:
     (0..n).for_each(|i| problem.add_hessian(i, x, v, 1. / n as f64, out));
 }
 
-/// The relative errors of the first, second and third derivative of every sample at x, the largest of each, against central
-/// differences of the one before along all axes. A right implementation has about 1e-8, a wrong one about 1.
+/// The errors of the first, second and third derivative of every sample at x, the largest of each, against five-point
+/// differences of the one before along all axes: relative to the derivative's norm, or absolute where that is below 1.
+/// A right implementation is below 1e-8; a wrong one has the size of its mistake.
 pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3] {
     let d = problem.dim();
     let unit = |k: usize| (0..d).map(|j| f64::from(u8::from(j == k))).collect::<Vec<f64>>();

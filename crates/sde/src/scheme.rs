@@ -24,8 +24,8 @@ pub(crate) fn advance_lanes<S: Scheme>(
     Arch::new().dispatch(Walk { scheme, steps, x, streams, scratch });
 }
 
-/// Makes a [`Chain`](crate::Chain) of a scheme whose equation is its field `sde`. A macro, because `impl<S: Scheme> Chain for S` would
-/// conflict with the chain that `&C` is.
+/// Makes a [`Chain`](crate::Chain) of a scheme whose equation is its field `sde`. A macro, because `impl<S: Scheme>
+/// Chain for S` would conflict with the chain that `&C` is.
 macro_rules! chain_of {
     ($scheme:ident) => {
         impl<E: Sde> crate::Chain for $scheme<E> {

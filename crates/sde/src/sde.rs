@@ -54,7 +54,8 @@ pub trait Sde: Sync {
 
     /// Writes what Brownian motion `source` contributes, column `source` of σ(x), into `column`, `[d]`.
     ///
-    /// By default from the whole of σ, for which `sigma` has room. The scheme of weak order 2 asks for 4 q columns a step.
+    /// By default from the whole of σ, for which `sigma` has room. The scheme of weak order 2 asks for 4 q columns a
+    /// step.
     fn column(&self, source: usize, x: &[f64], column: &mut [f64], sigma: &mut [f64]) {
         let len = self.noise().len(self.dim());
         self.diffusion(x, &mut sigma[..len]);

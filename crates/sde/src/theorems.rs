@@ -1,7 +1,8 @@
 //! The paper's theorems in closed form: what [`Modified`](crate::Modified) finds by enumeration, to order 1 in ρ.
 //!
-//! g, H without an index are the gradient and Hessian of f, ξᵢ = ∇ℓᵢ − g, Zᵢ = ∇²ℓᵢ − H, V = E ξξᵀ over the samples, and φ_k is
-//! [`Sampling::population_factor`](crate::Sampling::population_factor): 1 with replacement, (n − k)/(n − 1) without.
+//! g, H without an index are the gradient and Hessian of f, ξᵢ = ∇ℓᵢ − g, Zᵢ = ∇²ℓᵢ − H, V = E ξξᵀ over the samples,
+//! and φ_k is [`Sampling::population_factor`](crate::Sampling::population_factor): 1 with replacement, (n − k)/(n − 1)
+//! without.
 
 use crate::algorithm::{Algorithm, Ascent, Ball, Sampling};
 use crate::error::Error;
@@ -34,8 +35,8 @@ pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64],
 /// The expectation over micro-batches I is by enumeration.
 ///
 /// # Errors
-/// For the reweighted ascent, for which the paper has no theorem and whose drift is no gradient, for a ball with a floor, and where there are
-/// too many micro-batches to enumerate.
+/// For the reweighted ascent, for which the paper has no theorem and whose drift is no gradient, for a ball with a
+/// floor, and where there are too many micro-batches to enumerate.
 pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f64]) -> Result<f64, Error> {
     let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
     algorithm.validate(n)?;
@@ -61,9 +62,10 @@ pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f
     Ok(mean_loss(problem, x) + rho * extra)
 }
 
-/// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E[Zξ]), into `out`, without the last term for n-USAM.
+/// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E[Zξ]), into `out`, without
+/// the last term for n-USAM.
 ///
-/// It costs n gradients and n + 1 products with the Hessian of a sample, whatever the batch: for problems that are too
+/// It costs 3n gradients and 2n products with the Hessian of a sample, whatever the batch: for problems that are too
 /// large to enumerate.
 ///
 /// # Errors
@@ -91,7 +93,8 @@ pub fn usam_drift<P: Problem + ?Sized>(
     Ok(())
 }
 
-/// Writes the diffusion matrix of USAM's variants to order 1 in ρ, with replacement, into `out`, `[d, d]`, without its factor η: V/b + ρ(C + Cᵀ) with
+/// Writes the diffusion matrix of USAM's variants to order 1 in ρ, with replacement, into `out`, `[d, d]`, without its
+/// factor η: V/b + ρ(C + Cᵀ) with
 ///
 /// > C = (1/b)(VH + K) + (1/bm) E[ξξᵀZ], K = E[ξ(Zg)ᵀ];  n-USAM: C = K/b.
 ///

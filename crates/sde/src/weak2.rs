@@ -19,8 +19,9 @@ use crate::sde::Sde;
 /// ```
 ///
 /// Weak order 2; as a path it is no approximation at all, for its increments are not those of a Brownian motion. Two
-/// drifts, one diffusion and 4 q columns a step, each column by default a whole diffusion ([`Sde::column`]); the last line
-/// vanishes, and three diffusions do, for one Brownian motion and where the noise is [`separable`](Sde::separable).
+/// drifts, one diffusion and 4 q columns a step, each column by default a whole diffusion ([`Sde::column`]); the last
+/// line vanishes, and three diffusions do, for one Brownian motion and where the noise is
+/// [`separable`](Sde::separable).
 ///
 /// The two-point increments are one for each pair of motions, as in Kloeden and Platen (1992), §14.2. With one for each
 /// motion but the last, Îₖₗ and Îₖₘ correlate, and three motions that do not commute are integrated to order 1 only.
@@ -35,7 +36,8 @@ pub struct WeakOrder2<E> {
 
 impl<E: Sde> WeakOrder2<E> {
     /// A step with given increments Î, `[q]`, and Ĩ, `[q (q − 1)/2]`, Ĩ of k < l at l (l − 1)/2 + k; not used where the
-    /// noise is separable. `scratch` is [`Chain::scratch`](crate::Chain::scratch) long, or [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.
+    /// noise is separable. `scratch` is [`Chain::scratch`](crate::Chain::scratch) long, or
+    /// [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.
     #[inline(always)]
     pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], signs: &[T], scratch: &mut [T]) {
         let (d, noise, dt, root) = (x.len(), self.sde.noise(), self.dt, self.dt.sqrt());

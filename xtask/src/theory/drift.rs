@@ -1,5 +1,5 @@
-//! `reproduce drift`: what sampling adds to the mean step, where the paper says that the gradient of tr V is; norms against the size of
-//! a batch; and the diffusion of the variants.
+//! `reproduce drift`: what sampling adds to the mean step, where the paper says that the gradient of tr V is; norms
+//! against the size of a batch; and the diffusion of the variants.
 
 mod page;
 
@@ -141,7 +141,8 @@ fn coefficient(name: &str, algorithm: Algorithm, at: f64) -> Result<Point> {
 /// The batch of the reweighted ascent.
 const RW_BATCH: usize = 4;
 
-/// RW-USAM's coefficient at a λ of `size` over the mean norm of a sample's gradient, against the mean m_eff = 1/Σp² over all batches.
+/// RW-USAM's coefficient at a λ of `size` over the mean norm of a sample's gradient, against the mean m_eff = 1/Σp²
+/// over all batches.
 fn reweighted(name: &str, size: f64) -> Result<Point> {
     let (problem, x) = problem(name);
     let norms: Vec<f64> = (0..problem.samples())

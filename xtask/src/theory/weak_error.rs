@@ -1,5 +1,5 @@
-//! `reproduce weak-error`: how far an equation's expectations are from its algorithm's, against η, against ρ, and against the
-//! equations of the other algorithms.
+//! `reproduce weak-error`: how far an equation's expectations are from its algorithm's, against η, against ρ, and
+//! against the equations of the other algorithms.
 
 mod page;
 
@@ -84,8 +84,8 @@ fn quadratics() -> (Quadratic, [f64; 2], f64) {
     (Quadratic::random(4, 2, 7), [1., -1.5], 2.)
 }
 
-/// Logistic regression away from its minimum, where no gradient vanishes, so that SAM's direction is smooth along all paths; a box
-/// around them; the start and the time.
+/// Logistic regression away from its minimum, where no gradient vanishes, so that SAM's direction is smooth along all
+/// paths; a box around them; the start and the time.
 fn regression() -> Result<(Logistic, Grid, [f64; 2], f64)> {
     let problem = Logistic { features: vec![0.9, 0.5, 0.3, -0.6, 1.2, 0.1, 0.6, 0.8], penalty: 0.5, dim: 2 };
     Ok((problem, Grid::new(&[(-3.5, -0.8), (1., 3.)], 12)?, [-3., 2.5], 1.))
@@ -93,7 +93,8 @@ fn regression() -> Result<(Logistic, Grid, [f64; 2], f64)> {
 
 const TESTS: [fn(&[f64]) -> f64; 4] = [|x| x[0], |x| x[1], |x| x[0] * x[1], |x| x[0].sin()];
 
-/// What paths are compared in: one function, chosen beforehand, for the largest of several errors is no unbiased number.
+/// What paths are compared in: one function, chosen beforehand, for the largest of several errors is no unbiased
+/// number.
 fn square(x: &[f64]) -> f64 {
     x[0] * x[0] + x[1] * x[1]
 }
@@ -246,8 +247,8 @@ fn by_paths(algorithm: Algorithm, eta: f64, order: usize, paths: usize, tell: Te
 
 const COUPLED_ETA: f64 = 0.1;
 
-/// What is lost with the terms in ρ beyond order k: the difference of two equations along the same Brownian paths, by Euler–Maruyama in
-/// steps of η/2. Coupled, they differ by little more than what is sought, so that few paths tell it.
+/// What is lost with the terms in ρ beyond order k: the difference of two equations along the same Brownian paths, by
+/// Euler–Maruyama in steps of η/2. Coupled, they differ by little more than what is sought, so that few paths tell it.
 fn coupled(algorithm: Algorithm, k: usize, paths: usize, tell: Tell) -> Result<Point> {
     let (problem, _, start, time) = regression()?;
     let dt = COUPLED_ETA / 2.;
@@ -263,7 +264,8 @@ fn coupled(algorithm: Algorithm, k: usize, paths: usize, tell: Tell) -> Result<P
     Ok(Point::sampled(algorithm.rho, found.mean.abs(), found.standard_error()))
 }
 
-/// How far the paths of an algorithm are from its expectation on the grid, at the smallest rate: two ways to one number.
+/// How far the paths of an algorithm are from its expectation on the grid, at the smallest rate: two ways to one
+/// number.
 fn agreement(k: usize, algorithm: Algorithm, rates: &[f64], paths: usize, tell: Tell) -> Result<Point> {
     let (problem, grid, start, time) = regression()?;
     let eta = rates[rates.len() - 1];

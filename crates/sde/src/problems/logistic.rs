@@ -15,7 +15,8 @@ pub struct Logistic {
 }
 
 impl Logistic {
-    /// n samples in ℝᵈ: features of standard normal numbers moved by the label along the first axis, so that the classes overlap.
+    /// n samples in ℝᵈ: features of standard normal numbers moved by the label along the first axis, so that the
+    /// classes overlap.
     pub fn random(n: usize, d: usize, penalty: f64, seed: u64) -> Self {
         let mut features = normals(seed, n * d);
         features.iter_mut().step_by(d).for_each(|first| *first += 0.7);

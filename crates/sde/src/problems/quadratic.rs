@@ -15,8 +15,8 @@ pub struct Quadratic {
 }
 
 impl Quadratic {
-    /// n samples in ℝᵈ with centres around 0 and positive definite Hessians 0.4·I + GGᵀ/d, G of standard normal numbers, which
-    /// do not commute.
+    /// n samples in ℝᵈ with centres around 0 and positive definite Hessians 0.4·I + GGᵀ/d, G of standard normal
+    /// numbers, which do not commute.
     pub fn random(n: usize, d: usize, seed: u64) -> Self {
         let numbers = normals(seed, n * d * (d + 1));
         let (factors, centres) = numbers.split_at(n * d * d);

@@ -1,4 +1,5 @@
-//! Expectations on a grid: against exact moments where there are some, and the orders of the equations where there are none.
+//! Expectations on a grid: against exact moments where there are some, and the orders of the equations where there are
+//! none.
 
 use msharp_sde::problems::{Logistic, Quadratic};
 use msharp_sde::{Algorithm, EquationOperator, Generator, Grid, InRho, Modified, Order, StepMoments, StepOperator};

@@ -52,7 +52,8 @@ pub fn after_a_step<E: Sde>(scheme: Scheme, sde: &E, start: &[f64], dt: f64, f: 
     outcomes(sde.noise().sources(start.len()), dt).into_iter().map(mean).sum()
 }
 
-/// What the table tells of paths holds of what a chain draws: the mean and the spread after a step are those of the sums.
+/// What the table tells of paths holds of what a chain draws: the mean and the spread after a step are those of the
+/// sums.
 #[test]
 fn a_step_of_a_chain_draws_the_increments_of_its_scheme() {
     let (sde, dt, start) = (general(2), 0.25, [1., 0.5]);

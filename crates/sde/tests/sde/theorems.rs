@@ -147,7 +147,8 @@ fn reweighting_has_its_limits() {
     assert!(distance(&large[0], &large[1]) < 1e-3 && distance(&large[1], &small) > 1e-3);
 }
 
-/// What is beyond ∇(f + (ρ/2)‖∇f‖²) in the mean step, divided by ρ, is ½∇tr V times (1/m)(n − m)/(n − 1); n-USAM has none of it.
+/// What is beyond ∇(f + (ρ/2)‖∇f‖²) in the mean step, divided by ρ, is ½∇tr V times (1/m)(n − m)/(n − 1); n-USAM has
+/// none of it.
 #[test]
 fn the_excess_drift_is_the_gradient_of_the_noise_over_m() {
     let (problem, x, rho) = (Quartic::random(6, 2, 2), [0.9, -0.4], 1e-6);

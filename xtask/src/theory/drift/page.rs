@@ -24,7 +24,14 @@ fn worst(rows: &[&Row], n: usize, kind: &str) -> f64 {
     rows.iter().filter(of).map(error).fold(0., f64::max)
 }
 
-/// The largest difference in standard errors; a number without noise, as that of the whole set without replacement, has none.
+/// The m of the first series.
+fn sizes(rows: &[&Row]) -> String {
+    let all = rows.first().map_or(Vec::new(), |row| row.points.iter().map(|p| p.x.to_string()).collect());
+    all.join(", ")
+}
+
+/// The largest difference in standard errors; a number without noise, as that of the whole set without replacement, has
+/// none.
 fn deviation(rows: &[&Row]) -> f64 {
     let of = |row: &&Row| {
         let one = |p: &Point| {
@@ -79,15 +86,17 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     };
     let mut short = vec![
         format!(
-            "What sampling adds to USAM's mean step is ½∇tr V times 1/m: off by {:.0e} at most with replacement and, times (n − m)/(n − 1), \
-             by {:.0e} without; n-USAM has {:.0e} of it ({} problems, every m by enumeration).",
+            "Along ½∇tr V, what sampling adds to USAM's mean step is 1/m of it: off by {:.0e} at most with replacement and, times \
+             (n − m)/(n − 1), by {:.0e} without; n-USAM has {:.0e} of it ({} problems of {SAMPLES} samples, m = {}, by enumeration).",
             worst(&excess, SAMPLES, "with replacement"),
             worst(&excess, SAMPLES, "without"),
             worst(&excess, SAMPLES, "n-USAM"),
-            PROBLEMS.len()
+            PROBLEMS.len(),
+            sizes(&excess)
         ),
         format!(
-            "Measured on steps of a network (its terms of higher order in ρ included): the theorem's coefficient to within {:.1} standard errors at every m.",
+            "Measured on steps of a network (its terms of higher order in ρ included): the theorem's coefficient to within {:.1} standard errors at every m \
+             at which a batch is left to chance.",
             deviation(&steps)
         ),
         format!("Proposition 3.9: E‖∇f_γ‖ falls with every larger |γ| in {rising} of {} series.", norms.len()),

@@ -36,7 +36,7 @@ fn show(point: &Point) -> String {
     }
 }
 
-/// Whether the times of a family fall as m does, and where they do not beyond 1.96 standard errors.
+/// Whether every smaller m of a family is faster by more than 1.96 standard errors of the difference.
 fn falls(row: &Row) -> bool {
     row.points.windows(2).all(|pair| {
         let error = pair[0].error.unwrap_or(0.).hypot(pair[1].error.unwrap_or(0.));
@@ -76,7 +76,7 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         }
     }
     if let Some(worst) = worst {
-        short.push(format!("Algorithm and equation differ by {:.0} % of the time at most.", 100. * worst));
+        short.push(format!("Algorithm and quadrature differ by {:.0} % of the time at most.", 100. * worst));
     }
     let mut text = "# Out of a noisy minimum\n\n".to_owned();
     short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));

@@ -95,7 +95,7 @@ fn picture(rows: &[Row], figure: &str, orders: &[&str], title: &str, x: &str) ->
     Chart { title, x, y: "weak error", logarithms: (true, true), legend: SeriesLabelPosition::LowerRight }.draw(&lines)
 }
 
-/// The least ratio of an error off the diagonal to the one on it, over the rows of the matrix, and over pairs for which it is.
+/// The table, and the least ratio in a row of it of an error off the diagonal to the one on it.
 fn matrix(rows: &[Row]) -> (String, Option<f64>) {
     let rows = of(rows, MATRIX);
     let names: Vec<&str> = rows.iter().map(|row| row.series.as_str()).collect();
@@ -140,12 +140,14 @@ pub fn page(rows: &[Row]) -> Result<Page> {
             spoken(rows, RHO, "2"),
         ),
         format!(
-            "Any other algorithm's equation is at least {} times as far from an algorithm as its own.",
+            "At the small η and the ρ of the table, any other algorithm's equation is at least {} times as far from an algorithm as its \
+             own, whose error falls with η² while the others' stays.",
             number(least)
         ),
     ];
     short.push(format!(
-        "By paths: slopes {} and {} in η; {}, {} and {} in ρ.",
+        "By paths, which all algorithms of the figure share: slopes {} and {} in η; in ρ, where equations with and without the terms \
+         are compared with each other, {}, {} and {}.",
         spoken(rows, PATHS, "1"),
         spoken(rows, PATHS, "2"),
         spoken(rows, RHO_PATHS, "0"),
@@ -153,7 +155,7 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         spoken(rows, RHO_PATHS, "2"),
     ));
     if let Some(worst) = worst {
-        short.push(format!("Paths and grid agree: the largest difference is {worst:.1} standard errors."));
+        short.push(format!("Paths and grid agree: the largest difference is {worst:.1} standard errors (one draw: all algorithms see the same batches)."));
     }
     let mut text = "# Do the equations describe the algorithms?\n\n".to_owned();
     short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));
