@@ -29,7 +29,8 @@ pub struct Minimum {
     pub seeds: u64,
 }
 
-/// The one of a preset. The fourth seed of `laptop` was added when three had been seen, because there was time for one more.
+/// The one of a preset. The fourth and the fifth seed of `laptop` were added when three had been seen: five had been meant, and
+/// there was time.
 pub fn minimum(preset: Preset, data: DataName) -> Minimum {
     let base = RunConfig {
         augment: AugmentName::None,
@@ -54,7 +55,7 @@ pub fn minimum(preset: Preset, data: DataName) -> Minimum {
         }
         Preset::Laptop => {
             let base = RunConfig { subset: Some(640), test_subset: Some(1000), ..base };
-            Minimum { sgd: RunConfig { start: start(80, 120), epochs: 30, ..base }, rho: 0.2, seeds: 4 }
+            Minimum { sgd: RunConfig { start: start(80, 120), epochs: 30, ..base }, rho: 0.2, seeds: 5 }
         }
         Preset::Paper => {
             let base =

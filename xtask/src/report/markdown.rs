@@ -1,4 +1,4 @@
-//! Markdown.
+//! Tables as Markdown text.
 
 /// A table: a head, and lines of as many cells.
 pub fn table<S: AsRef<str>>(head: &[S], lines: impl IntoIterator<Item = Vec<String>>) -> String {
