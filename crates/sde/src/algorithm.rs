@@ -142,6 +142,9 @@ impl Algorithm {
     pub fn validate(&self, n: usize) -> Result<(), Error> {
         let Self { micro, batch, rho, .. } = *self;
         let fail = |text: String| Err(Error::new(text));
+        if n == 0 {
+            return fail("the problem has no samples; expected at least one".to_owned());
+        }
         if batch == 0 || micro == 0 || batch % micro != 0 {
             return fail(format!(
                 "micro is {micro} and batch {batch}; expected both positive, micro a divisor of batch"
@@ -168,12 +171,13 @@ impl Algorithm {
 }
 
 impl Sampling {
-    /// By what the variance of the mean of k samples is multiplied: (n − k)/(n − 1) without replacement, 1 with.
+    /// By what the variance of the mean of k samples is multiplied: (n − k)/(n − 1) without replacement, which is 0 from
+    /// k = n on, and 1 with.
     pub fn population_factor(self, n: usize, k: usize) -> f64 {
         match self {
             Sampling::WithReplacement => 1.,
             Sampling::WithoutReplacement if n < 2 => 0.,
-            Sampling::WithoutReplacement => (n - k) as f64 / (n - 1) as f64,
+            Sampling::WithoutReplacement => n.saturating_sub(k) as f64 / (n - 1) as f64,
         }
     }
 }
@@ -210,5 +214,7 @@ mod tests {
             assert!(text.contains(field) && text.contains("expected"), "{text}");
         }
         assert!(Algorithm::sam(0.1, 9).validate(8).is_ok());
+        assert!(Algorithm::sgd(1).validate(0).unwrap_err().to_string().contains("no samples"));
+        assert_eq!(Sampling::WithoutReplacement.population_factor(4, 5), 0.);
     }
 }

@@ -3,12 +3,11 @@
 use crate::chain::Chain;
 use crate::stream::Stream;
 
-/// Two chains side by side, x = (x₁, x₂), whose every step draws the same random numbers: what differs between them is
-/// then seen through far fewer paths than from independent ones.
+/// Two chains side by side, x = (x₁, x₂), whose steps draw the same random numbers: what differs between them is
+/// then seen through far fewer paths than from independent ones. Each of them has the law that it has alone.
 ///
-/// Two algorithms draw the same batches if their sizes and sampling agree. Both chains must draw equally much in a
-/// step: if the second drew more than the first, it would draw the rest again in its next step, and its law would be
-/// another.
+/// Two algorithms draw the same batches if their sizes and sampling agree. One of a pair may draw more than the other:
+/// in every step both begin a sequence of their own, which is new in the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Coupled<A, B> {
     /// Moves the first half.
@@ -28,9 +27,9 @@ impl<A: Chain, B: Chain> Chain for Coupled<A, B> {
 
     fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]) {
         let (first, second) = x.split_at_mut(self.first.dim());
-        let mut again = stream.clone();
-        self.first.step(first, stream, scratch);
-        self.second.step(second, &mut again, scratch);
+        let shared = Stream::seeded(stream.bits());
+        self.first.step(first, &mut shared.clone(), scratch);
+        self.second.step(second, &mut shared.clone(), scratch);
     }
 }
 
@@ -38,7 +37,7 @@ impl<A: Chain, B: Chain> Chain for Coupled<A, B> {
 mod tests {
     use super::*;
     use crate::problems::Quadratic;
-    use crate::{Algorithm, Descent, Ensemble, at, silent};
+    use crate::{Algorithm, Descent, Ensemble, StepMoments, at, silent};
 
     /// The difference of an algorithm from itself is none, and that of two is far less noisy than they are.
     #[test]
@@ -57,5 +56,18 @@ mod tests {
         let two =
             variance(Coupled { first: descent(Algorithm::usam(0.1, 2)), second: descent(Algorithm::n_usam(0.1, 2)) });
         assert!(two[0] > 0. && two[0] < two[1] / 20., "{two:?}");
+    }
+
+    /// If the second went on from where the first began, it would draw again what it had drawn before.
+    #[test]
+    fn each_has_the_law_that_it_has_alone() {
+        let problem = Quadratic::random(5, 1, 3);
+        let descent = |b: usize| Descent::new(&problem, Algorithm::sgd(b), 0.1).unwrap();
+        let ensemble = Ensemble { paths: 40_000, seed: 4, steps: 20, every: 20 };
+        let both = Coupled { first: descent(1), second: descent(2) };
+        let pair = ensemble.run(&both, at(&[0., 0.]), 1, |x, out| out[0] = x[1] * x[1], &silent).unwrap();
+        let alone = StepMoments::new(&problem, Algorithm::sgd(2), 0.1).unwrap().after(20, &[0.]).second[0];
+        let off = (pair[1].outputs[0].mean - alone) / pair[1].outputs[0].standard_error();
+        assert!(off.abs() < 4., "{off:.1} standard errors");
     }
 }

@@ -35,12 +35,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 ///     }
 /// }
 ///
-/// let chain = EulerMaruyama { sde: Decay, dt: 0.01 };
+/// let chain = EulerMaruyama::new(Decay, 0.01)?;
 /// let ensemble = Ensemble { paths: 1000, seed: 0, steps: 100, every: 50 };
 /// let moments = ensemble.run(&chain, at(&[1.]), 1, |x, out| out[0] = x[0], &silent)?;
 /// let end = moments[2].outputs[0]; // after steps 0, 50 and 100
 /// assert!((end.mean - (-1f64).exp()).abs() < 4. * end.standard_error());
-/// # Ok::<(), msharp_sde::Stopped>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ensemble {

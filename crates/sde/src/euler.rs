@@ -1,8 +1,9 @@
 //! The scheme of Euler and Maruyama.
 
 use crate::brownian;
+use crate::error::Error;
 use crate::lanes::Number;
-use crate::scheme::{Scheme, chain_of};
+use crate::scheme::{Scheme, chain_of, step_size};
 use crate::sde::{Sde, split};
 
 /// x ← x + b(x) dt + σ(x) ΔW with ΔW ~ N(0, dt).
@@ -11,13 +12,19 @@ use crate::sde::{Sde, split};
 /// Reference: Maruyama, *Continuous Markov processes and stochastic equations* (1955).
 #[derive(Clone, Debug)]
 pub struct EulerMaruyama<E> {
-    /// The equation.
-    pub sde: E,
-    /// The size of a step, > 0.
-    pub dt: f64,
+    sde: E,
+    dt: f64,
 }
 
 impl<E: Sde> EulerMaruyama<E> {
+    /// For `sde`, with steps of size `dt`.
+    ///
+    /// # Errors
+    /// If `dt` is no positive number.
+    pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
+        Ok(Self { sde, dt: step_size(dt)? })
+    }
+
     /// A step with given increments of the Brownian motions, `[q]`; `scratch` is
     /// [`Chain::scratch`](crate::Chain::scratch) long, or [`Chain::lane_scratch`](crate::Chain::lane_scratch) for
     /// lanes.

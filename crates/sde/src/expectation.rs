@@ -25,8 +25,15 @@ impl StepOperator {
     /// degree to see how exact a result is.
     ///
     /// # Errors
-    /// As [`Modified::new`], or if a step can be too many things.
+    /// As [`Modified::new`], or if a step can be too many things, or if the grid is not of the problem's dimension.
     pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64, grid: &Grid) -> Result<Self, Error> {
+        if problem.dim() != grid.dim() {
+            return Err(Error::new(format!(
+                "the grid is in {} dimensions; expected {}, those of the problem",
+                grid.dim(),
+                problem.dim()
+            )));
+        }
         let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: InRho::Exact })?;
         let all = exact.law().steps()?;
         let points = grid.points();

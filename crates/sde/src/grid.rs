@@ -59,8 +59,13 @@ impl Grid {
         points
     }
 
-    /// What every value at a point contributes to the value at x, inside the box or near it.
+    /// What every value at a point contributes to the value at x, `[d]`, inside the box or near it.
+    ///
+    /// # Panics
+    /// If x is not of dimension d.
+    #[track_caller]
     pub fn basis(&self, x: &[f64]) -> DVector<f64> {
+        assert_eq!(x.len(), self.dim(), "a point in {} dimensions on a grid in {}", x.len(), self.dim());
         let mut all = vec![1.];
         for (axis, &x) in self.axes.iter().zip(x) {
             let values = axis.basis(x);
@@ -70,7 +75,12 @@ impl Grid {
     }
 
     /// ∂/∂xⱼ as a matrix on values.
+    ///
+    /// # Panics
+    /// If j is not below d.
+    #[track_caller]
     pub fn derivative(&self, j: usize) -> DMatrix<f64> {
+        assert!(j < self.dim(), "the derivative along axis {j} on a grid in {} dimensions", self.dim());
         let mut matrix = DMatrix::identity(1, 1);
         for (k, axis) in self.axes.iter().enumerate() {
             let count = axis.nodes.len();

@@ -16,8 +16,12 @@ pub struct Law {
     probabilities: Vec<f64>,
     /// Pairs that can be in one batch, equally likely; empty if the micro-batches of a batch are independent.
     pairs: Vec<(u32, u32)>,
-    /// Whether the micro-batches of a batch have no member in common.
-    depends: bool,
+    sampling: Sampling,
+    /// n.
+    samples: usize,
+    /// m.
+    micro: usize,
+    /// b/m.
     pieces: usize,
 }
 
@@ -34,11 +38,12 @@ impl Law {
         let with = algorithm.sampling == Sampling::WithReplacement;
         let count = if with { binomial(n + m - 1, m) } else { binomial(n, m) };
         let pair_count = if with || pieces == 1 { 0. } else { count * binomial(n - m, m) };
-        if count.max(pair_count) > MOST as f64 {
-            return Err(Error::new(format!(
-                "micro-batches of {m} among {n} samples are {} combinations; expected at most {MOST}, to enumerate them",
-                count.max(pair_count)
-            )));
+        for (count, what) in [(count, "micro-batches"), (pair_count, "pairs of micro-batches")] {
+            if count > MOST as f64 {
+                return Err(Error::new(format!(
+                    "there are {count} {what} of {m} among {n} samples; expected at most {MOST}, to enumerate them"
+                )));
+            }
         }
         let (mut members, mut begins, mut probabilities) = (Vec::new(), vec![0], Vec::new());
         let mut current: Vec<usize> = if with { vec![0; m] } else { (0..m).collect() };
@@ -52,15 +57,43 @@ impl Law {
                 break;
             }
         }
-        let mut pairs = Vec::new();
-        if pair_count > 0. {
-            let all: Vec<&[(usize, f64)]> = begins.windows(2).map(|range| &members[range[0]..range[1]]).collect();
-            for (i, a) in all.iter().enumerate() {
-                let apart = all.iter().enumerate().filter(|(_, b)| apart(a, b));
-                pairs.extend(apart.map(|(j, _)| (i as u32, j as u32)));
+        let law = Self {
+            members,
+            begins,
+            probabilities,
+            pairs: Vec::new(),
+            sampling: algorithm.sampling,
+            samples: n,
+            micro: m,
+            pieces,
+        };
+        let beside = |i: usize| law.beside(&[i]).into_iter().map(move |j| (i as u32, j as u32));
+        let pairs = if pair_count > 0. { (0..law.len()).flat_map(beside).collect() } else { Vec::new() };
+        Ok(Self { pairs, ..law })
+    }
+
+    /// The micro-batches that a batch can have besides these, in order: with replacement all, without it those of the
+    /// samples that are left.
+    fn beside(&self, chosen: &[usize]) -> Vec<usize> {
+        if self.sampling == Sampling::WithReplacement {
+            return (0..self.len()).collect();
+        }
+        let taken = |i: usize| chosen.iter().any(|&k| self.members_of(k).iter().any(|(j, _)| *j == i));
+        let left: Vec<usize> = (0..self.samples).filter(|i| !taken(*i)).collect();
+        let mut places = Vec::new();
+        if self.micro > left.len() {
+            return places;
+        }
+        let mut current: Vec<usize> = (0..self.micro).collect();
+        loop {
+            let samples = current.iter().map(|&place| left[place]);
+            // Subsets are in the order of their members, one after the other.
+            let place = partition_point(self.len(), |k| self.members_of(k).iter().map(|(i, _)| *i).lt(samples.clone()));
+            places.push(place);
+            if !advance(&mut current, left.len(), false) {
+                return places;
             }
         }
-        Ok(Self { members, begins, probabilities, pairs, depends: !with, pieces })
     }
 
     /// Each micro-batch, as samples with their shares in it, and its probability.
@@ -78,22 +111,25 @@ impl Law {
     /// # Errors
     /// If these are more than 200 000.
     pub fn steps(&self) -> Result<Vec<(Vec<usize>, f64)>, Error> {
-        let fits = |chosen: &[usize], k: usize| {
-            !self.depends || chosen.iter().all(|&c| apart(self.members_of(c), self.members_of(k)))
+        let count: f64 = match self.sampling {
+            Sampling::WithReplacement => (self.len() as f64).powi(self.pieces as i32),
+            Sampling::WithoutReplacement => {
+                (0..self.pieces).map(|k| binomial(self.samples - k * self.micro, self.micro)).product()
+            }
         };
+        if count > MOST as f64 {
+            return Err(Error::new(format!(
+                "a step can be {count} things; expected at most {MOST}, to enumerate them"
+            )));
+        }
         let mut steps = vec![(Vec::new(), 1.)];
         for _ in 0..self.pieces {
             let mut longer = Vec::new();
             for (chosen, p) in &steps {
-                let next: Vec<usize> = (0..self.len()).filter(|&k| fits(chosen, k)).collect();
+                let next = self.beside(chosen);
                 let rest = next.iter().map(|&k| self.probabilities[k]).sum::<f64>();
                 for k in next {
                     longer.push(([chosen.as_slice(), &[k]].concat(), p * self.probabilities[k] / rest));
-                }
-                if longer.len() > MOST {
-                    return Err(Error::new(format!(
-                        "a step can be more than {MOST} things; expected fewer, to enumerate them"
-                    )));
                 }
             }
             steps = longer;
@@ -143,9 +179,18 @@ impl Law {
     }
 }
 
-/// Whether two micro-batches have no member in common.
-fn apart(a: &[(usize, f64)], b: &[(usize, f64)]) -> bool {
-    a.iter().all(|(i, _)| b.iter().all(|(j, _)| i != j))
+/// The first number below `len` for which `before` is false; it is true up to there.
+fn partition_point(len: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if before(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 /// The next multiset in order, or the next subset; false after the last.
@@ -229,7 +274,26 @@ mod tests {
 
     #[test]
     fn too_many_are_an_error() {
-        let text = Law::new(&Algorithm::sgd(20), 50).unwrap_err().to_string();
-        assert!(text.contains("expected at most 200000"), "{text}");
+        let fails = |algorithm, n| Law::new(&algorithm, n).unwrap_err().to_string();
+        let text = fails(Algorithm::sgd(20), 50);
+        assert!(text.contains("micro-batches of 20 among 50") && text.contains("expected at most 200000"), "{text}");
+        let text = fails(Algorithm::m_sam(0.1, 5, 10).without_replacement(), 20);
+        assert!(text.contains("46558512 pairs of micro-batches"), "{text}");
+        // Each is enumerable, and their steps are not.
+        let text = law(Algorithm::m_sam(0.1, 1, 8), 10).steps().unwrap_err().to_string();
+        assert!(text.contains("100000000 things"), "{text}");
+        assert!(law(Algorithm::m_sam(0.1, 1, 8).without_replacement(), 10).steps().is_err());
+    }
+
+    /// Half of the samples: there are as many pairs as micro-batches, found without looking at all squares.
+    #[test]
+    fn halves_have_one_other_half() {
+        let law = law(Algorithm::m_sam(0.1, 9, 18).without_replacement(), 18);
+        assert_eq!((law.len(), law.pairs.len()), (48_620, 48_620));
+        assert!(
+            law.pairs.iter().all(|(i, j)| i + j == 48_619),
+            "in order, the complement comes at the same place from the end"
+        );
+        assert_eq!(law.steps().unwrap().len(), 48_620);
     }
 }

@@ -75,7 +75,7 @@ pub use grid::Grid;
 pub use lanes::{LANES, Lanes, Number, gather, scatter};
 pub use law::Law;
 pub use mean_exit::mean_exit_time;
-pub use milstein::{Milstein, WrongNoise};
+pub use milstein::Milstein;
 pub use modified::{Modified, Order};
 pub use moments::{Generator, Moments, StepMoments};
 pub use perturbed::InRho;

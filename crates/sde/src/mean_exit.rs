@@ -10,23 +10,26 @@ use crate::sde::Sde;
 ///
 /// > τ(x) = ∫ₓʳ e^ψ⁽ʸ⁾ ∫ₗʸ 2e^−ψ⁽ᶻ⁾/σ²(z) dz dy with ψ' = −2b/σ².
 ///
-/// By the trapezoidal rule on `cells` cells; its error falls with the square of their number. The exponentials overflow
-/// for wells deeper than ψ = 700, and the result is NaN. It is the continuous exit: nothing is missed between two
-/// steps.
+/// By the trapezoidal rule on `cells` cells; its error falls with the square of their number. It is the continuous
+/// exit: nothing is missed between two steps.
 ///
 /// # Errors
-/// If the equation is not one-dimensional, the bounds are not in order, or σ is 0 within them.
+/// If the equation is not one-dimensional, the bounds are not in order, σ is 0 within them, drift or σ are no numbers
+/// there, or the time is longer than numbers reach, as that of a well with ψ ≈ 700.
 pub fn mean_exit_time(equation: &impl Sde, start: f64, (left, right): (f64, f64), cells: usize) -> Result<f64, Error> {
     if equation.dim() != 1 {
         return Err(Error::new(format!("an equation in {} dimensions; expected one", equation.dim())));
     }
-    if !(left < start && start < right) || cells == 0 {
-        return Err(Error::new(format!("start {start} between {left} and {right}; expected them in order, and cells")));
+    if !(left < start && start < right && (right - left).is_finite()) || cells == 0 {
+        return Err(Error::new(format!(
+            "start {start} between {left} and {right} on {cells} cells; expected finite numbers in order, and a cell"
+        )));
     }
     let width = (right - left) / cells as f64;
     let (mut drift, mut sigma) = ([0.], vec![0.; equation.noise().len(1)]);
-    let (mut psi, mut inner, mut outer) = (0., 0., 0.);
-    let mut before: Option<(f64, f64, f64)> = None;
+    // At each point ψ' and 1/σ², and `time` = −τ' = e^ψ ∫ 2e^−ψ/σ²: carried on as a product, since ψ alone may be
+    // too large for an exponential where the difference between two points is not.
+    let (mut before, mut time, mut outer) = (None, 0., 0.);
     for k in 0..=cells {
         let y = left + k as f64 * width;
         equation.drift(&[y], &mut drift);
@@ -35,21 +38,25 @@ pub fn mean_exit_time(equation: &impl Sde, start: f64, (left, right): (f64, f64)
         if square <= 0. {
             return Err(Error::new(format!("the noise vanishes at {y}; expected some between {left} and {right}")));
         }
-        let slope = -2. * drift[0] / square;
-        let Some((old_slope, old_density, old_value)) = before else {
-            before = Some((slope, 2. / square, 0.));
-            continue;
-        };
-        psi += width * (old_slope + slope) / 2.;
-        let density = 2. * (-psi).exp() / square;
-        inner += width * (old_density + density) / 2.;
-        let value = psi.exp() * inner;
-        // Only what lies to the right of the start counts, a part of a cell where it is inside one.
-        let share = ((y - start) / width).clamp(0., 1.);
-        outer += share * width * (old_value + value) / 2.;
-        before = Some((slope, density, value));
+        let (slope, density) = (-2. * drift[0] / square, 1. / square);
+        if let Some((old_slope, old_density)) = before {
+            let rise: f64 = width * (old_slope + slope) / 2.;
+            let next = rise.exp() * (time + width * old_density) + width * density;
+            // Only what lies to the right of the start counts, a part of a cell where it is inside one.
+            let share = ((y - start) / width).clamp(0., 1.);
+            outer += share * width * (time + next) / 2.;
+            time = next;
+        }
+        before = Some((slope, density));
     }
-    Ok(outer)
+    if outer.is_finite() {
+        Ok(outer)
+    } else {
+        Err(Error::new(format!(
+            "the mean time from {start} to {right} is {outer}; expected a drift and a noise that are numbers, \
+             and a well that is shallow enough to leave"
+        )))
+    }
 }
 
 #[cfg(test)]
@@ -89,10 +96,27 @@ mod tests {
     }
 
     #[test]
+    fn deep_wells_have_long_times() {
+        // Against the drift from a wall at 0: τ' = (1 − e^kx)/b with k = 2b/s².
+        let (b, s, from, to) = (1f64, 0.1, 0.9, 1.);
+        let k = 2. * b / (s * s);
+        let exact = ((k * to).exp() - (k * from).exp()) / (k * b) - (to - from) / b;
+        let found = mean_exit_time(&Drifting { b: -b, s }, from, (0., to), 200_000).unwrap();
+        assert!((found / exact - 1.).abs() < 1e-4, "{found:e} {exact:e}");
+        // With it, ψ falls by 20 000, and the time is that of the way.
+        let found = mean_exit_time(&Drifting { b, s: 0.01 }, 0.5, (0., 1.), 1_000_000).unwrap();
+        assert!((found - 0.5).abs() < 1e-4, "{found}");
+        let text = mean_exit_time(&Drifting { b: -b, s: 1e-3 }, 0.5, (0., 1.), 1000).unwrap_err().to_string();
+        assert!(text.contains("shallow"), "{text}");
+    }
+
+    #[test]
     fn what_cannot_be_left_is_an_error() {
-        assert!(
-            mean_exit_time(&Drifting { b: 0., s: 0. }, 0., (-1., 1.), 10).unwrap_err().to_string().contains("vanishes")
-        );
-        assert!(mean_exit_time(&Drifting { b: 0., s: 1. }, 2., (-1., 1.), 10).is_err());
+        let fails = |b, s, start, ends| mean_exit_time(&Drifting { b, s }, start, ends, 10).unwrap_err().to_string();
+        assert!(fails(0., 0., 0., (-1., 1.)).contains("vanishes"));
+        assert!(fails(0., 1., 2., (-1., 1.)).contains("in order"));
+        assert!(fails(0., 1., 0., (f64::NEG_INFINITY, 1.)).contains("finite"));
+        assert!(fails(0., f64::NAN, 0., (-1., 1.)).contains("numbers"));
+        assert!(fails(f64::NAN, 1., 0., (-1., 1.)).contains("numbers"));
     }
 }

@@ -1,10 +1,10 @@
 //! Milstein's scheme, without derivatives.
 
 use crate::brownian;
+use crate::error::Error;
 use crate::lanes::Number;
-use crate::scheme::{Scheme, chain_of};
+use crate::scheme::{Scheme, chain_of, step_size};
 use crate::sde::{Noise, Sde};
-use std::fmt;
 
 /// x ← x + b dt + σ ΔW + (σ(x̂) − σ) (ΔW² − dt) / (2 √dt) with x̂ = x + b dt + σ √dt.
 ///
@@ -18,41 +18,26 @@ pub struct Milstein<E> {
     dt: f64,
 }
 
-/// The noise of an equation is not of a kind for which Milstein's scheme is right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrongNoise {
-    /// The noise of the equation.
-    pub noise: Noise,
-}
-
-impl fmt::Display for WrongNoise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = match self.noise {
-            Noise::Diagonal => "diagonal noise of an equation that does not say so".to_owned(),
-            Noise::General(sources) => format!("general noise of {sources} Brownian motions"),
-        };
-        write!(
-            f,
-            "Milstein's scheme expects one Brownian motion, or diagonal noise with σᵢ of xᵢ alone (Sde::separable), \
-             and not {found}; Euler–Maruyama and the scheme of weak order 2 take any"
-        )
-    }
-}
-
-impl std::error::Error for WrongNoise {}
-
 impl<E: Sde> Milstein<E> {
-    /// For `sde`, with steps of size `dt` > 0.
+    /// For `sde`, with steps of size `dt`.
     ///
     /// # Errors
-    /// If the noise is neither of one Brownian motion nor diagonal and [`separable`](Sde::separable).
-    pub fn new(sde: E, dt: f64) -> Result<Self, WrongNoise> {
-        let noise = sde.noise();
-        if noise.sources(sde.dim()) == 1 || (noise == Noise::Diagonal && sde.separable()) {
-            Ok(Self { sde, dt })
-        } else {
-            Err(WrongNoise { noise })
+    /// If `dt` is no positive number, or the noise is neither of one Brownian motion nor diagonal and
+    /// [`separable`](Sde::separable).
+    pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
+        let found = match sde.noise() {
+            noise if noise.sources(sde.dim()) == 1 => None,
+            Noise::Diagonal if sde.separable() => None,
+            Noise::Diagonal => Some("diagonal noise of an equation that does not say so".to_owned()),
+            Noise::General(sources) => Some(format!("general noise of {sources} Brownian motions")),
+        };
+        if let Some(found) = found {
+            return Err(Error::new(format!(
+                "Milstein's scheme expects one Brownian motion, or diagonal noise with σᵢ of xᵢ alone (Sde::separable), \
+                 and not {found}; Euler–Maruyama and the scheme of weak order 2 take any"
+            )));
         }
+        Ok(Self { sde, dt: step_size(dt)? })
     }
 
     /// A step with given increments of the Brownian motions, `[q]`; `scratch` is

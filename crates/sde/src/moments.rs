@@ -27,10 +27,18 @@ impl Moments {
         }
     }
 
-    /// The largest difference from `other` in any moment.
+    /// The largest difference from `other` in any moment; NaN if one is.
+    ///
+    /// # Panics
+    /// If they are not of the same dimension.
+    #[track_caller]
     pub fn distance(&self, other: &Self) -> f64 {
-        let all = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0., f64::max);
-        all(&self.mean, &other.mean).max(all(&self.second, &other.second))
+        let (d, e) = (self.mean.len(), other.mean.len());
+        assert_eq!(d, e, "moments in {d} dimensions and in {e}");
+        let means = self.mean.iter().zip(&other.mean);
+        let seconds = self.second.iter().zip(&other.second);
+        // In the total order NaN is above all numbers, so that what is undefined is no agreement.
+        means.chain(seconds).map(|(a, b)| (a - b).abs()).max_by(f64::total_cmp).unwrap_or(0.)
     }
 }
 
@@ -69,7 +77,7 @@ impl StepMoments {
         Ok(Self { monomials, eta, first, second })
     }
 
-    /// The moments after so many steps from the point `start`.
+    /// The moments after so many steps from the point `start`, `[d]`.
     pub fn after(&self, steps: usize, start: &[f64]) -> Moments {
         let count = self.monomials.count();
         let step = DMatrix::identity(count, count) + &self.first * self.eta + &self.second * (self.eta * self.eta);
@@ -159,7 +167,7 @@ impl Generator {
         Ok(Self { monomials, matrix: action(monomials, &b, &sigma) })
     }
 
-    /// The moments after `time` from the point `start`.
+    /// The moments after `time` from the point `start`, `[d]`.
     pub fn at(&self, time: f64, start: &[f64]) -> Moments {
         let values = (&self.matrix * time).exp() * DVector::from_vec(self.monomials.at(start));
         Moments::of(self.monomials, &values)

@@ -77,6 +77,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_undefined_is_not_right() {
+        // log ‖x‖ at 0.
+        struct Log;
+        impl Problem for Log {
+            fn dim(&self) -> usize {
+                1
+            }
+            fn samples(&self) -> usize {
+                1
+            }
+            fn loss(&self, _: usize, x: &[f64]) -> f64 {
+                x[0].abs().ln()
+            }
+            fn add_gradient(&self, _: usize, x: &[f64], weight: f64, out: &mut [f64]) {
+                out[0] += weight * (x[0] / (x[0] * x[0]));
+            }
+            fn add_hessian(&self, _: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+                out[0] -= weight * v[0] / (x[0] * x[0]);
+            }
+            fn add_third(&self, _: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+                out[0] += 2. * weight * u[0] * v[0] / x[0].powi(3);
+            }
+        }
+        assert!(derivative_errors(&Log, &[1.]).iter().all(|error| *error < 1e-8));
+        assert!(derivative_errors(&Log, &[0.])[0].is_nan());
+    }
+
+    #[test]
     fn hessians_of_the_quadratic_do_not_commute() {
         let problem = Quadratic::random(3, 2, 5);
         let product = |a: usize, b: usize, x: [f64; 2]| {

@@ -1,5 +1,6 @@
 //! What the schemes share: a step written once runs path by path, or for several paths in vector instructions.
 
+use crate::error::Error;
 use crate::lanes::{Lanes, Number};
 use crate::stream::Streams;
 use pulp::{Arch, Simd, WithSimd};
@@ -11,6 +12,15 @@ pub(crate) trait Scheme: Sync {
 
     /// One step of size dt from `x`, `[d]`.
     fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]);
+}
+
+/// `dt`, if a step can have it as its size.
+pub(crate) fn step_size(dt: f64) -> Result<f64, Error> {
+    if dt > 0. && dt.is_finite() {
+        Ok(dt)
+    } else {
+        Err(Error::new(format!("dt is {dt}; expected a finite number above 0")))
+    }
 }
 
 /// Takes `steps` steps of several paths, compiled for the widest vectors that this processor has.

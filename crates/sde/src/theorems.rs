@@ -81,7 +81,7 @@ pub fn usam_drift<P: Problem + ?Sized>(
     let share = match (algorithm.ascent, algorithm.ball) {
         (Ascent::Full, Ball::Raw) => 0.,
         (Ascent::Mean, Ball::Raw) => algorithm.sampling.population_factor(n, m) / m as f64,
-        _ => return Err(Error::new(format!("{} is no variant of USAM; expected one", algorithm.name()))),
+        _ => return Err(no_theorem(algorithm)),
     };
     let (mut full, mut curved, mut noise) = (vec![0.; x.len()], vec![0.; x.len()], vec![0.; x.len()]);
     mean_gradient(problem, x, &mut full);
@@ -114,7 +114,7 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
         return Err(Error::new("the diffusion in closed form is with replacement; expected that"));
     }
     if !matches!((algorithm.ascent, algorithm.ball), (Ascent::Full | Ascent::Mean, Ball::Raw)) {
-        return Err(Error::new(format!("{} is no variant of USAM; expected one", algorithm.name())));
+        return Err(no_theorem(algorithm));
     }
     let (b, m) = (algorithm.batch as f64, algorithm.micro as f64);
     let mut full = vec![0.; d];
@@ -154,6 +154,10 @@ pub fn expected_norm<P: Problem + ?Sized>(problem: &P, x: &[f64], k: usize, samp
         p * norm(&gradient)
     };
     Ok(law.iter().map(of).sum())
+}
+
+fn no_theorem(algorithm: &Algorithm) -> Error {
+    Error::new(format!("{} has no closed form here; expected n-USAM, USAM or m-USAM", algorithm.name()))
 }
 
 /// ξᵢ of every sample, `[n, d]`.

@@ -1,8 +1,9 @@
 //! A stochastic Runge–Kutta scheme of weak order 2.
 
 use crate::brownian;
+use crate::error::Error;
 use crate::lanes::Number;
-use crate::scheme::{Scheme, chain_of};
+use crate::scheme::{Scheme, chain_of, step_size};
 use crate::sde::Sde;
 
 /// Rößler's scheme RI6, for noise of any kind.
@@ -28,13 +29,19 @@ use crate::sde::Sde;
 /// Reference: Rößler, *Second order Runge–Kutta methods for Itô stochastic differential equations* (2009).
 #[derive(Clone, Debug)]
 pub struct WeakOrder2<E> {
-    /// The equation.
-    pub sde: E,
-    /// The size of a step, > 0.
-    pub dt: f64,
+    sde: E,
+    dt: f64,
 }
 
 impl<E: Sde> WeakOrder2<E> {
+    /// For `sde`, with steps of size `dt`.
+    ///
+    /// # Errors
+    /// If `dt` is no positive number.
+    pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
+        Ok(Self { sde, dt: step_size(dt)? })
+    }
+
     /// A step with given increments Î, `[q]`, and Ĩ, `[q (q − 1)/2]`, Ĩ of k < l at l (l − 1)/2 + k; not used where the
     /// noise is separable. `scratch` is [`Chain::scratch`](crate::Chain::scratch) long, or
     /// [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.

@@ -135,7 +135,7 @@ pub fn sde(args: SdeArgs) -> Result<()> {
 /// Measures in this process.
 fn measure(args: &SdeArgs, noise: NoiseName) -> Result<Measured> {
     let sde = Ring { dim: args.dim, general: matches!(noise, NoiseName::General) };
-    let (chain, start) = (EulerMaruyama { sde, dt: args.dt }, vec![START; args.dim]);
+    let (chain, start) = (EulerMaruyama::new(sde, args.dt)?, vec![START; args.dim]);
     let observe = |x: &[f64], to: &mut [f64]| {
         let n = x.len() as f64;
         to.copy_from_slice(&[x.iter().sum::<f64>() / n, x.iter().map(|x| x * x).sum::<f64>() / n]);

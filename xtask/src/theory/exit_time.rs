@@ -28,9 +28,18 @@ const FINER: usize = 4;
 /// Beyond the top of the barrier, so that whoever is there does not come back and a coarse look misses little.
 const OUT: f64 = 0.5;
 const START: f64 = -1.;
+/// Where the quadrature reflects, which paths do not reach; and on how many cells.
+const WALL: f64 = -1.8;
+const CELLS: usize = 20_000;
+/// The height of the barrier, and the noise.
+const WELL: (f64, f64) = (0.25, 2.);
+/// Of the normalised ball, so that it is smooth, as the equation needs it.
+const FLOOR: f64 = 0.1;
+/// Of the reweighted rules.
+const LAMBDA: f64 = 1.;
 
 fn well() -> DoubleWell {
-    DoubleWell::new(0.25, 2.)
+    DoubleWell::new(WELL.0, WELL.1)
 }
 
 /// The ways to a mean exit time.
@@ -38,17 +47,17 @@ const WAYS: [&str; 3] = ["algorithm", "equation", "quadrature"];
 
 /// A rule as a family in m; the places on the axis of m are for those without one.
 fn families() -> Vec<(&'static str, Vec<Algorithm>)> {
-    let smooth = |algorithm: Algorithm| Algorithm { ball: Ball::Unit { floor: 0.1 }, ..algorithm };
+    let smooth = |algorithm: Algorithm| Algorithm { ball: Ball::Unit { floor: FLOOR }, ..algorithm };
     let sizes = [1, 2, 4, 8];
     let (raw, unit) = RHO;
     vec![
         ("SGD", vec![Algorithm::sgd(BATCH)]),
         ("n-USAM", vec![Algorithm::n_usam(raw, BATCH)]),
         ("m-USAM", sizes.map(|m| Algorithm::m_usam(raw, m, BATCH)).to_vec()),
-        ("RW-USAM", vec![Algorithm::rw_usam(raw, 1., BATCH)]),
+        ("RW-USAM", vec![Algorithm::rw_usam(raw, LAMBDA, BATCH)]),
         ("n-SAM", vec![smooth(Algorithm::n_sam(unit, BATCH))]),
         ("m-SAM", sizes.map(|m| smooth(Algorithm::m_sam(unit, m, BATCH))).to_vec()),
-        ("RW-SAM", vec![smooth(Algorithm::rw_sam(unit, 1., BATCH))]),
+        ("RW-SAM", vec![smooth(Algorithm::rw_sam(unit, LAMBDA, BATCH))]),
     ]
 }
 
@@ -58,27 +67,43 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
         Preset::Laptop => 2_000,
         Preset::Paper => 40_000,
     };
+    let (barrier, noise) = WELL;
     let setting = format!(
-        "double well with barrier 0.25 and noise 2, from −1 until 0.5, batches of {BATCH}, η = {ETA}, ρ = {} for USAM and {} for SAM with floor 0.1, λ = 1, order 2 in η and all of ρ, {paths} paths",
+        "double well with barrier {barrier} and noise {noise}, from {START} until {OUT}, batches of {BATCH} with replacement, η = {ETA}, \
+         ρ = {} for USAM and {} for SAM with floor {FLOOR}, λ = {LAMBDA}",
         RHO.0, RHO.1
     );
+    let order = "order 2 in η and all of ρ";
+    let of = |way: &str| match way {
+        "algorithm" => format!("{setting}; {paths} paths each, with seeds of their own, of at most {LIMIT} steps"),
+        "equation" => {
+            format!(
+                "{setting}; {order}, {paths} paths each, with seeds of their own, Euler–Maruyama in steps of η/{FINER}"
+            )
+        }
+        _ => format!("{setting}; {order}, reflected at {WALL}, on {CELLS} cells"),
+    };
     let mut jobs = Vec::new();
-    for (family, members) in families() {
-        for way in WAYS {
+    for (kind, (family, members)) in families().into_iter().enumerate() {
+        for (place, way) in WAYS.into_iter().enumerate() {
             let members = members.clone();
-            let compute =
-                move |tell: Tell| members.iter().map(|algorithm| time(*algorithm, way, paths, tell)).collect();
-            jobs.push(Job::new(TIMES, format!("{family} · {way}"), setting.clone(), compute));
+            let compute = move |tell: Tell| {
+                // Seeds of their own for each mean.
+                let seed = |k: usize| (100 * kind + 10 * place + k) as u64;
+                let one = |(k, algorithm): (usize, &Algorithm)| time(*algorithm, way, (paths, seed(k)), tell);
+                members.iter().enumerate().map(one).collect()
+            };
+            jobs.push(Job::new(TIMES, format!("{family} · {way}"), of(way), compute));
         }
     }
     jobs
 }
 
 /// The mean exit time, in units of the equation: steps times η.
-fn time(algorithm: Algorithm, way: &str, paths: usize, tell: Tell) -> Result<Point> {
+fn time(algorithm: Algorithm, way: &str, (paths, seed): (usize, u64), tell: Tell) -> Result<Point> {
     let well = well();
     let equation = Modified::new(&well, algorithm, ETA, Order { eta: 2, rho: InRho::Exact })?;
-    let ensemble = Ensemble { paths, seed: 1, steps: LIMIT, every: LIMIT };
+    let ensemble = |steps| Ensemble { paths, seed, steps, every: steps };
     let (m, out) = (algorithm.micro as f64, |x: &[f64]| x[0] >= OUT);
     let of = |exits: Exits, dt: f64| {
         anyhow::ensure!(
@@ -90,11 +115,15 @@ fn time(algorithm: Algorithm, way: &str, paths: usize, tell: Tell) -> Result<Poi
         Ok(Point::sampled(m, mean.mean * dt, mean.standard_error() * dt))
     };
     match way {
-        "algorithm" => of(ensemble.exits(&Descent::new(&well, algorithm, ETA)?, at(&[START]), out, tell)?, ETA),
+        "algorithm" => {
+            let chain = Descent::new(&well, algorithm, ETA)?;
+            of(ensemble(LIMIT).exits(&chain, at(&[START]), out, tell)?, ETA)
+        }
         "equation" => {
             let dt = ETA / FINER as f64;
-            of(ensemble.exits(&EulerMaruyama { sde: equation, dt }, at(&[START]), out, tell)?, dt)
+            let chain = EulerMaruyama::new(equation, dt)?;
+            of(ensemble(FINER * LIMIT).exits(&chain, at(&[START]), out, tell)?, dt)
         }
-        _ => Ok(Point::exact(m, mean_exit_time(&equation, START, (-1.8, OUT), 20_000)?)),
+        _ => Ok(Point::exact(m, mean_exit_time(&equation, START, (WALL, OUT), CELLS)?)),
     }
 }

@@ -16,7 +16,8 @@ pub fn slope(points: &[Point]) -> Option<(f64, f64)> {
     let weight = sum(&|p| p.2);
     let (x, y) = (sum(&|p| p.2 * p.0) / weight, sum(&|p| p.2 * p.1) / weight);
     let square = sum(&|p| p.2 * (p.0 - x).powi(2));
-    if usable.len() < 2 || square <= 0. {
+    // No slope either where a standard error of 0 weighs without bound.
+    if usable.len() < 2 || square.is_nan() || square <= 0. {
         return None;
     }
     let noisy = points.iter().any(|p| p.error.is_some());
@@ -38,5 +39,6 @@ mod tests {
         let (found, error) = slope(&sampled).unwrap();
         assert!((found - 2.).abs() < 1e-12 && (error - 0.01 / (2f64.ln() * 2f64.sqrt())).abs() < 1e-12);
         assert!(slope(&exact[..1]).is_none());
+        assert!(slope(&[0.1, 0.2].map(|x| Point::sampled(x, x, 0.))).is_none());
     }
 }

@@ -37,7 +37,7 @@ fn scattered(x: &mut [f64], stream: &mut Stream) {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let chain = EulerMaruyama { sde: general(2), dt: 0.01 };
+    let chain = EulerMaruyama::new(general(2), 0.01).unwrap();
     for paths in [1, LANES - 1, LANES, LANES + 1, 1000, 1003] {
         let ensemble = Ensemble { paths, seed: 9, steps: 50, every: 20 };
         let all = |threads| {
@@ -92,8 +92,8 @@ fn a_path_of_an_ensemble_is_that_path_alone() {
     }
     let dt = 0.02;
     for sde in [general(3), general(1), diagonal(B[0], Kind::Diagonal), diagonal(SEPARABLE, Kind::Additive)] {
-        check(&EulerMaruyama { sde: &sde, dt });
-        check(&WeakOrder2 { sde: &sde, dt });
+        check(&EulerMaruyama::new(&sde, dt).unwrap());
+        check(&WeakOrder2::new(&sde, dt).unwrap());
     }
     for sde in [general(1), diagonal(SEPARABLE, Kind::Diagonal)] {
         check(&Milstein::new(&sde, dt).expect("its noise"));

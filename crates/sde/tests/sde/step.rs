@@ -15,9 +15,9 @@ pub enum Scheme {
 pub fn step<E: Sde>(scheme: Scheme, sde: &E, dt: f64, x: &mut [f64], increments: &[f64], signs: &[f64]) {
     let mut scratch = vec![0.; 100];
     match scheme {
-        Scheme::Euler => EulerMaruyama { sde, dt }.advance_with(x, increments, &mut scratch),
+        Scheme::Euler => EulerMaruyama::new(sde, dt).unwrap().advance_with(x, increments, &mut scratch),
         Scheme::Milstein => Milstein::new(sde, dt).expect("its noise").advance_with(x, increments, &mut scratch),
-        Scheme::Weak2 => WeakOrder2 { sde, dt }.advance_with(x, increments, signs, &mut scratch),
+        Scheme::Weak2 => WeakOrder2::new(sde, dt).unwrap().advance_with(x, increments, signs, &mut scratch),
     }
 }
 
@@ -74,8 +74,8 @@ fn a_step_of_a_chain_draws_the_increments_of_its_scheme() {
             assert!(z.abs() < 4., "{scheme:?}: {} for {}, {z:.1} standard errors", mean[i], exact[i]);
         }
     };
-    check(Scheme::Euler, &EulerMaruyama { sde: &sde, dt });
-    check(Scheme::Weak2, &WeakOrder2 { sde: &sde, dt });
+    check(Scheme::Euler, &EulerMaruyama::new(&sde, dt).unwrap());
+    check(Scheme::Weak2, &WeakOrder2::new(&sde, dt).unwrap());
 }
 
 #[test]

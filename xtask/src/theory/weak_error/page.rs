@@ -1,6 +1,6 @@
 //! The page of the weak errors.
 
-use super::{ETA, MATRIX, MOMENTS, PATHS, RHO, RHO_PATHS};
+use super::{ETA, MATRIX, MOMENTS, PATHS, RHO, RHO_MOMENTS, RHO_PATHS};
 use crate::report::markdown::table;
 use crate::theory::chart::{Chart, Line};
 use crate::theory::fit::slope;
@@ -14,7 +14,7 @@ pub const AGREEMENT: &str = "paths less grid";
 
 const ABOUT: &str = "\
 An equation is of weak order a if E g(x_k) − E g(X_{kη}) = O(ηᵃ) for every smooth g: then a line of errors over η has slope a among
-logarithms. Nothing in the first four tables is random: moments of affine chains follow a recursion and those of their equations a linear
+logarithms. Nothing is random but in the last two tables: moments of affine chains follow a recursion and those of their equations a linear
 ODE; elsewhere expectations solve Kolmogorov's backward equation on a Chebyshev grid. Drift and diffusion are exact expectations over all
 batches.
 ";
@@ -61,20 +61,16 @@ fn show(points: &[Point]) -> String {
     }
 }
 
-/// The range of the slopes of one order.
-fn range(rows: &[Row], figure: &str, order: &str) -> Option<(f64, f64)> {
-    let all: Vec<f64> = of(rows, figure)
-        .into_iter()
-        .filter(|row| name(row).1 == order)
-        .filter_map(|row| Some(slope(&row.points)?.0))
-        .collect();
-    let (low, high) = all.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), s| (l.min(*s), h.max(*s)));
-    low.is_finite().then_some((low, high))
-}
-
-/// The range of the slopes of one order, in words.
+/// The range of the slopes of one order, in words, and how many series have none.
 fn spoken(rows: &[Row], figure: &str, order: &str) -> String {
-    range(rows, figure, order).map_or("–".to_owned(), |(low, high)| format!("{low:.2} to {high:.2}"))
+    let of = of(rows, figure).into_iter().filter(|row| name(row).1 == order);
+    let (found, none): (Vec<_>, Vec<_>) = of.map(|row| slope(&row.points)).partition(Option::is_some);
+    let slopes = || found.iter().flatten().map(|(slope, _)| *slope);
+    let (Some(low), Some(high)) = (slopes().min_by(f64::total_cmp), slopes().max_by(f64::total_cmp)) else {
+        return "–".to_owned();
+    };
+    let missing = if none.is_empty() { String::new() } else { format!(" ({} series have none)", none.len()) };
+    format!("{low:.2} to {high:.2}{missing}")
 }
 
 /// Lines over x for one figure: colours by algorithm, thin for the first order.
@@ -120,8 +116,10 @@ fn matrix(rows: &[Row]) -> (String, Option<f64>) {
 pub fn page(rows: &[Row]) -> Result<Page> {
     let (matrix, least) = matrix(rows);
     let agreement = of(rows, PATHS).into_iter().find(|row| row.series == AGREEMENT);
-    let worst =
-        agreement.and_then(|row| row.points.iter().filter_map(|p| Some((p.y / p.error?).abs())).max_by(f64::total_cmp));
+    let worst = agreement.and_then(|row| {
+        let off = |p: &Point| Some((p.y / p.error?).abs());
+        Some((row.points.iter().filter_map(off).max_by(f64::total_cmp)?, row.points.len()))
+    });
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.0}"));
     let mut short = vec![
         format!(
@@ -134,28 +132,29 @@ pub fn page(rows: &[Row]) -> Result<Page> {
             spoken(rows, MOMENTS, "4"),
         ),
         format!(
-            "In ρ: slopes {} without the ρ-term, {} with it, {} with the third derivative.",
+            "In ρ: slopes {} without the ρ-term, {} with it, {} with the third derivative; on quadratics, by exact moments, {} without it, and \
+             with it nothing is left but the error of η.",
             spoken(rows, RHO, "0"),
             spoken(rows, RHO, "1"),
             spoken(rows, RHO, "2"),
+            spoken(rows, RHO_MOMENTS, "0"),
         ),
         format!(
             "At the small η and the ρ of the table, any other algorithm's equation is at least {} times as far from an algorithm as its \
              own, whose error falls with η² while the others' stays.",
             number(least)
         ),
+        format!(
+            "By Monte Carlo: slopes {} and {} in η, algorithm and equation by paths; {}, {} and {} in ρ, the algorithm by paths.",
+            spoken(rows, PATHS, "1"),
+            spoken(rows, PATHS, "2"),
+            spoken(rows, RHO_PATHS, "0"),
+            spoken(rows, RHO_PATHS, "1"),
+            spoken(rows, RHO_PATHS, "2"),
+        ),
     ];
-    short.push(format!(
-        "By paths, which all algorithms of the figure share: slopes {} and {} in η; in ρ, where equations with and without the terms \
-         are compared with each other, {}, {} and {}.",
-        spoken(rows, PATHS, "1"),
-        spoken(rows, PATHS, "2"),
-        spoken(rows, RHO_PATHS, "0"),
-        spoken(rows, RHO_PATHS, "1"),
-        spoken(rows, RHO_PATHS, "2"),
-    ));
-    if let Some(worst) = worst {
-        short.push(format!("Paths and grid agree: the largest difference is {worst:.1} standard errors (one draw: all algorithms see the same batches)."));
+    if let Some((worst, count)) = worst {
+        short.push(format!("Paths and grid agree: the largest of {count} differences is {worst:.1} standard errors."));
     }
     let mut text = "# Do the equations describe the algorithms?\n\n".to_owned();
     short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));
@@ -175,28 +174,37 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         MOMENTS,
         &["1", "2", "3", "4"],
         "η",
-        "Orders 1 and 2 are the equations, 3 and 4 the logarithm of a step, for which moments are all there is: see `StepMoments::generator`.",
+        "Orders 1 and 2 are the equations, 3 and 4 the logarithm of a step, for which moments are all there is: see \
+         `StepMoments::generator`.",
     )?;
     section("In η, where nothing is affine", ETA, &["1", "2"], "η", "All of ρ is kept, so that η alone is seen.")?;
     section(
-        "In ρ",
+        "In ρ, by exact moments",
+        RHO_MOMENTS,
+        &["0", "1"],
+        "ρ",
+        "On quadratics the paper's equation has all of ρ: what it leaves is of η, and does not fall with ρ.",
+    )?;
+    section(
+        "In ρ, where nothing is affine",
         RHO,
         &["0", "1", "2"],
         "ρ",
         "Order 0 is SGD's equation, 1 the paper's, 2 has the third derivative; expected slopes are 1, 2, 3.",
     )?;
     text.push_str(&format!("\n## Algorithm × equation\n\n{}.\n\n{matrix}", capital(&settings(rows, MATRIX))));
-    text.push_str(&format!("\n## By paths\n\n{}. The equation is integrated by the scheme of weak order 2 in steps of η/4; ± is a standard error, and errors below two of theirs do not count.\n\n", capital(&settings(rows, PATHS))));
+    text.push_str("\n## By Monte Carlo\n\n± is a standard error, and errors below two of theirs do not count.\n");
     let by_paths: Vec<Row> =
         rows.iter().filter(|row| row.figure == PATHS && row.series != AGREEMENT).cloned().collect();
-    text.push_str(&slopes(&by_paths, PATHS, &["1", "2"]));
-    text.push_str("\n![By paths](paths.svg)\n");
-    pictures.push(("paths.svg".to_owned(), picture(&by_paths, PATHS, &["1", "2"], "By paths", "η")?));
-    text.push_str(&format!("\n{}.\n\n", capital(&settings(rows, RHO_PATHS))));
-    text.push_str(&slopes(rows, RHO_PATHS, &["0", "1", "2"]));
-    text.push_str("\n![By paths, in ρ](rho-paths.svg)\n");
-    pictures
-        .push(("rho-paths.svg".to_owned(), picture(rows, RHO_PATHS, &["0", "1", "2"], "By coupled paths, in ρ", "ρ")?));
+    for (rows, figure, orders, x) in
+        [(&by_paths[..], PATHS, &["1", "2"][..], "η"), (rows, RHO_PATHS, &["0", "1", "2"], "ρ")]
+    {
+        let title = format!("By Monte Carlo, in {x}");
+        text.push_str(&format!("\n{}.\n\n", capital(&settings(rows, figure))));
+        text.push_str(&slopes(rows, figure, orders));
+        text.push_str(&format!("\n![{title}]({figure}.svg)\n"));
+        pictures.push((format!("{figure}.svg"), picture(rows, figure, orders, &title, x)?));
+    }
     text.push_str(&colophon(rows));
     Ok(Page { text, pictures, short })
 }
