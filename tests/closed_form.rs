@@ -135,9 +135,10 @@ fn exact_norms_are_the_residual_times_the_length_of_the_row() -> Result<()> {
     Ok(())
 }
 
-/// The mean of the estimated square is ‖g‖², and its variance 2(‖g‖⁴ − Σgⱼ⁴), 2‖g‖⁴ or 2‖g‖⁴(d − 1)/(d + 2) over K, on linear
-/// losses, where a difference is no approximation. 6000 estimates; the mean is held to 4 standard errors. A variance is held to 4 of
-/// *its* standard errors, those of a Gaussian's square: √((μ₄ − σ⁴)/N) = 3.74σ²/√N, an upper bound for the others.
+/// The mean of the estimated square is ‖g‖², and its variance 2(‖g‖⁴ − Σgⱼ⁴), 2‖g‖⁴ or 2‖g‖⁴(d − 1)/(d + 2) over K, on
+/// linear losses, where a difference is no approximation. 6000 estimates; the mean is held to 4 standard errors. A
+/// variance is held to 4 of *its* standard errors, those of a Gaussian's square: √((μ₄ − σ⁴)/N) = 3.74σ²/√N, an upper
+/// bound for the others.
 #[test]
 fn the_square_of_a_probe_is_unbiased_and_has_the_variance_of_its_formula() -> Result<()> {
     const N: usize = 6000;
@@ -233,8 +234,8 @@ fn the_gradient_noise_of_a_batch_is_the_trace_over_its_size() -> Result<()> {
     Ok(())
 }
 
-/// Where every ℓᵢ is a square, the mean USAM gradient over all batches *is* that of f + ρ/2 (‖∇f‖² + tr V/b·(n−b)/(n−1)):
-/// a smaller batch descends a stronger penalty on the variance. That is m-sharpness.
+/// Where every ℓᵢ is a square, the mean USAM gradient over all batches *is* that of f + ρ/2 (‖∇f‖² + tr
+/// V/b·(n−b)/(n−1)): a smaller batch descends a stronger penalty on the variance. That is m-sharpness.
 #[test]
 fn usam_on_small_batches_descends_the_variance_of_the_gradients() -> Result<()> {
     let (n, d) = (6u32, 3);

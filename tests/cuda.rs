@@ -96,8 +96,8 @@ fn rules_take_the_same_steps_as_on_the_cpu() -> Result<()> {
             let found = three_steps(gpu(), build, on_gpu.as_mut(), &mut sgd())?;
             let apart = distance(&found, &expected);
             // A finite difference divides the rounding of a loss by δ; 5e-3 to 3e-2 were seen. A sign forgets how close
-            // to 0 a gradient was. A ReLU whose input is within rounding of 0 may be on here and off there: most rules are
-            // 8e-7 apart, and 7e-3 was seen. The transformer has no such kinks, and there all are within 6e-7.
+            // to 0 a gradient was. A ReLU whose input is within rounding of 0 may be on here and off there: most rules
+            // are 8e-7 apart, and 7e-3 was seen. The transformer has no such kinks, and there all are within 6e-7.
             let rounds = ["linf", "eigen"].iter().any(|word| name.contains(word));
             let kinks = if net.contains("transformer") { 1e-5 } else { 2e-2 };
             let limit = if rounds || name.contains("rw-") && !name.contains("exact") { 0.1 } else { kinks };
@@ -151,8 +151,8 @@ fn reduced_precision_keeps_the_direction() -> Result<()> {
 /// operations of candle that send it shapes.
 const WAITING: [&str; 5] = ["ae-sam, read", "esam, drawn", "layer sam", "r-sam, drawn", "rwp, drawn"];
 
-/// While a stream is being captured, whoever waits for it, or reads from the GPU, gets an error. Nothing that is captured
-/// may outlive the capture, for on a GPU it never happened.
+/// While a stream is being captured, whoever waits for it, or reads from the GPU, gets an error. Nothing that is
+/// captured may outlive the capture, for on a GPU it never happened.
 #[test]
 fn nobody_waits_inside_a_step() -> Result<()> {
     let here = cuda_device(0)?; // a stream of its own, which no other test uses

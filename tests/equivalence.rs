@@ -92,8 +92,8 @@ fn usam_where_the_gradient_has_length_1_is_sam() -> Result<()> {
     Ok(())
 }
 
-/// Weights are what they were. Running statistics are what the rule's clean passes make of them: one over the batch, one
-/// over each micro-batch, or one over each batch of the set.
+/// Weights are what they were. Running statistics are what the rule's clean passes make of them: one over the batch,
+/// one over each micro-batch, or one over each batch of the set.
 #[test]
 fn every_rule_leaves_the_weights_and_the_buffers_of_its_clean_passes() -> Result<()> {
     let (batch, rest) = (images(8, 1)?, images(5, 2)?);

@@ -186,8 +186,8 @@ fn composite(net: &Net, batch: &Batch) -> Result<Tensor> {
     candle_nn::ops::log_softmax(&logits, 1)?.gather(&batch.targets.unsqueeze(1)?, 1)?.squeeze(1)?.neg()
 }
 
-/// A network that knows its images by heart has losses near 10⁻⁴, whose differences vanish in the rounding of an ordinary
-/// log-softmax. Ours keeps them: the default step stays within 10 %.
+/// A network that knows its images by heart has losses near 10⁻⁴, whose differences vanish in the rounding of an
+/// ordinary log-softmax. Ours keeps them: the default step stays within 10 %.
 #[test]
 fn the_default_step_stays_accurate_on_a_memorised_set() -> Result<()> {
     let net = resnet8(Norm::Batch, 9)?;

@@ -90,8 +90,8 @@ fn rw_sam_is_the_same_with_either() -> Result<()> {
     Ok(())
 }
 
-/// Under batch normalisation it says that what it measures is another quantity; shares still add up to the gradient, so no
-/// gradient is longer than the shares together.
+/// Under batch normalisation it says that what it measures is another quantity; shares still add up to the gradient, so
+/// no gradient is longer than the shares together.
 #[test]
 fn coupled_samples_are_reported() -> Result<()> {
     let (net, batch) = (resnet8(Norm::Batch, 1)?, images(5, 2)?);

@@ -96,7 +96,8 @@ fn flat_losses_have_norms_of_0_and_are_no_error() -> Result<()> {
     Ok(())
 }
 
-/// Losses that are not finite are the trainer's business: it finds the norms and the loss, and says that the run diverged.
+/// Losses that are not finite are the trainer's business: it finds the norms and the loss, and says that the run
+/// diverged.
 #[test]
 fn losses_that_are_not_finite_are_no_noise() -> Result<()> {
     let rows = Rows::new(Link::Squares, 7, 4, 3)?;

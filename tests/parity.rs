@@ -1,4 +1,5 @@
-//! Every rule against an independent PyTorch implementation of its published formula, in f64: three steps on a small net.
+//! Every rule against an independent PyTorch implementation of its published formula, in f64: three steps on a small
+//! net.
 //!
 //! `parity/rules.py` wrote `parity/rules.json`; what is random it took from `parity/noise.json`, which
 //! `MSHARP_WRITE_NOISE=1 cargo test -p msharp-tests noise` writes.

@@ -35,7 +35,8 @@ fn norms_have_no_side_effects() -> Result<()> {
     Ok(())
 }
 
-/// A loss that is not finite is the trainer's to see: a rule neither panics nor hides it nor leaves the weights displaced.
+/// A loss that is not finite is the trainer's to see: a rule neither panics nor hides it nor leaves the weights
+/// displaced.
 #[test]
 fn no_rule_panics_or_moves_the_weights_on_losses_that_are_not_finite() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Batch, 2)?, images(6, 1)?);

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
-/// Makes the folder, locks it for as long as the returned file is open, and removes what a process that was killed while it
-/// wrote a file left behind.
+/// Makes the folder, locks it for as long as the returned file is open, and removes what a process that was killed
+/// while it wrote a file left behind.
 ///
 /// # Errors
 /// Names the folder: it cannot be written, or another process is at work in it.

@@ -16,8 +16,8 @@ use msharp_models::{Architecture, Norm};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Everything that decides what a run of one version of the program computes: equal configurations end with the same bits
-/// on machines of one type.
+/// Everything that decides what a run of one version of the program computes: equal configurations end with the same
+/// bits on machines of one type.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
     /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, or vit-mini
@@ -83,8 +83,8 @@ pub struct RunConfig {
     #[arg(long, default_value_t = 0)]
     #[serde(default, skip_serializing_if = "is_default")]
     pub noise_every: usize,
-    /// On the first so many samples of the batch only [default: all]; under batch normalisation they are a normalisation
-    /// batch of their own
+    /// On the first so many samples of the batch only [default: all]; under batch normalisation they are a
+    /// normalisation batch of their own
     #[arg(long)]
     #[serde(default, skip_serializing_if = "is_default")]
     pub noise_samples: Option<usize>,
@@ -99,8 +99,8 @@ pub struct RunConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub start: Start,
-    /// Take the passes over a batch in pieces of at most so many samples, to save memory; m is not affected. Under batch
-    /// normalisation each piece is its own normalisation batch
+    /// Take the passes over a batch in pieces of at most so many samples, to save memory; m is not affected. Under
+    /// batch normalisation each piece is its own normalisation batch
     #[arg(long)]
     #[serde(default, skip_serializing_if = "is_default")]
     pub accumulate: Option<usize>,
@@ -237,12 +237,14 @@ impl RunConfig {
             let batch = self.batch_size;
             ensure!(
                 (2..=batch).contains(&samples),
-                "--noise-samples is {samples}; expected from 2, without which there is no variance, to --batch-size ({batch})"
+                "--noise-samples is {samples}; expected from 2, without which there is no variance, to --batch-size \
+                 ({batch})"
             );
         }
         ensure!(
             ![EstimatorName::LastLayer, EstimatorName::Random].contains(&self.noise_estimator),
-            "--noise-estimator is {}, whose norms are not those of whole gradients; expected exact, ghost or finite-difference",
+            "--noise-estimator is {}, whose norms are not those of whole gradients; expected exact, ghost or \
+             finite-difference",
             typed(self.noise_estimator)
         );
         ensure!(
@@ -365,8 +367,8 @@ pub mod tests {
 
     #[test]
     fn words_are_part_of_the_record() {
-        let flags = "--rule rw-sam --ball adaptive --combine gsam --alpha 0.2 --perturb !role:bias --rho-groups fc.*=2,*=1 \
-                     --rho-schedule by-lr --every 2 --decay-in-ascent";
+        let flags = "--rule rw-sam --ball adaptive --combine gsam --alpha 0.2 --perturb !role:bias --rho-groups \
+                     fc.*=2,*=1 --rho-schedule by-lr --every 2 --decay-in-ascent";
         let config = parse(flags);
         config.validate().unwrap();
         assert_eq!(serde_json::from_str::<RunConfig>(&config.json()).unwrap(), config);

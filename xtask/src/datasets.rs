@@ -37,8 +37,8 @@ pub struct Streams {
     pub classes: usize,
 }
 
-/// What an experiment takes that is indifferent to which images it has: CIFAR-10 where it is in `folder`, else the synthetic
-/// set. Nothing is downloaded.
+/// What an experiment takes that is indifferent to which images it has: CIFAR-10 where it is in `folder`, else the
+/// synthetic set. Nothing is downloaded.
 pub fn at_hand(folder: &Path) -> DataName {
     if Release::cifar10().is_complete(folder) { DataName::Cifar10 } else { DataName::Synthetic }
 }

@@ -79,7 +79,7 @@ fn gpu() -> Result<Device> {
 #[cfg(not(feature = "cuda"))]
 fn gpu() -> Result<Device> {
     bail!(
-        "--device cuda: this program was built without CUDA; expected `cargo xtask cuda check` once, which says how, or a \
-         bundle made by `cargo xtask cuda bundle`"
+        "--device cuda: this program was built without CUDA; expected `cargo xtask cuda check` once, which says how, \
+         or a bundle made by `cargo xtask cuda bundle`"
     )
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C asks the run to save and return; a second one ends the process at once, and the next run goes on from the last
-//! checkpoint, a minute of training back at most.
+//! Ctrl-C asks the run to save and return; a second one ends the process at once, and the next run goes on from the
+//! last checkpoint, a minute of training back at most.
 
 use anyhow::{Context, Result};
 use std::sync::OnceLock;

@@ -102,7 +102,8 @@ fn is_help(error: &clap::Error) -> bool {
     !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
 }
 
-/// An error on one line: what happened, then why, colons between; without the backtrace that candle appends if asked to.
+/// An error on one line: what happened, then why, colons between; without the backtrace that candle appends if asked
+/// to.
 fn one_line(text: &str) -> String {
     let said =
         |line: &&str| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("Usage:");

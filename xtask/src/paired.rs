@@ -26,7 +26,8 @@ pub enum Side {
     Around,
 }
 
-/// Mean and interval mean ± t s/√n, with the (1 + 0.95)/2 quantile t of n − 1 degrees of freedom; none of no differences.
+/// Mean and interval mean ± t s/√n, with the (1 + 0.95)/2 quantile t of n − 1 degrees of freedom; none of no
+/// differences.
 pub fn paired(differences: &[f64]) -> Option<Paired> {
     let Summary { mean, std, n } = summarise(differences)?;
     Some(Paired { mean, half: std.map(|std| quantile(n - 1) * std / (n as f64).sqrt()), n })

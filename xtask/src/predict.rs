@@ -13,14 +13,15 @@ use std::path::{Path, PathBuf};
 /// Images through a trained network.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, vit-mini (for 32×32
-    /// images), or vit-tiny, vit-small, vit-base (for 224×224)
+    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, vit-mini (for
+    /// 32×32 images), or vit-tiny, vit-small, vit-base (for 224×224)
     #[arg(long)]
     model: Architecture,
     /// Its normalisation; needed for group normalisation, whose number of groups no tensor tells [default: batch]
     #[arg(long)]
     norm: Option<Norm>,
-    /// Weights as safetensors, under torchvision's or timm's names: trained here, exported from PyTorch, or a checkpoint
+    /// Weights as safetensors, under torchvision's or timm's names: trained here, exported from PyTorch, or a
+    /// checkpoint
     #[arg(long)]
     weights: PathBuf,
     /// A safetensors file with the tensor `input`, [b, 3, h, w], normalised as in training

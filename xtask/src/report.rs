@@ -92,7 +92,8 @@ pub fn report(args: ReportArgs) -> Result<()> {
     files.iter().try_for_each(|(path, contents)| ensure(path, contents, args.check))
 }
 
-/// A results file as a section: what was run, the table, the plots, and on what; or in short, with a page beside the rows.
+/// A results file as a section: what was run, the table, the plots, and on what; or in short, with a page beside the
+/// rows.
 fn results(name: &str, rows: &[Row]) -> Result<(String, Vec<(PathBuf, String)>)> {
     let first = &rows[0];
     let (experiment, preset) = (&first.experiment, &first.preset);

@@ -55,8 +55,9 @@ pub struct Metrics {
     pub test_loss: Option<f64>,
     /// Mean training loss over the last epoch's batches, at x, in training mode.
     pub train_loss: Option<f64>,
-    /// What was measured, means over the steps in which it was. By the rule: `m_eff`, `norm_q10`, `norm_q50`, `norm_q90`,
-    /// `probe_ratio`, `probe_rounding`, `probe_noise`; with `--noise-every`, `noise_…` as [`Watch`](crate::watch::Watch) says.
+    /// What was measured, means over the steps in which it was. By the rule: `m_eff`, `norm_q10`, `norm_q50`,
+    /// `norm_q90`, `probe_ratio`, `probe_rounding`, `probe_noise`; with `--noise-every`, `noise_…` as
+    /// [`Watch`](crate::watch::Watch) says.
     pub measures: BTreeMap<String, f64>,
     /// Trainable scalars.
     pub parameters: usize,

@@ -186,7 +186,8 @@ mod tests {
     use msharp_data::synthetic;
     use std::sync::{Arc, PoisonError};
 
-    /// Every rule is built, makes the passes that estimates of time count with, and steps somewhere else than the others.
+    /// Every rule is built, makes the passes that estimates of time count with, and steps somewhere else than the
+    /// others.
     #[test]
     fn every_rule_of_the_command_line_runs() -> anyhow::Result<()> {
         let _alone = NETWORKS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -59,8 +59,8 @@ pub fn optimizer(config: &RunConfig) -> Box<dyn Optimizer> {
 
 /// Trains in `folder`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
 ///
-/// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and, unless
-/// the run diverged, `weights.safetensors`.
+/// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and,
+/// unless the run diverged, `weights.safetensors`.
 ///
 /// # Errors
 /// If the checkpoint is of another configuration, or anything is missing, unreadable or not writable.
@@ -136,8 +136,8 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     Ok(Some(row))
 }
 
-/// The file of the weights that a run in `folder` starts from: those at the end of `before`, which is run beside it unless it
-/// is done. `None` if the user stopped it.
+/// The file of the weights that a run in `folder` starts from: those at the end of `before`, which is run beside it
+/// unless it is done. `None` if the user stopped it.
 fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
     let beside = folder.parent().unwrap_or(Path::new("")).join(before.id());
     let file = beside.join("weights.safetensors");
@@ -149,8 +149,8 @@ fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -
             None => return Ok(None),
             Some(Ending::Finished) => {}
             Some(Ending::Diverged { epoch, step }) => bail!(
-                "the run diverged that {name} starts from, in epoch {epoch}, step {step} (both from 0): {}; expected a lower \
-                 --lr or --start-lr",
+                "the run diverged that {name} starts from, in epoch {epoch}, step {step} (both from 0): {}; expected a \
+                 lower --lr or --start-lr",
                 beside.display()
             ),
         }
@@ -221,8 +221,8 @@ fn control() -> Control {
 }
 
 impl Watcher<'_> {
-    /// A point of the curve before the first step, for a run that does not start at initial weights. `train` is the training set
-    /// as it is.
+    /// A point of the curve before the first step, for a run that does not start at initial weights. `train` is the
+    /// training set as it is.
     fn begin(&mut self, train: &dyn DataSource) -> Result<()> {
         if !self.log.curve().is_empty() {
             return Ok(()); // it was said before a run was killed that had no checkpoint yet
@@ -282,8 +282,8 @@ mod tests {
     use std::sync::PoisonError;
 
     /// A learning rate that moves no weight makes the end of a run its start.
-    const FLAGS: &str = "--norm group --subset 64 --test-subset 20 --batch-size 32 --augment none --epochs 2 --lr 1e-30 \
-                         --momentum 0 --weight-decay 0 --after-random-labels 2 --after-true-labels 1";
+    const FLAGS: &str = "--norm group --subset 64 --test-subset 20 --batch-size 32 --augment none --epochs 2 --lr \
+                         1e-30 --momentum 0 --weight-decay 0 --after-random-labels 2 --after-true-labels 1";
 
     #[test]
     fn runs_of_one_seed_start_where_one_run_ended_that_is_made_once() {

@@ -1,4 +1,5 @@
-//! Where a run starts: at its seed's initial weights, or at a poor minimum that another run, derived from it, has reached.
+//! Where a run starts: at its seed's initial weights, or at a poor minimum that another run, derived from it, has
+//! reached.
 
 use crate::config::{AugmentName, OptimizerName, RunConfig, ScheduleText, is_default};
 use crate::experiments::standard;
@@ -13,18 +14,18 @@ const START_LR: f64 = 0.05;
 /// Test images that show how a phase goes on; where it ends is measured as the run that follows measures.
 const TESTED: usize = 200;
 
-/// What a run is preceded by. Each phase is a run with a configuration of its own, in a folder beside the run's, which all
-/// runs share that differ in their rule only.
+/// What a run is preceded by. Each phase is a run with a configuration of its own, in a folder beside the run's, which
+/// all runs share that differ in their rule only.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Start {
-    /// Start where the same network has fitted uniformly random labels of the same images for so many epochs: SGD without
-    /// augmentation or weight decay, a cosine from --start-lr
+    /// Start where the same network has fitted uniformly random labels of the same images for so many epochs: SGD
+    /// without augmentation or weight decay, a cosine from --start-lr
     #[arg(long, help_heading = "Where it starts")]
     #[serde(skip_serializing_if = "is_default")]
     pub after_random_labels: Option<usize>,
-    /// And has then fitted the true labels for so many epochs: SGD without augmentation, at a constant --lr. The first half
-    /// of a protocol that asks which rule leaves a poor minimum
+    /// And has then fitted the true labels for so many epochs: SGD without augmentation, at a constant --lr. The first
+    /// half of a protocol that asks which rule leaves a poor minimum
     #[arg(long, help_heading = "Where it starts")]
     #[serde(skip_serializing_if = "is_default")]
     pub after_true_labels: Option<usize>,
@@ -53,8 +54,8 @@ impl Start {
         );
         ensure!(
             after_random_labels.is_none() || label_noise == 0.,
-            "--label-noise would be a part of the random labels, which are drawn from the same seed; expected none with \
-             --after-random-labels"
+            "--label-noise would be a part of the random labels, which are drawn from the same seed; expected none \
+             with --after-random-labels"
         );
         Ok(())
     }

@@ -233,6 +233,24 @@ mod tests {
         }
     }
 
+    /// A larger preset computes the same figures, and a setting tells the presets' numbers apart where they differ.
+    #[test]
+    fn presets_have_the_same_figures_and_each_series_once() {
+        for theory in [Theory::WeakError, Theory::Drift, Theory::ExitTime] {
+            let names = |preset| {
+                let of = |job: &Job| (job.figure, job.series.clone());
+                theory.jobs(preset).iter().map(of).collect::<Vec<_>>()
+            };
+            let (laptop, paper) = (names(Preset::Laptop), names(Preset::Paper));
+            assert_eq!(laptop, paper, "{theory:?}");
+            assert!(names(Preset::Smoke).iter().all(|name| laptop.contains(name)), "{theory:?}");
+            let once = |name| laptop.iter().filter(|other| *other == name).count() == 1;
+            assert!(laptop.iter().all(once), "{theory:?}");
+            let settings = |preset| theory.jobs(preset).into_iter().map(|job| job.setting).collect::<Vec<_>>();
+            assert_ne!(settings(Preset::Laptop), settings(Preset::Paper), "{theory:?}");
+        }
+    }
+
     #[test]
     fn a_row_of_another_setting_is_computed_again() {
         let job = |setting: &str| Job::new("figure", "series", setting, |_| Ok(vec![Point::exact(1., 2.)]));

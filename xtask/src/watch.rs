@@ -7,11 +7,13 @@ use msharp_core::{Batch, GradNormEstimator, Objective, Params};
 use msharp_gradnorm::{Histogram, Noise};
 use std::collections::BTreeMap;
 
-/// Measures `noise_trace` (tr V, unbiased), `noise_scale` (tr V/‖∇L‖², where the gradient can be told from 0), `noise_mean_norm`
-/// (‖∇L‖), the quantiles `noise_q05` to `noise_q95` of the norms of the samples' gradients, and the shares of samples
-/// `noise_octave_…` whose norm lies so many octaves from the mean norm, all of the batch that the step is about to see.
+/// Measures `noise_trace` (tr V, unbiased), `noise_scale` (tr V/‖∇L‖², where the gradient can be told from 0),
+/// `noise_mean_norm` (‖∇L‖), the quantiles `noise_q05` to `noise_q95` of the norms of the samples' gradients, and the
+/// shares of samples `noise_octave_…` whose norm lies so many octaves from the mean norm, all of the batch that the
+/// step is about to see.
 ///
-/// The current batch is taken, not a fixed one: it is what the rule's own m_eff and quantiles are of, and it costs no memory.
+/// The current batch is taken, not a fixed one: it is what the rule's own m_eff and quantiles are of, and it costs no
+/// memory.
 pub struct Watch {
     every: usize,
     samples: Option<usize>,

@@ -200,16 +200,19 @@ impl Words {
             let (rule, no_gradient) = (typed(rule), [AscentName::Momentum, AscentName::Random, AscentName::Smoothed]);
             ensure!(
                 combine == CombineName::Descend || !no_gradient.contains(&ascent),
-                "--combine {} needs the gradient at x, which --rule {rule} does not compute; expected --combine descend",
+                "--combine {} needs the gradient at x, which --rule {rule} does not compute; expected --combine \
+                 descend",
                 typed(combine)
             );
             ensure!(
                 combine != CombineName::Selected || ascent != AscentName::FullBatch,
-                "--combine selected needs the losses of the batch at x, which --rule {rule} does not compute; expected another"
+                "--combine selected needs the losses of the batch at x, which --rule {rule} does not compute; expected \
+                 another"
             );
             ensure!(
                 !self.decay_in_ascent || !no_gradient.contains(&ascent),
-                "--decay-in-ascent is about an ascent gradient, which --rule {rule} does not compute; expected another rule"
+                "--decay-in-ascent is about an ascent gradient, which --rule {rule} does not compute; expected another \
+                 rule"
             );
             ensure!(
                 !self.decay_in_ascent || weight_decay > 0.,
@@ -218,7 +221,8 @@ impl Words {
             let averages = [BallName::Friendly, BallName::Averaged, BallName::Eigen].contains(&ball);
             ensure!(
                 self.ascent_steps.is_none() || (ascent == AscentName::Mean && !averages),
-                "--ascent-steps repeats the batch's own gradient, which is not what --rule {rule} ascends; expected another rule"
+                "--ascent-steps repeats the batch's own gradient, which is not what --rule {rule} ascends; expected \
+                 another rule"
             );
             ensure!(
                 ascent != AscentName::Smoothed || (self.perturb.is_none() && self.rho_groups.is_empty()),

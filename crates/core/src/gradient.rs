@@ -106,8 +106,8 @@ pub fn losses_at(f: &dyn Objective, params: &Params, batch: &Batch, offset: &Par
     displaced(params, offset, Statistics::PutBack, || clean_losses(f, batch))
 }
 
-/// ℓᵢ(x + δz), `[b]`, without a graph, for the signs z = [`ParamVec::rademacher`] of `key`; and δ, f64 `[]`, which makes
-/// δz as long as is said. One forward pass; everything is put back, and z is nowhere in the memory of a GPU.
+/// ℓᵢ(x + δz), `[b]`, without a graph, for the signs z = [`ParamVec::rademacher`] of `key`; and δ, f64 `[]`, which
+/// makes δz as long as is said. One forward pass; everything is put back, and z is nowhere in the memory of a GPU.
 pub fn losses_at_signs(
     f: &dyn Objective,
     params: &Params,

@@ -1,9 +1,9 @@
 //! The waist of msharp: what every other crate meets at, and nothing clever.
 //!
-//! A problem is an [`Objective`]: a loss for every sample of a [`Batch`]. Its variables are [`Params`]; gradients, offsets
-//! and velocities are [`ParamVec`]s. A sharpness-aware rule is a [`Perturbation`], a way to compute a [`Gradient`], and
-//! everything it is made of goes through [`gradient_at`]: **the one place that moves the weights, and puts them back bit
-//! for bit**, buffers included, also on an error and on a panic.
+//! A problem is an [`Objective`]: a loss for every sample of a [`Batch`]. Its variables are [`Params`]; gradients,
+//! offsets and velocities are [`ParamVec`]s. A sharpness-aware rule is a [`Perturbation`], a way to compute a
+//! [`Gradient`], and everything it is made of goes through [`gradient_at`]: **the one place that moves the weights, and
+//! puts them back bit for bit**, buffers included, also on an error and on a panic.
 //!
 //! **Invariants.** Order is that of names, never that of a hash map. Randomness is a [`Key`], never a global generator.
 //! [`Optimizer::step`], [`Params::assign`] and this crate's `displaced` are all that writes parameters.

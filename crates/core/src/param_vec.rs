@@ -33,8 +33,8 @@ impl ParamVec {
         let of = |p: &crate::Param| match grads.get(&p.var) {
             Some(grad) => Ok(grad.detach()),
             None => bail!(
-                "parameter {:?} received no gradient: the loss does not use it, or an operation without a backward pass \
-                 (candle's LayerNorm and softmax_last_dim, for instance) cut the graph",
+                "parameter {:?} received no gradient: the loss does not use it, or an operation without a backward \
+                 pass (candle's LayerNorm and softmax_last_dim, for instance) cut the graph",
                 p.name
             ),
         };

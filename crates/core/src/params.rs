@@ -20,7 +20,8 @@ pub enum Role {
 pub struct Param {
     /// Its path in the model, dots between the parts.
     pub name: String,
-    /// Its value. [`gradient_at`](crate::gradient_at) displaces it, optimizers and [`Params::assign`] write it; nobody else.
+    /// Its value. [`gradient_at`](crate::gradient_at) displaces it, optimizers and [`Params::assign`] write it; nobody
+    /// else.
     pub var: Var,
     /// What it is for.
     pub role: Role,

@@ -32,8 +32,8 @@ impl<'a> Passes<'a> {
         self.batch
     }
 
-    /// The gradient at x: the ascent's. After a reweighting ascent it is the reweighted one, after that of a full batch the
-    /// full batch's, and a combination that descends it descends that.
+    /// The gradient at x: the ascent's. After a reweighting ascent it is the reweighted one, after that of a full batch
+    /// the full batch's, and a combination that descends it descends that.
     ///
     /// # Errors
     /// If the ascent has none: a moving average or a random direction is not a gradient at x.

@@ -72,7 +72,8 @@ pub struct Estimate {
 
 /// An estimator of ‖∇ℓᵢ(x)‖ for every sample of a batch.
 ///
-/// Under batch normalisation ℓᵢ depends on the other samples, through the shared statistics; the norm is that of this ℓᵢ.
+/// Under batch normalisation ℓᵢ depends on the other samples, through the shared statistics; the norm is that of this
+/// ℓᵢ.
 pub trait GradNormEstimator {
     /// Losses and norms. The clean pass at x is part of it, and moves running statistics as in any training step.
     fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate>;

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Draws the variables of a model, and keeps them.
 ///
-/// It stands behind candle's [`VarBuilder`], so every layer that candle or anybody else wrote works with it. candle's own
-/// generator on the CPU cannot be seeded; here the order in which a model asks for its variables has no influence.
+/// It stands behind candle's [`VarBuilder`], so every layer that candle or anybody else wrote works with it. candle's
+/// own generator on the CPU cannot be seeded; here the order in which a model asks for its variables has no influence.
 ///
 /// ```
 /// use candle_core::{DType, Device};

@@ -16,9 +16,9 @@ use std::path::Path;
 
 /// Downloads `release` to `dest_dir`, unless its files are there already and verified.
 ///
-/// The hub is `endpoint`, or `$HF_ENDPOINT`, or the public one; the downloads are kept in `cache_dir`, or where the hub's
-/// own tools keep theirs (`$HF_HUB_CACHE`, `$HF_HOME/hub`, `~/.cache/huggingface/hub`), so that a second call does not
-/// repeat those that were completed. `on_progress` is told what happens, a line at a time.
+/// The hub is `endpoint`, or `$HF_ENDPOINT`, or the public one; the downloads are kept in `cache_dir`, or where the
+/// hub's own tools keep theirs (`$HF_HUB_CACHE`, `$HF_HOME/hub`, `~/.cache/huggingface/hub`), so that a second call
+/// does not repeat those that were completed. `on_progress` is told what happens, a line at a time.
 ///
 /// Only content with the right digest is ever written: both halves are checked before the first file, and a file
 /// appears under its name whole or not at all. A call after an interruption goes on where that one stopped.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 /// A dataset, and how its epochs are made.
 ///
-/// Inputs are f32 `[b, h, w, 3]` where `memory` is, normalised by the dataset's mean and deviation; targets are u32 `[b]`.
-/// The order of epoch e is a pure function of (`seed`, e), an image's augmentation of (`seed`, e, its index in the
-/// dataset), the key of batch k of (`seed`, e, k). Neither the order nor the augmentation depends on the batch size.
+/// Inputs are f32 `[b, h, w, 3]` where `memory` is, normalised by the dataset's mean and deviation; targets are u32
+/// `[b]`. The order of epoch e is a pure function of (`seed`, e), an image's augmentation of (`seed`, e, its index in
+/// the dataset), the key of batch k of (`seed`, e, k). Neither the order nor the augmentation depends on the batch
+/// size.
 ///
 /// # Errors
 /// An epoch's first item is an `Err` if `batch_size` is 0, if `drop_last` leaves no batch at all, or if the dataset's

@@ -21,9 +21,9 @@ type Colour = [f64; 3];
 /// The classes are disc, ring, square, triangle, cross, star, level stripes, upright stripes, checkerboard and dots.
 /// Place, size, angle (but for the stripes, whose angle is their class), colours, contrast, shading and background are
 /// drawn from the same distributions for every class, so none of them tells the class. What makes it hard: the figure
-/// may fill half of the image or a sixth, lie partly outside of it, have hardly any contrast, be crossed by a line, hidden in
-/// part by a patch of background, stand beside a smaller figure of *another* class, and be full of noise. Some images
-/// cannot be told by anyone.
+/// may fill half of the image or a sixth, lie partly outside of it, have hardly any contrast, be crossed by a line,
+/// hidden in part by a patch of background, stand beside a smaller figure of *another* class, and be full of noise.
+/// Some images cannot be told by anyone.
 ///
 /// An image is a pure function of (`seed`, split, index): the same bytes on every machine and for any number of
 /// threads, and a larger set begins with the smaller one. The two splits are different streams of one distribution.

@@ -1,7 +1,7 @@
 //! The estimators alone: a candle-nn network of one's own, candle's own cross-entropy, no trainer.
 //!
-//! `cargo run -p msharp-gradnorm --example norms` prints the norm of every sample's gradient, exactly and from probes, and
-//! what they say about the noise of the batch's gradient.
+//! `cargo run -p msharp-gradnorm --example norms` prints the norm of every sample's gradient, exactly and from probes,
+//! and what they say about the noise of the batch's gradient.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Module, linear, ops};

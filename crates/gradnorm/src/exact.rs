@@ -5,11 +5,11 @@ use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Param
 
 /// ‖∇ℓᵢ(x)‖ by b backward passes over one graph.
 ///
-/// **Bias, variance.** None but rounding, which is that of the backward pass. **Cost.** 1 forward, b backwards, each over the
-/// whole batch's graph; memory of one graph and one gradient. No randomness, no state.
+/// **Bias, variance.** None but rounding, which is that of the backward pass. **Cost.** 1 forward, b backwards, each
+/// over the whole batch's graph; memory of one graph and one gradient. No randomness, no state.
 ///
-/// **Under batch normalisation** that is the gradient of ℓᵢ *through the shared statistics*, which a pass over the sample
-/// alone would not give.
+/// **Under batch normalisation** that is the gradient of ℓᵢ *through the shared statistics*, which a pass over the
+/// sample alone would not give.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Exact;
 

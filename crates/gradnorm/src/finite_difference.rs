@@ -11,26 +11,27 @@ use msharp_ops::{Precision, Slope, rms_slopes};
 
 /// ‖∇ℓᵢ‖ ≈ √( 1/K Σₖ ((ℓᵢ(x + δzₖ) − ℓᵢ(x))/δ)² ) for random zₖ, since E⟨z, g⟩² = ‖g‖².
 ///
-/// **Bias.** None in ‖·‖², up to O(δ) of curvature (central: O(δ²)) and the rounding of the losses over δ. The norm itself,
-/// a square root, is too small on average: of one probe by a factor of about √(2/π) = 0.80, alike for all samples.
+/// **Bias.** None in ‖·‖², up to O(δ) of curvature (central: O(δ²)) and the rounding of the losses over δ. The norm
+/// itself, a square root, is too small on average: of one probe by a factor of about √(2/π) = 0.80, alike for all
+/// samples.
 ///
-/// **Variance.** That of ⟨z, g⟩², which [`Probe`] states, over K. One probe gives |⟨z, gᵢ⟩|, whose coefficient of variation is 0.76
-/// whatever the norms: it hardly ranks samples; six do. `cargo xtask bench estimators` measures that.
+/// **Variance.** That of ⟨z, g⟩², which [`Probe`] states, over K. One probe gives |⟨z, gᵢ⟩|, whose coefficient of
+/// variation is 0.76 whatever the norms: it hardly ranks samples; six do. `cargo xtask bench estimators` measures that.
 ///
 /// **Cost.** K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. A check
-/// is 4 more, 5 if `central`. Memory: one vector in parameter space, two for probes that are not signs. All forwards are
-/// computed in f32, whatever the network asks for on a GPU: in bfloat16 the difference would be noise.
+/// is 4 more, 5 if `central`. Memory: one vector in parameter space, two for probes that are not signs. All forwards
+/// are computed in f32, whatever the network asks for on a GPU: in bfloat16 the difference would be noise.
 ///
 /// **Randomness.** The probes are functions of the batch's key. **State.** [`Tuned`], where something is checked.
 ///
-/// **Under batch normalisation** every forward has the statistics of its own displaced batch, so the derivative is that of
-/// ℓᵢ through the shared statistics, as [`Exact`](crate::Exact)'s.
+/// **Under batch normalisation** every forward has the statistics of its own displaced batch, so the derivative is that
+/// of ℓᵢ through the shared statistics, as [`Exact`](crate::Exact)'s.
 ///
-/// **Noise.** Two things tell when a difference is mostly noise. The rounding of the losses alone, half an ulp of each, costs
-/// nothing to know: `probe_rounding`, rounding to signal, is reported with each estimate. It sees a step along which losses
-/// move by less than an ulp; it does not see what the network rounds before, nor curvature. A *check*, every
-/// `check_every` estimates, measures all of it along one probe, as [`ProbeNoise`](crate::ProbeNoise) describes, and reports
-/// `probe_noise`, noise to signal. `probe_ratio` = ‖δz‖/‖x‖ is reported too.
+/// **Noise.** Two things tell when a difference is mostly noise. The rounding of the losses alone, half an ulp of each,
+/// costs nothing to know: `probe_rounding`, rounding to signal, is reported with each estimate. It sees a step along
+/// which losses move by less than an ulp; it does not see what the network rounds before, nor curvature. A *check*,
+/// every `check_every` estimates, measures all of it along one probe, as [`ProbeNoise`](crate::ProbeNoise) describes,
+/// and reports `probe_noise`, noise to signal. `probe_ratio` = ‖δz‖/‖x‖ is reported too.
 ///
 /// # Errors
 /// Where a ratio reaches 1, with its value, δ, whether δ is too short or too long, and what to set. On a GPU nobody may
@@ -88,7 +89,8 @@ pub enum Probe {
     Rademacher,
     /// N(0, I): variance 2‖g‖⁴.
     Gaussian,
-    /// Uniform on the sphere of radius √d: variance 2‖g‖⁴ (d − 1)/(d + 2), below the Gaussian's, whose length varies too.
+    /// Uniform on the sphere of radius √d: variance 2‖g‖⁴ (d − 1)/(d + 2), below the Gaussian's, whose length varies
+    /// too.
     Sphere,
 }
 
@@ -115,8 +117,8 @@ impl FiniteDifference {
     /// ‖δz‖/‖x‖ that is good in f32, on networks of any size.
     pub const DEFAULT_RATIO: f64 = 3e-4;
 
-    /// K one-sided Rademacher probes with a step that adapts, checked every 64 estimates: a sixteenth of a forward more in
-    /// each, and more in the first, which looks for the step.
+    /// K one-sided Rademacher probes with a step that adapts, checked every 64 estimates: a sixteenth of a forward more
+    /// in each, and more in the first, which looks for the step.
     pub fn adaptive(probes: usize) -> Self {
         Self { probes, delta: Delta::Adaptive, check_every: CHECK_EVERY, ..Self::default() }
     }
@@ -192,8 +194,8 @@ impl GradNormEstimator for FiniteDifference {
         if self.delta == Delta::Adaptive && self.check_every == 0 {
             bail!("a finite difference whose step adapts needs checks, `check_every` is 0")
         }
-        // Where to read is not to wait, what is wrong is told at once; elsewhere a step of length 0 makes losses that are
-        // not finite, and those are the trainer's business.
+        // Where to read is not to wait, what is wrong is told at once; elsewhere a step of length 0 makes losses that
+        // are not finite, and those are the trainer's business.
         let on_cpu = params.device().is_cpu();
         let length = if on_cpu { params.norm()? } else { f64::INFINITY };
         let (Step::Absolute(step) | Step::Relative(step)) = self.now();

@@ -3,15 +3,16 @@
 use candle_core::{DType, Result, Tensor};
 use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params};
 
-/// ‖∇ℓᵢ(x)‖ from layer inputs and output gradients, by one backward pass that computes no gradient of a parameter. 1 forward,
-/// whose graph serves the ascent, and 1 backward. Exact up to rounding: no bias, no variance, no randomness.
+/// ‖∇ℓᵢ(x)‖ from layer inputs and output gradients, by one backward pass that computes no gradient of a parameter. 1
+/// forward, whose graph serves the ascent, and 1 backward. Exact up to rounding: no bias, no variance, no randomness.
 ///
-/// Every parameter must be used, once, by an op of [`msharp_ops`], as those of every model of msharp-models are, and samples
-/// come first in every activation. On the CPU.
+/// Every parameter must be used, once, by an op of [`msharp_ops`], as those of every model of msharp-models are, and
+/// samples come first in every activation. On the CPU.
 ///
-/// Under batch normalisation in training mode the samples are coupled, and this is **not** ‖∇ℓᵢ‖ but the norm of sample i's
-/// share of ∇Σⱼℓⱼ, as [`ghost_norms`](msharp_ops::ghost_norms) defines it: the shares add up to the gradient as the ∇ℓᵢ do, and each
-/// has a part of every loss. It then reports `coupled` = 1; [`Exact`](crate::Exact) is the estimator of ‖∇ℓᵢ‖ itself.
+/// Under batch normalisation in training mode the samples are coupled, and this is **not** ‖∇ℓᵢ‖ but the norm of sample
+/// i's share of ∇Σⱼℓⱼ, as [`ghost_norms`](msharp_ops::ghost_norms) defines it: the shares add up to the gradient as the
+/// ∇ℓᵢ do, and each has a part of every loss. It then reports `coupled` = 1; [`Exact`](crate::Exact) is the estimator
+/// of ‖∇ℓᵢ‖ itself.
 ///
 /// # Errors
 /// Names a parameter that no op measures, or that several ops share.

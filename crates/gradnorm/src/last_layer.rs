@@ -3,16 +3,16 @@
 use candle_core::Result;
 use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params};
 
-/// ‖∇ℓᵢ‖ restricted to the last layer's weight and bias: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h, probabilities p and targets y,
-/// from the one forward pass that an ascent makes anyway. Exact for these parameters.
+/// ‖∇ℓᵢ‖ restricted to the last layer's weight and bias: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h, probabilities p and
+/// targets y, from the one forward pass that an ascent makes anyway. Exact for these parameters.
 ///
-/// **Bias.** It is below ‖∇ℓᵢ‖, which the other layers add to, by a factor that differs from sample to sample and moves in
-/// training; a weight that depends on norms relative to each other does not mind a common one. **Variance.** None: no
-/// randomness, no state. **Cost.** 1 forward, that of the ascent; nothing is added. No variance of all parameters follows
-/// from it ([`Noise`](crate::Noise)).
+/// **Bias.** It is below ‖∇ℓᵢ‖, which the other layers add to, by a factor that differs from sample to sample and moves
+/// in training; a weight that depends on norms relative to each other does not mind a common one. **Variance.** None:
+/// no randomness, no state. **Cost.** 1 forward, that of the ascent; nothing is added. No variance of all parameters
+/// follows from it ([`Noise`](crate::Noise)).
 ///
-/// **Under batch normalisation** the last layer's gradient of ℓᵢ is that of sample i alone: its features hold the shared
-/// statistics as they are, and how ℓᵢ moves through those of other samples is a matter of the layers before.
+/// **Under batch normalisation** the last layer's gradient of ℓᵢ is that of sample i alone: its features hold the
+/// shared statistics as they are, and how ℓᵢ moves through those of other samples is a matter of the layers before.
 ///
 /// The losses must be our [`cross_entropy`](msharp_ops::cross_entropy) of our [`linear`](msharp_ops::linear) layer, as
 /// those of every model of msharp-models are. On a GPU it is the one that works in bfloat16: nothing small is

@@ -7,17 +7,17 @@
 //! | [`FiniteDifference`] | K + 1 forwards (central: 2K + 1) | none in the square, up to O(δ) of curvature and rounding/δ | of the square, relative: about 2/K ([`Probe`] has each form) |
 //! | [`LastLayer`] | nothing beyond the ascent's own forward | downwards: the other layers are missing | none |
 //!
-//! [`Shuffled`] and [`RandomNorms`] are controls and estimate nothing: with them a rule's weights have the same m_eff, and no
-//! information.
+//! [`Shuffled`] and [`RandomNorms`] are controls and estimate nothing: with them a rule's weights have the same m_eff,
+//! and no information.
 //!
-//! Under batch normalisation samples are coupled: each norm is that of ∇ℓᵢ through the statistics which the batch shares, for
-//! `Exact` and `FiniteDifference`; the last layer's own gradient depends on the others through its features alone. Of the
-//! same norms [`Noise`] makes tr V, the noise scale, m_eff and the histogram. An estimator whose noise, where it is measured,
-//! exceeds its signal returns an error and no norms. Which one to take, with how many probes and which δ:
-//! `xtask/results/estimators/README.md`, which `cargo xtask bench estimators` makes.
+//! Under batch normalisation samples are coupled: each norm is that of ∇ℓᵢ through the statistics which the batch
+//! shares, for `Exact` and `FiniteDifference`; the last layer's own gradient depends on the others through its features
+//! alone. Of the same norms [`Noise`] makes tr V, the noise scale, m_eff and the histogram. An estimator whose noise,
+//! where it is measured, exceeds its signal returns an error and no norms. Which one to take, with how many probes and
+//! which δ: `xtask/results/estimators/README.md`, which `cargo xtask bench estimators` makes.
 //!
-//! All that is needed, but by [`Ghost`] and [`LastLayer`], is the loss of every sample: a closure will do. This crate stands
-//! alone, without a trainer:
+//! All that is needed, but by [`Ghost`] and [`LastLayer`], is the loss of every sample: a closure will do. This crate
+//! stands alone, without a trainer:
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

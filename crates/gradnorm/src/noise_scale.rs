@@ -14,10 +14,10 @@ use msharp_core::{
 /// [`FiniteDifference`](crate::FiniteDifference). [`LastLayer`](crate::LastLayer)'s are of one layer alone, and no
 /// variance of all parameters follows from them.
 ///
-/// **Under batch normalisation** gᵢ is the gradient of ℓᵢ through the shared statistics. The identity behind [`trace`](Self::trace)
-/// holds, since the mean of the gᵢ is still the batch's gradient; but the gᵢ are not independent draws, so that the gradient of another
-/// batch does not vary by tr V/b, and [`TwoSizes`] compares two normalisation batches as well. Use group normalisation
-/// where the noise is what is studied.
+/// **Under batch normalisation** gᵢ is the gradient of ℓᵢ through the shared statistics. The identity behind
+/// [`trace`](Self::trace) holds, since the mean of the gᵢ is still the batch's gradient; but the gᵢ are not independent
+/// draws, so that the gradient of another batch does not vary by tr V/b, and [`TwoSizes`] compares two normalisation
+/// batches as well. Use group normalisation where the noise is what is studied.
 ///
 /// ```
 /// use msharp_gradnorm::Noise;
@@ -35,8 +35,8 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// Measures a batch: the estimator's passes, and one backward. Parameters and buffers are put back; an estimator that
-    /// adapts takes it as one more estimate, so use one that is not a rule's. Waits for a GPU.
+    /// Measures a batch: the estimator's passes, and one backward. Parameters and buffers are put back; an estimator
+    /// that adapts takes it as one more estimate, so use one that is not a rule's. Waits for a GPU.
     pub fn measure(
         estimator: &mut dyn GradNormEstimator,
         f: &dyn Objective,
@@ -75,8 +75,8 @@ impl Noise {
         self.mean_norm.powi(2) - self.trace() / self.n()
     }
 
-    /// tr V/‖∇L‖², both unbiased: the batch size at which noise and gradient are equally large. Infinite where n samples
-    /// are too few to tell the gradient from 0.
+    /// tr V/‖∇L‖², both unbiased: the batch size at which noise and gradient are equally large. Infinite where n
+    /// samples are too few to tell the gradient from 0.
     ///
     /// Reference: the simple noise scale (McCandlish, Kaplan, Amodei et al., 2018).
     pub fn scale(&self) -> f64 {

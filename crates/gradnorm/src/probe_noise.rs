@@ -42,8 +42,8 @@ impl ProbeNoise {
         self.rounding > self.curvature
     }
 
-    /// What to multiply δ by to have the least noise, from 1/8 to 8: rounding falls with 1/δ and curvature grows with δ,
-    /// of a central difference with δ².
+    /// What to multiply δ by to have the least noise, from 1/8 to 8: rounding falls with 1/δ and curvature grows with
+    /// δ, of a central difference with δ².
     pub fn factor(&self) -> f64 {
         let order = if self.central { 2. } else { 1. };
         // minimises (rounding/c)² + (curvature·c^order)²
@@ -71,12 +71,12 @@ pub(crate) struct Moments {
     slope: Tensor,
     /// Of the second difference, or the third of a central one: curvature and rounding.
     bend: Tensor,
-    /// Of what the polynomial through the other points leaves of the short one: rounding alone, unless the step is so long
-    /// that no polynomial fits.
+    /// Of what the polynomial through the other points leaves of the short one: rounding alone, unless the step is so
+    /// long that no polynomial fits.
     rest: Tensor,
-    /// Of the slope towards the short point, in δ; and of the error of the difference if that slope is the true one. There
-    /// is much rounding in both, so they count only where they are far above it: where the step is so long that the
-    /// difference is of another slope altogether.
+    /// Of the slope towards the short point, in δ; and of the error of the difference if that slope is the true one.
+    /// There is much rounding in both, so they count only where they are far above it: where the step is so long that
+    /// the difference is of another slope altogether.
     local: Tensor,
     gap: Tensor,
     /// The most that a loss is rounded by.
@@ -116,9 +116,10 @@ impl Points {
     }
 }
 
-/// Variances in units of r², that of the rounding of one loss: of a difference's error, of half the central difference, of
-/// the bend, and of the rest; and the square of what the bend is divided by to be the error of a difference. A second
-/// difference has 6; half as much again, a standard deviation of it over 16 samples, keeps rounding from passing for curvature.
+/// Variances in units of r², that of the rounding of one loss: of a difference's error, of half the central difference,
+/// of the bend, and of the rest; and the square of what the bend is divided by to be the error of a difference. A
+/// second difference has 6; half as much again, a standard deviation of it over 16 samples, keeps rounding from passing
+/// for curvature.
 struct Shares {
     error: f64,
     slope: f64,

@@ -7,11 +7,11 @@ use rand_distr::StandardNormal;
 
 /// sᵢ = |zᵢ| with zᵢ ~ N(0, 1), independent of each other and of the data, a pure function of the batch's key.
 ///
-/// That is how one finite-difference probe is distributed where all gradients are equally long, so that weights made of them
-/// at a given m_eff scatter as RW-SAM's do: what a rule gains over this control it gains by measuring.
+/// That is how one finite-difference probe is distributed where all gradients are equally long, so that weights made of
+/// them at a given m_eff scatter as RW-SAM's do: what a rule gains over this control it gains by measuring.
 ///
-/// **Bias, variance.** As estimates of ‖∇ℓᵢ‖ they are none, and their scale is that of no gradient: use a temperature that is
-/// relative, or an effective size. **Cost.** 1 forward, that of the ascent; nothing is added. No state.
+/// **Bias, variance.** As estimates of ‖∇ℓᵢ‖ they are none, and their scale is that of no gradient: use a temperature
+/// that is relative, or an effective size. **Cost.** 1 forward, that of the ascent; nothing is added. No state.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RandomNorms;
 

@@ -4,10 +4,12 @@ use candle_core::{Result, Tensor};
 use msharp_core::{Batch, Estimate, GradNormEstimator, Objective, Params, State};
 use rand::seq::SliceRandom;
 
-/// sᵢ = s̃_π(i) for the norms s̃ of `inner` and a permutation π of the batch, uniform over all and a pure function of the batch's key.
+/// sᵢ = s̃_π(i) for the norms s̃ of `inner` and a permutation π of the batch, uniform over all and a pure function of
+/// the batch's key.
 ///
-/// The weights that are made of them are the same b numbers, so that m_eff is that of `inner`, but which sample has which does not
-/// depend on its gradient: what a rule gains over this control it gains by knowing whose gradient is large.
+/// The weights that are made of them are the same b numbers, so that m_eff is that of `inner`, but which sample has
+/// which does not depend on its gradient: what a rule gains over this control it gains by knowing whose gradient is
+/// large.
 ///
 /// **Bias, variance.** As estimates of ‖∇ℓᵢ‖ they are none: their mean over π is the batch's mean norm, whatever i is.
 /// **Cost, state, errors.** Those of `inner`. **Randomness.** π, and what `inner` draws.

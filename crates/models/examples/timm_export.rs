@@ -1,4 +1,5 @@
-//! Loads what `tests/fixtures/parity.py FOLDER` exported from timm, and compares the logits: the argument is the folder.
+//! Loads what `tests/fixtures/parity.py FOLDER` exported from timm, and compares the logits: the argument is the
+//! folder.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ModuleT;

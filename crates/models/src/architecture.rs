@@ -54,8 +54,8 @@ impl Architecture {
     /// The network with its weights from `vb`.
     ///
     /// # Errors
-    /// Where `vb` has no tensor of the name and shape, there is no wide ResNet of the depth, or `norm` is not the default
-    /// and the network [has no choice](Architecture::has_choice_of_norm).
+    /// Where `vb` has no tensor of the name and shape, there is no wide ResNet of the depth, or `norm` is not the
+    /// default and the network [has no choice](Architecture::has_choice_of_norm).
     pub fn build(self, norm: Norm, classes: usize, vb: VarBuilder) -> Result<Model> {
         if norm != Norm::default() && !self.has_choice_of_norm() {
             bail!("{self} has layer normalisation, and {norm} cannot take its place")
@@ -76,8 +76,8 @@ impl Architecture {
         Ok(Model::ResNet(resnet.build(norm, classes, vb)?))
     }
 
-    /// Whether it can be built with one [`Norm`] or another. A vision transformer cannot: it has layer normalisation, and
-    /// the default stands for that.
+    /// Whether it can be built with one [`Norm`] or another. A vision transformer cannot: it has layer normalisation,
+    /// and the default stands for that.
     pub fn has_choice_of_norm(self) -> bool {
         self.vit().is_none()
     }

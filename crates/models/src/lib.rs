@@ -1,9 +1,9 @@
 //! ResNets, wide ResNets and vision transformers for candle: the networks that sharpness-aware training is measured on.
 //!
 //! A network here is a plain struct over tensors that takes its weights from a candle [`VarBuilder`] and implements
-//! candle's [`ModuleT`]: `forward_t(xs, train)`, `[b, h, w, 3]` to logits `[b, classes]`. Whatever trains or loads candle
-//! models trains and loads these; the layers call the differentiable ops of `msharp_ops`, so the fast path needs no word
-//! here.
+//! candle's [`ModuleT`]: `forward_t(xs, train)`, `[b, h, w, 3]` to logits `[b, classes]`. Whatever trains or loads
+//! candle models trains and loads these; the layers call the differentiable ops of `msharp_ops`, so the fast path needs
+//! no word here.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -44,14 +44,16 @@
 //!
 //! # Checkpoints
 //!
-//! Names, shapes and dtypes are those of PyTorch's state dicts, buffers included, in both directions: a ResNet is called
-//! as in torchvision and timm, a [`WideResNet`] as in the PyTorch port most used, a [`VisionTransformer`] as in timm. The tests hold the names against
-//! PyTorch's lists, and logits, running statistics and gradients against its numbers.
+//! Names, shapes and dtypes are those of PyTorch's state dicts, buffers included, in both directions: a ResNet is
+//! called as in torchvision and timm, a [`WideResNet`] as in the PyTorch port most used, a [`VisionTransformer`] as in
+//! timm. The tests hold the names against PyTorch's lists, and logits, running statistics and gradients against its
+//! numbers.
 //!
 //! # Normalisation
 //!
-//! Each convolutional network comes with batch or group normalisation ([`Norm`]) under the same names. Batch normalisation couples the
-//! samples of a batch in training: read [`Norm`] before per-sample gradients or micro-batches are given a meaning.
+//! Each convolutional network comes with batch or group normalisation ([`Norm`]) under the same names. Batch
+//! normalisation couples the samples of a batch in training: read [`Norm`] before per-sample gradients or micro-batches
+//! are given a meaning.
 //!
 //! A vision transformer has layer normalisation, of each token by itself, and no batch normalisation anywhere.
 //!

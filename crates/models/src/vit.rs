@@ -66,9 +66,10 @@ pub fn vit_base(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
     VIT_BASE.build(classes, vb)
 }
 
-/// A vision transformer under timm's names: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`, `.attn.qkv`,
-/// `.attn.proj`, `.norm2`, `.mlp.fc1`, `.mlp.fc2`, …, `norm`, `head`; and with its defaults: normalisation before each
-/// half of a block, exact GELU, a bias of queries, keys and values, the class token for the classifier, no dropout.
+/// A vision transformer under timm's names: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`,
+/// `.attn.qkv`, `.attn.proj`, `.norm2`, `.mlp.fc1`, `.mlp.fc2`, …, `norm`, `head`; and with its defaults: normalisation
+/// before each half of a block, exact GELU, a bias of queries, keys and values, the class token for the classifier, no
+/// dropout.
 ///
 /// There is no batch normalisation: the samples of a batch do not see each other, in training either.
 #[derive(Clone, Debug)]
@@ -85,13 +86,13 @@ pub struct VisionTransformer {
 }
 
 impl ViTConfig {
-    /// Reads or draws the weights. Matrices and positions begin normal with deviation 0.02, biases at 0, norms at 1 and 0,
-    /// the class token normal with 1e-6, the patches' filters and their bias at PyTorch's default for a convolution:
+    /// Reads or draws the weights. Matrices and positions begin normal with deviation 0.02, biases at 0, norms at 1 and
+    /// 0, the class token normal with 1e-6, the patches' filters and their bias at PyTorch's default for a convolution:
     /// timm's choice.
     ///
     /// # Errors
-    /// If the patches do not fill the images or the heads do not divide the width, or where `vb` has no tensor of the name
-    /// and shape.
+    /// If the patches do not fill the images or the heads do not divide the width, or where `vb` has no tensor of the
+    /// name and shape.
     pub fn build(&self, classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
         let &ViTConfig { image, patch, width: d, depth, heads } = self;
         if patch == 0 || !image.is_multiple_of(patch) || heads == 0 || !d.is_multiple_of(heads) {

@@ -14,8 +14,8 @@ use candle_core::{DType, Result, Tensor, bail};
 /// digits as a loss of 1: probes of nearly memorised samples depend on them. The gradient, too, is relative to itself:
 /// its entry of the target is expm1(−loss), not a difference of near-equal numbers.
 ///
-/// `Err` if shapes or element types do not fit, or a target is not a class; on a GPU such a sample's loss is NaN instead,
-/// since to look would be to wait.
+/// `Err` if shapes or element types do not fit, or a target is not a class; on a GPU such a sample's loss is NaN
+/// instead, since to look would be to wait.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
     let (&[b, k], true) = (logits.dims(), targets.dims() == [logits.dims()[0]]) else {
         bail!("cross_entropy: expected logits [b, k] and targets [b], got {:?} and {:?}", logits.dims(), targets.dims())

@@ -5,8 +5,8 @@ use std::f32::consts::LOG2_E;
 
 /// eˣ for x ≤ 0, to 2 units in the last place; 0 from −87.3 on, where f32 would leave its normal numbers.
 ///
-/// x = n ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by its series. Multiplications and additions stay apart, so the bits do not
-/// depend on the processor.
+/// x = n ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by its series. Multiplications and additions stay apart, so the bits do
+/// not depend on the processor.
 #[inline(always)]
 pub(crate) fn exp_f32(x: f32) -> f32 {
     /// Adding it rounds to an integer, which is then in the last bits.

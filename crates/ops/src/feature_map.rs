@@ -120,7 +120,8 @@ fn untracked(values: &Tensor) -> Result<Tensor> {
 }
 
 impl FeatureMap {
-    /// A tensor on its way in. On a GPU it becomes bfloat16 inside [`with_precision`](crate::with_precision)`(Bf16, …)`.
+    /// A tensor on its way in. On a GPU it becomes bfloat16 inside [`with_precision`](crate::with_precision)`(Bf16,
+    /// …)`.
     pub fn enter(x: &Tensor) -> Result<Self> {
         let values = inside(&x.detach().contiguous()?)?;
         let grad = Grad::default();

@@ -7,7 +7,8 @@ use crate::profile::timed;
 use candle_core::Result;
 
 /// x Φ(x) of every element, Φ the standard normal distribution (Hendrycks, Gimpel 2016,
-/// <https://arxiv.org/abs/1606.08415>): PyTorch's `gelu` without approximation, and what timm's networks take. Any shape.
+/// <https://arxiv.org/abs/1606.08415>): PyTorch's `gelu` without approximation, and what timm's networks take. Any
+/// shape.
 ///
 /// Its derivative is Φ(x) + x φ(x). `Err` for an element type that is no float.
 pub fn gelu<X: Activation>(x: &X) -> Result<X> {

@@ -1,18 +1,18 @@
 //! The norm of every sample's gradient from one backward pass over the whole batch: ghost norms.
 //!
 //! The gradient of a parameter is a sum over samples, and the op that the parameter belongs to has in its backward what
-//! each term is made of: its input and the gradient of its result, sample by sample. It can measure the terms instead of
-//! adding them up, at the price of the sum or less (Goodfellow 2015, <https://arxiv.org/abs/1510.01799>; Li et al. 2022,
-//! <https://arxiv.org/abs/2110.05679>, whose Gram matrices `conv::squares` uses).
+//! each term is made of: its input and the gradient of its result, sample by sample. It can measure the terms instead
+//! of adding them up, at the price of the sum or less (Goodfellow 2015, <https://arxiv.org/abs/1510.01799>; Li et al.
+//! 2022, <https://arxiv.org/abs/2110.05679>, whose Gram matrices `conv::squares` uses).
 //!
 //! # How an op takes part
 //!
 //! In its forward it calls [`take_part`] with its parameters and keeps the [`Part`] in its backward. There
-//! [`Part::gradient`] takes the place of computing a parameter's gradient: it gets a closure for the gradient as ever, and
-//! one for the squared norms of the samples' terms, `[b]` in f64, and runs the one that is asked for. Where a sample's
-//! term *is* a part of dy, as for a position embedding, that closure is [`squares_of_rows`]. An op whose samples share
-//! more than parameters (batch normalisation) says so with [`samples_are_coupled`]. That is all; the first dimension of
-//! every activation is the samples'.
+//! [`Part::gradient`] takes the place of computing a parameter's gradient: it gets a closure for the gradient as ever,
+//! and one for the squared norms of the samples' terms, `[b]` in f64, and runs the one that is asked for. Where a
+//! sample's term *is* a part of dy, as for a position embedding, that closure is [`squares_of_rows`]. An op whose
+//! samples share more than parameters (batch normalisation) says so with [`samples_are_coupled`]. That is all; the
+//! first dimension of every activation is the samples'.
 
 use crate::float::Float;
 use crate::grad::grad_enabled;
@@ -37,22 +37,22 @@ pub struct GhostNorms {
     pub coupled: bool,
 }
 
-/// Runs `losses`, which yields one loss ℓᵢ for each sample, `[b]`, and returns with them the norm of each sample's *share* of
-/// ∇Σⱼℓⱼ: what flows into the parameters through the activations of sample i. 1 forward, and 1 backward that
+/// Runs `losses`, which yields one loss ℓᵢ for each sample, `[b]`, and returns with them the norm of each sample's
+/// *share* of ∇Σⱼℓⱼ: what flows into the parameters through the activations of sample i. 1 forward, and 1 backward that
 /// computes no gradient of a parameter and costs about as much as one that does.
 ///
-/// The shares add up to the whole gradient. Where nothing but the parameters connects the samples, a share is ∇ℓᵢ. Under
-/// batch normalisation in training mode it is not ([`GhostNorms::coupled`]): share i then is the gradient of Σⱼℓⱼ in a copy
-/// of the parameters that only sample i uses, through the statistics that it shares, so that it has a part of every
-/// ℓⱼ and lacks the parts of ∇ℓᵢ that flow through other samples. Another coupling (a contrastive loss) has the same effect,
-/// and nobody can tell.
+/// The shares add up to the whole gradient. Where nothing but the parameters connects the samples, a share is ∇ℓᵢ.
+/// Under batch normalisation in training mode it is not ([`GhostNorms::coupled`]): share i then is the gradient of Σⱼℓⱼ
+/// in a copy of the parameters that only sample i uses, through the statistics that it shares, so that it has a part of
+/// every ℓⱼ and lacks the parts of ∇ℓᵢ that flow through other samples. Another coupling (a contrastive loss) has the
+/// same effect, and nobody can tell.
 ///
-/// `params` are variables by name, each used once, by an op of this crate whose activations have the samples in their first
-/// dimension. On the CPU.
+/// `params` are variables by name, each used once, by an op of this crate whose activations have the samples in their
+/// first dimension. On the CPU.
 ///
 /// # Errors
-/// Names a parameter that is used by an op which does not take part (candle's own), by two (the norm of a sum is not the sum
-/// of norms), or not at all; an op whose first dimension is not `b`; a device other than the CPU.
+/// Names a parameter that is used by an op which does not take part (candle's own), by two (the norm of a sum is not
+/// the sum of norms), or not at all; an op whose first dimension is not `b`; a device other than the CPU.
 pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<Tensor>) -> Result<GhostNorms> {
     if !grad_enabled() {
         bail!("ghost_norms: a backward pass is needed, and this is inside no_grad");
@@ -81,12 +81,12 @@ pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<T
         uses.into_iter().try_for_each(|((name, _), uses)| match uses.as_slice() {
             [_] => Ok(()),
             [] => bail!(
-                "ghost_norms: parameter {name:?} is used by no op that measures its samples' gradients: use it through the \
-                 ops of msharp-ops, as conv2d, linear and the norms, or take another estimator"
+                "ghost_norms: parameter {name:?} is used by no op that measures its samples' gradients: use it through \
+                 the ops of msharp-ops, as conv2d, linear and the norms, or take another estimator"
             ),
             uses => bail!(
-                "ghost_norms: parameter {name:?} is shared by {} ops ({}), and the norm of a sum is not to be had from its \
-                 terms: take another estimator",
+                "ghost_norms: parameter {name:?} is shared by {} ops ({}), and the norm of a sum is not to be had from \
+                 its terms: take another estimator",
                 uses.len(),
                 uses.join(", ")
             ),
@@ -102,8 +102,8 @@ pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<T
             };
             if grads.get(param).is_some() {
                 bail!(
-                    "ghost_norms: parameter {name:?} is used by {op} and by another op that does not measure its samples' \
-                     gradients"
+                    "ghost_norms: parameter {name:?} is used by {op} and by another op that does not measure its \
+                     samples' gradients"
                 );
             }
             if squares.len() != b {
@@ -182,7 +182,8 @@ impl Recorder {
 #[derive(Clone)]
 pub(crate) struct Part<const N: usize> {
     recorder: Option<Arc<Recorder>>,
-    /// Which of the recorder's parameters each is; none that it does not measure, as a weight that is computed from one.
+    /// Which of the recorder's parameters each is; none that it does not measure, as a weight that is computed from
+    /// one.
     places: [Option<usize>; N],
 }
 

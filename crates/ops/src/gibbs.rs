@@ -16,8 +16,8 @@ pub enum Temperature {
 /// pᵢ = exp(λsᵢ)/Σⱼexp(λsⱼ) for the norms sᵢ: the maximiser of Σpᵢsᵢ + H(P)/λ over the simplex (RW-SAM, the paper's
 /// Gibbs weights). They sum to 1; λ = 0 gives 1/b exactly.
 ///
-/// The maximum is subtracted before λ multiplies, so nothing overflows, for any finite norms and λ ≥ 0. A norm that is not
-/// finite makes weights that are not, which a trainer sees in the loss.
+/// The maximum is subtracted before λ multiplies, so nothing overflows, for any finite norms and λ ≥ 0. A norm that is
+/// not finite makes weights that are not, which a trainer sees in the loss.
 ///
 /// ```
 /// use msharp_ops::{Temperature, effective_size, gibbs};

@@ -17,10 +17,10 @@ thread_local! {
     static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
 
-/// Runs `f`, whose losses are the [`cross_entropy`](crate::cross_entropy) of what a [`linear`](crate::linear) map yields, and returns
-/// with its result the norm of the gradient of each sample's loss with respect to that map's weight and bias, f64 `[b]`:
-/// ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h `[b, in]`, probabilities p and targets y, since the gradient is their product; without the 1 if
-/// there is no bias. No pass is added.
+/// Runs `f`, whose losses are the [`cross_entropy`](crate::cross_entropy) of what a [`linear`](crate::linear) map
+/// yields, and returns with its result the norm of the gradient of each sample's loss with respect to that map's weight
+/// and bias, f64 `[b]`: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h `[b, in]`, probabilities p and targets y, since the
+/// gradient is their product; without the 1 if there is no bias. No pass is added.
 ///
 /// `Err` if no cross-entropy of a linear map's result was computed in `f`, on this thread.
 pub fn last_layer_norms<R>(f: impl FnOnce() -> Result<R>) -> Result<(R, Tensor)> {

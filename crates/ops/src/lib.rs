@@ -1,16 +1,18 @@
 //! Differentiable training ops for candle: channels-last, per sample, reproducible to the bit.
 //!
 //! candle's own ops can evaluate a network; training one with them is slow (the backward of a convolution), wrong (that
-//! of a max pool), or silently without gradient (`layer_norm`, `softmax_last_dim`). These ops take candle tensors, record
-//! themselves in candle's graph, and work with its `backward`, for f32 and f64 on the CPU, and, with the feature `cuda`,
-//! for f32 and bfloat16 on an NVIDIA GPU:
+//! of a max pool), or silently without gradient (`layer_norm`, `softmax_last_dim`). These ops take candle tensors,
+//! record themselves in candle's graph, and work with its `backward`, for f32 and f64 on the CPU, and, with the feature
+//! `cuda`, for f32 and bfloat16 on an NVIDIA GPU:
 //!
 //! - [`conv2d`], [`linear`]; [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`]; [`relu`], [`gelu`];
 //! - [`attention`] of several heads as one op, [`softmax`], [`layer_norm`]; [`patches`], [`tokens`], [`first_token`];
 //! - [`batch_norm`], [`group_norm`] with the residual and the ReLU that follow fused into them ([`Epilogue`]);
 //! - [`cross_entropy`] of each sample, with as many digits for a loss of 1e-8 as for a loss of 1;
-//! - [`weighted_sum`] of them, [`rms_slopes`], [`reweight`], [`last_layer_norms`] and [`ghost_norms`]: what rules ask of a batch;
-//! - [`add`], [`FeatureMap`], [`KeepBlocks`], and passes over all parameters: [`sgd_step`], [`adamw_step`], [`displace`], …;
+//! - [`weighted_sum`] of them, [`rms_slopes`], [`reweight`], [`last_layer_norms`] and [`ghost_norms`]: what rules ask
+//!   of a batch;
+//! - [`add`], [`FeatureMap`], [`KeepBlocks`], and passes over all parameters: [`sgd_step`], [`adamw_step`],
+//!   [`displace`], …;
 //! - [`no_grad`], a scope in which none of them records; [`dot`], an inner product accumulated in f64.
 //!
 //! Each means what it means in PyTorch and is tested against PyTorch's numbers and against central differences.
@@ -59,15 +61,15 @@
 //! AVX2 and with AVX-512.
 //!
 //! Convolutions are products of matrices, computed by kernels of our own (`vector`, `conv`): Winograd's F(4 × 4, 3 × 3)
-//! where it fits, which has a quarter of the multiplications, and the direct one elsewhere. The vectors are chosen at run
-//! time: AVX-512, AVX2, NEON or none. [`direct_convolutions`] is a scope without Winograd, for comparisons.
+//! where it fits, which has a quarter of the multiplications, and the direct one elsewhere. The vectors are chosen at
+//! run time: AVX-512, AVX2, NEON or none. [`direct_convolutions`] is a scope without Winograd, for comparisons.
 //!
 //! # On a GPU
 //!
 //! The same functions, on tensors of a device from `cuda_device`. Activations are f32 or bfloat16 ([`with_precision`]),
 //! parameters f32. Convolutions are cuDNN's, products cuBLASLt's, the rest are kernels of our own (`kernels/`). Nothing
-//! waits for the GPU but a read that is asked for. Where there is no GPU, a software GPU (`software-gpu/`) runs the same
-//! kernels and calls on the CPU, slowly, and checks every one: that is what the tests run on.
+//! waits for the GPU but a read that is asked for. Where there is no GPU, a software GPU (`software-gpu/`) runs the
+//! same kernels and calls on the CPU, slowly, and checks every one: that is what the tests run on.
 //!
 //! # How to be fast
 //!

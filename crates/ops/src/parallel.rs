@@ -61,8 +61,8 @@ impl<T> Region<T> {
     }
 }
 
-/// A vector of `len` elements, made in parallel: `fill(i, chunk)` writes chunk `i` of `chunk` elements. A `fill` that is
-/// `#[inline(always)]` is compiled for the best vectors of the processor.
+/// A vector of `len` elements, made in parallel: `fill(i, chunk)` writes chunk `i` of `chunk` elements. A `fill` that
+/// is `#[inline(always)]` is compiled for the best vectors of the processor.
 ///
 /// # Safety
 /// `fill` must write every element of the chunk that it gets.

@@ -15,9 +15,10 @@ pub(crate) struct Cut {
     pub(crate) size: usize,
 }
 
-/// The patches of `size` × `size` pixels of `x` `[b, h, w, c]`, row by row of the image: `[b, h/size · w/size, c · size²]`,
-/// a patch in the order (channel, row, column), which is that of a convolution's weight. So [`linear`](crate::linear) with a
-/// weight `[out, c, size, size]` makes of them what a convolution with `size` as kernel and stride makes of the images.
+/// The patches of `size` × `size` pixels of `x` `[b, h, w, c]`, row by row of the image: `[b, h/size · w/size, c ·
+/// size²]`, a patch in the order (channel, row, column), which is that of a convolution's weight. So
+/// [`linear`](crate::linear) with a weight `[out, c, size, size]` makes of them what a convolution with `size` as
+/// kernel and stride makes of the images.
 ///
 /// `Err` for another rank, or a size that does not divide the image's.
 pub fn patches<X: Activation>(x: &X, size: usize) -> Result<X> {

@@ -78,8 +78,8 @@ impl Pooling {
     }
 }
 
-/// The largest value in each window of `x` `[b, h, w, c]`, giving `[b, h', w', c]` with h' = ⌊(h + 2·padding − kernel) /
-/// stride⌋ + 1. As PyTorch: padding never wins, the gradient goes to the first maximum, NaN wins.
+/// The largest value in each window of `x` `[b, h, w, c]`, giving `[b, h', w', c]` with h' = ⌊(h + 2·padding − kernel)
+/// / stride⌋ + 1. As PyTorch: padding never wins, the gradient goes to the first maximum, NaN wins.
 ///
 /// `Err` if the shape does not fit or the padding exceeds half the kernel.
 pub fn max_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {

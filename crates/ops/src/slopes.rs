@@ -15,8 +15,8 @@ pub struct Slope {
     pub sides: f64,
 }
 
-/// √( 1/K Σₖ ((aheadₖ − behindₖ)/(sides δₖ))² ) of each sample, f64 `[b]` on the device of the losses. The differences are
-/// of nearly equal numbers, so they are taken in f64. Not differentiable.
+/// √( 1/K Σₖ ((aheadₖ − behindₖ)/(sides δₖ))² ) of each sample, f64 `[b]` on the device of the losses. The differences
+/// are of nearly equal numbers, so they are taken in f64. Not differentiable.
 ///
 /// `Err` without any slope, or if shapes differ.
 pub fn rms_slopes(slopes: &[Slope]) -> Result<Tensor> {

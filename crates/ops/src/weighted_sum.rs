@@ -4,7 +4,8 @@ use crate::float::{Float, with_float, with_slice};
 use crate::node::{Pass, Recorded, constant, on_cpu};
 use candle_core::{DType, Result, Tensor, bail};
 
-/// Σ wᵢ ℓᵢ of `losses` `[b]`, their mean where there are no `weights` f64 `[b]`, which are constants: `[]`, summed in f64.
+/// Σ wᵢ ℓᵢ of `losses` `[b]`, their mean where there are no `weights` f64 `[b]`, which are constants: `[]`, summed in
+/// f64.
 ///
 /// `Err` if the shapes or element types do not fit.
 pub fn weighted_sum(losses: &Tensor, weights: Option<&Tensor>) -> Result<Tensor> {

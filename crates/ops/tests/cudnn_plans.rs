@@ -1,5 +1,5 @@
-//! cuDNN itself, which needs no GPU to make plans for one that is described: every convolution of our networks has a plan
-//! on an H100, in every precision, that repeats to the bit.
+//! cuDNN itself, which needs no GPU to make plans for one that is described: every convolution of our networks has a
+//! plan on an H100, in every precision, that repeats to the bit.
 //!
 //! Needs NVIDIA's cuDNN from 9.8 on, not the software GPU's: `cargo xtask cuda check`.
 

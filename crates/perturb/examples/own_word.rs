@@ -1,4 +1,5 @@
-//! A word of your own in a trainer of your own: an offset that nobody published, in SAM, in m-SAM and combined as in GSAM.
+//! A word of your own in a trainer of your own: an offset that nobody published, in SAM, in m-SAM and combined as in
+//! GSAM.
 //!
 //! `cargo run -p msharp-perturb --example own_word`
 

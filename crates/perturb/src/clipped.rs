@@ -3,9 +3,9 @@
 use candle_core::Result;
 use msharp_core::{Batch, Gradient, Objective, Offset, ParamVec, Params, Perturbation, State};
 
-/// Around an offset, the ascent gradient that goes *into* it is shortened to `most`: of use for USAM, whose ε grows with
-/// it. Around a rule, the direction that comes *out of* it is, before the optimizer sees it: what is called gradient
-/// clipping in training.
+/// Around an offset, the ascent gradient that goes *into* it is shortened to `most`: of use for USAM, whose ε grows
+/// with it. Around a rule, the direction that comes *out of* it is, before the optimizer sees it: what is called
+/// gradient clipping in training.
 ///
 /// Shorter ones stay as they are. Norms are over all parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]

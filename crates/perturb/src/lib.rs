@@ -17,14 +17,14 @@
 //! [`Every`], [`During`], [`Clipped`]. Each is a struct with public fields, and all of them nest.
 //!
 //! [`Sharp`] is the sentence, its passes written once. The published rules have constructors: [`sam`], [`usam`],
-//! [`m_sam`], [`n_sam`], [`rw_sam`], [`asam`], [`gsam`] and the others. A word of your own is one trait of `msharp-core`,
-//! [`Ascent`], [`Offset`] or [`Combine`], and works with all the others: `examples/own_word.rs`.
+//! [`m_sam`], [`n_sam`], [`rw_sam`], [`asam`], [`gsam`] and the others. A word of your own is one trait of
+//! `msharp-core`, [`Ascent`], [`Offset`] or [`Combine`], and works with all the others: `examples/own_word.rs`.
 //!
-//! Gradient accumulation is no rule: wrap the objective in [`Accumulated`](msharp_core::Accumulated), and the pieces are
-//! independent of m.
+//! Gradient accumulation is no rule: wrap the objective in [`Accumulated`](msharp_core::Accumulated), and the pieces
+//! are independent of m.
 //!
-//! **Invariants.** This crate names no estimator: [`rw_sam`] takes any [`GradNormEstimator`]. A rule never steps, and never
-//! leaves the weights displaced.
+//! **Invariants.** This crate names no estimator: [`rw_sam`] takes any [`GradNormEstimator`]. A rule never steps, and
+//! never leaves the weights displaced.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 /// A set of parameters.
 ///
-/// As text: `*` for all; `role:weight`, `role:bias`, `role:norm`; otherwise a glob on names, `layer4.*` or `*.bias`; a `!`
-/// in front takes the others.
+/// As text: `*` for all; `role:weight`, `role:bias`, `role:norm`; otherwise a glob on names, `layer4.*` or `*.bias`; a
+/// `!` in front takes the others.
 ///
 /// ```
 /// use msharp_perturb::Select;

@@ -171,8 +171,8 @@ impl Algorithm {
 }
 
 impl Sampling {
-    /// By what the variance of the mean of k samples is multiplied: (n − k)/(n − 1) without replacement, which is 0 from
-    /// k = n on, and 1 with.
+    /// By what the variance of the mean of k samples is multiplied: (n − k)/(n − 1) without replacement, which is 0
+    /// from k = n on, and 1 with.
     pub fn population_factor(self, n: usize, k: usize) -> f64 {
         match self {
             Sampling::WithReplacement => 1.,

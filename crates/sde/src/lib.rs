@@ -5,14 +5,15 @@
 //! in b: with USAM on micro-batches of m the drift descends f + (ρ/2)‖∇f‖² + (ρ/2m) tr V. Here each part of that is a
 //! thing of its own:
 //!
-//! - A [`Problem`] knows the losses of its samples and three derivatives; [`problems`] has some, [`derivative_errors`] checks yours.
+//! - A [`Problem`] knows the losses of its samples and three derivatives; [`problems`] has some, [`derivative_errors`]
+//!   checks yours.
 //! - An [`Algorithm`] is a sentence: ascent × ball × micro-batches × sampling. [`Descent`] is its [`Chain`] of steps.
-//! - [`Modified`] is its equation, an [`Sde`], to an [`Order`] in η and in ρ, by enumeration of all batches (a [`Law`]);
-//!   [`theorems`] has the paper's closed forms, which need no enumeration.
-//! - [`EulerMaruyama`], [`Milstein`] and [`WeakOrder2`] make a chain of any equation; an [`Ensemble`] runs any chain, in parallel,
-//!   to the same bits for any number of threads: means, ends, or first exits.
-//! - Expectations without paths: [`StepMoments`] and [`Generator`] where moments close, [`StepOperator`] and [`EquationOperator`] on a
-//!   [`Grid`] where they do not, [`mean_exit_time`] in one dimension.
+//! - [`Modified`] is its equation, an [`Sde`], to an [`Order`] in η and in ρ, by enumeration of all batches (a
+//!   [`Law`]); [`theorems`] has the paper's closed forms, which need no enumeration.
+//! - [`EulerMaruyama`], [`Milstein`] and [`WeakOrder2`] make a chain of any equation; an [`Ensemble`] runs any chain,
+//!   in parallel, to the same bits for any number of threads: means, ends, or first exits.
+//! - Expectations without paths: [`StepMoments`] and [`Generator`] where moments close, [`StepOperator`] and
+//!   [`EquationOperator`] on a [`Grid`] where they do not, [`mean_exit_time`] in one dimension.
 //!
 //! Everything is f64 and a pure function of its arguments; nothing prints.
 //!

@@ -33,8 +33,8 @@ impl<E: Sde> Milstein<E> {
         };
         if let Some(found) = found {
             return Err(Error::new(format!(
-                "Milstein's scheme expects one Brownian motion, or diagonal noise with σᵢ of xᵢ alone (Sde::separable), \
-                 and not {found}; Euler–Maruyama and the scheme of weak order 2 take any"
+                "Milstein's scheme expects one Brownian motion, or diagonal noise with σᵢ of xᵢ alone \
+                 (Sde::separable), and not {found}; Euler–Maruyama and the scheme of weak order 2 take any"
             )));
         }
         Ok(Self { sde, dt: step_size(dt)? })

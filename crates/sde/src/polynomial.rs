@@ -79,8 +79,8 @@ impl Monomials {
             let agrees = (found - value).abs() <= 1e-8 * scale; // which NaN does not
             if !agrees {
                 return Err(Error::new(format!(
-                    "{what} is no polynomial of degree {degree}, so its moments do not close; expected an affine drift and a \
-                     quadratic diffusion, as SGD, n-USAM, USAM and m-USAM have them on quadratics"
+                    "{what} is no polynomial of degree {degree}, so its moments do not close; expected an affine drift \
+                     and a quadratic diffusion, as SGD, n-USAM, USAM and m-USAM have them on quadratics"
                 )));
             }
         }

@@ -4,8 +4,8 @@ use candle_core::{Result, Tensor};
 use msharp_core::{Optimizer, ParamVec, Params, Role, State};
 use msharp_ops::AdamWStep;
 
-/// AdamW as PyTorch defines it: x ← x − lr·wd·x; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; x ← x − lr·m̂/(√v̂ + ε), with
-/// m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ).
+/// AdamW as PyTorch defines it: x ← x − lr·wd·x; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; x ← x − lr·m̂/(√v̂ + ε),
+/// with m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ).
 ///
 /// State: m, v and t. Reference: Loshchilov, Hutter, ICLR 2019.
 #[derive(Clone, Debug)]

@@ -7,7 +7,8 @@ use msharp_core::{Optimizer, ParamVec, Params, State};
 /// learning rate is set in each step, so the trainer's schedule holds.
 ///
 /// Its state cannot be seen from outside, so a checkpoint cannot hold it: [`state`](Optimizer::state) is an `Err` that
-/// says so, instead of a run that would resume with other moments. [`Sgd`](crate::Sgd) and [`AdamW`](crate::AdamW) resume.
+/// says so, instead of a run that would resume with other moments. [`Sgd`](crate::Sgd) and [`AdamW`](crate::AdamW)
+/// resume.
 ///
 /// ```
 /// use candle_core::{DType, Device, Tensor, Var};
@@ -40,8 +41,8 @@ impl<O: candle_nn::Optimizer> Optimizer for CandleNn<O> {
 
     fn state(&mut self, _: &Params, _: &mut State) -> Result<()> {
         bail!(
-            "an optimizer of candle-nn does not show its state, so a checkpoint cannot hold it; expected Sgd or AdamW of \
-             msharp-train, or a run without checkpoints"
+            "an optimizer of candle-nn does not show its state, so a checkpoint cannot hold it; expected Sgd or AdamW \
+             of msharp-train, or a run without checkpoints"
         )
     }
 }

@@ -26,8 +26,8 @@ pub struct Task<'a> {
     pub schedule: Schedule,
     /// Where checkpoints go, if anywhere.
     pub checkpoint: Option<CheckpointPolicy>,
-    /// Every so many steps the loss, the norm of the gradient and the measures are read; at least 1. Between them nobody
-    /// waits for a GPU, and a run that diverges is found at the next reading. On the CPU 1 costs nothing.
+    /// Every so many steps the loss, the norm of the gradient and the measures are read; at least 1. Between them
+    /// nobody waits for a GPU, and a run that diverges is found at the next reading. On the CPU 1 costs nothing.
     pub read_every: usize,
 }
 

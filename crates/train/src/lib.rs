@@ -2,8 +2,8 @@
 //!
 //! [`fit`] takes gradients from any [`Perturbation`](msharp_core::Perturbation), steps with any
 //! [`Optimizer`](msharp_core::Optimizer), and reports to an [`Observer`]; it prints nothing. [`Classifier`] makes an
-//! objective of candle's own [`ModuleT`](candle_nn::ModuleT). A [`Checkpoint`] holds all that a run needs to go on as if
-//! it had never stopped: a resumed run ends with the same weights, bit for bit.
+//! objective of candle's own [`ModuleT`](candle_nn::ModuleT). A [`Checkpoint`] holds all that a run needs to go on as
+//! if it had never stopped: a resumed run ends with the same weights, bit for bit.
 //!
 //! **Invariants.** No rule is named here. A checkpoint is written between two steps, so never at a displaced point.
 //!

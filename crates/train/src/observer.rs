@@ -16,9 +16,9 @@ pub enum Control {
 
 /// Told about every step and every epoch; `()` observes nothing.
 pub trait Observer {
-    /// Before step number `step` of the run, from 0: a moment to measure something at the point where the step begins, on
-    /// its batch. What it returns goes into the step's report and into the tallies, beside what the rule measures; its
-    /// passes and its time are not the step's. It must leave parameters and buffers as they are.
+    /// Before step number `step` of the run, from 0: a moment to measure something at the point where the step begins,
+    /// on its batch. What it returns goes into the step's report and into the tallies, beside what the rule measures;
+    /// its passes and its time are not the step's. It must leave parameters and buffers as they are.
     fn before_step(
         &mut self,
         _f: &dyn Objective,

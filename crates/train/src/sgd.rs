@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 use msharp_core::{Optimizer, ParamVec, Params, Role, State};
 use msharp_ops::SgdStep;
 
-/// SGD as PyTorch defines it: d = g + wd·x; v ← μv + d (v = d at first); x ← x − lr·v, or x − lr·(d + μv) with Nesterov.
+/// SGD as PyTorch defines it: d = g + wd·x; v ← μv + d (v = d at first); x ← x − lr·v, or x − lr·(d + μv) with
+/// Nesterov.
 ///
 /// State: v. Weight decay acts here, outside of any ascent gradient.
 #[derive(Clone, Debug)]

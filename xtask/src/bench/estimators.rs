@@ -1,4 +1,5 @@
-//! `bench estimators`: the estimators of ‖∇ℓᵢ‖ against the truth, on networks at the beginning, early and late in training.
+//! `bench estimators`: the estimators of ‖∇ℓᵢ‖ against the truth, on networks at the beginning, early and late in
+//! training.
 
 mod figures;
 mod measure;
@@ -37,7 +38,8 @@ pub struct EstimatorsArgs {
     /// How much: smoke is seconds and means nothing, full is what the page is made of
     #[arg(long, default_value = "full")]
     preset: Size,
-    /// The networks, each NETWORK or NETWORK:NORM [default: resnet8:group,resnet8:batch,vit-mini,resnet18:batch; smoke: the first]
+    /// The networks, each NETWORK or NETWORK:NORM [default: resnet8:group,resnet8:batch,vit-mini,resnet18:batch; smoke:
+    /// the first]
     #[arg(long, value_delimiter = ',')]
     models: Vec<Subject>,
     /// The images [default: cifar10, and synthetic in smoke size]

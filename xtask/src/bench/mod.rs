@@ -34,15 +34,15 @@ enum BenchCommand {
     Norms(norms::NormsArgs),
     /// The gradient-norm estimators against the exact norms: ranks, weights, cost and δ, at three moments of training
     ///
-    /// Trains each network itself, from scratch, with plain SGD on a few images, and measures at the start, early and late. The page that it writes lets a user choose an estimator, K and δ. Goes on where it
-    /// was stopped.
+    /// Trains each network itself, from scratch, with plain SGD on a few images, and measures at the start, early and
+    /// late. The page that it writes lets a user choose an estimator, K and δ. Goes on where it was stopped.
     Estimators(estimators::EstimatorsArgs),
     /// Paths per second of an ensemble by Euler and Maruyama's scheme, also beside torchsde and diffrax
     ///
     /// The equation: dX = (X − X³ + (Xᵢ₋₁ − 2 Xᵢ + Xᵢ₊₁)/2) dt + σ(X) dW on a ring, with diagonal noise,
-    /// σᵢ = 0.4 √(1 + Xᵢ²), and with general noise, σ = 0.4 (I + X Xᵀ/(1 + |X|²)), all d × d of it. Each figure is taken
-    /// in a process of its own, round after round; what is compiled is compiled before the clock starts. The ends of all
-    /// programs' paths must agree within standard errors.
+    /// σᵢ = 0.4 √(1 + Xᵢ²), and with general noise, σ = 0.4 (I + X Xᵀ/(1 + |X|²)), all d × d of it. Each figure is
+    /// taken in a process of its own, round after round; what is compiled is compiled before the clock starts. The ends
+    /// of all programs' paths must agree within standard errors.
     Sde(sde::SdeArgs),
     /// The steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM of four workloads, also beside PyTorch
     ///

@@ -93,7 +93,8 @@ fn programs(out: &Path, binaries: &Binaries) -> Result<Vec<PathBuf>> {
         ensure!(
             asks_for(program)?.iter().any(|library| library == "libcuda.so.1"),
             "{} does not ask for libcuda.so.1 and would not start beside a driver: the toolkit's libcuda.so has no \
-             functions; expected one as NVIDIA's, or that of the toolkit which is made where CUDA_PATH and PATH name none",
+             functions; expected one as NVIDIA's, or that of the toolkit which is made where CUDA_PATH and PATH name \
+             none",
             program.display()
         );
         run(Command::new("strip").arg("-o").arg(folder.join(name)).arg(program))?;

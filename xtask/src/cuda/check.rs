@@ -14,7 +14,8 @@ use std::time::Instant;
 /// With what, and how far.
 #[derive(Args)]
 pub struct CheckArgs {
-    /// A CUDA 13 toolkit with cuDNN [default: $CUDA_PATH's, else that of the nvcc in $PATH, else made of NVIDIA's wheels]
+    /// A CUDA 13 toolkit with cuDNN [default: $CUDA_PATH's, else that of the nvcc in $PATH, else made of NVIDIA's
+    /// wheels]
     #[arg(long, value_name = "DIR")]
     toolkit: Option<PathBuf>,
     /// Only build, and run nothing

@@ -7,8 +7,9 @@ use msharp_models::{Architecture, Norm};
 const WRN_28_10: Architecture = Architecture::WideResNet { depth: 28, widen: 10 };
 
 /// The paper's hyper-parameters are not all published. Batch 128, learning rate 0.1 with a cosine, momentum 0.9, weight
-/// decay 5e-4, 200 epochs, crops and flips are the field's; ρ = 0.05; RW-SAM's λ by effective size, with the m = 64 that
-/// the paper compares RW-SAM with. The small presets use the radius that the synthetic set asks for at their length.
+/// decay 5e-4, 200 epochs, crops and flips are the field's; ρ = 0.05; RW-SAM's λ by effective size, with the m = 64
+/// that the paper compares RW-SAM with. The small presets use the radius that the synthetic set asks for at their
+/// length.
 pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let on_cifar = |model, norm| standard(model, norm, DataName::Cifar10);
     match preset {
@@ -54,16 +55,16 @@ const fn published(model: Architecture, rule: RuleName, mean: f64, std: f64) -> 
 pub fn about(preset: Preset) -> &'static str {
     match preset {
         Preset::Smoke => {
-            "ResNet-8 (GroupNorm), 2 000 images of CIFAR-10, 4 epochs, batch 64, ρ = 0.02, one seed: a check that everything \
-             runs on real images, far from the paper's 200 epochs of 50 000."
+            "ResNet-8 (GroupNorm), 2 000 images of CIFAR-10, 4 epochs, batch 64, ρ = 0.02, one seed: a check that \
+             everything runs on real images, far from the paper's 200 epochs of 50 000."
         }
         Preset::Laptop => {
-            "ResNet-8 (GroupNorm), 5 000 images of CIFAR-10, 15 epochs, batch 64, ρ = 0.02: smaller than the paper's set-up \
-             in model, data and time, so compare the rules with each other and not with the paper."
+            "ResNet-8 (GroupNorm), 5 000 images of CIFAR-10, 15 epochs, batch 64, ρ = 0.02: smaller than the paper's \
+             set-up in model, data and time, so compare the rules with each other and not with the paper."
         }
         Preset::Paper => {
-            "All of CIFAR-10, 200 epochs, batch 128, ρ = 0.05, BatchNorm. The paper's ρ, λ and δ are not published; λ is set \
-             by effective size here. Under BatchNorm m-SAM also shrinks the normalisation batch."
+            "All of CIFAR-10, 200 epochs, batch 128, ρ = 0.05, BatchNorm. The paper's ρ, λ and δ are not published; λ \
+             is set by effective size here. Under BatchNorm m-SAM also shrinks the normalisation batch."
         }
     }
 }

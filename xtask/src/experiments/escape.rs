@@ -1,16 +1,17 @@
-//! `reproduce escape` and `reproduce noise-trace`: two views of the same runs, the paper's Figures 1 and 2 and its Table 6.
+//! `reproduce escape` and `reproduce noise-trace`: two views of the same runs, the paper's Figures 1 and 2 and its
+//! Table 6.
 
 use super::{Preset, set_up, standard};
 use crate::config::{AugmentName, DataName, EstimatorName, RuleName, RunConfig, ScheduleText, Start};
 use msharp_models::{Architecture, Norm};
 use msharp_train::Decay;
 
-/// The published protocol starts "at the bad global minimiser", with all training labels fitted, at a constant learning rate at
-/// which SGD stays. So here: random labels, then the true ones until all are fitted, then each rule from there, on the same
-/// images without augmentation, momentum or weight decay, which would be other ways out.
+/// The published protocol starts "at the bad global minimiser", with all training labels fitted, at a constant learning
+/// rate at which SGD stays. So here: random labels, then the true ones until all are fitted, then each rule from there,
+/// on the same images without augmentation, momentum or weight decay, which would be other ways out.
 ///
-/// ρ was chosen on a seed that is not in the table, from a minimum made in fewer epochs: the mean accuracy over the run was 27.0 %
-/// under SGD, and 26.7, 27.0, 28.3 and 25.2 % under SAM with ρ = 0.05, 0.1, 0.2 and 0.5.
+/// ρ was chosen on a seed that is not in the table, from a minimum made in fewer epochs: the mean accuracy over the run
+/// was 27.0 % under SGD, and 26.7, 27.0, 28.3 and 25.2 % under SAM with ρ = 0.05, 0.1, 0.2 and 0.5.
 pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
     let Minimum { sgd, rho, seeds, .. } = minimum(preset, data);
     let sizes: &[usize] = match preset {
@@ -29,8 +30,8 @@ pub struct Minimum {
     pub seeds: u64,
 }
 
-/// The one of a preset. The fourth and the fifth seed of `laptop` were added when three had been seen: five had been meant, and
-/// there was time.
+/// The one of a preset. The fourth and the fifth seed of `laptop` were added when three had been seen: five had been
+/// meant, and there was time.
 pub fn minimum(preset: Preset, data: DataName) -> Minimum {
     let base = RunConfig {
         augment: AugmentName::None,
@@ -77,8 +78,8 @@ fn rules(base: &RunConfig, rho: f64, sizes: &[usize], seeds: u64) -> Vec<RunConf
 /// Above the table of `escape`.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} The published protocol is this one at the size of ResNet-18 and all of CIFAR-10, from one such minimum; the paper's constants \
-         are not published.",
+        "{} The published protocol is this one at the size of ResNet-18 and all of CIFAR-10, from one such minimum; \
+         the paper's constants are not published.",
         about_start(config)
     )
 }
@@ -89,9 +90,9 @@ pub fn about_start(config: &RunConfig) -> String {
     let (random, truth) = (after_random_labels.unwrap_or(0), after_true_labels.unwrap_or(0));
     let (lr, set_up) = (start_lr.unwrap_or(config.lr), set_up(config));
     format!(
-        "{set_up} No augmentation. Each run starts at a poor minimum, the same for all rules of a seed: the network has fitted \
-         uniformly random labels of its images for {random} epochs (SGD with momentum 0.9, a cosine from {lr}), and then the true labels \
-         for {truth} epochs of SGD at the learning rate of the run."
+        "{set_up} No augmentation. Each run starts at a poor minimum, the same for all rules of a seed: the network \
+         has fitted uniformly random labels of its images for {random} epochs (SGD with momentum 0.9, a cosine from \
+         {lr}), and then the true labels for {truth} epochs of SGD at the learning rate of the run."
     )
 }
 
@@ -99,10 +100,11 @@ pub fn about_start(config: &RunConfig) -> String {
 pub fn about_noise(config: &RunConfig) -> String {
     let every = config.noise_every;
     format!(
-        "The runs of `escape`. tr V is measured before every {}step on its batch, from exact norms of the samples' gradients \
-         (`Ghost`, group normalisation): n/(n − 1) · (mean ‖gᵢ‖² − ‖mean gᵢ‖²). A point of the curve is the mean over an epoch's \
-         measurements. Where a network has fitted its labels all gradients vanish, and tr V with them: SGD, which stays there, is no measure \
-         for the rules that leave, and these are compared with each other. (The paper's Table 6, with SGD above SAM, is of whole trainings.) {}",
+        "The runs of `escape`. tr V is measured before every {}step on its batch, from exact norms of the samples' \
+         gradients (`Ghost`, group normalisation): n/(n − 1) · (mean ‖gᵢ‖² − ‖mean gᵢ‖²). A point of the curve is the \
+         mean over an epoch's measurements. Where a network has fitted its labels all gradients vanish, and tr V with \
+         them: SGD, which stays there, is no measure for the rules that leave, and these are compared with each other. \
+         (The paper's Table 6, with SGD above SAM, is of whole trainings.) {}",
         match every {
             1 => String::new(),
             2 => "second ".to_owned(),

@@ -4,10 +4,10 @@ use super::Preset;
 use super::escape::{Minimum, about_start, minimum};
 use crate::config::{DataName, EstimatorName, RuleName, RunConfig, Words};
 
-/// From the poor minimum of `escape`, whose runs it shares: there rules differ by more than seeds do, at a size that two cores
-/// finish. From initial weights they did not: of 320 images, on a seed that is not in the table, SGD learnt 34.2 % and m-SAM
-/// (m = 4, ρ = 0.05) 34.1 %; and where 40 % of the labels were wrong 23.4, and SAM and m-SAM 27.1 and 26.9 %, but the next seed
-/// gave 25.2, 24.9 and 25.6 %.
+/// From the poor minimum of `escape`, whose runs it shares: there rules differ by more than seeds do, at a size that
+/// two cores finish. From initial weights they did not: of 320 images, on a seed that is not in the table, SGD learnt
+/// 34.2 % and m-SAM (m = 4, ρ = 0.05) 34.1 %; and where 40 % of the labels were wrong 23.4, and SAM and m-SAM 27.1 and
+/// 26.9 %, but the next seed gave 25.2, 24.9 and 25.6 %.
 ///
 /// Group normalisation, so that a micro-batch changes the perturbation and nothing else.
 pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
@@ -45,12 +45,13 @@ fn rules(base: &RunConfig, rho: f64, sizes: &[usize], control: usize, seeds: u64
 /// Above the table.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} RW-SAM takes its weights from one probe, at the λ of its m_eff. The controls are at one m_eff: *exact norms*; the same weights, \
-         of either kind, given to other samples of the batch (*shuffle-weights*); and *random weights*, which are those of half-normal \
-         numbers. SAM is m-SAM with the m of the batch.\n\nm_eff need not be m. A micro-batch descends its own gradient at x + ε, so that the \
-         noise of a sample meets its own curvature with weight 1/m; RW-SAM descends the mean of the batch, and there the weight is \
-         Σpᵢ/b = 1/b whatever p is, as in SAM, unless pᵢ depends on the sample. What p brings it brings by that dependence, which is what \
-         the controls take away.",
+        "{} RW-SAM takes its weights from one probe, at the λ of its m_eff. The controls are at one m_eff: *exact \
+         norms*; the same weights, of either kind, given to other samples of the batch (*shuffle-weights*); and \
+         *random weights*, which are those of half-normal numbers. SAM is m-SAM with the m of the batch.\n\nm_eff need \
+         not be m. A micro-batch descends its own gradient at x + ε, so that the noise of a sample meets its own \
+         curvature with weight 1/m; RW-SAM descends the mean of the batch, and there the weight is Σpᵢ/b = 1/b \
+         whatever p is, as in SAM, unless pᵢ depends on the sample. What p brings it brings by that dependence, which \
+         is what the controls take away.",
         about_start(config)
     )
 }

@@ -4,8 +4,8 @@ use super::{Preset, four_rules, standard};
 use crate::config::{DataName, RunConfig};
 use msharp_models::{Architecture, Norm};
 
-/// In so short a training a larger radius costs more than it brings: on a seed that is not in the table SAM ended at 64.4,
-/// 62.8 % for ρ = 0.02, 0.05, and on seed 0 at 34.6 % for ρ = 0.1.
+/// In so short a training a larger radius costs more than it brings: on a seed that is not in the table SAM ended at
+/// 64.4, 62.8 % for ρ = 0.02, 0.05, and on seed 0 at 34.6 % for ρ = 0.1.
 const RHO: f64 = 0.02;
 
 /// ResNet-8 with group normalisation, so that a micro-batch changes the perturbation and nothing else.
@@ -31,7 +31,8 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
 pub fn about(preset: Preset) -> &'static str {
     match preset {
         Preset::Smoke => {
-            "ResNet-8 (GroupNorm), 640 synthetic images, 3 epochs, batch 64, ρ = 0.02, one seed: a check that everything runs."
+            "ResNet-8 (GroupNorm), 640 synthetic images, 3 epochs, batch 64, ρ = 0.02, one seed: a check that \
+             everything runs."
         }
         Preset::Laptop => "ResNet-8 (GroupNorm), 2 000 synthetic images, 15 epochs, batch 64, ρ = 0.02.",
         Preset::Paper => "ResNet-8 (GroupNorm), 10 000 synthetic images, 40 epochs, batch 64, ρ = 0.02.",

@@ -116,7 +116,8 @@ pub fn labels(rows: &[Row]) -> Vec<String> {
 /// A column of a [`standing`]: its head, and what stands in it for the finished runs of a rule.
 pub type Column<'a> = (&'a str, &'a dyn Fn(&[&Row]) -> String);
 
-/// A line for each rule: `columns`, how many runs there are, and the differences of `measure` to the rules of `against`.
+/// A line for each rule: `columns`, how many runs there are, and the differences of `measure` to the rules of
+/// `against`.
 pub fn standing(rows: &[Row], measure: Measure, columns: &[Column], against: &[&str]) -> String {
     let (sign, interval) = (if measure.scale == Scale::Factor { "÷" } else { "−" }, "(95 %)");
     let mut head = vec!["rule".to_owned()];

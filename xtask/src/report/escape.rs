@@ -8,8 +8,8 @@ use crate::row::Row;
 use anyhow::Result;
 use plotters::prelude::SeriesLabelPosition;
 
-/// Chosen before any run of the table was made: the area under the curve, over the length of the run, counts how early a rule
-/// gets away and how far, and scatters less than the accuracy after one epoch.
+/// Chosen before any run of the table was made: the area under the curve, over the length of the run, counts how early
+/// a rule gets away and how far, and scatters less than the accuracy after one epoch.
 const SPEED: Measure = Measure {
     name: "the test accuracy, mean over all epochs of the run",
     of: |row| {
@@ -26,9 +26,9 @@ pub fn view(rows: &[Row]) -> Result<View> {
     };
     let all: Vec<&Row> = rows.iter().filter(|row| row.config.rule == RuleName::Sgd).collect();
     let start = format!(
-        "At the start the networks know {} % of their training images and {} % of the test images (mean over the seeds ± standard \
-         deviation).\n\nCompared is {}, in points; ± is the standard deviation over the seeds, and an interval is Student's \
-         for the differences paired by seed.\n\n",
+        "At the start the networks know {} % of their training images and {} % of the test images (mean over the seeds \
+         ± standard deviation).\n\nCompared is {}, in points; ± is the standard deviation over the seeds, and an \
+         interval is Student's for the differences paired by seed.\n\n",
         mean(&all, 1, |row| at_start(row, |line| line.measures.get("train_accuracy").copied())),
         mean(&all, 1, |row| at_start(row, |line| Some(line.test_accuracy))),
         SPEED.name
@@ -56,8 +56,8 @@ pub fn view(rows: &[Row]) -> Result<View> {
     Ok(View { measure: SPEED.name, claims, text, pictures: vec![picture] })
 }
 
-/// What the paper's Figures 1 and 2 say, of rules in the order of how much of the samples' noise is in their perturbation: `more` is
-/// on which side of a rule the one after it lies.
+/// What the paper's Figures 1 and 2 say, of rules in the order of how much of the samples' noise is in their
+/// perturbation: `more` is on which side of a rule the one after it lies.
 pub fn contests(rows: &[Row], more: Says) -> Vec<Contest> {
     let all = labels(rows);
     let of = |fits: &dyn Fn(&Row) -> bool| -> Vec<String> {

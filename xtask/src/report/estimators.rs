@@ -26,22 +26,25 @@ pub fn estimators(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
 }
 
 const ABOUT: &str = "\
-Everything on this page, its sentences included, is made by `cargo xtask report` from `rows.jsonl`; a test fails when they
-drift apart. `cargo xtask bench estimators` makes the rows.
+Everything on this page, its sentences included, is made by `cargo xtask report` from `rows.jsonl`; a test fails when
+they drift apart. `cargo xtask bench estimators` makes the rows.
 
-A cell is a network in a state of training on a few images, which are also those that it is measured on: at its initialisation, early,
-and late, after going over them many times; the loss below says how well it knows them by then. The truth is the norm of every sample's gradient, one backward pass each. Weights are RW-SAM's, p ∝ exp(λs), with the λ for which
-1/Σp² = m_eff = b/4, unless a column says *λ = 1 relative*. ± is a standard error, and an interval holds 95 %: both over the draws of
-probes on the batches that were measured, so they say nothing of other batches or networks.
+A cell is a network in a state of training on a few images, which are also those that it is measured on: at its
+initialisation, early, and late, after going over them many times; the loss below says how well it knows them by then.
+The truth is the norm of every sample's gradient, one backward pass each. Weights are RW-SAM's, p ∝ exp(λs), with the
+λ for which 1/Σp² = m_eff = b/4, unless a column says *λ = 1 relative*. ± is a standard error, and an interval holds
+95 %: both over the draws of probes on the batches that were measured, so they say nothing of other batches or
+networks.
 ";
 
 const COLUMNS: &str = "\
-*Spearman*: rank correlation with the true norms. *error*: relative RMS error of the norms; *scaled*: what is left of it after
-the best common factor, to which weights with m_eff or a relative λ are indifferent. *TV*: total variation between the weights
-and the exact ones. *m_eff*: that of the weights at λ = 1 relative. *cosine*: between the weighted gradient g̃ and the exactly
-weighted one; the next three columns are that cosine less the cosine of a control: the *same weights shuffled* over the batch, *random
-weights* of the same m_eff, and the *plain mean*. *forwards*: the time of an estimate, in forwards without a graph; the
-forward with a graph that an ascent needs anyway is part of it. *refused*: estimates that ended in an error.
+*Spearman*: rank correlation with the true norms. *error*: relative RMS error of the norms; *scaled*: what is left of
+it after the best common factor, to which weights with m_eff or a relative λ are indifferent. *TV*: total variation
+between the weights and the exact ones. *m_eff*: that of the weights at λ = 1 relative. *cosine*: between the weighted
+gradient g̃ and the exactly weighted one; the next three columns are that cosine less the cosine of a control: the
+*same weights shuffled* over the batch, *random weights* of the same m_eff, and the *plain mean*. *forwards*: the time
+of an estimate, in forwards without a graph; the forward with a graph that an ascent needs anyway is part of it.
+*refused*: estimates that ended in an error.
 ";
 
 /// The page.
@@ -202,8 +205,9 @@ fn steps(rows: &[Row]) -> String {
         let scale = row.sweep.first().map_or("–".to_owned(), |point| format!("{:.0}", point.ratio / point.delta));
         [row.setting.label(), scale].into_iter().chain(deltas.iter().map(of)).collect()
     };
-    let about = "Relative RMS error of the slopes of one one-sided Rademacher probe against the exact ⟨z, ∇ℓᵢ⟩; in brackets the noise \
-                 to signal that a check measures without knowing the truth, and **what it says** where it refuses.";
+    let about = "Relative RMS error of the slopes of one one-sided Rademacher probe against the exact ⟨z, ∇ℓᵢ⟩; in \
+                 brackets the noise to signal that a check measures without knowing the truth, and **what it says** \
+                 where it refuses.";
     format!("{about}\n\n{}", table(&head, rows.iter().map(line)))
 }
 
@@ -283,10 +287,10 @@ pub fn summary(folder: &Path) -> Result<String> {
     let head = ["estimator", "K", "cost, forwards", "rank correlation", "error after scaling", "cosine of g̃"];
     let networks = pictures::networks(&rows).join(", ");
     let about = format!(
-        "Measured on {networks}, each at its initialisation, early and late in training; the lowest cell to the highest. Cost is \
-         the time of an estimate, with the forward that an ascent needs anyway, in forwards without a graph; the error is the \
-         relative RMS error after the best common factor; g̃ is the weighted gradient at m_eff = b/4, against the exactly weighted \
-         one."
+        "Measured on {networks}, each at its initialisation, early and late in training; the lowest cell to the \
+         highest. Cost is the time of an estimate, with the forward that an ascent needs anyway, in forwards without a \
+         graph; the error is the relative RMS error after the best common factor; g̃ is the weighted gradient at m_eff \
+         = b/4, against the exactly weighted one."
     );
     Ok(format!("{about}\n\n{}", table(&head, kinds.into_iter().map(line))))
 }

@@ -9,8 +9,8 @@ use crate::row::{Ending, Row};
 use crate::statistics::summarise;
 use anyhow::Result;
 
-/// At a constant learning rate the accuracy after one epoch scatters, so the last epochs count. Chosen before the controls were run;
-/// of the rules that `escape` shares one seed had been seen.
+/// At a constant learning rate the accuracy after one epoch scatters, so the last epochs count. Chosen before the
+/// controls were run; of the rules that `escape` shares one seed had been seen.
 const ACCURACY: Measure = Measure {
     name: "the test accuracy, mean over the last quarter of the run's epochs",
     of: |row| at_end(row, |line| Some(100. * line.test_accuracy)),
@@ -46,8 +46,8 @@ fn kind(config: &RunConfig) -> Kind {
 /// Claims, the table, and accuracy over m and m_eff.
 pub fn view(rows: &[Row]) -> Result<View> {
     let about = format!(
-        "Compared is {}, in points; ± is the standard deviation over the seeds, and an interval is Student's for the differences \
-         paired by seed.\n\n",
+        "Compared is {}, in points; ± is the standard deviation over the seeds, and an interval is Student's for the \
+         differences paired by seed.\n\n",
         ACCURACY.name
     );
     let columns: [Column; 3] = [
@@ -150,7 +150,8 @@ mod tests {
     use crate::row::EpochLine;
     use std::collections::BTreeMap;
 
-    /// A row for each run of the laptop preset; RW-SAM with exact norms is 5 points above its shuffled self, on every seed.
+    /// A row for each run of the laptop preset; RW-SAM with exact norms is 5 points above its shuffled self, on every
+    /// seed.
     fn rows() -> Vec<Row> {
         let configs = Experiment::MSharpness.configs(Preset::Laptop, DataName::Synthetic);
         let of = |config: RunConfig| {

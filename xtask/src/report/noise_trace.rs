@@ -32,8 +32,8 @@ fn trace(line: &EpochLine) -> Option<f64> {
 /// Claims, the table, and tr V by step.
 pub fn view(rows: &[Row]) -> Result<View> {
     let about = format!(
-        "Compared is {}, by the factor between two rules: the geometric mean over the seeds, with Student's interval of its logarithm. ± \
-         is the standard deviation over the seeds.\n\n",
+        "Compared is {}, by the factor between two rules: the geometric mean over the seeds, with Student's interval \
+         of its logarithm. ± is the standard deviation over the seeds.\n\n",
         TRACE.name
     );
     let first = |row: &Row| row.curve.iter().find(|line| line.epoch == 1).and_then(trace);
@@ -46,8 +46,8 @@ pub fn view(rows: &[Row]) -> Result<View> {
     let of_way: Vec<Claim> = contests(rows, Says::Lower).iter().filter_map(|c| c.claim(rows, WAY)).collect();
     let of_way: String = of_way.iter().map(|claim| format!("- {}\n", claim.text)).collect();
     let text = format!(
-        "{text}\nOver the whole way, which is what the paper's figure shows: the geometric mean of tr V over the epochs of the run. This \
-         measure was added when one seed of the table had been seen.\n\n{of_way}"
+        "{text}\nOver the whole way, which is what the paper's figure shows: the geometric mean of tr V over the \
+         epochs of the run. This measure was added when one seed of the table had been seen.\n\n{of_way}"
     );
     let picture = Picture {
         file: "trace.svg".to_owned(),

@@ -43,9 +43,10 @@ fn page(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -> Res
     };
     let mut page = format!(
         "# {typed} · {preset}\n\nEverything on this page, its sentences included, is made by `cargo xtask report` from \
-         [`{name}.jsonl`](../{name}.jsonl), whose rows {command} makes; a test fails when they drift apart.\n\n{about}\n\n\
-         ## What can be said\n\nA claim is made where the 95 % interval of the paired difference excludes 0. Each interval stands for \
-         itself: of twenty, one misses by chance.\n\n{claims}\n## The table\n\n{text}"
+         [`{name}.jsonl`](../{name}.jsonl), whose rows {command} makes; a test fails when they drift \
+         apart.\n\n{about}\n\n## What can be said\n\nA claim is made where the 95 % interval of the paired difference \
+         excludes 0. Each interval stands for itself: of twenty, one misses by chance.\n\n{claims}\n## The \
+         table\n\n{text}"
     );
     let folder = results.join(&typed);
     let mut files = Vec::new();
@@ -62,8 +63,9 @@ fn page(results: &Path, name: &str, rows: &[Row], experiment: Experiment) -> Res
         (false, left) => format!("No difference can be told in {left} comparisons; in the others:\n\n{told}"),
     };
     let lines = format!(
-        "### {typed} · {preset}\n\n{command}: [what was done, table and plot](xtask/results/{typed}/{file}). Compared is {measure}; a \
-         difference is told where the 95 % interval of the differences paired by seed excludes 0. {said}\n"
+        "### {typed} · {preset}\n\n{command}: [what was done, table and plot](xtask/results/{typed}/{file}). Compared \
+         is {measure}; a difference is told where the 95 % interval of the differences paired by seed excludes 0. \
+         {said}\n"
     );
     Ok((lines, files))
 }

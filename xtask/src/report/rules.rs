@@ -1,5 +1,5 @@
-//! The table of the rules: names and sentences are those of the command line, passes those that a test counts, and state
-//! is what a step of the rule leaves to be saved.
+//! The table of the rules: names and sentences are those of the command line, passes those that a test counts, and
+//! state is what a step of the rule leaves to be saved.
 
 use crate::config::{DataName, EstimatorName, RunConfig};
 use crate::experiments::{standard, typed};
@@ -17,9 +17,9 @@ use std::sync::Arc;
 /// The table, and what its symbols mean.
 pub fn table() -> Result<String> {
     let mut text = String::from(
-        "g is the gradient of the batch's mean loss at x, s the one at x + ε, û = u/‖u‖ over all parameters together. Passes \
-         are forwards + backwards over a batch in the mean step, with default constants; d is the number of parameters.\n\n\
-         | `--rule` | sentence | formula | passes | state | reference |\n|---|---|---|---|---|---|\n",
+        "g is the gradient of the batch's mean loss at x, s the one at x + ε, û = u/‖u‖ over all parameters together. \
+         Passes are forwards + backwards over a batch in the mean step, with default constants; d is the number of \
+         parameters.\n\n| `--rule` | sentence | formula | passes | state | reference |\n|---|---|---|---|---|---|\n",
     );
     for rule in RuleName::value_variants() {
         let (formula, reference) = formula(*rule);

@@ -7,13 +7,13 @@ use crate::statistics::summarise;
 
 /// A Markdown table of `rows`, with the paper's values beside ours where it has any.
 ///
-/// The difference to SGD is paired by seed. Time is that of a training step relative to SGD's, whatever the host. A run that
-/// diverged is counted, and enters no mean.
+/// The difference to SGD is paired by seed. Time is that of a training step relative to SGD's, whatever the host. A run
+/// that diverged is counted, and enters no mean.
 pub fn table(rows: &[Row], published: &[Published]) -> String {
     let paper = if published.is_empty() { ("", "") } else { (" paper, % |", "---|") };
     let mut text = format!(
-        "| network | rule | test accuracy, % | n |{} minus SGD, points | m_eff | passes forward + backward | time / SGD |\n\
-         |---|---|---|---|{}---|---|---|---|\n",
+        "| network | rule | test accuracy, % | n |{} minus SGD, points | m_eff | passes forward + backward | time / \
+         SGD |\n|---|---|---|---|{}---|---|---|---|\n",
         paper.0, paper.1
     );
     for group in groups(rows) {

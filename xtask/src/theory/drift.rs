@@ -110,8 +110,8 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
     }
     for sampling in SAMPLINGS {
         let setting = format!(
-            "two layers, {LARGE} samples, {} parameters, ρ = {RHO_OF_STEPS}, {paths} batches of m, drawn from seed m; the same for n-USAM, \
-             whose steps are subtracted",
+            "two layers, {LARGE} samples, {} parameters, ρ = {RHO_OF_STEPS}, {paths} batches of m, drawn from seed m; \
+             the same for n-USAM, whose steps are subtracted",
             NETWORK.2
         );
         let of = move |tell: Tell| large.iter().map(|&m| measured(m, sampling, paths, tell)).collect();
@@ -195,9 +195,9 @@ fn reweighted(name: &str, size: f64) -> Result<(Point, Point)> {
     excess(name, algorithm, mean)
 }
 
-/// From single steps of the algorithm and of n-USAM on the same batches: the coefficient with its standard error, and the
-/// largest deviation of a component of the excess from the theorem's, in its standard error; 0 where nothing is left to
-/// chance and all agree.
+/// From single steps of the algorithm and of n-USAM on the same batches: the coefficient with its standard error, and
+/// the largest deviation of a component of the excess from the theorem's, in its standard error; 0 where nothing is
+/// left to chance and all agree.
 fn measured(m: usize, sampling: Sampling, paths: usize, tell: Tell) -> Result<(Point, Point)> {
     let (network, start) = network();
     let (d, rho) = (NETWORK.2, RHO_OF_STEPS);

@@ -69,8 +69,8 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
     };
     let (barrier, noise) = WELL;
     let setting = format!(
-        "double well with barrier {barrier} and noise {noise}, from {START} until {OUT}, batches of {BATCH} with replacement, η = {ETA}, \
-         ρ = {} for USAM and {} for SAM with floor {FLOOR}, λ = {LAMBDA}",
+        "double well with barrier {barrier} and noise {noise}, from {START} until {OUT}, batches of {BATCH} with \
+         replacement, η = {ETA}, ρ = {} for USAM and {} for SAM with floor {FLOOR}, λ = {LAMBDA}",
         RHO.0, RHO.1
     );
     let order = "order 2 in η and all of ρ";

@@ -65,7 +65,8 @@ pub fn colophon(rows: &[Row]) -> String {
     revisions.sort_unstable(); // series are computed in an order that is not that of the page
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     format!(
-        "\n{} series, preset {}, {} on {}. This page and its pictures are made by `cargo xtask report` from `rows.jsonl`.\n",
+        "\n{} series, preset {}, {} on {}. This page and its pictures are made by `cargo xtask report` from \
+         `rows.jsonl`.\n",
         rows.len(),
         first.preset,
         duration(seconds),

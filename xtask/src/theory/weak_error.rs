@@ -128,8 +128,8 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
     let name = |kind: usize| all(RHO_OF_REGRESSION)[kind].name();
     let kinds = all(0.).len();
     let setting = format!(
-        "logistic regression, 4 samples {FEATURES:?} in 2 dimensions, penalty {PENALTY}, batches of 2 with replacement, λ = {LAMBDA}, \
-         from {START:?} to time {TIME}"
+        "logistic regression, 4 samples {FEATURES:?} in 2 dimensions, penalty {PENALTY}, batches of 2 with \
+         replacement, λ = {LAMBDA}, from {START:?} to time {TIME}"
     );
     let on = format!("{setting}, polynomials of degree {DEGREE} on {BOX:?}; largest error of x₁, x₂, x₁x₂ and sin x₁");
     for kind in 0..kinds {
@@ -163,8 +163,8 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
 fn by_moments(size: &Size) -> Vec<Job> {
     let (seed, start, time) = QUADRATICS;
     let setting = format!(
-        "4 noisy quadratics in 2 dimensions (drawn from seed {seed}), batches of 2, from {start:?} to time {time}; largest error of a \
-         first or second moment"
+        "4 noisy quadratics in 2 dimensions (drawn from seed {seed}), batches of 2, from {start:?} to time {time}; \
+         largest error of a first or second moment"
     );
     let both = |rho| usam(rho).into_iter().flat_map(|a| [a, a.without_replacement()]).collect::<Vec<_>>();
     let (etas, rhos, eta) = (size.moments, size.rho, size.small_eta[0]);

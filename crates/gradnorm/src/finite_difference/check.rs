@@ -96,8 +96,9 @@ impl FiniteDifference {
         Ok(format!("δ = {delta:.1e} (‖δz‖ = {ratio:.1e}·‖x‖)"))
     }
 
-    /// Rounding to signal of the differences, f64 `[]`, if the rounding of a loss is half an ulp of it: `Err` from 1 on, where
-    /// losses move by less than an ulp, if to read is not to wait, but for losses that do not move along a good step either, where it is 0.
+    /// Rounding to signal of the differences, f64 `[]`, if the rounding of a loss is half an ulp of it: `Err` from 1
+    /// on, where losses move by less than an ulp, if to read is not to wait, but for losses that do not move along a
+    /// good step either, where it is 0.
     pub(super) fn rounding(
         &self,
         f: &dyn Objective,

@@ -1,4 +1,5 @@
-//! Parameter counts as published, names, shapes and dtypes as in PyTorch's state dicts, initialisation as in the papers.
+//! Parameter counts as published, names, shapes and dtypes as in PyTorch's state dicts, initialisation as in the
+//! papers.
 
 use crate::recorder::{Asked, asked, count};
 use crate::{fixture, row};

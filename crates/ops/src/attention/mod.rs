@@ -1,8 +1,8 @@
 //! Multi-head self-attention as one op.
 //!
 //! A task is a head of a sample: its scores, `[n, n]`, live in that thread's scratch memory and never in a tensor. The
-//! backward computes them again from what is saved, the largest score and the sum of each row, which costs one product of
-//! five and saves `heads · n²` numbers a sample.
+//! backward computes them again from what is saved, the largest score and the sum of each row, which costs one product
+//! of five and saves `heads · n²` numbers a sample.
 
 mod head;
 mod products;
@@ -16,11 +16,12 @@ use head::Head;
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// softmax(Q Kᵀ / √(d/heads)) V in every head of every sample (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>), the
-/// heads' results side by side: `[b, n, d]`.
+/// softmax(Q Kᵀ / √(d/heads)) V in every head of every sample (Vaswani et al. 2017,
+/// <https://arxiv.org/abs/1706.03762>), the heads' results side by side: `[b, n, d]`.
 ///
-/// `qkv` is `[b, n, 3 d]` as timm's `attn.qkv` yields it: queries, keys and values one after the other, each the heads side
-/// by side. Without a mask and without dropout. The gradient is exact; the bits do not depend on the number of threads.
+/// `qkv` is `[b, n, 3 d]` as timm's `attn.qkv` yields it: queries, keys and values one after the other, each the heads
+/// side by side. Without a mask and without dropout. The gradient is exact; the bits do not depend on the number of
+/// threads.
 ///
 /// `Err` for another rank, or if `heads` does not divide d.
 pub fn attention<X: Activation>(qkv: &X, heads: usize) -> Result<X> {

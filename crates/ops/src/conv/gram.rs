@@ -16,8 +16,8 @@ pub(super) fn padded<T: Lanes>(arch: Arch, rows: usize) -> usize {
     rows.next_multiple_of(width::<T>(arch))
 }
 
-/// gram\[s]\[t] = ⟨row s, row t⟩ of `x` `[rows, depth]` for s ≤ t. Below the diagonal, and behind the last row's product,
-/// are numbers without a meaning.
+/// gram\[s]\[t] = ⟨row s, row t⟩ of `x` `[rows, depth]` for s ≤ t. Below the diagonal, and behind the last row's
+/// product, are numbers without a meaning.
 pub(super) fn gram<T: Float>(arch: Arch, x: &[T], rows: usize, depth: usize, gram: &mut [T]) {
     let width = width::<T>(arch);
     T::scratch(rows.next_multiple_of(width) * depth, |panels| {

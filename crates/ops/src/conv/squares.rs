@@ -1,8 +1,8 @@
 //! ‖dwᵢ‖² of a convolution's weight for every sample i: what the samples contribute, measured and not added up.
 //!
-//! dwᵢ = Σₛ dyₛ xₛᵀ over the output pixels s of the sample, xₛ being their windows. Either it is formed and its squares are
-//! summed, by the products that compute dw; or ‖dwᵢ‖² = Σₛₜ ⟨xₛ, xₜ⟩⟨dyₛ, dyₜ⟩, two Gram matrices, which is far less work
-//! where the pixels are few and the channels many, as in the deep layers of a network. Tasks are samples.
+//! dwᵢ = Σₛ dyₛ xₛᵀ over the output pixels s of the sample, xₛ being their windows. Either it is formed and its squares
+//! are summed, by the products that compute dw; or ‖dwᵢ‖² = Σₛₜ ⟨xₛ, xₜ⟩⟨dyₛ, dyₜ⟩, two Gram matrices, which is far
+//! less work where the pixels are few and the channels many, as in the deep layers of a network. Tasks are samples.
 
 use super::algorithm::Algorithm;
 use super::geometry::Geometry;
@@ -52,7 +52,8 @@ impl Route {
     }
 }
 
-/// ‖dwᵢ‖² of every sample, for the convolution `g` of one, from x `[samples, h, w, c_in]` and dy `[samples, h', w', c_out]`.
+/// ‖dwᵢ‖² of every sample, for the convolution `g` of one, from x `[samples, h, w, c_in]` and dy `[samples, h', w',
+/// c_out]`.
 pub(super) fn of_weights<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<f64> {
     by(Route::of(g), g, x, dy)
 }

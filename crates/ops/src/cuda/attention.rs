@@ -1,7 +1,7 @@
 //! Attention: products of all heads at once, with the softmax of the scores between them.
 //!
-//! The heads are brought apart, `[b, heads, n, features]`, so that they are one batch of products. Scores are f32 in each
-//! precision; their softmax is kept for the backward, in the type of the activations.
+//! The heads are brought apart, `[b, heads, n, features]`, so that they are one batch of products. Scores are f32 in
+//! each precision; their softmax is kept for the backward, in the type of the activations.
 
 use super::device_of;
 use super::gpu::Gpu;
@@ -117,7 +117,8 @@ impl Heads {
         gpu.launch(kernel, Grid::over(n), arguments)
     }
 
-    /// dqkv. With P the softmax and D = dy vᵀ: dv = Pᵀ dy, G = P ∘ (D − rowsum(P ∘ D)) / √features, dq = G k, dk = Gᵀ q.
+    /// dqkv. With P the softmax and D = dy vᵀ: dv = Pᵀ dy, G = P ∘ (D − rowsum(P ∘ D)) / √features, dq = G k, dk = Gᵀ
+    /// q.
     fn backward(&self, gpu: &Gpu, x: &Tensor, weights: Pointer, dy: &Tensor) -> Result<Fresh> {
         let [q, k, v] = self.apart(gpu, x, 3)?;
         let [out, ..] = self.apart(gpu, dy, 1)?;

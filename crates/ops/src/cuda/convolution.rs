@@ -69,8 +69,8 @@ const W: i64 = 2;
 const Y: i64 = 3;
 
 impl Gpu {
-    /// Computes one of x `[b, h, w, c_in]`, w `[c_out, kh, kw, c_in]` and y `[b, h', w', c_out]` from the others, all of
-    /// the element type that `precision` has.
+    /// Computes one of x `[b, h, w, c_in]`, w `[c_out, kh, kw, c_in]` and y `[b, h', w', c_out]` from the others, all
+    /// of the element type that `precision` has.
     pub(super) fn convolve(
         &self,
         direction: Direction,
@@ -108,8 +108,8 @@ impl Gpu {
     }
 }
 
-/// How the convolutions that ran so far on a GPU are computed, a line for each: direction, sizes, precision, and cuDNN's
-/// plan or why there is none. For those who wonder about a speed. Empty for another device.
+/// How the convolutions that ran so far on a GPU are computed, a line for each: direction, sizes, precision, and
+/// cuDNN's plan or why there is none. For those who wonder about a speed. Empty for another device.
 pub fn convolution_plans(device: &Device) -> Result<Vec<String>> {
     let Some(gpu) = Gpu::of_device(device)? else { return Ok(Vec::new()) };
     let convolutions = locked(&gpu.convolutions);
@@ -120,8 +120,8 @@ pub fn convolution_plans(device: &Device) -> Result<Vec<String>> {
     Ok(lines.collect())
 }
 
-/// The same for convolutions of `x` `[b, h, w, c_in]` with a `weight` `[c_out, c_in, kh, kw]`, by (stride, padding), on a GPU
-/// that need not be in this machine: `properties` describes it, as JSON, which cuDNN calls
+/// The same for convolutions of `x` `[b, h, w, c_in]` with a `weight` `[c_out, c_in, kh, kw]`, by (stride, padding), on
+/// a GPU that need not be in this machine: `properties` describes it, as JSON, which cuDNN calls
 /// `CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION`. Three lines a convolution; cuDNN alone is needed, from 9.8 on.
 ///
 /// `Err` if there is no plan for one of them.

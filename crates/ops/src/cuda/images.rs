@@ -17,8 +17,9 @@ pub struct ImagePlacement {
     pub cut: [u32; 4],
 }
 
-/// Images of `set` u8 `[n, h, w, 3]`, each cropped from a border of `pad` black pixels, mirrored, normalised by `table` f32
-/// `[3, 256]` and cut as its placement says: f32 `[b, h, w, 3]`. One launch, and one copy of 32 bytes an image to the GPU.
+/// Images of `set` u8 `[n, h, w, 3]`, each cropped from a border of `pad` black pixels, mirrored, normalised by `table`
+/// f32 `[3, 256]` and cut as its placement says: f32 `[b, h, w, 3]`. One launch, and one copy of 32 bytes an image to
+/// the GPU.
 ///
 /// `Err` if the shapes or element types do not fit, or an image does not exist.
 pub fn place_images(set: &Tensor, placements: &[ImagePlacement], table: &Tensor, pad: usize) -> Result<Tensor> {

@@ -1,7 +1,8 @@
 //! The ops on an NVIDIA GPU.
 //!
 //! Each op has here what the rest of the crate has for the CPU, and asks for it where its tensors are on a GPU. Kernels
-//! are CUDA C++, in `kernels/`; convolutions are cuDNN's ([`convolution`]), products of matrices cuBLASLt's ([`product`]).
+//! are CUDA C++, in `kernels/`; convolutions are cuDNN's ([`convolution`]), products of matrices cuBLASLt's
+//! ([`product`]).
 //!
 //! - Activations are f32 or bfloat16 and channels-last; parameters, gradients of parameters, statistics and losses are
 //!   f32; sums are f32 within a block and f64 beyond.

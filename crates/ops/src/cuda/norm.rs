@@ -87,8 +87,8 @@ fn wide(x: &Tensor, c: usize) -> Result<bool> {
 }
 
 impl Rows {
-    /// Threads side by side for the channels, below each other for the rows. The shape alone decides, so the bits do not
-    /// depend on the GPU.
+    /// Threads side by side for the channels, below each other for the rows. The shape alone decides, so the bits do
+    /// not depend on the GPU.
     fn grid(&self, dtype: DType, rows_of_a_thread: usize) -> Grid {
         let at_once = if self.wide { 16 / dtype.size_in_bytes() } else { 1 };
         let across = self.c.div_ceil(at_once);

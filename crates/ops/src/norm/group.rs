@@ -7,7 +7,8 @@ use crate::node::Activation;
 use candle_core::{Result, Tensor, bail};
 
 /// relu?((x − μ) / √(σ² + eps) · weight + bias + residual?), μ and σ² (biased) over each sample's group of channels
-/// and all its positions; `x` is `[b, h, w, c]` (or `[b, .., c]`), `weight` and `bias` `[c]`. As PyTorch's `group_norm`.
+/// and all its positions; `x` is `[b, h, w, c]` (or `[b, .., c]`), `weight` and `bias` `[c]`. As PyTorch's
+/// `group_norm`.
 ///
 /// `Err` if shapes or element types do not fit or `groups` does not divide the channels.
 pub fn group_norm<X: Activation>(

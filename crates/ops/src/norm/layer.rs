@@ -10,8 +10,8 @@ use crate::vector::vectorised;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// (x − μ) / √(σ² + eps) · weight + bias, μ and σ² (biased) over the last dimension of `x` `[.., c]`; `weight` and `bias`
-/// are `[c]`. As PyTorch's `layer_norm` (Ba, Kiros, Hinton 2016, <https://arxiv.org/abs/1607.06450>).
+/// (x − μ) / √(σ² + eps) · weight + bias, μ and σ² (biased) over the last dimension of `x` `[.., c]`; `weight` and
+/// `bias` are `[c]`. As PyTorch's `layer_norm` (Ba, Kiros, Hinton 2016, <https://arxiv.org/abs/1607.06450>).
 ///
 /// Sums are in f64. `Err` if the shapes or element types do not fit.
 pub fn layer_norm<X: Activation>(x: &X, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<X> {

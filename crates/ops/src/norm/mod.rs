@@ -248,7 +248,8 @@ fn backward_values<T: Float>(
     Ok([dx, d_affine])
 }
 
-/// Σ g and Σ g x̂ of each channel and span, as [`Spans::grad_sums`] has them; measured sample by sample where they are asked for.
+/// Σ g and Σ g x̂ of each channel and span, as [`Spans::grad_sums`] has them; measured sample by sample where they are
+/// asked for.
 fn sums_of_dy<T: Float>(
     Backward { normalised: Normalised { spans, mean, rstd }, ghost, .. }: &Backward,
     (x, shape): (&[T], &[usize]),

@@ -22,8 +22,8 @@ pub struct SgdStep<'a> {
 }
 
 /// d = g + λx; v ← μv + d (v = d at first); x ← x − η v, or x − η (d + μv) with Nesterov. Changes `x` in place, and
-/// `velocity`, which without momentum stays as it is. One pass. `Err` if shapes or element types differ, or one of `x` is
-/// a view of a larger tensor.
+/// `velocity`, which without momentum stays as it is. One pass. `Err` if shapes or element types differ, or one of `x`
+/// is a view of a larger tensor.
 pub fn sgd_step(x: &[&Tensor], g: &[&Tensor], velocity: &mut Option<Vec<Tensor>>, step: SgdStep) -> Result<()> {
     check("sgd_step", x, g)?;
     if step.weight_decay.len() != x.len() {

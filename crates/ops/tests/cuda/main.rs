@@ -88,7 +88,8 @@ fn run(
     Ok([vec![y.detach()], first, second])
 }
 
-/// Compares `network` on the GPU with the CPU in f64, in all precisions; and one run on the GPU with another, to the bit.
+/// Compares `network` on the GPU with the CPU in f64, in all precisions; and one run on the GPU with another, to the
+/// bit.
 fn check(name: &str, inputs: &[Tensor], maps: usize, slack: f64, network: impl Network) -> Result<()> {
     for precision in ALL {
         // What bfloat16 cannot hold is no error of the op.

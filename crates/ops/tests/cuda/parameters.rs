@@ -6,8 +6,8 @@ use msharp_ops::{
     sum_of_squares,
 };
 
-/// Shapes of parameters: scalars, one that fills a block of a launch exactly and one that does not, and more of them than
-/// one launch takes.
+/// Shapes of parameters: scalars, one that fills a block of a launch exactly and one that does not, and more of them
+/// than one launch takes.
 fn shapes() -> Vec<Vec<usize>> {
     let mut shapes = vec![vec![1], vec![16384], vec![40_001], vec![64, 3, 3, 3], vec![10, 512]];
     shapes.extend((1..90).map(|n| vec![n]));

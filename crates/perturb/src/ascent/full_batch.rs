@@ -5,10 +5,10 @@ use msharp_core::{Ascent, Batch, DataSource, Gradient, Measures, Objective, Para
 
 /// g = ∇f(x) over all samples of `data`, whatever the batch.
 ///
-/// Cost: a forward and a backward pass over the whole set *in every step*; it exists to show that the benefit of m-SAM is
-/// not that of a better perturbation. There is no clean pass over the batch itself, so no loss is reported. Running
-/// statistics move with the passes over the set; under batch normalisation each batch of `data` is its own normalisation
-/// batch.
+/// Cost: a forward and a backward pass over the whole set *in every step*; it exists to show that the benefit of m-SAM
+/// is not that of a better perturbation. There is no clean pass over the batch itself, so no loss is reported. Running
+/// statistics move with the passes over the set; under batch normalisation each batch of `data` is its own
+/// normalisation batch.
 ///
 /// Reference: n-SAM, n-USAM (Luo et al., NeurIPS 2025, §3).
 #[derive(Clone, Debug)]

@@ -24,7 +24,8 @@ pub struct Gibbs<E> {
 }
 
 impl<E: GradNormEstimator> Gibbs<E> {
-    /// Where the graph of the whole batch is too large: norms, then losses and gradient, piece by piece. One forward more.
+    /// Where the graph of the whole batch is too large: norms, then losses and gradient, piece by piece. One forward
+    /// more.
     fn ascend_in_pieces(
         &mut self,
         f: &dyn Objective,

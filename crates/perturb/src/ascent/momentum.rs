@@ -9,8 +9,8 @@ use msharp_core::{Ascent, Batch, Gradient, Measures, Objective, ParamVec, Params
 /// and running statistics move at x + ε. State: v, 0 at first.
 ///
 /// The published rule looks along −v, *ahead* in the direction of descent, and v is the optimizer's momentum buffer.
-/// Here it is the rule's own, so that any optimizer steps with the result; with SGD of the same μ, without dampening and
-/// weight decay, the two are one.
+/// Here it is the rule's own, so that any optimizer steps with the result; with SGD of the same μ, without dampening
+/// and weight decay, the two are one.
 ///
 /// Reference: MSAM (Becker, Altrock, Risse 2024).
 #[derive(Clone, Debug)]

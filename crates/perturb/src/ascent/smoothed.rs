@@ -6,9 +6,9 @@ use msharp_core::{Ascent, Batch, Gradient, Measures, Objective, ParamVec, Params
 
 /// n + ∇f_γ(x + n) for noise n = σ T z, z ~ N(0, I).
 ///
-/// With [`L2`](crate::L2) the noise is inside the ball: the pass that is descended is at x + ε alone. One forward and one
-/// backward pass, at x + n; it reports no losses at x, and running statistics move at x + ε. On a GPU the noise is drawn
-/// by the host.
+/// With [`L2`](crate::L2) the noise is inside the ball: the pass that is descended is at x + ε alone. One forward and
+/// one backward pass, at x + n; it reports no losses at x, and running statistics move at x + ε. On a GPU the noise is
+/// drawn by the host.
 ///
 /// Reference: R-SAM (Liu et al., NeurIPS 2022), with weight 1 for the gradient. Its text was not at hand when this was
 /// written, and implementations differ in where the noise is.

@@ -6,8 +6,8 @@ use msharp_core::{Combine, ParamVec, Passes};
 /// (1 − α) g + α s, for g at x and s at x + ε.
 ///
 /// α = 1 is SAM; α = λ/ρ penalises the gradient norm, λ‖∇f‖, with a Hessian-vector product by one difference (PGN);
-/// α = γ/(1 − γ) is WSAM, which exceeds 1 for γ > ½. WSAM is here in its coupled form: the published default applies the
-/// difference s − g after the optimizer, which is the same for SGD without momentum.
+/// α = γ/(1 − γ) is WSAM, which exceeds 1 for γ > ½. WSAM is here in its coupled form: the published default applies
+/// the difference s − g after the optimizer, which is the same for SGD without momentum.
 ///
 /// Reference: PGN (Zhao et al., ICML 2022); WSAM (Yue et al., KDD 2023).
 #[derive(Clone, Copy, Debug, PartialEq)]

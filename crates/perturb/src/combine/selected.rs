@@ -3,8 +3,8 @@
 use candle_core::{DType, Result, Tensor};
 use msharp_core::{Combine, ParamVec, Passes};
 
-/// The mean gradient at x + ε over the ⌊γb⌋ samples, at least one, whose losses rose most from ℓᵢ(x) to ℓᵢ(x + ε), and over
-/// all that tie with the last of them.
+/// The mean gradient at x + ε over the ⌊γb⌋ samples, at least one, whose losses rose most from ℓᵢ(x) to ℓᵢ(x + ε), and
+/// over all that tie with the last of them.
 ///
 /// Cost: that of the whole batch: the published saving is in the backward pass over fewer samples.
 ///

@@ -3,7 +3,8 @@
 use candle_core::Result;
 use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
 
-/// The offset of d ← (1 − θ) d + θ g, whose noise is less than that of g. The opposite of [`Friendly`](crate::Friendly).
+/// The offset of d ← (1 − θ) d + θ g, whose noise is less than that of g. The opposite of
+/// [`Friendly`](crate::Friendly).
 ///
 /// State: d, the first gradient at first.
 ///

@@ -7,7 +7,8 @@ use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
 /// The offset of g + λ x: the ascent gradient of the loss with the penalty (λ/2)‖x‖².
 ///
 /// Published results differ in this: the first implementation of SAM has the penalty in the loss, the one most copied
-/// leaves it to the optimizer. The direction to descend has no penalty in it; the optimizer's weight decay adds it at x.
+/// leaves it to the optimizer. The direction to descend has no penalty in it; the optimizer's weight decay adds it at
+/// x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decayed<O> {
     /// What is made of the sum.

@@ -6,8 +6,8 @@ use msharp_core::{Batch, Objective, Offset, Param, ParamVec, Params, State};
 
 /// A factor on the ε of groups of parameters: the first group that holds a parameter decides, and 1 where none does.
 ///
-/// A parameter whose factor is 0 is masked: it does not move, *and its gradient does not count* in the norm that `inner`
-/// takes. Other factors multiply ε after the norm over all parameters was taken.
+/// A parameter whose factor is 0 is masked: it does not move, *and its gradient does not count* in the norm that
+/// `inner` takes. Other factors multiply ε after the norm over all parameters was taken.
 ///
 /// Reference: masks: SAM-ON (Müller et al., NeurIPS 2023).
 #[derive(Clone, Debug)]

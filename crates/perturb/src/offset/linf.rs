@@ -5,7 +5,8 @@ use msharp_core::{Batch, Objective, Offset, ParamVec, Params};
 
 /// ε = ρ sign(g), the maximiser of ⟨g, ε⟩ over |εⱼ| ≤ ρ; where gⱼ = 0, εⱼ = 0.
 ///
-/// Reference: SAM with p = ∞ (Foret et al., ICLR 2021, eq. 2); element-wise adaptive with [`Adaptive`](crate::Adaptive).
+/// Reference: SAM with p = ∞ (Foret et al., ICLR 2021, eq. 2); element-wise adaptive with
+/// [`Adaptive`](crate::Adaptive).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Linf {
     /// ρ ≥ 0: how far each parameter moves.

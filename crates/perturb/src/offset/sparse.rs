@@ -3,8 +3,8 @@
 use candle_core::{Result, Tensor};
 use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
 
-/// ε ∘ m/β for an ε of `inner`, which sees the whole gradient, and mⱼ = 1 with probability β, else 0; the mean over m is
-/// ε. A function of the batch's key. On a GPU the mask is drawn by the host.
+/// ε ∘ m/β for an ε of `inner`, which sees the whole gradient, and mⱼ = 1 with probability β, else 0; the mean over m
+/// is ε. A function of the batch's key. On a GPU the mask is drawn by the host.
 ///
 /// Reference: ESAM (Du et al., ICLR 2022, §3.1). The published code masks whole tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]

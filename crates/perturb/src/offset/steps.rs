@@ -3,8 +3,8 @@
 use candle_core::Result;
 use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State, gradient_at};
 
-/// ε = ε₁ + … + ε_K: the first is what `inner` makes of g, and each further one what it makes of the mean gradient at the
-/// point reached. With steps of radius ρ/K the end is within ρ.
+/// ε = ε₁ + … + ε_K: the first is what `inner` makes of g, and each further one what it makes of the mean gradient at
+/// the point reached. With steps of radius ρ/K the end is within ρ.
 ///
 /// A moving average inside advances K times a step: put it around this.
 ///

@@ -243,8 +243,8 @@ mod tests {
     use msharp_core::{Key, Seeded};
     use msharp_gradnorm::Exact;
 
-    /// ln(1 + exp⟨aᵢ, x⟩) for rows of different lengths, in candle's own ops: those that this test's neighbours count are not
-    /// among them.
+    /// ln(1 + exp⟨aᵢ, x⟩) for rows of different lengths, in candle's own ops: those that this test's neighbours count
+    /// are not among them.
     #[test]
     fn the_truth_compared_with_itself_is_right_and_its_shuffled_weights_are_not() {
         let init = Seeded::new(0, DType::F32, &Device::Cpu);

@@ -66,9 +66,10 @@ fn information(rows: &[Row]) -> Option<String> {
     let mean = |of: fn(&Figures) -> Mean| average(one.iter().map(|(_, figures)| of(figures).mean));
     let plain = average(one.iter().map(|(row, _)| row.plain.mean));
     Some(format!(
-        "**Do one probe's weights carry information?** {verdict}. Their gradient is closer to the exactly weighted one than with the \
-         same weights shuffled {}, than with random weights of equal m_eff {}, and than the plain mean {}. The cosines, averaged over \
-         the cells: one probe {:.3}, shuffled {:.3}, random {:.3}, plain mean {plain:.3}.",
+        "**Do one probe's weights carry information?** {verdict}. Their gradient is closer to the exactly weighted one \
+         than with the same weights shuffled {}, than with random weights of equal m_eff {}, and than the plain mean \
+         {}. The cosines, averaged over the cells: one probe {:.3}, shuffled {:.3}, random {:.3}, plain mean \
+         {plain:.3}.",
         tally(|f| f.minus_shuffled),
         tally(|f| f.minus_random),
         tally(|f| f.minus_plain),
@@ -105,8 +106,8 @@ fn probes(rows: &[Row]) -> Option<String> {
     };
     (!numbers.is_empty()).then(|| {
         format!(
-            "**K.** The rank correlation with the true norms is {}. The fewest probes that reach {GOOD} in every cell: {}. The \
-             fewest whose weighted gradient is closer than the plain mean's in every cell: {}.",
+            "**K.** The rank correlation with the true norms is {}. The fewest probes that reach {GOOD} in every cell: \
+             {}. The fewest whose weighted gradient is closer than the plain mean's in every cell: {}.",
             ranges.join(", "),
             fewest(&|k| lowest(k) >= GOOD),
             fewest(&beats)
@@ -126,10 +127,15 @@ fn step(rows: &[Row]) -> Option<String> {
         let share = format!("{:.0} %", 100. * SMALL);
         match low <= high {
             true => {
-                let default = if (low..=high).contains(&DEFAULT) { "lies among them" } else { "does not lie among them" };
+                let default = if (low..=high).contains(&DEFAULT) {
+                    "lies among them"
+                } else {
+                    "does not lie among \
+                                                                                               them"
+                };
                 format!(
-                    "**δ.** Slopes err by less than {share} in every cell for ‖δz‖ from {low:.1e}·‖x‖ to {high:.1e}·‖x‖; the default, \
-                     {DEFAULT:.0e}·‖x‖, {default}."
+                    "**δ.** Slopes err by less than {share} in every cell for ‖δz‖ from {low:.1e}·‖x‖ to \
+                     {high:.1e}·‖x‖; the default, {DEFAULT:.0e}·‖x‖, {default}."
                 )
             }
             false => format!("**δ.** No step of the sweep keeps the error of the slopes below {share} in every cell."),
@@ -152,9 +158,9 @@ fn checks(rows: &[Row]) -> Option<String> {
     let told = |count: usize, what: String| if count == 0 { "none".to_owned() } else { format!("{count}, {what}") };
     let wrong = points.iter().filter(|p| p.refused.is_none() && p.error.is_some_and(|error| error.mean > 1.)).count();
     Some(format!(
-        "**Checks.** The noise that a check measures is {median:.2} times the true error in the median of {} steps, and within a \
-         factor of 2 of it in {within}. Steps that are refused as too small: {}; as too large: {}. Of the steps whose slopes err \
-         by more than 100 %, {wrong} pass.",
+        "**Checks.** The noise that a check measures is {median:.2} times the true error in the median of {} steps, \
+         and within a factor of 2 of it in {within}. Steps that are refused as too small: {}; as too large: {}. Of the \
+         steps whose slopes err by more than 100 %, {wrong} pass.",
         quotients.len(),
         told(small.count(), format!("‖δz‖ = {shortest:.0e}·‖x‖ at most")),
         told(large.count(), format!("from ‖δz‖ = {longest:.0e}·‖x‖ on"))
@@ -185,12 +191,12 @@ fn advice(rows: &[Row]) -> Option<String> {
     let exact = average(rows.iter().filter_map(|row| Some(find(row, first.estimators.first()?)?.forwards)));
     let cheapest = match known.iter().find(|(_, lowest, _)| *lowest >= GOOD) {
         Some((cost, lowest, name)) => format!(
-            "The cheapest estimator with a rank correlation of at least {GOOD} in every cell is *{name}*: {lowest:.2} at worst, for \
-             {cost:.1} forwards"
+            "The cheapest estimator with a rank correlation of at least {GOOD} in every cell is *{name}*: {lowest:.2} \
+             at worst, for {cost:.1} forwards"
         ),
         None => format!(
-            "No estimator but Exact reaches a rank correlation of {GOOD} in every cell; the best at its worst is *{}*, {:.2} for \
-             {:.1} forwards",
+            "No estimator but Exact reaches a rank correlation of {GOOD} in every cell; the best at its worst is *{}*, \
+             {:.2} for {:.1} forwards",
             best.2, best.1, best.0
         ),
     };

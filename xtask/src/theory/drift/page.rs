@@ -107,12 +107,13 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         Some((row.points.last()?.x, row.points.last()?.y / row.points.first()?.y))
     };
     let (noisy, exact) = deviations(&steps);
+    let exact = if exact == 0. { "exactly".to_owned() } else { format!("to {exact:.0e}") };
     let compared = NETWORK.2 * points(&components, "").filter(|(_, p)| p.y > 0.).count();
     let mut short = vec![
         format!(
-            "What sampling adds to USAM's mean step is ½∇tr V times 1/m: off by {:.0e} at most with replacement and, times \
-             (n − m)/(n − 1), by {:.0e} without, and {:.0e} of its length across; n-USAM has {:.0e} of it and {:.0e} across \
-             ({} problems of {SAMPLES} samples, m = {}, by enumeration).",
+            "What sampling adds to USAM's mean step is ½∇tr V times 1/m: off by {:.0e} at most with replacement and, \
+             times (n − m)/(n − 1), by {:.0e} without, and {:.0e} of its length across; n-USAM has {:.0e} of it and \
+             {:.0e} across ({} problems of {SAMPLES} samples, m = {}, by enumeration).",
             worst(&excess, SAMPLES, "with replacement"),
             worst(&excess, SAMPLES, "without"),
             largest(points(&across, "").filter(|(series, _)| !series.ends_with("n-USAM")).map(|(_, p)| p.y)),
@@ -122,9 +123,10 @@ pub fn page(rows: &[Row]) -> Result<Page> {
             sizes(&excess)
         ),
         format!(
-            "Measured on steps of a network: the theorem's coefficient to within {noisy:.1} standard errors, and to {exact:.0e} where a batch is \
-             the whole set and nothing is left to chance; of {compared} components of the excess none is further from the theorem's than {:.1} \
-             (as many independent ones would stay below {:.1} in 95 of 100 cases).",
+            "Measured on steps of a network: the theorem's coefficient to within {noisy:.1} standard errors, and \
+             {exact} where a batch is the whole set and nothing is left to chance; of {compared} components of the \
+             excess none is further from the theorem's than {:.1} (as many independent ones would stay below {:.1} in \
+             95 of 100 cases).",
             largest(points(&components, "").map(|(_, p)| p.y)),
             bound(compared.max(1)),
         ),
@@ -132,8 +134,8 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     ];
     if let (Some((rho, n)), Some((_, b)), Some((_, one))) = (last("n-USAM"), last("USAM"), last("m-USAM (m = 1)")) {
         short.push(format!(
-            "At ρ = 0 all variants diffuse alike; at ρ = {rho} tr Σ is {n:.2} times SGD's for n-USAM, {b:.2} for USAM and {one:.2} for m = 1: \
-             smaller m {} the diffusion here.",
+            "At ρ = 0 all variants diffuse alike; at ρ = {rho} tr Σ is {n:.2} times SGD's for n-USAM, {b:.2} for USAM \
+             and {one:.2} for m = 1: smaller m {} the diffusion here.",
             if one > b { "raises" } else { "lowers" }
         ));
     }
@@ -145,8 +147,9 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         let sideways: Vec<String> =
             of(rows, REWEIGHTED_ACROSS).iter().filter_map(|row| Some(format!("{:.2}", row.points.last()?.y))).collect();
         short.push(format!(
-            "RW-USAM's share of ½∇tr V begins at 1/b = {:.2}, as USAM's, and at the largest λ is {}: the weights' knowledge of the gradients \
-             counts, not m_eff alone. And there is more than that: across ½∇tr V it adds {} of its length.",
+            "RW-USAM's share of ½∇tr V begins at 1/b = {:.2}, as USAM's, and at the largest λ is {}: the weights' \
+             knowledge of the gradients counts, not m_eff alone. And there is more than that: across ½∇tr V it adds {} \
+             of its length.",
             1. / BATCH as f64,
             each.join(", "),
             sideways.join(", ")
@@ -155,8 +158,8 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     let mut text = "# What m does to drift and diffusion\n\n".to_owned();
     short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));
     text.push_str(&format!(
-        "\n## The excess of the mean step\n\nThe c for which (E∇f_γ(x + ρ∇f_γ) − ∇(f + (ρ/2)‖∇f‖²))/ρ is nearest to c·½∇tr V; after it what lies \
-         across, for the length of ½∇tr V. {}.\n\n",
+        "\n## The excess of the mean step\n\nThe c for which (E∇f_γ(x + ρ∇f_γ) − ∇(f + (ρ/2)‖∇f‖²))/ρ is nearest to \
+         c·½∇tr V; after it what lies across, for the length of ½∇tr V. {}.\n\n",
         settings(rows, EXCESS)
     ));
     let coefficients: Vec<&Row> = excess.iter().filter(|row| !row.series.ends_with("n-USAM")).copied().collect();
@@ -174,9 +177,11 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     text.push_str("\nIn brackets: the theorem. After it the largest deviation of a component, in standard errors.\n");
     text.push_str("\n![The coefficient against m](steps.svg)\n\nThin lines are the theorem; bars are 95 %.\n");
     text.push_str(&format!(
-        "\n## The same for RW-USAM\n\nThe coefficient against m_eff, the mean of 1/Σp² over batches, and what lies across; λ is {LAMBDAS:?} over \
-         the mean norm of a sample's gradient. Weights that knew nothing of the gradients would leave it at 1/b for any m_eff: the descent \
-         takes the plain mean over the batch, and a sample meets its own curvature with weight Σpᵢ/b. {}.\n\n",
+        "\n## The same for RW-USAM\n\nThe coefficient against m_eff, the mean of 1/Σp² over batches, and what lies \
+         across; λ is {} over the mean norm of a sample's gradient. Weights that knew nothing of the gradients would \
+         leave it at 1/b for any m_eff: the descent takes the plain mean over the batch, and a sample meets its own \
+         curvature with weight Σpᵢ/b. {}.\n\n",
+        LAMBDAS.map(|size| size.to_string()).join(", "),
         settings(rows, REWEIGHTED)
     ));
     let sideways = of(rows, REWEIGHTED_ACROSS);

@@ -9,9 +9,9 @@ use anyhow::Result;
 use plotters::prelude::SeriesLabelPosition;
 
 const ABOUT: &str = "\
-Two wells of equal depth; the left one is noisy (tr V = s²(x − 1)²), the right one quiet. A path starts in the left and is out when it is
-beyond the barrier. *algorithm*: its steps times η; *equation*: Euler–Maruyama; *quadrature*: the exact mean of the equation's
-continuous exit, without paths. ± is a standard error.
+Two wells of equal depth; the left one is noisy (tr V = s²(x − 1)²), the right one quiet. A path starts in the left
+and is out when it is beyond the barrier. *algorithm*: its steps times η; *equation*: Euler–Maruyama; *quadrature*:
+the exact mean of the equation's continuous exit, without paths. ± is a standard error.
 ";
 
 fn find<'a>(rows: &[&'a Row], family: &str, way: &str) -> Option<&'a Row> {
@@ -74,8 +74,8 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     };
     if let (Some(paths), Some(exact)) = (apart(WAYS[1]), apart(WAYS[2])) {
         short.push(format!(
-            "The algorithm's time differs from the simulated equation's by {:.0} % at most, and from the quadrature's, which looks at every \
-             moment and not at steps, by {:.0} %.",
+            "The algorithm's time differs from the simulated equation's by {:.0} % at most, and from the quadrature's, \
+             which looks at every moment and not at steps, by {:.0} %.",
             100. * paths,
             100. * exact
         ));

@@ -13,10 +13,10 @@ use plotters::prelude::SeriesLabelPosition;
 pub const AGREEMENT: &str = "paths less grid";
 
 const ABOUT: &str = "\
-An equation is of weak order a if E g(x_k) − E g(X_{kη}) = O(ηᵃ) for every smooth g: then a line of errors over η has slope a among
-logarithms. Nothing is random but in the last two tables: moments of affine chains follow a recursion and those of their equations a linear
-ODE; elsewhere expectations solve Kolmogorov's backward equation on a Chebyshev grid. Drift and diffusion are exact expectations over all
-batches.
+An equation is of weak order a if E g(x_k) − E g(X_{kη}) = O(ηᵃ) for every smooth g: then a line of errors over η has
+slope a among logarithms. Nothing is random but in the last two tables: moments of affine chains follow a recursion
+and those of their equations a linear ODE; elsewhere expectations solve Kolmogorov's backward equation on a Chebyshev
+grid. Drift and diffusion are exact expectations over all batches.
 ";
 
 fn name(row: &Row) -> (&str, &str) {
@@ -123,7 +123,8 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.0}"));
     let mut short = vec![
         format!(
-            "Order 1 in η: slopes {} by exact moments, {} on a grid; order 2: {} and {}; the logarithm of a step, order 3: {}, order 4: {}.",
+            "Order 1 in η: slopes {} by exact moments, {} on a grid; order 2: {} and {}; the logarithm of a step, \
+             order 3: {}, order 4: {}.",
             spoken(rows, MOMENTS, "1"),
             spoken(rows, ETA, "1"),
             spoken(rows, MOMENTS, "2"),
@@ -132,20 +133,21 @@ pub fn page(rows: &[Row]) -> Result<Page> {
             spoken(rows, MOMENTS, "4"),
         ),
         format!(
-            "In ρ: slopes {} without the ρ-term, {} with it, {} with the third derivative; on quadratics, by exact moments, {} without it, and \
-             with it nothing is left but the error of η.",
+            "In ρ: slopes {} without the ρ-term, {} with it, {} with the third derivative; on quadratics, by exact \
+             moments, {} without it, and with it nothing is left but the error of η.",
             spoken(rows, RHO, "0"),
             spoken(rows, RHO, "1"),
             spoken(rows, RHO, "2"),
             spoken(rows, RHO_MOMENTS, "0"),
         ),
         format!(
-            "At the small η and the ρ of the table, any other algorithm's equation is at least {} times as far from an algorithm as its \
-             own, whose error falls with η² while the others' stays.",
+            "At the small η and the ρ of the table, any other algorithm's equation is at least {} times as far from an \
+             algorithm as its own, whose error falls with η² while the others' stays.",
             number(least)
         ),
         format!(
-            "By Monte Carlo: slopes {} and {} in η, algorithm and equation by paths; {}, {} and {} in ρ, the algorithm by paths.",
+            "By Monte Carlo: slopes {} and {} in η, algorithm and equation by paths; {}, {} and {} in ρ, the algorithm \
+             by paths.",
             spoken(rows, PATHS, "1"),
             spoken(rows, PATHS, "2"),
             spoken(rows, RHO_PATHS, "0"),

@@ -26,7 +26,8 @@ pub fn jobs(size: Paths, setting: &str) -> Vec<Job> {
     let name = |kind: usize| all(RHO_OF_REGRESSION)[kind].name();
     let mut jobs = Vec::new();
     let of_eta = format!(
-        "{setting}; error of ‖x‖², ρ = {RHO_OF_REGRESSION}, {paths} paths each, with seeds of their own for each algorithm, order and η"
+        "{setting}; error of ‖x‖², ρ = {RHO_OF_REGRESSION}, {paths} paths each, with seeds of their own for each \
+         algorithm, order and η"
     );
     for &kind in &kinds {
         for order in [1, 2] {
@@ -52,8 +53,8 @@ pub fn jobs(size: Paths, setting: &str) -> Vec<Job> {
                 rhos.iter().enumerate().map(one).collect()
             };
             let setting = format!(
-                "{setting}, η = {SMALL_ETA}; of E‖x‖² less SGD's: {of_rho} paths of the algorithm and of SGD on the same batches, against \
-                 the two equations on the grid, order 2 in η"
+                "{setting}, η = {SMALL_ETA}; of E‖x‖² less SGD's: {of_rho} paths of the algorithm and of SGD on the \
+                 same batches, against the two equations on the grid, order 2 in η"
             );
             jobs.push(Job::new(RHO_PATHS, format!("{} · {k}", name(kind)), setting, of));
         }
@@ -80,7 +81,8 @@ fn mean(
     Ok(moments[moments.len() - 1].outputs[0])
 }
 
-/// The error in η of an equation, both by paths: with `seed` those of the algorithm, with the next those of the equation.
+/// The error in η of an equation, both by paths: with `seed` those of the algorithm, with the next those of the
+/// equation.
 fn in_eta(algorithm: Algorithm, eta: f64, order: usize, (paths, seed): (usize, u64), tell: Tell) -> Result<Point> {
     let (problem, _) = regression()?;
     let chain = Descent::new(&problem, algorithm, eta)?;

@@ -44,8 +44,8 @@ impl Direct {
 
     /// dx `[b, h, w, c_in]` from dy `[b, h', w', c_out]`.
     ///
-    /// Rows y of dx with one remainder of y / stride see the same rows of the kernel, and of dy neighbouring ones; so do
-    /// columns. Each pair of remainders is a convolution of dy with stride 1 and a part of the flipped kernel.
+    /// Rows y of dx with one remainder of y / stride see the same rows of the kernel, and of dy neighbouring ones; so
+    /// do columns. Each pair of remainders is a convolution of dy with stride 1 and a part of the flipped kernel.
     pub(super) fn grad_input<T: Float>(&self, weight: &[T], dy: &[T]) -> Vec<T> {
         let (g, (kh, kw)) = (&self.g, self.g.kernel);
         let pixels = g.batch * g.height * g.width;

@@ -71,7 +71,8 @@ impl<T: Lanes> Multiply<T> {
     }
 }
 
-/// du += vᵀ z at some positions: `[c_in, tiles]` times `[tiles, c_out]`, for as many panels of outputs as `filters` has.
+/// du += vᵀ z at some positions: `[c_in, tiles]` times `[tiles, c_out]`, for as many panels of outputs as `filters`
+/// has.
 pub(super) struct Accumulate<T> {
     pub(super) v: Region<T>,
     pub(super) inputs: Panels,

@@ -87,8 +87,8 @@ unsafe fn transform<F: Transform<N, WINDOW>, T: Lanes, S: Simd, const N: usize>(
     }
 }
 
-/// Tiles `range` of `x` `[b, h, w, c_in]` or of `dy` `[b, h', w', c_out]`, zero beyond the edges, to places from `first`
-/// on in the panels at `to`. Tiles of those panels that do not exist become zero after the last one.
+/// Tiles `range` of `x` `[b, h, w, c_in]` or of `dy` `[b, h', w', c_out]`, zero beyond the edges, to places from
+/// `first` on in the panels at `to`. Tiles of those panels that do not exist become zero after the last one.
 pub(super) struct Gather<'a, T> {
     pub(super) tiling: &'a Tiling,
     pub(super) images: Images<'a, T>,
