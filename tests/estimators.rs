@@ -132,7 +132,7 @@ fn the_step_has_the_length_that_it_reports() -> Result<()> {
         let mut estimator = FiniteDifference { delta, probe: Probe::Gaussian, ..FiniteDifference::default() };
         estimator.estimate(&net, &net.params, &batch)?.measures["probe_ratio"].to_scalar()
     };
-    assert!((ratio(FiniteDifference::default().delta)? / 3e-4 - 1.).abs() < 1e-12);
+    assert!((ratio(FiniteDifference::default().delta)? / 1e-4 - 1.).abs() < 1e-12);
     let length = (net.params.count() as f64).sqrt(); // ‖z‖ is close to √d
     assert!((ratio(Delta::Absolute(1e-5))? / (1e-5 * length / net.params.norm()?) - 1.).abs() < 0.02);
     let none = FiniteDifference { probes: 0, ..FiniteDifference::default() }.estimate(&net, &net.params, &batch);
@@ -216,7 +216,7 @@ fn the_default_step_stays_accurate_on_a_memorised_set() -> Result<()> {
     let (mut ours, mut candles, probes) = (0., 0., 4);
     for k in 0..probes {
         let z = ParamVec::rademacher(&net.params, Key::new(11).fold(k))?;
-        let delta = 3e-4 * net.params.norm()? / z.norm()?;
+        let delta = 1e-4 * net.params.norm()? / z.norm()?;
         let expected: Vec<f64> = all.iter().map(|g| z.dot(g)).collect::<Result<_>>()?;
         let derivative = |f: &dyn Objective| -> Result<Vec<f64>> {
             let ahead = losses_at(f, &net.params, &batch, &z.scale(delta)?)?.to_vec1::<f32>()?;

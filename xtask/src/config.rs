@@ -70,7 +70,7 @@ pub struct RunConfig {
     /// K, the number of finite-difference probes
     #[arg(long, default_value_t = 1)]
     pub probes: usize,
-    /// δ, the finite-difference step; by default it is chosen so that ‖δz‖ = 3e-4·‖x‖
+    /// δ, the finite-difference step; by default it is chosen so that ‖δz‖ = 1e-4·‖x‖
     #[arg(long, allow_hyphen_values = true)]
     pub delta: Option<f64>,
     /// Let δ move to where its noise, measured, is least; a sixteenth of a forward more in each step

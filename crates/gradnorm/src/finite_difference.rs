@@ -69,7 +69,7 @@ pub struct Tuned {
 const CHECK_EVERY: usize = 64;
 
 impl Default for FiniteDifference {
-    /// One one-sided Rademacher probe with ‖δz‖ = 3·10⁻⁴ ‖x‖, unchecked.
+    /// One one-sided Rademacher probe with ‖δz‖ = 10⁻⁴ ‖x‖, unchecked.
     fn default() -> Self {
         Self {
             probes: 1,
@@ -97,11 +97,11 @@ pub enum Probe {
 /// How long a step is. Too short, and the rounding of the loss dominates; too long, and its curvature does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Delta {
-    /// ‖δz‖ = r‖x‖: the same r for nets of any size. 3·10⁻⁴ is good in f32.
+    /// ‖δz‖ = r‖x‖: the same r for nets of any size. 10⁻⁴ is good in f32.
     Relative(f64),
     /// δ itself. The best δ falls with the number of parameters.
     Absolute(f64),
-    /// ‖δz‖ = r‖x‖ for an r that starts at 3·10⁻⁴ and moves at checks to where rounding and curvature, both measured,
+    /// ‖δz‖ = r‖x‖ for an r that starts at 10⁻⁴ and moves at checks to where rounding and curvature, both measured,
     /// make the least noise together. `check_every` must be at least 1.
     Adaptive,
 }
@@ -115,7 +115,7 @@ enum Step {
 
 impl FiniteDifference {
     /// ‖δz‖/‖x‖ that is good in f32, on networks of any size.
-    pub const DEFAULT_RATIO: f64 = 3e-4;
+    pub const DEFAULT_RATIO: f64 = 1e-4;
 
     /// K one-sided Rademacher probes with a step that adapts, checked every 64 estimates: a sixteenth of a forward more
     /// in each, and more in the first, which looks for the step.
