@@ -25,9 +25,10 @@ pub struct Host {
 }
 
 impl Host {
-    /// `2 × AMD EPYC, revision a, b`: what computed, with which programs, neighbours that are the same told once.
+    /// `2 × AMD EPYC, revision a, b`: what computed, with which programs, each told once.
     pub fn with<'a>(&self, revisions: impl IntoIterator<Item = &'a str>) -> String {
         let mut revisions: Vec<&str> = revisions.into_iter().collect();
+        revisions.sort_unstable(); // runs are made in an order that is not that of the rows
         revisions.dedup();
         format!("{} × {}, revision {}", self.threads, self.cpu, revisions.join(", "))
     }

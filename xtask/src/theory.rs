@@ -21,9 +21,11 @@ use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use msharp_core::write_aside;
 use row::{Point, Row};
+use std::cell::OnceCell;
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// What an ensemble tells of its progress to, and hears from whether to stop.
@@ -56,6 +58,33 @@ impl Job {
     fn is(&self, row: &Row, preset: &str) -> bool {
         (row.preset.as_str(), row.figure.as_str()) == (preset, self.figure)
             && (row.series == self.series && row.setting == self.setting)
+    }
+}
+
+/// What several series are made from, computed by the first of them that is asked for.
+struct Once<T>(Rc<OnceCell<T>>);
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self(Rc::default())
+    }
+}
+
+impl<T> Clone for Once<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: Clone> Once<T> {
+    fn get(&self, compute: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.0.get() {
+            Some(known) => Ok(known.clone()),
+            None => {
+                let new = compute()?;
+                Ok(self.0.get_or_init(|| new).clone())
+            }
+        }
     }
 }
 

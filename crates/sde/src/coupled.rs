@@ -10,15 +10,15 @@ use crate::stream::Stream;
 /// in every step both begin a sequence of their own, which is new in the next.
 #[derive(Clone, Copy, Debug)]
 pub struct Coupled<A, B> {
-    /// Moves the first half.
+    /// Moves the first part of x, as long as its dimension.
     pub first: A,
-    /// Moves the second half; of the same dimension.
+    /// Moves the rest.
     pub second: B,
 }
 
 impl<A: Chain, B: Chain> Chain for Coupled<A, B> {
     fn dim(&self) -> usize {
-        2 * self.first.dim()
+        self.first.dim() + self.second.dim()
     }
 
     fn scratch(&self) -> usize {

@@ -1,6 +1,7 @@
 //! Many independent paths of a chain, in parallel: means and standard errors, or where they end.
 
 use crate::chain::Chain;
+use crate::error::Error;
 use crate::lanes::{LANES, Lanes, gather, scatter};
 use crate::stream::{Stream, Streams};
 use rayon::prelude::*;
@@ -11,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Independent paths of a chain, every one with a [stream](crate::stream()) of its own.
 ///
 /// Paths go [`LANES`] at once, in as many threads as rayon has. What comes out is a function of the chain, the start
-/// and these numbers alone, to the bit: neither the threads nor the processor matter. Memory is that of the paths under
+/// and these numbers alone, to the bit: neither the threads nor the processor matter, as far as
+/// the chain's own arithmetic does not depend on it, as that of `exp` and `tanh` may. Memory is that of the paths under
 /// way.
 ///
 /// ```
@@ -40,7 +42,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// let moments = ensemble.run(&chain, at(&[1.]), 1, |x, out| out[0] = x[0], &silent)?;
 /// let end = moments[2].outputs[0]; // after steps 0, 50 and 100
 /// assert!((end.mean - (-1f64).exp()).abs() < 4. * end.standard_error());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), msharp_sde::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ensemble {
@@ -77,12 +79,18 @@ impl fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        Error::new(stopped.to_string())
+    }
+}
+
 /// What is known of the expectation of an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The mean over the paths.
     pub mean: f64,
-    /// Unbiased; 0 for one path.
+    /// Unbiased; 0 for one path, which says nothing of it.
     pub variance: f64,
     /// How many paths.
     pub paths: u64,

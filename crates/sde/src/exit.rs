@@ -6,6 +6,7 @@ use crate::lanes::{LANES, gather, scatter};
 use crate::stream::{Stream, Streams, stream};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// When each path of an ensemble first left a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Exits {
     pub steps: Vec<Option<u64>>,
     /// After so many steps a path was given up.
     pub limit: u64,
+    /// How many of those that never were outside came to a point that is no number.
+    pub diverged: usize,
 }
 
 impl Exits {
@@ -23,16 +26,23 @@ impl Exits {
     }
 
     /// The mean number of steps of the paths that left. Too small where some were [given up](Exits::censored); NaN
-    /// where none left.
+    /// where none left, or some diverged.
     pub fn mean(&self) -> Estimate {
         let mean = estimate(self.steps.iter().flatten().map(|steps| *steps as f64));
-        if mean.paths == 0 { Estimate { mean: f64::NAN, variance: f64::NAN, paths: 0 } } else { mean }
+        if mean.paths == 0 || self.diverged > 0 {
+            Estimate { mean: f64::NAN, variance: f64::NAN, paths: 0 }
+        } else {
+            mean
+        }
     }
 
-    /// Exits a step, NaN if none was taken: those that happened by all steps taken. Of a constant rate, as of an escape
+    /// Exits a step, NaN if none was taken or a path diverged: those that happened by all steps taken. Of a constant rate, as of an escape
     /// from a deep minimum, this is the estimate of maximum likelihood, however many paths were given up; its relative
     /// error is 1/√exits.
     pub fn rate(&self) -> f64 {
+        if self.diverged > 0 {
+            return f64::NAN;
+        }
         let taken: u64 = self.steps.iter().map(|steps| steps.unwrap_or(self.limit)).sum();
         (self.steps.len() - self.censored()) as f64 / taken as f64
     }
@@ -60,14 +70,16 @@ impl Ensemble {
         progress: &(dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
     ) -> Result<Exits, Stopped> {
         let report = Report::new(progress, self.paths as u64);
-        let mut steps = vec![None; self.paths];
+        let (mut steps, diverged) = (vec![None; self.paths], AtomicUsize::new(0));
         steps.par_chunks_mut(BLOCK).enumerate().try_for_each(|(block, steps)| {
-            self.exits_of_block(chain, &start, &exited, block * BLOCK, steps, &report)
+            let lost = self.exits_of_block(chain, &start, &exited, block * BLOCK, steps, &report)?;
+            diverged.fetch_add(lost, Ordering::Relaxed);
+            Ok(())
         })?;
-        Ok(Exits { steps, limit: self.steps as u64 })
+        Ok(Exits { steps, limit: self.steps as u64, diverged: diverged.into_inner() })
     }
 
-    /// Of the paths from `first` on, as many as `found` has room for.
+    /// Of the paths from `first` on, as many as `found` has room for; and how many of them diverged.
     fn exits_of_block<C: Chain>(
         &self,
         chain: &C,
@@ -76,7 +88,7 @@ impl Ensemble {
         first: usize,
         found: &mut [Option<u64>],
         report: &Report,
-    ) -> Result<(), Stopped> {
+    ) -> Result<usize, Stopped> {
         let (mut x, mut scratch) = (vec![[0.; LANES]; chain.dim()], vec![[0.; LANES]; chain.lane_scratch()]);
         let (mut point, mut streams) = (vec![0.; chain.dim()], Streams::new(self.seed, first as u64, LANES));
         // in each lane a path, by its place in `found`, and the steps that it has taken
@@ -94,23 +106,26 @@ impl Ensemble {
             next += 1;
         };
         (0..LANES).for_each(|lane| enter(lane, &mut paths, &mut streams, &mut x));
-        let mut here = vec![0.; chain.dim()];
+        let (mut here, mut diverged) = (vec![0.; chain.dim()], 0);
         loop {
             for lane in 0..LANES {
                 while streams.is_live(lane) {
                     gather(&x, lane, &mut here);
                     let (path, taken) = paths[lane];
                     let out = exited(&here);
-                    if !out && taken < self.steps as u64 {
+                    // What is no number stays none.
+                    let lost = !out && here.iter().any(|x| !x.is_finite());
+                    if !out && !lost && taken < self.steps as u64 {
                         break;
                     }
+                    diverged += usize::from(lost);
                     found[path] = out.then_some(taken);
                     report.add(1)?;
                     enter(lane, &mut paths, &mut streams, &mut x);
                 }
             }
             if (0..LANES).all(|lane| !streams.is_live(lane)) {
-                return Ok(());
+                return Ok(diverged);
             }
             rounds += 1;
             if rounds.is_multiple_of(4096) {

@@ -73,9 +73,10 @@ impl Monomials {
         }
         let x: Vec<f64> = (0..d).map(|j| 1.7 * (1.3 * j as f64 + 0.4).cos()).collect();
         let (values, monomials) = (f(&x), self.at(&x));
+        // Relative to the largest that there is: the function may be small, and some of its components only rounding.
+        let scale = all.iter().flatten().chain(&values).map(|a| a.abs()).fold(0., f64::max);
         for (row, value) in all.iter().zip(&values) {
             let found: f64 = row.iter().zip(&monomials).map(|(a, x)| a * x).sum();
-            let scale = row.iter().map(|a| a.abs()).fold(1., f64::max);
             let agrees = (found - value).abs() <= 1e-8 * scale; // which NaN does not
             if !agrees {
                 return Err(Error::new(format!(
@@ -102,6 +103,7 @@ mod tests {
         assert_eq!(rows[1][monomials.linear(0)], 1.);
         assert!(monomials.fit("f", 1, f).is_err());
         assert!(monomials.fit("f", 2, |x| vec![x[0].powi(3)]).is_err());
+        assert!(monomials.fit("f", 2, |x| vec![1e-10 * (1. + x[0].powi(4))]).is_err(), "small");
         assert!(monomials.fit("f", 2, |x| vec![x[0].sqrt()]).is_err(), "NaN");
     }
 

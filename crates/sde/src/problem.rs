@@ -28,10 +28,6 @@
 ///         let t = (x[0] - self.0[i]).tanh();
 ///         out[0] += weight * (1. - t * t) * v[0];
 ///     }
-///     fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
-///         let t = (x[0] - self.0[i]).tanh();
-///         out[0] += weight * -2. * t * (1. - t * t) * u[0] * v[0];
-///     }
 /// }
 ///
 /// let problem = Cosh(vec![-1., 0.5, 0.6]);
@@ -57,9 +53,29 @@ pub trait Problem: Sync {
     /// Adds weight·∇²ℓᵢ(x)v to `out`, `[d]`.
     fn add_hessian(&self, i: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]);
 
-    /// Adds weight·∇³ℓᵢ(x)[u, v, ·] to `out`, `[d]`.
-    fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]);
+    /// Adds weight·∇³ℓᵢ(x)[u, v, ·] to `out`, `[d]`. Only equations of order 2 in ρ ask for it.
+    ///
+    /// By default a five-point difference of [`add_hessian`](Problem::add_hessian) along u, right to about 1e-11 where
+    /// the Hessian varies over lengths of the size of 1.
+    fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+        let length = crate::perturbed::norm(u);
+        if length == 0. {
+            return;
+        }
+        let h = STEP / length;
+        for (far, share) in FIVE_POINTS {
+            let there: Vec<f64> = x.iter().zip(u).map(|(x, u)| x + far * h * u).collect();
+            self.add_hessian(i, &there, v, weight * share / h, out);
+        }
+    }
 }
+
+/// Where a function is looked at for its slope, in steps, and with which weights: the error is of order h⁴, and of
+/// rounding over h.
+pub(crate) const FIVE_POINTS: [(f64, f64); 4] = [(-2., 1. / 12.), (-1., -8. / 12.), (1., 8. / 12.), (2., -1. / 12.)];
+
+/// h, with which both errors are small where functions and lengths are of the size of 1.
+pub(crate) const STEP: f64 = 1e-3;
 
 /// f(x), the mean over all samples.
 pub fn mean_loss<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
@@ -83,21 +99,21 @@ pub fn mean_hessian<P: Problem + ?Sized>(problem: &P, x: &[f64], v: &[f64], out:
 
 /// The errors of the first, second and third derivative of every sample at x, the largest of each, against five-point
 /// differences of the one before along all axes: relative to the derivative's norm, or absolute where that is below 1.
-/// A right implementation is below 1e-8; a wrong one has the size of its mistake, and NaN where something is undefined.
+/// A right implementation, of losses and derivatives of the size of 1, is below 1e-8; a wrong one has the size of its mistake, and NaN where something is undefined.
 pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3] {
     let d = problem.dim();
     let unit = |k: usize| (0..d).map(|j| f64::from(u8::from(j == k))).collect::<Vec<f64>>();
-    let written = |fill: &dyn Fn(&mut [f64])| {
-        let mut out = vec![0.; d];
-        fill(&mut out);
-        out
+    // With a weight, and added to what is there: who forgets either is found out.
+    let (weight, there) = (0.7, 0.3);
+    let written = |fill: &dyn Fn(f64, &mut [f64])| {
+        let mut out = vec![there; d];
+        fill(weight, &mut out);
+        out.into_iter().map(|value| (value - there) / weight).collect::<Vec<f64>>()
     };
-    // Five points: an error of h⁴ and of 1e-16/h, both small at this h.
     let slope = |f: &dyn Fn(&[f64]) -> Vec<f64>, direction: &[f64]| {
-        let h = 1e-3;
-        let at = |s: f64| f(&x.iter().zip(direction).map(|(x, u)| x + s * h * u).collect::<Vec<f64>>());
-        let (far_down, down, up, far_up) = (at(-2.), at(-1.), at(1.), at(2.));
-        (0..up.len()).map(|j| (8. * (up[j] - down[j]) - (far_up[j] - far_down[j])) / (12. * h)).collect::<Vec<f64>>()
+        let at = |far: f64| f(&x.iter().zip(direction).map(|(x, u)| x + far * STEP * u).collect::<Vec<f64>>());
+        let all = FIVE_POINTS.map(|(far, share)| at(far).into_iter().map(|f| f * share / STEP).collect::<Vec<f64>>());
+        (0..all[0].len()).map(|j| all.iter().map(|f| f[j]).sum()).collect::<Vec<f64>>()
     };
     let mut worst = [0f64; 3];
     let mut compare = |order: usize, mine: &[f64], other: &[f64]| {
@@ -109,17 +125,17 @@ pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3
         }
     };
     for i in 0..problem.samples() {
-        let gradient = |x: &[f64]| written(&|out| problem.add_gradient(i, x, 1., out));
+        let gradient = |x: &[f64]| written(&|weight, out| problem.add_gradient(i, x, weight, out));
         let mine = gradient(x);
         let other: Vec<f64> = (0..d).map(|k| slope(&|x| vec![problem.loss(i, x)], &unit(k))[0]).collect();
         compare(0, &mine, &other);
         for k in 0..d {
             let u = unit(k);
-            let hessian = |x: &[f64]| written(&|out| problem.add_hessian(i, x, &u, 1., out));
+            let hessian = |x: &[f64]| written(&|weight, out| problem.add_hessian(i, x, &u, weight, out));
             compare(1, &hessian(x), &slope(&gradient, &u));
             for l in 0..d {
                 let v = unit(l);
-                compare(2, &written(&|out| problem.add_third(i, x, &u, &v, 1., out)), &slope(&hessian, &v));
+                compare(2, &written(&|weight, out| problem.add_third(i, x, &u, &v, weight, out)), &slope(&hessian, &v));
             }
         }
     }

@@ -76,6 +76,64 @@ mod tests {
         assert!(first < 1e-8 && second < 1e-8 && third > 1e-3, "{third:.1e}");
     }
 
+    /// The two mistakes that are easiest to make with the trait.
+    #[test]
+    fn who_forgets_the_weight_or_what_is_there_is_seen() {
+        struct Forgetful {
+            weight: bool,
+        }
+        impl Problem for Forgetful {
+            fn dim(&self) -> usize {
+                1
+            }
+            fn samples(&self) -> usize {
+                1
+            }
+            fn loss(&self, _: usize, x: &[f64]) -> f64 {
+                x[0] * x[0] / 2.
+            }
+            fn add_gradient(&self, _: usize, x: &[f64], weight: f64, out: &mut [f64]) {
+                if self.weight { out[0] += x[0] } else { out[0] = weight * x[0] }
+            }
+            fn add_hessian(&self, _: usize, _: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+                out[0] += weight * v[0];
+            }
+        }
+        for weight in [true, false] {
+            let [first, _, third] = derivative_errors(&Forgetful { weight }, &[0.8]);
+            assert!(first > 0.1 && third < 1e-8, "{first:.1e} {third:.1e}");
+        }
+    }
+
+    /// The default third derivative is that of the Hessian.
+    #[test]
+    fn a_third_derivative_need_not_be_written() {
+        struct Without(Logistic);
+        impl Problem for Without {
+            fn dim(&self) -> usize {
+                self.0.dim()
+            }
+            fn samples(&self) -> usize {
+                self.0.samples()
+            }
+            fn loss(&self, i: usize, x: &[f64]) -> f64 {
+                self.0.loss(i, x)
+            }
+            fn add_gradient(&self, i: usize, x: &[f64], weight: f64, out: &mut [f64]) {
+                self.0.add_gradient(i, x, weight, out);
+            }
+            fn add_hessian(&self, i: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+                self.0.add_hessian(i, x, v, weight, out);
+            }
+        }
+        let with = Logistic::random(4, 3, 0.1, 3);
+        let (x, u, v) = ([0.3, -0.2, 0.8], [2., 0.5, -1.], [0.1, 0.7, 0.4]);
+        let (mut found, mut exact) = ([0.5; 3], [0.5; 3]);
+        with.add_third(1, &x, &u, &v, 0.7, &mut exact);
+        Without(with).add_third(1, &x, &u, &v, 0.7, &mut found);
+        assert!(found.iter().zip(&exact).all(|(a, b)| (a - b).abs() < 1e-10), "{found:?} {exact:?}");
+    }
+
     #[test]
     fn what_is_undefined_is_not_right() {
         // log ‖x‖ at 0.

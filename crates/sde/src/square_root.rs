@@ -7,11 +7,11 @@ pub(crate) fn square_root(a: &mut [f64], d: usize) {
     let largest = (0..d).map(|i| a[i * d + i]).fold(0., f64::max);
     for j in 0..d {
         let pivot = a[j * d + j] - (0..j).map(|k| a[j * d + k] * a[j * d + k]).sum::<f64>();
-        let root = if pivot > 1e-13 * largest { pivot.sqrt() } else { 0. };
+        let root = if pivot <= 1e-13 * largest { 0. } else { pivot.sqrt() }; // NaN stays NaN
         a[j * d + j] = root;
         for i in j + 1..d {
             let rest = a[i * d + j] - (0..j).map(|k| a[i * d + k] * a[j * d + k]).sum::<f64>();
-            a[i * d + j] = if root > 0. { rest / root } else { 0. };
+            a[i * d + j] = if root == 0. { 0. } else { rest / root };
             a[j * d + i] = 0.;
         }
     }
@@ -38,5 +38,8 @@ mod tests {
         let mut nothing = vec![0.; 9];
         square_root(&mut nothing, 3);
         assert_eq!(nothing, [0.; 9]);
+        let mut undefined = [1., 0., 0., f64::NAN];
+        square_root(&mut undefined, 2);
+        assert!(undefined[3].is_nan());
     }
 }

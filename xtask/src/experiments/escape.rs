@@ -6,7 +6,7 @@ use crate::config::{AugmentName, DataName, EstimatorName, RuleName, RunConfig, S
 use msharp_models::{Architecture, Norm};
 use msharp_train::Decay;
 
-/// The published protocol starts "at the bad global minimiser", with all training labels fitted, at a constant learning
+/// The protocol, as far as we found it, starts "at the bad global minimiser", with all training labels fitted, at a constant learning
 /// rate at which SGD stays. So here: random labels, then the true ones until all are fitted, then each rule from there,
 /// on the same images without augmentation, momentum or weight decay, which would be other ways out.
 ///
@@ -78,8 +78,8 @@ fn rules(base: &RunConfig, rho: f64, sizes: &[usize], seeds: u64) -> Vec<RunConf
 /// Above the table of `escape`.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} The published protocol is this one at the size of ResNet-18 and all of CIFAR-10, from one such minimum; \
-         the paper's constants are not published.",
+        "{} We take the protocol of the paper to be this one at the size of ResNet-18 and all of CIFAR-10, from one \
+         such minimum; its constants we did not find.",
         about_start(config)
     )
 }

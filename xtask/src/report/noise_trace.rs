@@ -44,10 +44,10 @@ pub fn view(rows: &[Row]) -> Result<View> {
     ];
     let text = about + &standing(rows, TRACE, &columns, &["SGD", "SAM"]);
     let of_way: Vec<Claim> = contests(rows, Says::Lower).iter().filter_map(|c| c.claim(rows, WAY)).collect();
-    let of_way: String = of_way.iter().map(|claim| format!("- {}\n", claim.text)).collect();
     let text = format!(
-        "{text}\nOver the whole way, which is what the paper's figure shows: the geometric mean of tr V over the \
-         epochs of the run. This measure was added when one seed of the table had been seen.\n\n{of_way}"
+        "{text}\n*Over the whole way*, as a figure shows it: the geometric mean of tr V over the epochs of the run. \
+         This measure was added when one seed of the table had been seen. At the end tr V is also small where a rule \
+         has fitted its labels again: the training loss stands beside it.\n"
     );
     let picture = Picture {
         file: "trace.svg".to_owned(),
@@ -62,7 +62,9 @@ pub fn view(rows: &[Row]) -> Result<View> {
         }
         .draw(rows)?,
     };
-    let claims = contests(rows, Says::Lower).iter().filter_map(|contest| contest.claim(rows, TRACE)).collect();
+    let at_end = contests(rows, Says::Lower).into_iter().filter_map(|contest| contest.claim(rows, TRACE));
+    let over = |claim: Claim| Claim { text: format!("Over the whole way, {}", claim.text), ..claim };
+    let claims = at_end.chain(of_way.into_iter().map(over)).collect();
     Ok(View { measure: TRACE.name, claims, text, pictures: vec![picture] })
 }
 
@@ -102,7 +104,8 @@ mod tests {
         assert!(claims.iter().any(|claim| claim.text == said && claim.decided), "{claims:#?}");
         assert!(claims.iter().any(|claim| claim.text.starts_with("SAM against n-SAM: × 1.00")), "{claims:#?}");
         // half the trace in 8 of 30 epochs: 2^(−8/30) = 0.83
-        assert!(text.contains(&format!("{micro} against SAM: × 0.83 ")), "{text}");
+        let way = format!("Over the whole way, {micro} against SAM: × 0.83 ");
+        assert!(claims.iter().any(|claim| claim.text.starts_with(&way)), "{claims:#?}");
         assert!(text.contains("| SAM | 900.0 ± 0.0 | 100.0 ± 0.0 |"), "{text}");
     }
 }

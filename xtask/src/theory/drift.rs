@@ -6,7 +6,7 @@ mod page;
 pub use page::page;
 
 use super::row::Point;
-use super::{Job, Tell};
+use super::{Job, Once, Tell};
 use crate::experiments::Preset;
 use anyhow::Result;
 use msharp_sde::problems::{Logistic, Quadratic, Quartic, TwoLayer};
@@ -132,9 +132,10 @@ fn both(
     setting: &str,
     of: impl Fn(Tell) -> Result<Vec<(Point, Point)>> + Clone + 'static,
 ) -> [Job; 2] {
-    let again = of.clone();
-    let first = move |tell: Tell| Ok(of(tell)?.into_iter().map(|pair| pair.0).collect());
-    let second = move |tell: Tell| Ok(again(tell)?.into_iter().map(|pair| pair.1).collect());
+    let pairs = Once::default();
+    let (again, of_second) = (pairs.clone(), of.clone());
+    let first = move |tell: Tell| Ok(pairs.get(|| of(tell))?.into_iter().map(|pair| pair.0).collect());
+    let second = move |tell: Tell| Ok(again.get(|| of_second(tell))?.into_iter().map(|pair| pair.1).collect());
     [Job::new(figures.0, series, setting, first), Job::new(figures.1, series, setting, second)]
 }
 

@@ -3,10 +3,13 @@
 use super::row::Point;
 
 /// The exponent p of y ∝ xᵖ and its standard error, by least squares on logarithms; points from paths weigh by their
-/// precision, and those that cannot be told from 0 by two standard errors do not count. None for fewer than two points.
+/// precision, and those that cannot be told from 0 by two standard errors do not count. None for fewer than two points, or where one is NaN.
 ///
 /// The standard error is that of the paths' noise alone, 0 for numbers without it.
 pub fn slope(points: &[Point]) -> Option<(f64, f64)> {
+    if points.iter().any(|p| p.y.is_nan()) {
+        return None;
+    }
     let usable: Vec<(f64, f64, f64)> = points
         .iter()
         .filter(|p| p.x > 0. && p.y > 0. && p.error.is_none_or(|error| p.y > 2. * error))
@@ -39,6 +42,7 @@ mod tests {
         let (found, error) = slope(&sampled).unwrap();
         assert!((found - 2.).abs() < 1e-12 && (error - 0.01 / (2f64.ln() * 2f64.sqrt())).abs() < 1e-12);
         assert!(slope(&exact[..1]).is_none());
+        assert!(slope(&[exact.clone(), vec![Point::exact(0.8, f64::NAN)]].concat()).is_none());
         assert!(slope(&[0.1, 0.2].map(|x| Point::sampled(x, x, 0.))).is_none());
     }
 }

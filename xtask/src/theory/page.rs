@@ -61,8 +61,7 @@ pub fn settings(rows: &[Row], figure: &str) -> String {
 /// The last line of a page: how many rows, how long, on what, from which program.
 pub fn colophon(rows: &[Row]) -> String {
     let Some(first) = rows.first() else { return String::new() };
-    let mut revisions: Vec<&str> = rows.iter().map(|row| row.revision.as_str()).collect();
-    revisions.sort_unstable(); // series are computed in an order that is not that of the page
+    let revisions = rows.iter().map(|row| row.revision.as_str());
     let seconds: f64 = rows.iter().map(|row| row.seconds).sum();
     format!(
         "\n{} series, preset {}, {} on {}. This page and its pictures are made by `cargo xtask report` from \

@@ -32,7 +32,8 @@ const RHO_PATHS: &str = "rho-paths";
 
 /// Everything that the presets change.
 struct Size {
-    moments: &'static [f64],
+    /// η and ρ for the quadratics, whose curvatures are large: there ρ must be smaller to be small.
+    moments: [&'static [f64]; 2],
     eta: &'static [f64],
     rho: &'static [f64],
     /// Of the figure against ρ, whose smallest errors η must stay below, and of the matrix.
@@ -54,14 +55,14 @@ struct Paths {
 fn size(preset: Preset) -> Size {
     match preset {
         Preset::Smoke => Size {
-            moments: &[0.1, 0.05],
+            moments: [&[0.1, 0.05], &[0.1, 0.05]],
             eta: &[0.2, 0.1],
             rho: &[0.4, 0.2],
             small_eta: [0.01, 0.01],
             paths: Paths { eta: &[0.5], rho: &[0.4], counts: (2_000, 2_000), algorithms: 2 },
         },
         Preset::Laptop => Size {
-            moments: &[0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625],
+            moments: [&[0.2, 0.1, 0.05, 0.025, 0.0125, 0.00625], &[0.05, 0.025, 0.0125, 0.00625]],
             eta: &[0.2, 0.1, 0.05, 0.025, 0.0125],
             rho: &[0.4, 0.2, 0.1, 0.05],
             small_eta: [0.0002, 0.001],
@@ -136,7 +137,7 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
         for order in [1, 2] {
             let order = Order { eta: order, rho: InRho::Exact };
             let of = move |&eta: &f64| Ok(Point::exact(eta, on_grid(all(RHO_OF_REGRESSION)[kind], eta, order)?));
-            let setting = format!("{on}; ρ = {RHO_OF_REGRESSION}");
+            let setting = format!("{on}; ρ = {RHO_OF_REGRESSION}, η = {:?}", size.eta);
             let series = format!("{} · {}", name(kind), order.eta);
             jobs.push(Job::new(ETA, series, setting, move |_| size.eta.iter().map(of).collect()));
         }
@@ -145,7 +146,7 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
         for k in 0..=2 {
             let order = Order { eta: 2, rho: InRho::Order(k) };
             let of = move |&rho: &f64| Ok(Point::exact(rho, on_grid(all(rho)[kind], size.small_eta[0], order)?));
-            let setting = format!("{on}; η = {}, order 2 in η", size.small_eta[0]);
+            let setting = format!("{on}; ρ = {:?}, η = {}, order 2 in η", size.rho, size.small_eta[0]);
             let series = format!("{} · {k}", name(kind));
             jobs.push(Job::new(RHO, series, setting, move |_| size.rho.iter().map(of).collect()));
         }
@@ -167,13 +168,13 @@ fn by_moments(size: &Size) -> Vec<Job> {
          largest error of a first or second moment"
     );
     let both = |rho| usam(rho).into_iter().flat_map(|a| [a, a.without_replacement()]).collect::<Vec<_>>();
-    let (etas, rhos, eta) = (size.moments, size.rho, size.small_eta[0]);
+    let ([etas, rhos], eta) = (size.moments, size.small_eta[0]);
     let mut jobs = Vec::new();
     for algorithm in both(RHO_OF_QUADRATICS) {
         for order in 1..=4 {
             let of = move |&eta: &f64| Ok(Point::exact(eta, moments(algorithm, order, InRho::Exact, eta)?));
             let series = format!("{} · {order}", label(&algorithm));
-            let setting = format!("{setting}; ρ = {RHO_OF_QUADRATICS}");
+            let setting = format!("{setting}; ρ = {RHO_OF_QUADRATICS}, η = {etas:?}");
             jobs.push(Job::new(MOMENTS, series, setting, move |_| etas.iter().map(of).collect()));
         }
     }
@@ -181,7 +182,7 @@ fn by_moments(size: &Size) -> Vec<Job> {
         for k in 0..=1 {
             let of = move |&rho: &f64| Ok(Point::exact(rho, moments(both(rho)[kind], 2, InRho::Order(k), eta)?));
             let series = format!("{} · {k}", label(&both(0.)[kind]));
-            let setting = format!("{setting}; η = {eta}, order 2 in η");
+            let setting = format!("{setting}; ρ = {rhos:?}, η = {eta}, order 2 in η");
             jobs.push(Job::new(RHO_MOMENTS, series, setting, move |_| rhos.iter().map(of).collect()));
         }
     }

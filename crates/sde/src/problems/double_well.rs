@@ -5,8 +5,7 @@ use crate::problem::Problem;
 /// ℓ±(x) = (h)(x² − 1)² + tilt·x ± (s/2)(x − 1)², two samples in ℝ¹.
 ///
 /// f has its minima near x = −1 and x = 1 with a barrier of height h between them, and V(x) = s²(x − 1)²: the left well
-/// is noisy, the right one is quiet. It is the poor minimum of the paper's Figure 1 in one dimension: equal in loss,
-/// worse in tr V.
+/// is noisy, the right one is quiet: an analogue of a poor minimum in one dimension, equal in loss and worse in tr V.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DoubleWell {
     /// h.

@@ -142,7 +142,9 @@ fn no_steps_leave_paths_where_they_start() {
     assert_eq!((snapshots[0].step, only.mean, only.variance, only.standard_error()), (0, 3., 0., 0.));
     assert_eq!(ensemble.ends(&Walk, at(&[3.]), &silent), Ok(vec![3.]));
     let exits = ensemble.exits(&Walk, at(&[3.]), |_| false, &silent).expect("not stopped");
-    assert_eq!(exits.censored(), 1);
+    assert_eq!((exits.censored(), exits.diverged), (1, 0));
+    let lost = ensemble.exits(&Walk, at(&[f64::NAN]), |x| x[0] > 4., &silent).expect("not stopped");
+    assert!(lost.diverged == 1 && lost.mean().mean.is_nan() && lost.rate().is_nan(), "{lost:?}");
 }
 
 #[test]

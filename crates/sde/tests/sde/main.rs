@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test, and what it calls, may panic")]
 
 mod brownian;
+mod descent;
 mod ensembles;
 mod expectation;
 mod linear;

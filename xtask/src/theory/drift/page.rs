@@ -132,11 +132,13 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         ),
         format!("Proposition 3.9: E‖∇f_γ‖ falls with every larger |γ| in {rising} of {} series.", norms.len()),
     ];
+    let sgd = diffusion.first().and_then(|row| row.points.first()).map_or(f64::NAN, |p| p.y);
+    let at_zero = diffusion.iter().filter_map(|row| Some(row.points.first()?.y / sgd - 1.));
     if let (Some((rho, n)), Some((_, b)), Some((_, one))) = (last("n-USAM"), last("USAM"), last("m-USAM (m = 1)")) {
         short.push(format!(
-            "At ρ = 0 all variants diffuse alike; at ρ = {rho} tr Σ is {n:.2} times SGD's for n-USAM, {b:.2} for USAM \
-             and {one:.2} for m = 1: smaller m {} the diffusion here.",
-            if one > b { "raises" } else { "lowers" }
+            "At ρ = {rho} tr Σ is {n:.2} times SGD's for n-USAM, {b:.2} for USAM and {one:.2} for m = 1; at ρ = 0 that of \
+             all variants is within {:.0e} of SGD's.",
+            largest(at_zero)
         ));
     }
     let reweighted = of(rows, REWEIGHTED);
@@ -147,9 +149,8 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         let sideways: Vec<String> =
             of(rows, REWEIGHTED_ACROSS).iter().filter_map(|row| Some(format!("{:.2}", row.points.last()?.y))).collect();
         short.push(format!(
-            "RW-USAM's share of ½∇tr V begins at 1/b = {:.2}, as USAM's, and at the largest λ is {}: the weights' \
-             knowledge of the gradients counts, not m_eff alone. And there is more than that: across ½∇tr V it adds {} \
-             of its length.",
+            "RW-USAM's share of ½∇tr V begins at 1/b = {:.2}, as USAM's, and at the largest λ is {}: weights \
+             that knew nothing of the gradients would stay at the first. Across ½∇tr V it adds {} of its length.",
             1. / BATCH as f64,
             each.join(", "),
             sideways.join(", ")

@@ -100,7 +100,9 @@ fn matrix(rows: &[Row]) -> (String, Option<f64>) {
         let own = row.points[i].y;
         for (j, point) in row.points.iter().enumerate() {
             if i != j {
-                least = Some(least.map_or(point.y / own, |least| least.min(point.y / own)));
+                // NaN is above all numbers, so it is looked for by itself.
+                let ratio = point.y / own;
+                least = Some(least.map_or(ratio, |least| if ratio.is_nan() { ratio } else { least.min(ratio) }));
             }
         }
         let cell = |(j, point): (usize, &Point)| {
@@ -134,15 +136,21 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         ),
         format!(
             "In ρ: slopes {} without the ρ-term, {} with it, {} with the third derivative; on quadratics, by exact \
-             moments, {} without it, and with it nothing is left but the error of η.",
+             moments, {} without it, and with it no error is above {:.0e}, at any ρ.",
             spoken(rows, RHO, "0"),
             spoken(rows, RHO, "1"),
             spoken(rows, RHO, "2"),
             spoken(rows, RHO_MOMENTS, "0"),
+            of(rows, RHO_MOMENTS)
+                .into_iter()
+                .filter(|row| name(row).1 == "1")
+                .flat_map(|row| row.points.iter().map(|p| p.y))
+                .max_by(f64::total_cmp)
+                .unwrap_or(f64::NAN),
         ),
         format!(
             "At the small η and the ρ of the table, any other algorithm's equation is at least {} times as far from an \
-             algorithm as its own, whose error falls with η² while the others' stays.",
+             algorithm as its own.",
             number(least)
         ),
         format!(
@@ -156,7 +164,7 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         ),
     ];
     if let Some((worst, count)) = worst {
-        short.push(format!("Paths and grid agree: the largest of {count} differences is {worst:.1} standard errors."));
+        short.push(format!("Paths and grid: the largest of {count} differences is {worst:.1} standard errors."));
     }
     let mut text = "# Do the equations describe the algorithms?\n\n".to_owned();
     short.iter().for_each(|line| text.push_str(&format!("- {line}\n")));
@@ -195,7 +203,8 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         "Order 0 is SGD's equation, 1 the paper's, 2 has the third derivative; expected slopes are 1, 2, 3.",
     )?;
     text.push_str(&format!("\n## Algorithm × equation\n\n{}.\n\n{matrix}", capital(&settings(rows, MATRIX))));
-    text.push_str("\n## By Monte Carlo\n\n± is a standard error, and errors below two of theirs do not count.\n");
+    text.push_str("\n## By Monte Carlo\n\n± is the standard error that the paths give to a slope, and not its distance from the limit, which the largest η and ρ \
+         are far from; errors below two of theirs do not count.\n");
     let by_paths: Vec<Row> =
         rows.iter().filter(|row| row.figure == PATHS && row.series != AGREEMENT).cloned().collect();
     for (rows, figure, orders, x) in

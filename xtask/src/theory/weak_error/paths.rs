@@ -2,7 +2,7 @@
 
 use super::{PATHS, Paths, RHO_OF_REGRESSION, RHO_PATHS, START, TIME, all, flow, page, regression, steps};
 use crate::theory::row::Point;
-use crate::theory::{Job, Tell};
+use crate::theory::{Job, Once, Tell};
 use anyhow::Result;
 use msharp_sde::{
     Algorithm, Chain, Coupled, Descent, Ensemble, Estimate, InRho, Modified, Order, StepOperator, WeakOrder2, at,
@@ -18,7 +18,7 @@ fn square(x: &[f64]) -> f64 {
 const FINER: usize = 4;
 /// Of the errors against ρ, which are differences from SGD: η's own error is in both, and what it has of ρ is of order
 /// η²ρ.
-const SMALL_ETA: f64 = 0.05;
+const SMALL_ETA: f64 = 0.01;
 
 pub fn jobs(size: Paths, setting: &str) -> Vec<Job> {
     let Paths { eta: etas, rho: rhos, counts: (paths, of_rho), algorithms } = size;
@@ -47,20 +47,29 @@ pub fn jobs(size: Paths, setting: &str) -> Vec<Job> {
     };
     jobs.push(Job::new(PATHS, page::AGREEMENT, of_eta, agreement));
     for &kind in kinds.iter().filter(|&&kind| kind > 0) {
+        let measured = Once::default();
         for k in 0..=2 {
+            let measured = measured.clone();
             let of = move |tell: Tell| {
-                let one = |(place, &rho): (usize, &f64)| in_rho(all(rho)[kind], k, (of_rho, seed(kind, place)), tell);
-                rhos.iter().enumerate().map(one).collect()
+                let one = |(place, &rho): (usize, &f64)| {
+                    changed(all(rho)[kind], (of_rho, seed(kind, FIRST_IN_RHO + place)), tell)
+                };
+                let all_of = || rhos.iter().enumerate().map(one).collect::<Result<Vec<Estimate>>>();
+                let error = |(&rho, measured): (&f64, &Estimate)| in_rho(all(rho)[kind], k, *measured);
+                rhos.iter().zip(&measured.get(all_of)?).map(error).collect()
             };
             let setting = format!(
-                "{setting}, η = {SMALL_ETA}; of E‖x‖² less SGD's: {of_rho} paths of the algorithm and of SGD on the \
-                 same batches, against the two equations on the grid, order 2 in η"
+                "{setting}, ρ = {rhos:?}, η = {SMALL_ETA}; of E‖x‖² less SGD's: {of_rho} paths of the algorithm and of SGD on the \
+                 same batches, the same for all orders, against the two equations on the grid, order 2 in η"
             );
             jobs.push(Job::new(RHO_PATHS, format!("{} · {k}", name(kind)), setting, of));
         }
     }
     jobs
 }
+
+/// The place of the errors in ρ, after those in η.
+const FIRST_IN_RHO: usize = 20;
 
 /// Of the paths of an algorithm, and of its place among the errors: another for each.
 fn seed(kind: usize, place: usize) -> u64 {
@@ -94,22 +103,22 @@ fn in_eta(algorithm: Algorithm, eta: f64, order: usize, (paths, seed): (usize, u
     Ok(Point::sampled(eta, (chain.mean - equation.mean).abs(), error))
 }
 
-/// The error in ρ of an equation that has the terms up to ρᵏ: what the algorithm changes in E‖x‖² beside SGD, by paths
-/// on the same batches, less what its equation changes beside SGD's. On the same batches the two differ little, so that
-/// few paths tell it.
-fn in_rho(algorithm: Algorithm, k: usize, (paths, seed): (usize, u64), tell: Tell) -> Result<Point> {
+/// What an algorithm changes in E‖x‖² beside SGD, on the same batches: there the two differ little, so that few paths tell
+/// it.
+fn changed(algorithm: Algorithm, paths: (usize, u64), tell: Tell) -> Result<Estimate> {
     let (problem, _) = regression()?;
-    let sgd = Algorithm::sgd(algorithm.batch);
-    let both = Coupled {
-        first: Descent::new(&problem, algorithm, SMALL_ETA)?,
-        second: Descent::new(&problem, sgd, SMALL_ETA)?,
-    };
+    let of = |algorithm| Descent::new(&problem, algorithm, SMALL_ETA);
+    let both = Coupled { first: of(algorithm)?, second: of(Algorithm::sgd(algorithm.batch))? };
     let difference = |x: &[f64]| square(&x[..2]) - square(&x[2..]);
-    let changed = mean(&both, difference, (paths, seed), steps(TIME, SMALL_ETA), tell)?;
+    mean(&both, difference, paths, steps(TIME, SMALL_ETA), tell)
+}
+
+/// The error in ρ of an equation that has the terms up to ρᵏ: what it changes beside SGD's, less what was measured.
+fn in_rho(algorithm: Algorithm, k: usize, measured: Estimate) -> Result<Point> {
     let order = Order { eta: 2, rho: InRho::Order(k) };
-    let of = |algorithm| Ok::<_, anyhow::Error>(flow(algorithm, SMALL_ETA, order)?.expect(&START, square));
-    let expected = of(algorithm)? - of(sgd)?;
-    Ok(Point::sampled(algorithm.rho, (changed.mean - expected).abs(), changed.standard_error()))
+    let of = |algorithm| anyhow::Ok(flow(algorithm, SMALL_ETA, order)?.expect(&START, square));
+    let expected = of(algorithm)? - of(Algorithm::sgd(algorithm.batch))?;
+    Ok(Point::sampled(algorithm.rho, (measured.mean - expected).abs(), measured.standard_error()))
 }
 
 /// How far the paths of an algorithm are from its expectation on the grid, in its place: two ways to one number.
