@@ -23,6 +23,8 @@ const RHO_MOMENTS: &str = "rho-moments";
 const ETA: &str = "eta";
 /// The same against ρ.
 const RHO: &str = "rho";
+/// And against both at once, which are halved together.
+const BOTH: &str = "both";
 /// Algorithm × equation.
 const MATRIX: &str = "matrix";
 /// Monte Carlo on the same problem, against η.
@@ -105,6 +107,11 @@ fn regression() -> Result<(Logistic, Grid)> {
     Ok((problem, Grid::new(&BOX, DEGREE)?))
 }
 
+/// The orders in η and in ρ of an equation.
+const ORDERS: [(usize, usize); 4] = [(1, 1), (1, 2), (2, 1), (2, 2)];
+/// Of the errors against both.
+const RHO_OVER_ETA: f64 = 2.;
+
 const FEATURES: [f64; 8] = [0.9, 0.5, 0.3, -0.6, 1.2, 0.1, 0.6, 0.8];
 const PENALTY: f64 = 0.5;
 const BOX: [(f64, f64); 2] = [(-3.5, -0.8), (1., 3.)];
@@ -149,6 +156,15 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
             let setting = format!("{on}; ρ = {:?}, η = {}, order 2 in η", size.rho, size.small_eta[0]);
             let series = format!("{} · {k}", name(kind));
             jobs.push(Job::new(RHO, series, setting, move |_| size.rho.iter().map(of).collect()));
+        }
+    }
+    for kind in 1..kinds {
+        for (a, b) in ORDERS {
+            let order = Order { eta: a, rho: InRho::Order(b) };
+            let of = move |&eta: &f64| Ok(Point::exact(eta, on_grid(all(RHO_OVER_ETA * eta)[kind], eta, order)?));
+            let setting = format!("{on}; η = {:?}, ρ = {RHO_OVER_ETA} η", size.eta);
+            let series = format!("{} · {a}, {b}", name(kind));
+            jobs.push(Job::new(BOTH, series, setting, move |_| size.eta.iter().map(of).collect()));
         }
     }
     for kind in 0..kinds {

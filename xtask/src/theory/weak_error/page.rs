@@ -1,6 +1,6 @@
 //! The page of the weak errors.
 
-use super::{ETA, MATRIX, MOMENTS, PATHS, RHO, RHO_MOMENTS, RHO_PATHS};
+use super::{BOTH, ETA, MATRIX, MOMENTS, PATHS, RHO, RHO_MOMENTS, RHO_PATHS};
 use crate::report::markdown::table;
 use crate::theory::chart::{Chart, Line};
 use crate::theory::fit::slope;
@@ -149,6 +149,14 @@ pub fn page(rows: &[Row]) -> Result<Page> {
                 .unwrap_or(f64::NAN),
         ),
         format!(
+            "In both at once: slopes {}, {}, {} and {} for orders (1, 1), which is the paper's, (1, 2), (2, 1) and \
+             (2, 2) in η and ρ.",
+            spoken(rows, BOTH, "1, 1"),
+            spoken(rows, BOTH, "1, 2"),
+            spoken(rows, BOTH, "2, 1"),
+            spoken(rows, BOTH, "2, 2"),
+        ),
+        format!(
             "At the small η and the ρ of the table, any other algorithm's equation is at least {} times as far from an \
              algorithm as its own.",
             number(least)
@@ -201,6 +209,14 @@ pub fn page(rows: &[Row]) -> Result<Page> {
         &["0", "1", "2"],
         "ρ",
         "Order 0 is SGD's equation, 1 the paper's, 2 has the third derivative; expected slopes are 1, 2, 3.",
+    )?;
+    section(
+        "In η and ρ at once",
+        BOTH,
+        &["1, 1", "1, 2", "2, 1", "2, 2"],
+        "η",
+        "The orders are those in η and in ρ: the first is the paper's. Order a in η and b in ρ leaves O(ηᵃ + ρᵇ⁺¹), \
+         so that the expected slopes are 1, 1, 2, 2.",
     )?;
     text.push_str(&format!("\n## Algorithm × equation\n\n{}.\n\n{matrix}", capital(&settings(rows, MATRIX))));
     text.push_str("\n## By Monte Carlo\n\n± is the standard error that the paths give to a slope, and not its distance from the limit, which the largest η and ρ \
