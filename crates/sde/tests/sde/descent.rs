@@ -58,9 +58,8 @@ fn a_large_weight_is_that_of_the_longest_gradient() {
         let (a, b) = (gradient(i, &x), gradient(j, &x));
         let longest = if length(a) > length(b) { a } else { b };
         let there = [x[0] + rho * longest[0], x[1] + rho * longest[1]];
-        for k in 0..2 {
-            expected[k] -= (gradient(i, &there)[k] + gradient(j, &there)[k]) / 2. / 16.;
-        }
+        let (a, b) = (gradient(i, &there), gradient(j, &there));
+        expected.iter_mut().zip(a).zip(b).for_each(|((sum, a), b)| *sum -= (a + b) / 2. / 16.);
     }
     let rule = Algorithm::rw_usam(rho, 1e6, 2);
     let mut found = [0.; 2];
