@@ -36,9 +36,9 @@ impl Exits {
         }
     }
 
-    /// Exits a step, NaN if none was taken or a path diverged: those that happened by all steps taken. Of a constant rate, as of an escape
-    /// from a deep minimum, this is the estimate of maximum likelihood, however many paths were given up; its relative
-    /// error is 1/√exits.
+    /// Exits a step, NaN if none was taken or a path diverged: those that happened by all steps taken. Of a constant
+    /// rate, as of an escape from a deep minimum, this is the estimate of maximum likelihood, however many paths were
+    /// given up; its relative error is 1/√exits.
     pub fn rate(&self) -> f64 {
         if self.diverged > 0 {
             return f64::NAN;

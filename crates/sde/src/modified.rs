@@ -11,8 +11,8 @@ use crate::square_root::square_root;
 /// The orders of an equation in its two parameters.
 ///
 /// E g(x_k) − E g(X_{kη}) is O(ηᵃ + ρᵇ⁺¹) for `eta` = a and `rho` = `InRho::Order(b)`, uniformly over k ≤ T/η, and
-/// O(ηᵃ) with `InRho::Exact`, where losses and the ascent direction u are smooth along all paths: the unit ball's is not
-/// where v = 0, unless it has a floor.
+/// O(ηᵃ) with `InRho::Exact`, where losses and the ascent direction u are smooth along all paths: the unit ball's is
+/// not where v = 0, unless it has a floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
     /// 1, or 2: with the drift's correction −(η/2)(Db)b.

@@ -99,7 +99,8 @@ pub fn mean_hessian<P: Problem + ?Sized>(problem: &P, x: &[f64], v: &[f64], out:
 
 /// The errors of the first, second and third derivative of every sample at x, the largest of each, against five-point
 /// differences of the one before along all axes: relative to the derivative's norm, or absolute where that is below 1.
-/// A right implementation, of losses and derivatives of the size of 1, is below 1e-8; a wrong one has the size of its mistake, and NaN where something is undefined.
+/// A right implementation, of losses and derivatives of the size of 1, is below 1e-8; a wrong one has the size of its
+/// mistake, and NaN where something is undefined.
 pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3] {
     let d = problem.dim();
     let unit = |k: usize| (0..d).map(|j| f64::from(u8::from(j == k))).collect::<Vec<f64>>();

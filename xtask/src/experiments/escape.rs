@@ -6,9 +6,10 @@ use crate::config::{AugmentName, DataName, EstimatorName, RuleName, RunConfig, S
 use msharp_models::{Architecture, Norm};
 use msharp_train::Decay;
 
-/// The protocol, as far as we found it, starts "at the bad global minimiser", with all training labels fitted, at a constant learning
-/// rate at which SGD stays. So here: random labels, then the true ones until all are fitted, then each rule from there,
-/// on the same images without augmentation, momentum or weight decay, which would be other ways out.
+/// The protocol, as far as we found it, starts "at the bad global minimiser", with all training labels fitted, at a
+/// constant learning rate at which SGD stays. So here: random labels, then the true ones until all are fitted, then
+/// each rule from there, on the same images without augmentation, momentum or weight decay, which would be other ways
+/// out.
 ///
 /// ρ was chosen on a seed that is not in the table, from a minimum made in fewer epochs: the mean accuracy over the run
 /// was 27.0 % under SGD, and 26.7, 27.0, 28.3 and 25.2 % under SAM with ρ = 0.05, 0.1, 0.2 and 0.5.

@@ -45,14 +45,14 @@ fn rules(base: &RunConfig, rho: f64, sizes: &[usize], control: usize, seeds: u64
 /// Above the table.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} Its runs of SGD, SAM, and those sizes of m-SAM and RW-SAM that `escape` has are the runs of `escape`: what both \
-         say of these is said once. RW-SAM takes its weights from one probe, at the λ of its m_eff. The controls are at one m_eff: *exact \
-         norms*; the same weights, of either kind, given to other samples of the batch (*shuffle-weights*); and \
-         *random weights*, which are those of half-normal numbers. SAM is m-SAM with the m of the batch.\n\nm_eff need \
-         not be m. A micro-batch descends its own gradient at x + ε, so that the noise of a sample meets its own \
-         curvature with weight 1/m; RW-SAM descends the mean of the batch, and there the weight is Σpᵢ/b = 1/b \
-         whatever p is, as in SAM, unless pᵢ depends on the sample. What p brings it brings by that dependence, which \
-         is what the controls take away.",
+        "{} Its runs of SGD, SAM, and those sizes of m-SAM and RW-SAM that `escape` has are the runs of `escape`: what \
+         both say of these is said once. RW-SAM takes its weights from one probe, at the λ of its m_eff. The controls \
+         are at one m_eff: *exact norms*; the same weights, of either kind, given to other samples of the batch \
+         (*shuffle-weights*); and *random weights*, which are those of half-normal numbers. SAM is m-SAM with the m of \
+         the batch.\n\nm_eff need not be m. A micro-batch descends its own gradient at x + ε, so that the noise of a \
+         sample meets its own curvature with weight 1/m; RW-SAM descends the mean of the batch, and there the weight \
+         is Σpᵢ/b = 1/b whatever p is, as in SAM, unless pᵢ depends on the sample. What p brings it brings by that \
+         dependence, which is what the controls take away.",
         about_start(config)
     )
 }

@@ -3,7 +3,8 @@
 use super::row::Point;
 
 /// The exponent p of y ∝ xᵖ and its standard error, by least squares on logarithms; points from paths weigh by their
-/// precision, and those that cannot be told from 0 by two standard errors do not count. None for fewer than two points, or where one is NaN.
+/// precision, and those that cannot be told from 0 by two standard errors do not count. None for fewer than two points,
+/// or where one is NaN.
 ///
 /// The standard error is that of the paths' noise alone, 0 for numbers without it.
 pub fn slope(points: &[Point]) -> Option<(f64, f64)> {

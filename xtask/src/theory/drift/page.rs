@@ -136,8 +136,8 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     let at_zero = diffusion.iter().filter_map(|row| Some(row.points.first()?.y / sgd - 1.));
     if let (Some((rho, n)), Some((_, b)), Some((_, one))) = (last("n-USAM"), last("USAM"), last("m-USAM (m = 1)")) {
         short.push(format!(
-            "At ρ = {rho} tr Σ is {n:.2} times SGD's for n-USAM, {b:.2} for USAM and {one:.2} for m = 1; at ρ = 0 that of \
-             all variants is within {:.0e} of SGD's.",
+            "At ρ = {rho} tr Σ is {n:.2} times SGD's for n-USAM, {b:.2} for USAM and {one:.2} for m = 1; at ρ = 0 that \
+             of all variants is within {:.0e} of SGD's.",
             largest(at_zero)
         ));
     }

@@ -82,8 +82,8 @@ pub fn page(rows: &[Row]) -> Result<Page> {
     };
     if let (Some(paths), Some(exact)) = (furthest(WAYS[1]), furthest(WAYS[2])) {
         short.push(format!(
-            "Where the algorithm's time is furthest from another's: {paths} of the simulated equation's, {exact} of the \
-             quadrature's. Times grow exponentially with what is to be overcome, so that an error of η² in it is a \
+            "Where the algorithm's time is furthest from another's: {paths} of the simulated equation's, {exact} of \
+             the quadrature's. Times grow exponentially with what is to be overcome, so that an error of η² in it is a \
              factor in them, for which a weak order promises nothing."
         ));
     }

@@ -219,8 +219,10 @@ pub fn page(rows: &[Row]) -> Result<Page> {
          so that the expected slopes are 1, 1, 2, 2.",
     )?;
     text.push_str(&format!("\n## Algorithm × equation\n\n{}.\n\n{matrix}", capital(&settings(rows, MATRIX))));
-    text.push_str("\n## By Monte Carlo\n\n± is the standard error that the paths give to a slope, and not its distance from the limit, which the largest η and ρ \
-         are far from; errors below two of theirs do not count.\n");
+    text.push_str(
+        "\n## By Monte Carlo\n\n± is the standard error that the paths give to a slope, and not its distance \
+                   from the limit, which the largest η and ρ are far from; errors below two of theirs do not count.\n",
+    );
     let by_paths: Vec<Row> =
         rows.iter().filter(|row| row.figure == PATHS && row.series != AGREEMENT).cloned().collect();
     for (rows, figure, orders, x) in

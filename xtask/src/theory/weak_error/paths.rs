@@ -59,8 +59,8 @@ pub fn jobs(size: Paths, setting: &str) -> Vec<Job> {
                 rhos.iter().zip(&measured.get(all_of)?).map(error).collect()
             };
             let setting = format!(
-                "{setting}, ρ = {rhos:?}, η = {SMALL_ETA}; of E‖x‖² less SGD's: {of_rho} paths of the algorithm and of SGD on the \
-                 same batches, the same for all orders, against the two equations on the grid, order 2 in η"
+                "{setting}, ρ = {rhos:?}, η = {SMALL_ETA}; of E‖x‖² less SGD's: {of_rho} paths of the algorithm and of \
+                 SGD on the same batches, the same for all orders, against the two equations on the grid, order 2 in η"
             );
             jobs.push(Job::new(RHO_PATHS, format!("{} · {k}", name(kind)), setting, of));
         }
@@ -103,8 +103,8 @@ fn in_eta(algorithm: Algorithm, eta: f64, order: usize, (paths, seed): (usize, u
     Ok(Point::sampled(eta, (chain.mean - equation.mean).abs(), error))
 }
 
-/// What an algorithm changes in E‖x‖² beside SGD, on the same batches: there the two differ little, so that few paths tell
-/// it.
+/// What an algorithm changes in E‖x‖² beside SGD, on the same batches: there the two differ little, so that few paths
+/// tell it.
 fn changed(algorithm: Algorithm, paths: (usize, u64), tell: Tell) -> Result<Estimate> {
     let (problem, _) = regression()?;
     let of = |algorithm| Descent::new(&problem, algorithm, SMALL_ETA);
