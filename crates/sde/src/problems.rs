@@ -48,11 +48,9 @@ mod tests {
         }
     }
 
-    /// A wrong derivative must not pass for a right one.
-    #[test]
-    fn a_wrong_derivative_is_seen() {
-        struct Wrong(Quartic);
-        impl Problem for Wrong {
+    /// The methods of the problem that a test's own one wraps, so that it says only what it does otherwise.
+    macro_rules! all_but_the_third_derivative {
+        () => {
             fn dim(&self) -> usize {
                 self.0.dim()
             }
@@ -68,6 +66,15 @@ mod tests {
             fn add_hessian(&self, i: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
                 self.0.add_hessian(i, x, v, weight, out);
             }
+        };
+    }
+
+    /// A wrong derivative must not pass for a right one.
+    #[test]
+    fn a_wrong_derivative_is_seen() {
+        struct Wrong(Quartic);
+        impl Problem for Wrong {
+            all_but_the_third_derivative!();
             fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
                 self.0.add_third(i, x, u, v, 0.99 * weight, out);
             }
@@ -110,21 +117,7 @@ mod tests {
     fn a_third_derivative_need_not_be_written() {
         struct Without(Logistic);
         impl Problem for Without {
-            fn dim(&self) -> usize {
-                self.0.dim()
-            }
-            fn samples(&self) -> usize {
-                self.0.samples()
-            }
-            fn loss(&self, i: usize, x: &[f64]) -> f64 {
-                self.0.loss(i, x)
-            }
-            fn add_gradient(&self, i: usize, x: &[f64], weight: f64, out: &mut [f64]) {
-                self.0.add_gradient(i, x, weight, out);
-            }
-            fn add_hessian(&self, i: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
-                self.0.add_hessian(i, x, v, weight, out);
-            }
+            all_but_the_third_derivative!();
         }
         let with = Logistic::random(4, 3, 0.1, 3);
         let (x, u, v) = ([0.3, -0.2, 0.8], [2., 0.5, -1.], [0.1, 0.7, 0.4]);
