@@ -62,29 +62,16 @@ impl Job {
 }
 
 /// What several series are made from, computed by the first of them that is asked for.
+#[derive(Clone, Default)]
 struct Once<T>(Rc<OnceCell<T>>);
-
-impl<T> Default for Once<T> {
-    fn default() -> Self {
-        Self(Rc::default())
-    }
-}
-
-impl<T> Clone for Once<T> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
 
 impl<T: Clone> Once<T> {
     fn get(&self, compute: impl FnOnce() -> Result<T>) -> Result<T> {
-        match self.0.get() {
-            Some(known) => Ok(known.clone()),
-            None => {
-                let new = compute()?;
-                Ok(self.0.get_or_init(|| new).clone())
-            }
+        if let Some(known) = self.0.get() {
+            return Ok(known.clone());
         }
+        let new = compute()?;
+        Ok(self.0.get_or_init(|| new).clone())
     }
 }
 

@@ -127,15 +127,10 @@ fn step(rows: &[Row]) -> Option<String> {
         let share = format!("{:.0} %", 100. * SMALL);
         match low <= high {
             true => {
-                let default = if (low..=high).contains(&DEFAULT) {
-                    "lies among them"
-                } else {
-                    "does not lie among \
-                                                                                               them"
-                };
+                let lies = if (low..=high).contains(&DEFAULT) { "lies" } else { "does not lie" };
                 format!(
                     "**δ.** Slopes err by less than {share} in every cell for ‖δz‖ from {low:.1e}·‖x‖ to \
-                     {high:.1e}·‖x‖; the default, {DEFAULT:.0e}·‖x‖, {default}."
+                     {high:.1e}·‖x‖; the default, {DEFAULT:.0e}·‖x‖, {lies} among them."
                 )
             }
             false => format!("**δ.** No step of the sweep keeps the error of the slopes below {share} in every cell."),
