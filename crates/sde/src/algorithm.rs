@@ -130,8 +130,13 @@ impl Algorithm {
         }
     }
 
-    /// b/m.
+    /// b/m, a whole number where [`validate`](Algorithm::validate) finds no fault.
+    ///
+    /// # Panics
+    /// If m is 0.
+    #[track_caller]
     pub const fn pieces(&self) -> usize {
+        assert!(self.micro > 0, "micro is 0; expected at least 1");
         self.batch / self.micro
     }
 
@@ -173,7 +178,12 @@ impl Algorithm {
 impl Sampling {
     /// By what the variance of the mean of k samples is multiplied: (n − k)/(n − 1) without replacement, which is 0
     /// from k = n on, and 1 with.
+    ///
+    /// # Panics
+    /// If n or k is 0.
+    #[track_caller]
     pub fn population_factor(self, n: usize, k: usize) -> f64 {
+        assert!(n > 0 && k > 0, "a mean of {k} of {n} samples; expected at least 1 of each");
         match self {
             Sampling::WithReplacement => 1.,
             Sampling::WithoutReplacement if n < 2 => 0.,

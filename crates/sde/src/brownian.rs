@@ -2,11 +2,17 @@
 
 use crate::lanes::Number;
 use crate::normal::pair;
+use crate::sde::assert_time;
 
 /// Fills `to`, `[q]`, with independent N(0, dt): ΔW of q Brownian motions. Takes 64 random bits for each, and 64 more
 /// where q is odd.
+///
+/// # Panics
+/// If `dt` is no finite number of at least 0.
 #[inline(always)]
+#[track_caller]
 pub fn gaussian<T: Number>(source: &mut T::Source, dt: f64, to: &mut [T]) {
+    assert_time(dt);
     let deviation = dt.sqrt();
     let scaled = |radius, angle| {
         let (a, b) = pair(radius, angle);
@@ -26,8 +32,13 @@ pub fn gaussian<T: Number>(source: &mut T::Source, dt: f64, to: &mut [T]) {
 ///
 /// The first five moments are those of N(0, dt), and the first three; schemes of weak order 2 need no more (Kloeden and
 /// Platen, 1992, §14.2).
+///
+/// # Panics
+/// If `dt` is no finite number of at least 0.
 #[inline(always)]
+#[track_caller]
 pub fn discrete<T: Number>(source: &mut T::Source, dt: f64, increments: &mut [T], signs: &mut [T]) {
+    assert_time(dt);
     for increment in increments {
         (*increment, _) = T::draw(source, |bits| (three_point(bits, dt), 0.));
     }

@@ -3,8 +3,10 @@
 use crate::algorithm::{Algorithm, Ascent, Sampling};
 use crate::chain::Chain;
 use crate::error::Error;
+use crate::lanes::LANES;
+use crate::memory;
 use crate::perturbed::{InRho, Perturbed, direction};
-use crate::problem::{Problem, mean_gradient};
+use crate::problem::{Problem, mean_gradient, not_empty};
 use crate::stream::Stream;
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -21,12 +23,20 @@ pub struct Descent<'a, P: ?Sized> {
 
 impl<'a, P: Problem + ?Sized> Descent<'a, P> {
     /// # Errors
-    /// If the algorithm cannot be carried out on the problem, or η is not a positive number.
+    /// If the algorithm cannot be carried out on the problem, η is not a positive number, or the gradients of a
+    /// micro-batch, of as many paths as go side by side, take more than 4 GiB.
     pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
+        not_empty(problem)?;
         algorithm.validate(problem.samples())?;
         if !(eta > 0. && eta.is_finite()) {
             return Err(Error::new(format!("eta is {eta}; expected a finite number above 0")));
         }
+        let (d, micro, batch) = (problem.dim(), algorithm.micro, algorithm.batch);
+        memory::fits(
+            &format!("a step with micro-batches of {micro} and batches of {batch} in {d} dimensions"),
+            memory::numbers((4. + micro as f64 + LANES as f64) * d as f64 + batch as f64),
+            "make micro or batch smaller",
+        )?;
         Ok(Self { problem, algorithm, eta })
     }
 }

@@ -3,7 +3,9 @@
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::lanes::{LANES, Lanes, gather, scatter};
+use crate::memory;
 use crate::stream::{Stream, Streams};
+use crate::sum::{Sum, merged};
 use rayon::prelude::*;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -57,9 +59,13 @@ pub struct Ensemble {
     pub every: usize,
 }
 
-/// Where every path starts: at `x`.
+/// Where every path starts: at `x`, which must be of the chain's dimension; a run panics otherwise.
 pub fn at(x: &[f64]) -> impl Fn(&mut [f64], &mut Stream) + Sync {
-    move |start, _| start.copy_from_slice(x)
+    move |start, _| {
+        let (d, found) = (start.len(), x.len());
+        assert!(d == found, "a start in {found} dimensions; expected {d}, those of the chain");
+        start.copy_from_slice(x);
+    }
 }
 
 /// No progress is told, and nothing stops.
@@ -124,7 +130,8 @@ impl Ensemble {
     /// If `progress` said to stop.
     ///
     /// # Panics
-    /// If there is no path, or `every` is 0.
+    /// If there is no path or no output, `every` is 0, or moments and outputs are so many that they take more than
+    /// 4 GiB for one thread.
     #[track_caller]
     pub fn run<C: Chain>(
         &self,
@@ -134,17 +141,17 @@ impl Ensemble {
         observe: impl Fn(&[f64], &mut [f64]) + Sync,
         progress: &(dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
     ) -> Result<Vec<Snapshot>, Stopped> {
-        assert!(
-            self.paths > 0 && self.every > 0,
-            "an ensemble of {self:?}; expected a path and a step between moments"
-        );
+        self.assert_paths();
+        assert!(self.every > 0, "every is 0; expected at least 1 step between moments");
+        assert!(outputs > 0, "outputs is 0; expected at least 1");
+        self.assert_room(outputs);
         let moments: Vec<usize> = (0..self.steps).step_by(self.every).chain([self.steps]).collect();
-        let report = Report::new(progress, self.paths as u64 * self.steps as u64);
+        let report = Report::new(progress, self.all_steps());
         let group = |group: usize| {
             let (mut walk, mut sums) =
                 (Walk::new(self, chain, &start, group), vec![Sum::default(); moments.len() * outputs]);
             let (mut point, mut values, mut step) = (vec![0.; chain.dim()], vec![0.; outputs], 0);
-            for (moment, sums) in moments.iter().zip(sums.chunks_mut(outputs.max(1))) {
+            for (moment, sums) in moments.iter().zip(sums.chunks_mut(outputs)) {
                 walk.advance(moment - step, &report)?;
                 step = *moment;
                 for lane in 0..walk.live {
@@ -166,14 +173,19 @@ impl Ensemble {
     ///
     /// # Errors
     /// If `progress` said to stop.
+    ///
+    /// # Panics
+    /// If there is no path.
+    #[track_caller]
     pub fn ends<C: Chain>(
         &self,
         chain: &C,
         start: impl Fn(&mut [f64], &mut Stream) + Sync,
         progress: &(dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
     ) -> Result<Vec<f64>, Stopped> {
+        self.assert_paths();
         let d = chain.dim();
-        let report = Report::new(progress, self.paths as u64 * self.steps as u64);
+        let report = Report::new(progress, self.all_steps());
         let mut ends = vec![0.; self.paths * d];
         ends.par_chunks_mut((LANES * d).max(1)).enumerate().try_for_each(|(group, ends)| {
             let mut walk = Walk::new(self, chain, &start, group);
@@ -182,6 +194,31 @@ impl Ensemble {
             Ok(())
         })?;
         Ok(ends)
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_paths(&self) {
+        assert!(self.paths > 0, "paths is 0; expected at least 1");
+    }
+
+    /// What a thread keeps: its own sums, and those of groups before it that are to be merged.
+    #[track_caller]
+    fn assert_room(&self, outputs: usize) {
+        let moments = (self.steps / self.every) as f64 + 2.;
+        let sums = f64::from(usize::BITS - self.paths.div_ceil(LANES).leading_zeros()) + 1.;
+        let fits = memory::fits(
+            &format!("{outputs} outputs after every {} of {} steps", self.every, self.steps),
+            moments * outputs as f64 * sums * size_of::<Sum>() as f64,
+            "make `every` larger",
+        );
+        if let Err(error) = fits {
+            panic!("{error}");
+        }
+    }
+
+    /// Those of all paths; as many as can be counted.
+    fn all_steps(&self) -> u64 {
+        (self.paths as u64).saturating_mul(self.steps as u64)
     }
 }
 
@@ -247,59 +284,4 @@ impl<'a> Report<'a> {
         }
         Ok(())
     }
-}
-
-/// Mean and squared deviations of the numbers seen so far (Welford, 1962).
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    count: u64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Sum {
-    fn add(&mut self, value: f64) {
-        self.count += 1;
-        let off = value - self.mean;
-        self.mean += off / self.count as f64;
-        self.squares += off * (value - self.mean);
-    }
-
-    /// Of the numbers of both (Chan, Golub and LeVeque, 1979).
-    fn merge(self, other: Self) -> Self {
-        let (n, m) = (self.count as f64, other.count as f64);
-        let off = other.mean - self.mean;
-        Self {
-            count: self.count + other.count,
-            mean: self.mean + off * m / (n + m),
-            squares: self.squares + other.squares + off * off * n * m / (n + m),
-        }
-    }
-
-    fn estimate(&self) -> Estimate {
-        let variance = self.squares / self.count.saturating_sub(1).max(1) as f64;
-        Estimate { mean: self.mean, variance, paths: self.count }
-    }
-}
-
-/// The mean, its variance and the count of some numbers, in their order.
-pub(crate) fn estimate(numbers: impl Iterator<Item = f64>) -> Estimate {
-    let mut sum = Sum::default();
-    numbers.for_each(|number| sum.add(number));
-    sum.estimate()
-}
-
-/// The sums of all groups, merged in a tree that their number alone decides on.
-fn merged(
-    groups: std::ops::Range<usize>,
-    of: &(impl Fn(usize) -> Result<Vec<Sum>, Stopped> + Sync),
-) -> Result<Vec<Sum>, Stopped> {
-    if groups.len() == 1 {
-        return of(groups.start);
-    }
-    let middle = groups.start + groups.len() / 2;
-    let (left, right) = rayon::join(|| merged(groups.start..middle, of), || merged(middle..groups.end, of));
-    let (mut left, right) = (left?, right?);
-    left.iter_mut().zip(right).for_each(|(left, right)| *left = left.merge(right));
-    Ok(left)
 }

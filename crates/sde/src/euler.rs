@@ -20,9 +20,11 @@ impl<E: Sde> EulerMaruyama<E> {
     /// For `sde`, with steps of size `dt`.
     ///
     /// # Errors
-    /// If `dt` is no positive number.
+    /// If `dt` is no positive number, the equation has no dimension, or a step takes more than 4 GiB, as σ does that is
+    /// too large.
     pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
-        Ok(Self { sde, dt: step_size(dt)? })
+        let dt = step_size(&sde, dt, 0.)?;
+        Ok(Self { sde, dt })
     }
 
     /// A step with given increments of the Brownian motions, `[q]`; `scratch` is

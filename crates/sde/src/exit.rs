@@ -1,9 +1,10 @@
 //! When paths first leave a region.
 
 use crate::chain::Chain;
-use crate::ensemble::{Ensemble, Estimate, Report, Stopped, estimate};
+use crate::ensemble::{Ensemble, Estimate, Report, Stopped};
 use crate::lanes::{LANES, gather, scatter};
 use crate::stream::{Stream, Streams, stream};
+use crate::sum::estimate;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,6 +63,10 @@ impl Ensemble {
     ///
     /// # Errors
     /// If `progress` said to stop.
+    ///
+    /// # Panics
+    /// If there is no path.
+    #[track_caller]
     pub fn exits<C: Chain>(
         &self,
         chain: &C,
@@ -69,6 +74,7 @@ impl Ensemble {
         exited: impl Fn(&[f64]) -> bool + Sync,
         progress: &(dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
     ) -> Result<Exits, Stopped> {
+        self.assert_paths();
         let report = Report::new(progress, self.paths as u64);
         let (mut steps, diverged) = (vec![None; self.paths], AtomicUsize::new(0));
         steps.par_chunks_mut(BLOCK).enumerate().try_for_each(|(block, steps)| {

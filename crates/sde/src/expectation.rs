@@ -3,6 +3,7 @@
 
 use crate::algorithm::Algorithm;
 use crate::error::Error;
+use crate::exponential::exponential;
 use crate::grid::Grid;
 use crate::modified::{Modified, Order};
 use crate::perturbed::InRho;
@@ -27,13 +28,7 @@ impl StepOperator {
     /// # Errors
     /// As [`Modified::new`], or if a step can be too many things, or if the grid is not of the problem's dimension.
     pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64, grid: &Grid) -> Result<Self, Error> {
-        if problem.dim() != grid.dim() {
-            return Err(Error::new(format!(
-                "the grid is in {} dimensions; expected {}, those of the problem",
-                grid.dim(),
-                problem.dim()
-            )));
-        }
+        same_dimension(grid, problem.dim(), "problem")?;
         let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: InRho::Exact })?;
         let all = exact.law().steps()?;
         let points = grid.points();
@@ -51,7 +46,11 @@ impl StepOperator {
         Ok(Self { grid: grid.clone(), matrix })
     }
 
-    /// E g(x_k) for x₀ = `start`.
+    /// E g(x_k) for x₀ = `start`, `[d]`.
+    ///
+    /// # Panics
+    /// If `start` is not of the grid's dimension.
+    #[track_caller]
     pub fn after(&self, steps: usize, start: &[f64], g: impl Fn(&[f64]) -> f64) -> f64 {
         let mut values = on(&self.grid, g);
         (0..steps).for_each(|_| values = &self.matrix * &values);
@@ -69,40 +68,56 @@ pub struct EquationOperator {
 impl EquationOperator {
     /// Of any equation of the grid's dimension, on the polynomials of the grid: see [`StepOperator::new`].
     ///
-    /// # Panics
-    /// If the dimensions differ.
-    #[track_caller]
-    pub fn new(equation: &impl Sde, grid: &Grid) -> Self {
+    /// # Errors
+    /// If the grid is not of the equation's dimension.
+    pub fn new(equation: &impl Sde, grid: &Grid) -> Result<Self, Error> {
         let d = equation.dim();
-        assert_eq!(d, grid.dim(), "an equation in {d} dimensions on a grid in {}", grid.dim());
-        let slopes: Vec<DMatrix<f64>> = (0..d).map(|j| grid.derivative(j)).collect();
-        let curvatures: Vec<DMatrix<f64>> = (0..d * d).map(|e| &slopes[e / d] * &slopes[e % d]).collect();
+        same_dimension(grid, d, "equation")?;
         let (noise, points) = (equation.noise(), grid.points());
         let (mut drift, mut sigma) = (vec![0.; d], vec![0.; noise.len(d)]);
-        let mut matrix = DMatrix::zeros(points.len(), points.len());
-        for (row, x) in points.iter().enumerate() {
+        // At all points, bⱼ and (σσᵀ)ⱼₖ/2: what the derivatives are multiplied by.
+        let (mut slopes, mut curvatures) = (vec![Vec::new(); d], vec![Vec::new(); d * d]);
+        for x in &points {
             equation.drift(x, &mut drift);
             equation.diffusion(x, &mut sigma);
-            let mut sum = DMatrix::zeros(1, points.len());
             for j in 0..d {
-                sum += slopes[j].row(row) * drift[j];
+                slopes[j].push(drift[j]);
                 for k in 0..d {
                     let squared = match noise {
                         Noise::Diagonal if j != k => 0.,
                         Noise::Diagonal => sigma[j] * sigma[j],
                         Noise::General(q) => (0..q).map(|l| sigma[j * q + l] * sigma[k * q + l]).sum(),
                     };
-                    sum += curvatures[j * d + k].row(row) * (squared / 2.);
+                    curvatures[j * d + k].push(squared / 2.);
                 }
             }
-            matrix.set_row(row, &sum.row(0));
         }
-        Self { grid: grid.clone(), matrix }
+        // One derivative after the other, so that memory does not grow with their number, d².
+        let mut matrix = DMatrix::zeros(points.len(), points.len());
+        let mut add = |derivative: &DMatrix<f64>, by: &[f64]| {
+            for (mut column, derivative) in matrix.column_iter_mut().zip(derivative.column_iter()) {
+                column.iter_mut().zip(&derivative).zip(by).for_each(|((sum, value), by)| *sum += value * by);
+            }
+        };
+        for j in 0..d {
+            let slope = grid.derivative(j);
+            add(&slope, &slopes[j]);
+            for k in 0..d {
+                add(&(&slope * grid.derivative(k)), &curvatures[j * d + k]);
+            }
+        }
+        Ok(Self { grid: grid.clone(), matrix })
     }
 
-    /// The exponential of the operator, to be used for many functions: u(0) = e^{tL} u(t).
+    /// The exponential of the operator, to be used for many functions: u(0) = e^{tL} u(t). All expectations are NaN
+    /// where drift or noise are no numbers at a point of the grid, or too large for an exponential.
+    ///
+    /// # Panics
+    /// If `time` is no finite number of at least 0: backwards the equation has no solution.
+    #[track_caller]
     pub fn over(&self, time: f64) -> Flow {
-        Flow { grid: self.grid.clone(), matrix: (&self.matrix * time).exp() }
+        crate::sde::assert_time(time);
+        Flow { grid: self.grid.clone(), matrix: exponential(&(&self.matrix * time)) }
     }
 }
 
@@ -114,10 +129,21 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// E g(X_t) for X₀ = `start`.
+    /// E g(X_t) for X₀ = `start`, `[d]`.
+    ///
+    /// # Panics
+    /// If `start` is not of the grid's dimension.
+    #[track_caller]
     pub fn expect(&self, start: &[f64], g: impl Fn(&[f64]) -> f64) -> f64 {
         self.grid.basis(start).dot(&(&self.matrix * on(&self.grid, g)))
     }
+}
+
+fn same_dimension(grid: &Grid, d: usize, of: &str) -> Result<(), Error> {
+    if grid.dim() == d {
+        return Ok(());
+    }
+    Err(Error::new(format!("the grid is in {} dimensions; expected {d}, those of the {of}", grid.dim())))
 }
 
 fn on(grid: &Grid, g: impl Fn(&[f64]) -> f64) -> DVector<f64> {

@@ -1,6 +1,8 @@
 //! Polynomials on a box, by their values at Chebyshev's points.
 
 use crate::error::Error;
+use crate::exponential;
+use crate::memory;
 use nalgebra::{DMatrix, DVector};
 
 /// A product of Chebyshev–Lobatto points on a box in ℝᵈ; a function is a polynomial of the chosen degree in each
@@ -20,26 +22,44 @@ struct Axis {
     derivative: DMatrix<f64>,
 }
 
+/// So many numbers there must be between two points, so that their difference is right to 1e-8.
+const NODE_ROUNDING: f64 = 1e8;
+
 impl Grid {
     /// Polynomials of `degree` in each variable on [lowⱼ, highⱼ].
     ///
     /// # Errors
-    /// If the bounds are not bounds, the degree is 0, or there are more than 5 000 points, whose matrices are squares
-    /// of that side.
+    /// If the bounds are not bounds, or so close for their distance from 0 that the numbers between them cannot tell
+    /// the points apart to 1e-8; if the degree is 0; or if the points are so many, more than about 5 000, that the
+    /// exponential of an operator on them, whose matrices are squares of that side, takes more than 4 GiB.
     pub fn new(bounds: &[(f64, f64)], degree: usize) -> Result<Self, Error> {
-        let points = (degree as f64 + 1.).powi(bounds.len() as i32);
-        if degree == 0 || bounds.is_empty() || points > 5000. {
-            return Err(Error::new(format!(
-                "degree {degree} in {} variables; expected at least 1 each, and at most 5000 points, not {points}",
-                bounds.len()
-            )));
+        let variables = bounds.len();
+        if degree == 0 || variables == 0 {
+            return Err(Error::new(format!("degree {degree} in {variables} variables; expected at least 1 of each")));
         }
+        let points = (degree as f64 + 1.).powf(variables as f64);
+        memory::fits(
+            &format!("operators on the {points} points of degree {degree} in {variables} variables"),
+            memory::numbers(exponential::MATRICES * points * points),
+            "take a lower degree, or paths (Ensemble)",
+        )?;
         if let Some((low, high)) = bounds.iter().find(|(low, high)| !(low < high && (high - low).is_finite())) {
             return Err(Error::new(format!(
                 "the box reaches from {low} to {high}; expected a lower and a higher number"
             )));
         }
-        Ok(Self { axes: bounds.iter().map(|&(low, high)| Axis::new(low, high, degree)).collect() })
+        let axes: Vec<Axis> = bounds.iter().map(|&(low, high)| Axis::new(low, high, degree)).collect();
+        for (axis, (low, high)) in axes.iter().zip(bounds) {
+            let nearest = axis.nodes.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+            let between = low.abs().max(high.abs()) * f64::EPSILON;
+            if nearest < NODE_ROUNDING * between {
+                return Err(Error::new(format!(
+                    "the points of degree {degree} from {low} to {high} are {nearest:e} apart, and numbers there \
+                     {between:e}; expected a box that is wider or nearer to 0, or a lower degree"
+                )));
+            }
+        }
+        Ok(Self { axes })
     }
 
     /// d.
@@ -65,7 +85,7 @@ impl Grid {
     /// If x is not of dimension d.
     #[track_caller]
     pub fn basis(&self, x: &[f64]) -> DVector<f64> {
-        assert_eq!(x.len(), self.dim(), "a point in {} dimensions on a grid in {}", x.len(), self.dim());
+        assert!(x.len() == self.dim(), "a point in {} dimensions on a grid in {}", x.len(), self.dim());
         let mut all = vec![1.];
         for (axis, &x) in self.axes.iter().zip(x) {
             let values = axis.basis(x);
@@ -141,6 +161,21 @@ mod tests {
     fn what_is_no_box_is_an_error() {
         assert!(Grid::new(&[(1., 1.)], 4).unwrap_err().to_string().contains("expected"));
         assert!(Grid::new(&[(0., 1.)], 0).is_err() && Grid::new(&[], 4).is_err());
-        assert!(Grid::new(&[(0., 1.); 4], 20).is_err());
+        let text = Grid::new(&[(0., 1.); 4], 20).unwrap_err().to_string();
+        assert!(text.contains("194481 points") && text.contains("GiB") && text.contains("paths"), "{text}");
+        assert!(Grid::new(&[(0., 1.); 2], 70).is_ok() && Grid::new(&[(0., 1.); 400], usize::MAX).is_err());
+        for bad in [(f64::NAN, 1.), (0., f64::INFINITY), (2., 1.)] {
+            assert!(Grid::new(&[(0., 1.), bad], 4).unwrap_err().to_string().contains("a lower and a higher number"));
+        }
+    }
+
+    #[test]
+    fn a_narrow_box_far_from_0_is_an_error_and_near_0_is_none() {
+        let text = Grid::new(&[(1e8, 1e8 + 1e-6)], 8).unwrap_err().to_string();
+        assert!(text.contains("apart") && text.contains("expected a box that is wider"), "{text}");
+        let grid = Grid::new(&[(-1e-9, 1e-9), (1e6, 1e6 + 10.)], 8).unwrap();
+        let values = DVector::from_vec(grid.points().iter().map(|x| x[0] * x[1]).collect::<Vec<f64>>());
+        let slope = grid.basis(&[3e-10, 1e6 + 2.]).dot(&(grid.derivative(1) * &values));
+        assert!((slope / 3e-10 - 1.).abs() < 1e-7, "{slope:e}");
     }
 }

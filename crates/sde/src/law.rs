@@ -2,6 +2,8 @@
 
 use crate::algorithm::{Algorithm, Sampling};
 use crate::error::Error;
+use crate::memory;
+use crate::subsets::{advance, binomial, multinomial, partition_point};
 
 /// More batches than this are not enumerated: a mistake in the numbers would take days.
 const MOST: usize = 200_000;
@@ -31,12 +33,17 @@ impl Law {
     /// With replacement these are the C(n + m − 1, m) multisets, without it the C(n, m) subsets.
     ///
     /// # Errors
-    /// If the algorithm cannot be carried out, or there are more than 200 000 micro-batches or pairs.
+    /// If the algorithm cannot be carried out, there are more than 200 000 micro-batches or pairs, or their members
+    /// take more than 4 GiB.
     pub fn new(algorithm: &Algorithm, n: usize) -> Result<Self, Error> {
         algorithm.validate(n)?;
         let (m, pieces) = (algorithm.micro, algorithm.pieces());
         let with = algorithm.sampling == Sampling::WithReplacement;
-        let count = if with { binomial(n + m - 1, m) } else { binomial(n, m) };
+        let count = match n.checked_add(m - 1) {
+            Some(n_and_m) if with => binomial(n_and_m, m),
+            None if with => f64::INFINITY,
+            _ => binomial(n, m),
+        };
         let pair_count = if with || pieces == 1 { 0. } else { count * binomial(n - m, m) };
         for (count, what) in [(count, "micro-batches"), (pair_count, "pairs of micro-batches")] {
             if count > MOST as f64 {
@@ -45,6 +52,11 @@ impl Law {
                 )));
             }
         }
+        memory::fits(
+            &format!("the members of {count} micro-batches of {m} among {n} samples"),
+            count * m.min(n) as f64 * size_of::<(usize, f64)>() as f64 + m as f64 * size_of::<usize>() as f64,
+            "use paths (Descent in an Ensemble), which enumerate nothing",
+        )?;
         let (mut members, mut begins, mut probabilities) = (Vec::new(), vec![0], Vec::new());
         let mut current: Vec<usize> = if with { vec![0; m] } else { (0..m).collect() };
         loop {
@@ -109,10 +121,10 @@ impl Law {
     /// probability.
     ///
     /// # Errors
-    /// If these are more than 200 000.
+    /// If these are more than 200 000, or take more than 4 GiB.
     pub fn steps(&self) -> Result<Vec<(Vec<usize>, f64)>, Error> {
         let count: f64 = match self.sampling {
-            Sampling::WithReplacement => (self.len() as f64).powi(self.pieces as i32),
+            Sampling::WithReplacement => (self.len() as f64).powf(self.pieces as f64),
             Sampling::WithoutReplacement => {
                 (0..self.pieces).map(|k| binomial(self.samples - k * self.micro, self.micro)).product()
             }
@@ -122,6 +134,11 @@ impl Law {
                 "a step can be {count} things; expected at most {MOST}, to enumerate them"
             )));
         }
+        memory::fits(
+            &format!("{count} steps of {} micro-batches each", self.pieces),
+            2. * count * self.pieces as f64 * size_of::<usize>() as f64,
+            "use paths (Descent in an Ensemble), which enumerate nothing",
+        )?;
         let mut steps = vec![(Vec::new(), 1.)];
         for _ in 0..self.pieces {
             let mut longer = Vec::new();
@@ -157,10 +174,13 @@ impl Law {
 
     /// Writes into `covariance`, `[d, d]`, that of the mean of `values`, `[len, d]`, over the micro-batches of a batch:
     /// Cov(h_I)/K + (1 − 1/K)·Cov(h_I, h_J) with K = b/m and I, J apart. `mean` is as [`mean`](Law::mean) has it.
+    ///
+    /// A component whose variance is rounding has none, to the bit: where all of its values are one number, and where
+    /// the two terms cancel, as without replacement when the batch is the full set.
     pub fn covariance(&self, values: &[f64], mean: &[f64], covariance: &mut [f64]) {
         let (d, pieces) = (mean.len(), self.pieces as f64);
         covariance.fill(0.);
-        let mut add = |a: &[f64], b: &[f64], weight: f64| {
+        let add = |covariance: &mut [f64], a: &[f64], b: &[f64], weight: f64| {
             for i in 0..d {
                 let left = weight * (a[i] - mean[i]);
                 for j in 0..d {
@@ -169,57 +189,24 @@ impl Law {
             }
         };
         for (value, p) in values.chunks_exact(d).zip(&self.probabilities) {
-            add(value, value, p / pieces);
+            add(covariance, value, value, p / pieces);
         }
+        let alone: Vec<f64> = (0..d).map(|j| covariance[j * d + j]).collect();
         let each = (1. - 1. / pieces) / self.pairs.len() as f64;
         for &(i, j) in &self.pairs {
             let of = |k: u32| &values[k as usize * d..][..d];
-            add(of(i), of(j), each);
+            add(covariance, of(i), of(j), each);
+        }
+        // Of sums of so many terms: of a deviation from the mean, and of a difference of variances.
+        let rounding = 4. * f64::EPSILON * ((self.len() + self.pairs.len()) as f64).sqrt();
+        for (j, alone) in alone.into_iter().enumerate() {
+            let constant = alone * pieces <= (rounding * mean[j]).powi(2);
+            if constant || (!self.pairs.is_empty() && covariance[j * d + j] <= rounding * alone) {
+                covariance[j * d..][..d].fill(0.);
+                covariance.chunks_exact_mut(d).for_each(|row| row[j] = 0.);
+            }
         }
     }
-}
-
-/// The first number below `len` for which `before` is false; it is true up to there.
-fn partition_point(len: usize, before: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, len);
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if before(middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
-/// The next multiset in order, or the next subset; false after the last.
-fn advance(current: &mut [usize], n: usize, with: bool) -> bool {
-    let m = current.len();
-    let last = |k: usize| if with { n - 1 } else { n - m + k };
-    let Some(k) = (0..m).rev().find(|&k| current[k] < last(k)) else { return false };
-    current[k] += 1;
-    for j in k + 1..m {
-        current[j] = if with { current[k] } else { current[j - 1] + 1 };
-    }
-    true
-}
-
-fn binomial(n: usize, k: usize) -> f64 {
-    if k > n {
-        return 0.;
-    }
-    (0..k).fold(1., |product, i| product * (n - i) as f64 / (i + 1) as f64).round()
-}
-
-/// The probability of a sorted multiset: m!/∏ multiplicities! / nᵐ.
-fn multinomial(sorted: &[usize], n: usize) -> f64 {
-    let (mut probability, mut run) = (1., 0);
-    for (i, member) in sorted.iter().enumerate() {
-        run = if i > 0 && sorted[i - 1] == *member { run + 1 } else { 1 };
-        probability *= (i + 1) as f64 / (run as f64 * n as f64);
-    }
-    probability
 }
 
 #[cfg(test)]
@@ -283,6 +270,43 @@ mod tests {
         let text = law(Algorithm::m_sam(0.1, 1, 8), 10).steps().unwrap_err().to_string();
         assert!(text.contains("100000000 things"), "{text}");
         assert!(law(Algorithm::m_sam(0.1, 1, 8).without_replacement(), 10).steps().is_err());
+    }
+
+    /// All but one of many samples: few micro-batches, with many members.
+    #[test]
+    fn many_members_are_refused_with_their_size() {
+        let text = Law::new(&Algorithm::sgd(99_999).without_replacement(), 100_000).unwrap_err().to_string();
+        assert!(
+            text.contains("149.0 GiB") && text.contains("100000 micro-batches") && text.contains("paths"),
+            "{text}"
+        );
+        let text = Law::new(&Algorithm::sgd(usize::MAX), 2).unwrap_err().to_string();
+        assert!(text.contains("expected at most 200000"), "{text}");
+        let many = law(Algorithm { micro: 1, ..Algorithm::sgd(1 << 31) }, 2).steps().unwrap_err().to_string();
+        assert!(many.contains("expected at most 200000"), "{many}");
+    }
+
+    /// Rounding of one component must not be taken for noise of it, however small the others are.
+    #[test]
+    fn what_does_not_vary_has_no_variance() {
+        let full = law(Algorithm::m_sam(0.1, 1, 6).without_replacement(), 6);
+        let once = law(Algorithm::sgd(2), 6);
+        let samples = [0.3, -1., 2.5, 0.7, 4., -2.];
+        let found = |law: &Law, first: &dyn Fn(usize) -> f64| {
+            let of = |members: &[(usize, f64)]| {
+                let mean = |f: &dyn Fn(usize) -> f64| members.iter().map(|&(i, share)| share * f(i)).sum::<f64>();
+                [mean(first), mean(&|i| 1e-9 * samples[(i + 2) % 6])]
+            };
+            let values: Vec<f64> = law.iter().flat_map(|(members, _)| of(members)).collect();
+            let (mut mean, mut covariance) = ([0.; 2], [0.; 4]);
+            law.mean(&values, &mut mean);
+            law.covariance(&values, &mean, &mut covariance);
+            covariance
+        };
+        assert_eq!(found(&full, &|i| 1e9 * samples[i]), [0.; 4]);
+        let [first, mixed, again, second] = found(&once, &|_| 1e9 / 3.);
+        assert_eq!([first, mixed, again], [0.; 3]);
+        assert!(second > 1e-18, "{second:e}");
     }
 
     /// Half of the samples: there are as many pairs as micro-batches, found without looking at all squares.

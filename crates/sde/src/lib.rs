@@ -34,20 +34,24 @@
 //! # Ok::<(), msharp_sde::Error>(())
 //! ```
 
+mod action;
 mod algorithm;
 pub mod brownian;
 mod chain;
 mod coupled;
+mod derivatives;
 mod descent;
 mod ensemble;
 mod error;
 mod euler;
 mod exit;
 mod expectation;
+mod exponential;
 mod grid;
 mod lanes;
 mod law;
 mod mean_exit;
+mod memory;
 mod milstein;
 mod modified;
 mod moments;
@@ -60,12 +64,15 @@ mod scheme;
 mod sde;
 mod square_root;
 mod stream;
+mod subsets;
+mod sum;
 pub mod theorems;
 mod weak2;
 
 pub use algorithm::{Algorithm, Ascent, Ball, Sampling};
 pub use chain::Chain;
 pub use coupled::Coupled;
+pub use derivatives::derivative_errors;
 pub use descent::Descent;
 pub use ensemble::{Ensemble, Estimate, Snapshot, Stopped, at, silent};
 pub use error::Error;
@@ -80,7 +87,7 @@ pub use milstein::Milstein;
 pub use modified::{Modified, Order};
 pub use moments::{Generator, Moments, StepMoments};
 pub use perturbed::InRho;
-pub use problem::{Problem, derivative_errors, mean_gradient, mean_hessian, mean_loss};
+pub use problem::{Problem, mean_gradient, mean_hessian, mean_loss};
 pub use sde::{Noise, Sde};
 pub use stream::{Stream, Streams, stream};
 pub use weak2::WeakOrder2;

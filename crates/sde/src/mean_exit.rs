@@ -10,12 +10,13 @@ use crate::sde::Sde;
 ///
 /// > τ(x) = ∫ₓʳ e^ψ⁽ʸ⁾ ∫ₗʸ 2e^−ψ⁽ᶻ⁾/σ²(z) dz dy with ψ' = −2b/σ².
 ///
-/// By the trapezoidal rule on `cells` cells; its error falls with the square of their number. It is the continuous
-/// exit: nothing is missed between two steps.
+/// By the trapezoidal rule on `cells` cells; its error falls with the square of their number, and is a tenth or so
+/// where ψ changes by 1 within a cell. It is the continuous exit: nothing is missed between two steps.
 ///
 /// # Errors
 /// If the equation is not one-dimensional, the bounds are not in order, σ is 0 within them, drift or σ are no numbers
-/// there, or the time is longer than numbers reach, as that of a well with ψ ≈ 700.
+/// there, the time is longer than numbers reach, as that of a well with ψ ≈ 700, or ψ changes by more than 1 within a
+/// cell, as it does where the noise is small: then more cells are expected.
 pub fn mean_exit_time(equation: &impl Sde, start: f64, (left, right): (f64, f64), cells: usize) -> Result<f64, Error> {
     if equation.dim() != 1 {
         return Err(Error::new(format!("an equation in {} dimensions; expected one", equation.dim())));
@@ -29,7 +30,7 @@ pub fn mean_exit_time(equation: &impl Sde, start: f64, (left, right): (f64, f64)
     let (mut drift, mut sigma) = ([0.], vec![0.; equation.noise().len(1)]);
     // At each point ψ' and 1/σ², and `time` = −τ' = e^ψ ∫ 2e^−ψ/σ²: carried on as a product, since ψ alone may be
     // too large for an exponential where the difference between two points is not.
-    let (mut before, mut time, mut outer) = (None, 0., 0.);
+    let (mut before, mut time, mut outer, mut steepest) = (None, 0., 0., 0f64);
     for k in 0..=cells {
         let y = left + k as f64 * width;
         equation.drift(&[y], &mut drift);
@@ -41,6 +42,7 @@ pub fn mean_exit_time(equation: &impl Sde, start: f64, (left, right): (f64, f64)
         let (slope, density) = (-2. * drift[0] / square, 1. / square);
         if let Some((old_slope, old_density)) = before {
             let rise: f64 = width * (old_slope + slope) / 2.;
+            steepest = steepest.max(rise.abs());
             let next = rise.exp() * (time + width * old_density) + width * density;
             // Only what lies to the right of the start counts, a part of a cell where it is inside one.
             let share = ((y - start) / width).clamp(0., 1.);
@@ -49,14 +51,19 @@ pub fn mean_exit_time(equation: &impl Sde, start: f64, (left, right): (f64, f64)
         }
         before = Some((slope, density));
     }
-    if outer.is_finite() {
-        Ok(outer)
-    } else {
-        Err(Error::new(format!(
+    if !outer.is_finite() {
+        return Err(Error::new(format!(
             "the mean time from {start} to {right} is {outer}; expected a drift and a noise that are numbers, \
              and a well that is shallow enough to leave"
-        )))
+        )));
     }
+    if steepest > 1. {
+        return Err(Error::new(format!(
+            "ψ changes by {steepest:.3} within one of {cells} cells; expected at most 1, as with {:.0} cells",
+            (steepest * cells as f64).ceil()
+        )));
+    }
+    Ok(outer)
 }
 
 #[cfg(test)]
@@ -108,6 +115,16 @@ mod tests {
         assert!((found - 0.5).abs() < 1e-4, "{found}");
         let text = mean_exit_time(&Drifting { b: -b, s: 1e-3 }, 0.5, (0., 1.), 1000).unwrap_err().to_string();
         assert!(text.contains("shallow"), "{text}");
+    }
+
+    /// Weak noise, whose ψ is steep: cells that are too wide for it gave 10 times the time.
+    #[test]
+    fn too_few_cells_for_weak_noise_are_an_error() {
+        let weak = Drifting { b: 1., s: 0.01 };
+        let text = mean_exit_time(&weak, 0.5, (0., 1.), 1000).unwrap_err().to_string();
+        assert!(text.contains("20.000 within one of 1000 cells") && text.contains("with 20000 cells"), "{text}");
+        let found = mean_exit_time(&weak, 0.5, (0., 1.), 20_000).unwrap();
+        assert!((found - 0.5).abs() < 0.05, "{found}");
     }
 
     #[test]

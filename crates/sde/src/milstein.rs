@@ -22,8 +22,8 @@ impl<E: Sde> Milstein<E> {
     /// For `sde`, with steps of size `dt`.
     ///
     /// # Errors
-    /// If `dt` is no positive number, or the noise is neither of one Brownian motion nor diagonal and
-    /// [`separable`](Sde::separable).
+    /// If `dt` is no positive number, the equation has no dimension, or the noise is neither of one Brownian motion nor
+    /// diagonal and [`separable`](Sde::separable).
     pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
         let found = match sde.noise() {
             noise if noise.sources(sde.dim()) == 1 => None,
@@ -37,7 +37,8 @@ impl<E: Sde> Milstein<E> {
                  (Sde::separable), and not {found}; Euler–Maruyama and the scheme of weak order 2 take any"
             )));
         }
-        Ok(Self { sde, dt: step_size(dt)? })
+        let dt = step_size(&sde, dt, 0.)?;
+        Ok(Self { sde, dt })
     }
 
     /// A step with given increments of the Brownian motions, `[q]`; `scratch` is

@@ -3,8 +3,9 @@
 use crate::algorithm::{Algorithm, Ascent};
 use crate::error::Error;
 use crate::law::Law;
+use crate::memory;
 use crate::perturbed::{InRho, Perturbed, direction};
-use crate::problem::{FIVE_POINTS, Problem, STEP, mean_gradient};
+use crate::problem::{FIVE_POINTS, Problem, STEP, mean_gradient, not_empty};
 use crate::sde::{Noise, Sde};
 use crate::square_root::square_root;
 
@@ -42,7 +43,8 @@ impl Order {
 /// Expectations are exact, by enumeration of the micro-batches (see [`Law`]); a drift costs their number times that of
 /// a micro-batch's gradient, five times as much with the correction, whose derivative of b along b is a five-point
 /// difference with an error around 1e-12 where b varies over lengths of the size of 1, and a larger one where it varies
-/// faster, as near a small floor.
+/// faster, as near a small floor. It is taken over a time of at least η/10 000, so that rounding moves no component of
+/// the drift by more than about 1e-12 of itself, however large another one is.
 #[derive(Clone, Debug)]
 pub struct Modified<'a, P: ?Sized> {
     problem: &'a P,
@@ -56,9 +58,10 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
     /// The equation of `algorithm` with learning rate `eta`.
     ///
     /// # Errors
-    /// If the algorithm cannot be carried out, if there are too many micro-batches to enumerate, or an order is not
-    /// offered.
+    /// If the algorithm cannot be carried out, η is no positive number, there are too many micro-batches to enumerate,
+    /// their gradients take more than 4 GiB, or an order is not offered.
     pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64, order: Order) -> Result<Self, Error> {
+        not_empty(problem)?;
         let law = Law::new(&algorithm, problem.samples())?;
         if !(eta > 0. && eta.is_finite()) {
             return Err(Error::new(format!("eta is {eta}; expected a finite number above 0")));
@@ -71,6 +74,12 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
         {
             return Err(Error::new(format!("the order in rho is {k}; expected 0 to 2, or all terms")));
         }
+        let (d, n, all) = (problem.dim(), problem.samples(), law.len());
+        memory::fits(
+            &format!("the gradients of {n} samples and {all} micro-batches in {d} dimensions"),
+            memory::numbers((n as f64 + all as f64 + 3.) * d as f64),
+            "use paths (Descent in an Ensemble), which enumerate nothing",
+        )?;
         Ok(Self { problem, algorithm, eta, order, law })
     }
 
@@ -136,14 +145,15 @@ impl<P: Problem + ?Sized> Sde for Modified<'_, P> {
         if self.order.eta == 1 || length == 0. {
             return;
         }
-        // (Db)b: the slope of b along b, at a distance that does not depend on how long b is.
-        let d = x.len();
+        // (Db)b: the slope of b along b, at a distance that does not depend on how long b is, unless b is so long that
+        // rounding would be divided by next to no time.
+        let (d, step) = (x.len(), STEP.max(1e-4 * self.eta * length));
         let mut slope = vec![0.; d];
         let (mut y, mut at) = (vec![0.; d], vec![0.; d]);
         for (far, share) in FIVE_POINTS {
-            (0..d).for_each(|j| y[j] = x[j] + far * STEP * drift[j] / length);
+            (0..d).for_each(|j| y[j] = x[j] + far * step * drift[j] / length);
             self.mean_step(&y, &mut at);
-            slope.iter_mut().zip(&at).for_each(|(slope, at)| *slope += share * at / STEP);
+            slope.iter_mut().zip(&at).for_each(|(slope, at)| *slope += share * at / step);
         }
         drift.iter_mut().zip(&slope).for_each(|(drift, slope)| *drift -= self.eta / 2. * length * slope);
     }

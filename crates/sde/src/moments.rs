@@ -1,12 +1,14 @@
 //! First and second moments without Monte Carlo: of the algorithm by recursion, of the equation by a linear ODE.
 
+use crate::action::{action, fits, outer};
 use crate::algorithm::Algorithm;
 use crate::error::Error;
+use crate::exponential::{MATRICES, exponential};
 use crate::modified::{Modified, Order};
 use crate::perturbed::InRho;
 use crate::polynomial::Monomials;
 use crate::problem::Problem;
-use crate::sde::Sde;
+use crate::sde::{Noise, Sde, dimension};
 use nalgebra::{DMatrix, DVector};
 
 /// E x and E xxᵀ at one time.
@@ -27,18 +29,40 @@ impl Moments {
         }
     }
 
-    /// The largest difference from `other` in any moment; NaN if one is.
+    /// The largest absolute difference from `other` in any moment, each in its own units; NaN if one is. Where
+    /// components are of different size it tells of the largest alone: see
+    /// [`relative_distance`](Moments::relative_distance).
     ///
     /// # Panics
     /// If they are not of the same dimension.
     #[track_caller]
     pub fn distance(&self, other: &Self) -> f64 {
+        self.largest_difference(other, |_| 1.)
+    }
+
+    /// The largest difference from `other` in units in which E xⱼ² of `other` is 1: of E xⱼ by √E xⱼ², of E xⱼxₖ by
+    /// √(E xⱼ² E xₖ²). It does not depend on the units of x. NaN if a moment is; ∞ where a component of `other` alone
+    /// is always 0.
+    ///
+    /// # Panics
+    /// If they are not of the same dimension.
+    #[track_caller]
+    pub fn relative_distance(&self, other: &Self) -> f64 {
+        let d = other.mean.len();
+        self.largest_difference(other, |j| other.second[j * d + j].sqrt())
+    }
+
+    /// In units in which component j has the size `size(j)`.
+    #[track_caller]
+    fn largest_difference(&self, other: &Self, size: impl Fn(usize) -> f64) -> f64 {
         let (d, e) = (self.mean.len(), other.mean.len());
-        assert_eq!(d, e, "moments in {d} dimensions and in {e}");
-        let means = self.mean.iter().zip(&other.mean);
-        let seconds = self.second.iter().zip(&other.second);
+        assert!(d == e, "moments in {d} dimensions and in {e}");
+        let off = |a: &f64, b: &f64, size: f64| if a == b { 0. } else { ((a - b) / size).abs() };
+        let means = self.mean.iter().zip(&other.mean).enumerate().map(|(j, (a, b))| off(a, b, size(j)));
+        let seconds = self.second.iter().zip(&other.second).enumerate();
+        let seconds = seconds.map(|(e, (a, b))| off(a, b, size(e / d) * size(e % d)));
         // In the total order NaN is above all numbers, so that what is undefined is no agreement.
-        means.chain(seconds).map(|(a, b)| (a - b).abs()).max_by(f64::total_cmp).unwrap_or(0.)
+        means.chain(seconds).max_by(f64::total_cmp).unwrap_or(0.)
     }
 }
 
@@ -55,8 +79,10 @@ pub struct StepMoments {
 
 impl StepMoments {
     /// # Errors
-    /// If the moments do not close, or as [`Modified::new`] says.
+    /// If the moments do not close, or as [`Modified::new`] says; or if their matrices, which grow as d⁴, take more
+    /// than 4 GiB: from d = 127 on.
     pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
+        fits(problem.dim(), 6.)?;
         let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: InRho::Exact })?;
         let monomials = Monomials { d: problem.dim() };
         let mean = |x: &[f64]| {
@@ -70,18 +96,24 @@ impl StepMoments {
             covariance
         };
         let name = algorithm.name();
-        let b = monomials.fit(&format!("the mean step of {name}"), 1, mean)?;
-        let sigma = monomials.fit(&format!("the covariance of {name}"), 2, covariance)?;
+        let (b, sigma) = monomials.equation(
+            (&format!("the mean step of {name}"), monomials.fit(1, mean)),
+            (&format!("the covariance of {name}"), monomials.fit(2, covariance)),
+        )?;
         let (first, drift_only) = (action(monomials, &b, &[]), outer(monomials, &b));
         let second = action(monomials, &[], &sigma) + drift_only;
         Ok(Self { monomials, eta, first, second })
     }
 
     /// The moments after so many steps from the point `start`, `[d]`.
+    ///
+    /// # Panics
+    /// If `start` is not of dimension d.
+    #[track_caller]
     pub fn after(&self, steps: usize, start: &[f64]) -> Moments {
         let count = self.monomials.count();
         let step = DMatrix::identity(count, count) + &self.first * self.eta + &self.second * (self.eta * self.eta);
-        let mut values = DVector::from_vec(self.monomials.at(start));
+        let mut values = at(self.monomials, start);
         (0..steps).for_each(|_| values = &step * &values);
         Moments::of(self.monomials, &values)
     }
@@ -95,11 +127,13 @@ impl StepMoments {
     /// cumulant of a step vanishes, κ₃(h)/6·∇³ being a part of its η² term that no Itô equation has. So equations of
     /// order 3 exist in the first two moments, and in general in nothing more.
     ///
-    /// # Panics
-    /// For N = 0.
-    #[track_caller]
-    pub fn generator(&self, order: usize) -> Generator {
-        assert!(order >= 1, "the order in eta is 0; expected at least 1");
+    /// # Errors
+    /// For N = 0, or if its series takes more than 4 GiB, which grows as N·d⁴.
+    pub fn generator(&self, order: usize) -> Result<Generator, Error> {
+        if order == 0 {
+            return Err(Error::new("the order in eta is 0; expected at least 1"));
+        }
+        fits(self.monomials.d, MATRICES + 3. * order as f64)?;
         // log(1 + M) = Σ (−1)ʲ⁺¹ Mʲ/j with M = ηP₁ + η²P₂; powers[i] is the coefficient of ηⁱ in Mʲ.
         let count = self.monomials.count();
         let zero = || DMatrix::<f64>::zeros(count, count);
@@ -120,7 +154,7 @@ impl StepMoments {
             powers = next;
         }
         let matrix = (1..=order).fold(zero(), |sum, i| sum + &coefficients[i] * self.eta.powi(i as i32 - 1));
-        Generator { monomials: self.monomials, matrix }
+        Ok(Generator { monomials: self.monomials, matrix })
     }
 }
 
@@ -136,9 +170,11 @@ impl Generator {
     /// Of any equation.
     ///
     /// # Errors
-    /// If its moments do not close: a drift that is not affine, or a σσᵀ that is not quadratic.
+    /// If its moments do not close: a drift that is not affine, or a σσᵀ that is not quadratic; or if their matrices,
+    /// which grow as d⁴, take more than 4 GiB: from d = 98 on.
     pub fn new(equation: &impl Sde) -> Result<Self, Error> {
-        let d = equation.dim();
+        let d = dimension(equation)?;
+        fits(d, MATRICES)?;
         let monomials = Monomials { d };
         let drift = |x: &[f64]| {
             let mut drift = vec![0.; d];
@@ -151,74 +187,35 @@ impl Generator {
             equation.diffusion(x, &mut sigma);
             let q = noise.sources(d);
             let at = |i: usize, k: usize| match noise {
-                crate::Noise::Diagonal => {
-                    if i == k {
-                        sigma[i]
-                    } else {
-                        0.
-                    }
-                }
-                crate::Noise::General(_) => sigma[i * q + k],
+                Noise::Diagonal if i == k => sigma[i],
+                Noise::Diagonal => 0.,
+                Noise::General(_) => sigma[i * q + k],
             };
             (0..d * d).map(|e| (0..q).map(|k| at(e / d, k) * at(e % d, k)).sum()).collect::<Vec<f64>>()
         };
-        let b = monomials.fit("the drift", 1, drift)?;
-        let sigma = monomials.fit("the diffusion squared", 2, covariance)?;
+        let (b, sigma) = monomials.equation(
+            ("the drift", monomials.fit(1, drift)),
+            ("the diffusion squared", monomials.fit(2, covariance)),
+        )?;
         Ok(Self { monomials, matrix: action(monomials, &b, &sigma) })
     }
 
-    /// The moments after `time` from the point `start`, `[d]`.
+    /// The moments after `time` from the point `start`, `[d]`; NaN where numbers do not reach far enough for them.
+    ///
+    /// # Panics
+    /// If `time` is no finite number of at least 0, for an equation has no law before its start; or if `start` is not
+    /// of dimension d.
+    #[track_caller]
     pub fn at(&self, time: f64, start: &[f64]) -> Moments {
-        let values = (&self.matrix * time).exp() * DVector::from_vec(self.monomials.at(start));
-        Moments::of(self.monomials, &values)
+        crate::sde::assert_time(time);
+        Moments::of(self.monomials, &(exponential(&(&self.matrix * time)) * at(self.monomials, start)))
     }
 }
 
-/// The generator b·∇ + ½A:∇² on monomials, as a matrix that acts on their expectations; `b` and `a` may be absent.
-fn action(monomials: Monomials, b: &[Vec<f64>], a: &[Vec<f64>]) -> DMatrix<f64> {
-    let (d, count) = (monomials.d, monomials.count());
-    let mut matrix = DMatrix::zeros(count, count);
-    // x times a polynomial of degree 1
-    let times = |j: usize, row: &[f64]| {
-        let mut product = vec![0.; count];
-        product[monomials.linear(j)] = row[0];
-        (0..d).for_each(|k| product[monomials.quadratic(j, k)] += row[monomials.linear(k)]);
-        product
-    };
-    let mut add = |to: usize, row: &[f64]| row.iter().enumerate().for_each(|(from, value)| matrix[(to, from)] += value);
-    for j in 0..d {
-        if let Some(row) = b.get(j) {
-            add(monomials.linear(j), row);
-        }
-        for k in j..d {
-            let to = monomials.quadratic(j, k);
-            if !b.is_empty() {
-                add(to, &times(j, &b[k]));
-                add(to, &times(k, &b[j]));
-            }
-            if let Some(row) = a.get(j * d + k) {
-                add(to, row);
-            }
-        }
-    }
-    matrix
-}
-
-/// The part bbᵀ:½∇² of a step's second order.
-fn outer(monomials: Monomials, b: &[Vec<f64>]) -> DMatrix<f64> {
-    let (d, count) = (monomials.d, monomials.count());
-    let mut matrix = DMatrix::zeros(count, count);
-    for j in 0..d {
-        for k in j..d {
-            let to = monomials.quadratic(j, k);
-            let (p, q) = (&b[j], &b[k]);
-            matrix[(to, 0)] += p[0] * q[0];
-            for l in 0..d {
-                let at = monomials.linear(l);
-                matrix[(to, at)] += p[0] * q[at] + p[at] * q[0];
-                (0..d).for_each(|r| matrix[(to, monomials.quadratic(l, r))] += p[at] * q[monomials.linear(r)]);
-            }
-        }
-    }
-    matrix
+/// The monomials at a point.
+#[track_caller]
+fn at(monomials: Monomials, start: &[f64]) -> DVector<f64> {
+    let (d, found) = (monomials.d, start.len());
+    assert!(d == found, "a start in {found} dimensions; expected {d}");
+    DVector::from_vec(monomials.at(start))
 }

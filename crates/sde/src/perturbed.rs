@@ -86,6 +86,35 @@ impl<P: Problem + ?Sized> Perturbed<'_, P> {
     }
 }
 
+/// ‖v‖, also where squares leave the range of numbers.
 pub(crate) fn norm(v: &[f64]) -> f64 {
-    v.iter().map(|v| v * v).sum::<f64>().sqrt()
+    let square = v.iter().map(|v| v * v).sum::<f64>();
+    // 1e-290, so that components that are lost under it are 1e-9 of the others.
+    if (1e-290..f64::INFINITY).contains(&square) || square.is_nan() {
+        return square.sqrt();
+    }
+    let largest = v.iter().map(|v| v.abs()).fold(0., f64::max);
+    if largest == 0. || largest.is_infinite() {
+        return largest;
+    }
+    largest * v.iter().map(|v| (v / largest).powi(2)).sum::<f64>().sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A gradient of any size has a direction: SAM's step from it has the length ρ.
+    #[test]
+    fn lengths_are_those_of_small_and_large_vectors() {
+        for scale in [1e-320, 1e-200, 1e-140, 1., 1e140, 1e200] {
+            let length = norm(&[3. * scale, -4. * scale]);
+            assert!((length / (5. * scale) - 1.).abs() < 1e-3, "{scale:e}: {length:e}");
+            let (members, mut u) = ([3. * scale, -4. * scale], [0.; 2]);
+            direction(&Algorithm::sam(0.1, 1), [(&members[..], 1.)].into_iter(), &[], &mut u);
+            assert!((u[0] - 0.6).abs() < 1e-3 && (u[1] + 0.8).abs() < 1e-3, "{scale:e}: {u:?}");
+        }
+        assert_eq!((norm(&[0., 0.]), norm(&[f64::NEG_INFINITY, 1.])), (0., f64::INFINITY));
+        assert!(norm(&[f64::NAN, 0.]).is_nan() && norm(&[]) == 0.);
+    }
 }

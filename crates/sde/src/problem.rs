@@ -1,5 +1,7 @@
 //! The seam of everything that is derived here: losses of samples that know their derivatives.
 
+use crate::error::Error;
+
 /// n samples, each with a loss of x ∈ ℝᵈ that knows its first three derivatives. The mean over them is f.
 ///
 /// The derivatives are *added*, times a weight, to what is there already, so that means over batches need no memory of
@@ -55,18 +57,34 @@ pub trait Problem: Sync {
 
     /// Adds weight·∇³ℓᵢ(x)[u, v, ·] to `out`, `[d]`. Only equations of order 2 in ρ ask for it.
     ///
-    /// By default a five-point difference of [`add_hessian`](Problem::add_hessian) along u, right to about 1e-11 where
-    /// the Hessian varies over lengths of the size of 1.
+    /// By default five-point differences of [`add_hessian`](Problem::add_hessian) along u, right to about 1e-11 where
+    /// the Hessian varies over lengths of the size of 1: one, or several where components of u are of very different
+    /// size, so that no component is lost beside another.
     fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
-        let length = crate::perturbed::norm(u);
-        if length == 0. {
-            return;
+        for u in of_one_size(u) {
+            let h = STEP / crate::perturbed::norm(&u);
+            let mut slope = vec![0.; out.len()];
+            // Both points of a pair, so that what does not depend on u adds to 0 to the bit.
+            for (far, share) in [0, 3, 1, 2].map(|k| FIVE_POINTS[k]) {
+                let there: Vec<f64> = x.iter().zip(&u).map(|(x, u)| x + far * h * u).collect();
+                self.add_hessian(i, &there, v, share, &mut slope);
+            }
+            out.iter_mut().zip(&slope).for_each(|(out, slope)| *out += weight * slope / h);
         }
-        let h = STEP / length;
-        for (far, share) in FIVE_POINTS {
-            let there: Vec<f64> = x.iter().zip(u).map(|(x, u)| x + far * h * u).collect();
-            self.add_hessian(i, &there, v, weight * share / h, out);
+    }
+}
+
+/// u as a sum of vectors whose components, where they are not 0, are within a factor of 1000 of each other; none for 0.
+fn of_one_size(u: &[f64]) -> Vec<Vec<f64>> {
+    let (mut rest, mut parts) = (u.to_vec(), Vec::new());
+    loop {
+        let largest = rest.iter().map(|u| u.abs()).fold(0., f64::max);
+        if largest == 0. && rest.iter().all(|u| *u == 0.) {
+            return parts;
         }
+        let small = |u: f64| u.abs() < 1e-3 * largest; // which NaN is not
+        parts.push(rest.iter().map(|&u| if small(u) { 0. } else { u }).collect());
+        rest.iter_mut().for_each(|u| *u = if small(*u) { *u } else { 0. });
     }
 }
 
@@ -77,68 +95,53 @@ pub(crate) const FIVE_POINTS: [(f64, f64); 4] = [(-2., 1. / 12.), (-1., -8. / 12
 /// h, with which both errors are small where functions and lengths are of the size of 1.
 pub(crate) const STEP: f64 = 1e-3;
 
-/// f(x), the mean over all samples.
-pub fn mean_loss<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
+/// Whether there is a problem at all.
+pub(crate) fn not_empty<P: Problem + ?Sized>(problem: &P) -> Result<(), Error> {
+    if problem.dim() == 0 {
+        return Err(Error::new("the problem is in 0 dimensions; expected at least 1"));
+    }
+    if problem.samples() == 0 {
+        return Err(Error::new("the problem has no samples; expected at least one"));
+    }
+    Ok(())
+}
+
+/// n, over which means are.
+#[track_caller]
+fn count<P: Problem + ?Sized>(problem: &P) -> usize {
     let n = problem.samples();
+    assert!(n > 0, "the problem has no samples; expected at least one");
+    n
+}
+
+/// f(x), the mean over all samples.
+///
+/// # Panics
+/// If there are no samples.
+#[track_caller]
+pub fn mean_loss<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
+    let n = count(problem);
     (0..n).map(|i| problem.loss(i, x)).sum::<f64>() / n as f64
 }
 
 /// Writes ∇f(x) into `out`.
+///
+/// # Panics
+/// If there are no samples.
+#[track_caller]
 pub fn mean_gradient<P: Problem + ?Sized>(problem: &P, x: &[f64], out: &mut [f64]) {
-    let n = problem.samples();
+    let n = count(problem);
     out.fill(0.);
     (0..n).for_each(|i| problem.add_gradient(i, x, 1. / n as f64, out));
 }
 
 /// Writes ∇²f(x)v into `out`.
+///
+/// # Panics
+/// If there are no samples.
+#[track_caller]
 pub fn mean_hessian<P: Problem + ?Sized>(problem: &P, x: &[f64], v: &[f64], out: &mut [f64]) {
-    let n = problem.samples();
+    let n = count(problem);
     out.fill(0.);
     (0..n).for_each(|i| problem.add_hessian(i, x, v, 1. / n as f64, out));
-}
-
-/// The errors of the first, second and third derivative of every sample at x, the largest of each, against five-point
-/// differences of the one before along all axes: relative to the derivative's norm, or absolute where that is below 1.
-/// A right implementation, of losses and derivatives of the size of 1, is below 1e-8; a wrong one has the size of its
-/// mistake, and NaN where something is undefined.
-pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3] {
-    let d = problem.dim();
-    let unit = |k: usize| (0..d).map(|j| f64::from(u8::from(j == k))).collect::<Vec<f64>>();
-    // With a weight, and added to what is there: who forgets either is found out.
-    let (weight, there) = (0.7, 0.3);
-    let written = |fill: &dyn Fn(f64, &mut [f64])| {
-        let mut out = vec![there; d];
-        fill(weight, &mut out);
-        out.into_iter().map(|value| (value - there) / weight).collect::<Vec<f64>>()
-    };
-    let slope = |f: &dyn Fn(&[f64]) -> Vec<f64>, direction: &[f64]| {
-        let at = |far: f64| f(&x.iter().zip(direction).map(|(x, u)| x + far * STEP * u).collect::<Vec<f64>>());
-        let all = FIVE_POINTS.map(|(far, share)| at(far).into_iter().map(|f| f * share / STEP).collect::<Vec<f64>>());
-        (0..all[0].len()).map(|j| all.iter().map(|f| f[j]).sum()).collect::<Vec<f64>>()
-    };
-    let mut worst = [0f64; 3];
-    let mut compare = |order: usize, mine: &[f64], other: &[f64]| {
-        let scale = other.iter().map(|v| v * v).sum::<f64>().sqrt().max(1.);
-        let error = mine.iter().zip(other).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
-        let error = (error / scale).abs(); // NaN has a sign, and the one above all numbers is the positive one
-        if error.total_cmp(&worst[order]).is_gt() {
-            worst[order] = error;
-        }
-    };
-    for i in 0..problem.samples() {
-        let gradient = |x: &[f64]| written(&|weight, out| problem.add_gradient(i, x, weight, out));
-        let mine = gradient(x);
-        let other: Vec<f64> = (0..d).map(|k| slope(&|x| vec![problem.loss(i, x)], &unit(k))[0]).collect();
-        compare(0, &mine, &other);
-        for k in 0..d {
-            let u = unit(k);
-            let hessian = |x: &[f64]| written(&|weight, out| problem.add_hessian(i, x, &u, weight, out));
-            compare(1, &hessian(x), &slope(&gradient, &u));
-            for l in 0..d {
-                let v = unit(l);
-                compare(2, &written(&|weight, out| problem.add_third(i, x, &u, &v, weight, out)), &slope(&hessian, &v));
-            }
-        }
-    }
-    worst
 }

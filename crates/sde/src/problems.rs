@@ -12,6 +12,7 @@ pub use quadratic::Quadratic;
 pub use quartic::Quartic;
 pub use two_layer::TwoLayer;
 
+use crate::memory;
 use crate::stream::Stream;
 use rand_distr::{Distribution, StandardNormal};
 
@@ -21,6 +22,20 @@ fn normals(seed: u64, count: usize) -> Vec<f64> {
     (0..count).map(|_| StandardNormal.sample(&mut rng)).collect()
 }
 
+/// Panics if a random problem is asked for without samples or without a dimension, each a number with its name, or one
+/// whose `numbers` take more than 4 GiB.
+#[track_caller]
+fn assert_size(sizes: &[(&str, usize)], numbers: f64) {
+    for (name, size) in sizes {
+        assert!(*size > 0, "{name} is 0; expected at least 1");
+    }
+    let text = sizes.iter().map(|(name, size)| format!("{name} = {size}")).collect::<Vec<_>>().join(", ");
+    let fits = memory::fits(&format!("a random problem with {text}"), memory::numbers(numbers), "make it smaller");
+    if let Err(error) = fits {
+        panic!("{error}");
+    }
+}
+
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
@@ -28,7 +43,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::{Problem, derivative_errors};
+    use crate::derivative_errors;
+    use crate::problem::Problem;
 
     #[test]
     fn derivatives_are_those_of_the_losses() {
@@ -109,6 +125,52 @@ mod tests {
         for weight in [true, false] {
             let [first, _, third] = derivative_errors(&Forgetful { weight }, &[0.8]);
             assert!(first > 0.1 && third < 1e-8, "{first:.1e} {third:.1e}");
+        }
+    }
+
+    #[test]
+    fn random_problems_have_a_size() {
+        let fails = |make: fn()| {
+            let panic = std::panic::catch_unwind(make).unwrap_err();
+            panic.downcast_ref::<String>().unwrap().clone()
+        };
+        assert_eq!(fails(|| drop(Quadratic::random(0, 2, 1))), "n is 0; expected at least 1");
+        assert_eq!(fails(|| drop(Quartic::random(2, 0, 1))), "d is 0; expected at least 1");
+        assert_eq!(fails(|| drop(Logistic::random(2, 0, 0.1, 1))), "d is 0; expected at least 1");
+        assert_eq!(fails(|| drop(TwoLayer::random(2, 0, 1, 1))), "inputs is 0; expected at least 1");
+        assert_eq!(fails(|| drop(TwoLayer::random(2, 1, 0, 1))), "hidden is 0; expected at least 1");
+        let text = fails(|| drop(Quadratic::random(1, 100_000, 1)));
+        assert!(text.contains("d = 100000") && text.contains("149.0 GiB"), "{text}");
+        let text = fails(|| drop(Logistic::random(1, 2, f64::NAN, 1)));
+        assert_eq!(text, "penalty is NaN; expected a finite number of at least 0");
+    }
+
+    /// No component of u is lost beside another: along (1e9, 1e-3), each axis of its own.
+    #[test]
+    fn a_third_derivative_by_default_sees_small_components_of_its_direction() {
+        struct Two;
+        impl Problem for Two {
+            fn dim(&self) -> usize {
+                2
+            }
+            fn samples(&self) -> usize {
+                1
+            }
+            fn loss(&self, _: usize, x: &[f64]) -> f64 {
+                x[0].sin() + x[1].sin()
+            }
+            fn add_gradient(&self, _: usize, x: &[f64], weight: f64, out: &mut [f64]) {
+                (0..2).for_each(|j| out[j] += weight * x[j].cos());
+            }
+            fn add_hessian(&self, _: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
+                (0..2).for_each(|j| out[j] -= weight * x[j].sin() * v[j]);
+            }
+        }
+        let (x, u) = ([0.3, -0.4], [1e9, 1e-3]);
+        let mut found = [0.; 2];
+        Two.add_third(0, &x, &u, &[1., 1.], 1., &mut found);
+        for j in 0..2 {
+            assert!((found[j] / (-x[j].cos() * u[j]) - 1.).abs() < 1e-5, "{found:?}");
         }
     }
 

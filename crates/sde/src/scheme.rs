@@ -1,7 +1,9 @@
 //! What the schemes share: a step written once runs path by path, or for several paths in vector instructions.
 
 use crate::error::Error;
-use crate::lanes::{Lanes, Number};
+use crate::lanes::{LANES, Lanes, Number};
+use crate::memory;
+use crate::sde::{Noise, Sde, dimension};
 use crate::stream::Streams;
 use pulp::{Arch, Simd, WithSimd};
 
@@ -14,13 +16,24 @@ pub(crate) trait Scheme: Sync {
     fn advance<T: Number>(&self, x: &mut [T], source: &mut T::Source, scratch: &mut [T]);
 }
 
-/// `dt`, if a step can have it as its size.
-pub(crate) fn step_size(dt: f64) -> Result<f64, Error> {
-    if dt > 0. && dt.is_finite() {
-        Ok(dt)
-    } else {
-        Err(Error::new(format!("dt is {dt}; expected a finite number above 0")))
+/// `dt`, if a step of `sde` can have it as its size, and what a step needs has room: σ of as many paths as go side by
+/// side, and `pairs` more numbers for each of them.
+pub(crate) fn step_size(sde: &impl Sde, dt: f64, pairs: f64) -> Result<f64, Error> {
+    if !(dt > 0. && dt.is_finite()) {
+        return Err(Error::new(format!("dt is {dt}; expected a finite number above 0")));
     }
+    let d = dimension(sde)?;
+    let (sources, sigma) = match sde.noise() {
+        Noise::Diagonal => (d, d as f64),
+        Noise::General(sources) => (sources, d as f64 * sources as f64),
+    };
+    let each = memory::numbers(8. * d as f64 + sources as f64 + sigma + pairs);
+    memory::fits(
+        &format!("a step of {LANES} paths in {d} dimensions with {sources} Brownian motions"),
+        each * (LANES + 1) as f64,
+        "use an equation whose noise is diagonal or has fewer Brownian motions, or the algorithm itself (Descent)",
+    )?;
+    Ok(dt)
 }
 
 /// Takes `steps` steps of several paths, compiled for the widest vectors that this processor has.

@@ -1,5 +1,6 @@
 //! The seam: a stochastic differential equation in Itô's sense.
 
+use crate::error::Error;
 use crate::lanes::{LANES, Lanes, gather, scatter};
 
 /// dX = b(X) dt + σ(X) dW for X of `d` components and W of `q` independent Brownian motions.
@@ -61,6 +62,21 @@ pub trait Sde: Sync {
         self.diffusion(x, &mut sigma[..len]);
         self.noise().column(source, &sigma[..len], column);
     }
+}
+
+/// d of an equation, if it is in any.
+pub(crate) fn dimension(sde: &impl Sde) -> Result<usize, Error> {
+    match sde.dim() {
+        0 => Err(Error::new("the equation is in 0 dimensions; expected at least 1")),
+        d => Ok(d),
+    }
+}
+
+/// A time for which an equation can go on from its start.
+#[inline]
+#[track_caller]
+pub(crate) fn assert_time(time: f64) {
+    assert!(time >= 0. && time.is_finite(), "the time is {time}; expected a finite number of at least 0");
 }
 
 /// The first `a` numbers and the `b` after them.

@@ -8,15 +8,23 @@ use crate::algorithm::{Algorithm, Ascent, Ball, Sampling};
 use crate::error::Error;
 use crate::law::Law;
 use crate::perturbed::norm;
-use crate::problem::{Problem, mean_gradient, mean_hessian, mean_loss};
+use crate::problem::{Problem, mean_gradient, mean_hessian, mean_loss, not_empty};
 
 /// tr V(x), the trace of the covariance of a sample's gradient.
+///
+/// # Panics
+/// If the problem has no samples or no dimension.
+#[track_caller]
 pub fn noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
     let deviations = deviations(problem, x);
     deviations.iter().map(|v| v * v).sum::<f64>() / problem.samples() as f64
 }
 
 /// Writes ½∇tr V(x) = E[Zξ] into `out`, `[d]`.
+///
+/// # Panics
+/// If the problem has no samples or no dimension.
+#[track_caller]
 pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64], out: &mut [f64]) {
     let (n, d) = (problem.samples(), x.len());
     out.fill(0.);
@@ -39,6 +47,7 @@ pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64],
 /// floor, and where there are too many micro-batches to enumerate.
 pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f64]) -> Result<f64, Error> {
     let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
+    not_empty(problem)?;
     algorithm.validate(n)?;
     let mut full = vec![0.; x.len()];
     mean_gradient(problem, x, &mut full);
@@ -77,6 +86,7 @@ pub fn usam_drift<P: Problem + ?Sized>(
     out: &mut [f64],
 ) -> Result<(), Error> {
     let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
+    not_empty(problem)?;
     algorithm.validate(n)?;
     let share = match (algorithm.ascent, algorithm.ball) {
         (Ascent::Full, Ball::Raw) => 0.,
@@ -109,6 +119,7 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
     out: &mut [f64],
 ) -> Result<(), Error> {
     let (n, d, rho) = (problem.samples(), x.len(), algorithm.rho);
+    not_empty(problem)?;
     algorithm.validate(n)?;
     if algorithm.sampling == Sampling::WithoutReplacement {
         return Err(Error::new("the diffusion in closed form is with replacement; expected that"));
@@ -144,8 +155,13 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
 /// E‖∇f_γ(x)‖ over batches of k: it grows as k shrinks (Proposition 3.9).
 ///
 /// # Errors
-/// If there are too many batches to enumerate.
+/// If k is 0, or without replacement above the number of samples, if there are none, or if there are too many batches
+/// to enumerate.
 pub fn expected_norm<P: Problem + ?Sized>(problem: &P, x: &[f64], k: usize, sampling: Sampling) -> Result<f64, Error> {
+    not_empty(problem)?;
+    if k == 0 {
+        return Err(Error::new("the size k of a batch is 0; expected at least 1"));
+    }
     let law = Law::new(&Algorithm { sampling, ..Algorithm::sgd(k) }, problem.samples())?;
     let mut gradient = vec![0.; x.len()];
     let of = |(members, p): (&[(usize, f64)], f64)| {
@@ -161,7 +177,11 @@ fn no_theorem(algorithm: &Algorithm) -> Error {
 }
 
 /// ξᵢ of every sample, `[n, d]`.
+#[track_caller]
 fn deviations<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> Vec<f64> {
+    if let Err(error) = not_empty(problem) {
+        panic!("{error}");
+    }
     let d = x.len();
     let (mut full, mut all) = (vec![0.; d], vec![0.; problem.samples() * d]);
     mean_gradient(problem, x, &mut full);

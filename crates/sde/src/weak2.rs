@@ -37,9 +37,13 @@ impl<E: Sde> WeakOrder2<E> {
     /// For `sde`, with steps of size `dt`.
     ///
     /// # Errors
-    /// If `dt` is no positive number.
+    /// If `dt` is no positive number, the equation has no dimension, or a step takes more than 4 GiB, as σ does that is
+    /// too large.
     pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
-        Ok(Self { sde, dt: step_size(dt)? })
+        let sources = sde.noise().sources(sde.dim()) as f64;
+        let pairs = if sde.separable() { 0. } else { sources * sources / 2. };
+        let dt = step_size(&sde, dt, pairs)?;
+        Ok(Self { sde, dt })
     }
 
     /// A step with given increments Î, `[q]`, and Ĩ, `[q (q − 1)/2]`, Ĩ of k < l at l (l − 1)/2 + k; not used where the

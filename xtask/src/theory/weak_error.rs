@@ -216,14 +216,14 @@ fn moments(algorithm: Algorithm, order: usize, rho: InRho, eta: f64) -> Result<f
     let step = StepMoments::new(&problem, algorithm, eta)?;
     let generator = match order {
         1 | 2 => Generator::new(&Modified::new(&problem, algorithm, eta, Order { eta: order, rho })?)?,
-        _ => step.generator(order),
+        _ => step.generator(order)?,
     };
     Ok(step.after(steps(time, eta), &start).distance(&generator.at(time, &start)))
 }
 
 fn flow(algorithm: Algorithm, eta: f64, order: Order) -> Result<Flow> {
     let (problem, grid) = regression()?;
-    Ok(EquationOperator::new(&Modified::new(&problem, algorithm, eta, order)?, &grid).over(TIME))
+    Ok(EquationOperator::new(&Modified::new(&problem, algorithm, eta, order)?, &grid)?.over(TIME))
 }
 
 /// The largest error of the test functions; NaN if one is.

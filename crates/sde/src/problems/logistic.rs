@@ -1,6 +1,6 @@
 //! Logistic regression.
 
-use super::{dot, normals};
+use super::{assert_size, dot, normals};
 use crate::problem::Problem;
 
 /// ℓᵢ(x) = log(1 + exp(−aᵢᵀx)) + (μ/2)‖x‖², the label being a sign of the features aᵢ.
@@ -17,7 +17,13 @@ pub struct Logistic {
 impl Logistic {
     /// n samples in ℝᵈ: features of standard normal numbers moved by the label along the first axis, so that the
     /// classes overlap.
+    ///
+    /// # Panics
+    /// If n or d is 0, the features take more than 4 GiB, or the penalty is no finite number of at least 0.
+    #[track_caller]
     pub fn random(n: usize, d: usize, penalty: f64, seed: u64) -> Self {
+        assert_size(&[("n", n), ("d", d)], n as f64 * d as f64);
+        assert!(penalty >= 0. && penalty.is_finite(), "penalty is {penalty}; expected a finite number of at least 0");
         let mut features = normals(seed, n * d);
         features.iter_mut().step_by(d).for_each(|first| *first += 0.7);
         Self { features, penalty, dim: d }

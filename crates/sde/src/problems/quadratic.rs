@@ -1,6 +1,6 @@
 //! Noisy quadratics, whose moments are known exactly.
 
-use super::normals;
+use super::{assert_size, normals};
 use crate::problem::Problem;
 
 /// ℓᵢ(x) = ½(x − cᵢ)ᵀHᵢ(x − cᵢ), every sample with a symmetric Hessian of its own.
@@ -17,7 +17,13 @@ pub struct Quadratic {
 impl Quadratic {
     /// n samples in ℝᵈ with centres around 0 and positive definite Hessians 0.4·I + GGᵀ/d, G of standard normal
     /// numbers, which do not commute.
+    ///
+    /// # Panics
+    /// If n or d is 0, or the Hessians, which grow as nd², take more than 4 GiB.
+    #[track_caller]
     pub fn random(n: usize, d: usize, seed: u64) -> Self {
+        let (samples, dim) = (n as f64, d as f64);
+        assert_size(&[("n", n), ("d", d)], 2. * samples * dim * (dim + 1.));
         let numbers = normals(seed, n * d * (d + 1));
         let (factors, centres) = numbers.split_at(n * d * d);
         let mut hessians = Vec::with_capacity(n * d * d);

@@ -16,11 +16,16 @@ pub struct Quartic {
 
 impl Quartic {
     /// n samples in ℝᵈ around [`Quadratic::random`], along random axes with strengths from 0.2 to 0.4.
+    ///
+    /// # Panics
+    /// If n or d is 0, or the Hessians take more than 4 GiB.
+    #[track_caller]
     pub fn random(n: usize, d: usize, seed: u64) -> Self {
+        let quadratic = Quadratic::random(n, d, seed);
         let strengths = (0..n).map(|i| 0.2 + 0.2 * i as f64 / n as f64).collect();
         let scale = 1. / (d as f64).sqrt();
         let axes = normals(seed ^ 0xa4e5, n * d).into_iter().map(|a| scale * a).collect();
-        Self { quadratic: Quadratic::random(n, d, seed), axes, strengths }
+        Self { quadratic, axes, strengths }
     }
 
     fn axis(&self, i: usize) -> &[f64] {

@@ -1,6 +1,6 @@
 //! A small network of two layers, fitted to numbers.
 
-use super::{dot, normals};
+use super::{assert_size, dot, normals};
 use crate::problem::Problem;
 
 /// ℓᵢ(x) = ½(o(aᵢ) − yᵢ)² for o(a) = Σₖ vₖ tanh(wₖᵀa) and x = (w₁, …, w_h, v), d = h·(inputs + 1).
@@ -16,7 +16,12 @@ pub struct TwoLayer {
 
 impl TwoLayer {
     /// n samples with standard normal features, and targets around tanh of their sum.
+    ///
+    /// # Panics
+    /// If a size is 0, or the features take more than 4 GiB.
+    #[track_caller]
     pub fn random(n: usize, inputs: usize, hidden: usize, seed: u64) -> Self {
+        assert_size(&[("n", n), ("inputs", inputs), ("hidden", hidden)], n as f64 * inputs as f64);
         let features = normals(seed, n * inputs);
         let noise = normals(seed ^ 0x7a6e7, n);
         let sums = features.chunks_exact(inputs).map(|a| a.iter().sum::<f64>());

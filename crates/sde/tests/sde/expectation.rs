@@ -14,7 +14,7 @@ fn quadratics_have_their_exact_moments() {
         let chain = StepMoments::new(&problem, algorithm, 0.1).unwrap().after(20, &START);
         let operator = StepOperator::new(&problem, algorithm, 0.1, &grid).unwrap();
         let equation = Modified::new(&problem, algorithm, 0.1, Order::BEST).unwrap();
-        let flow = EquationOperator::new(&equation, &grid).over(2.);
+        let flow = EquationOperator::new(&equation, &grid).unwrap().over(2.);
         let exact = Generator::new(&equation).unwrap().at(2., &START);
         for (j, k) in [(0, 0), (0, 1), (1, 1)] {
             let found = operator.after(20, &START, |x| x[j] * x[k]);
@@ -47,7 +47,7 @@ fn errors(algorithm: Algorithm, eta: f64, order: Order) -> f64 {
     let (problem, grid, start, time) = setting();
     let chain = StepOperator::new(&problem, algorithm, eta, &grid).unwrap();
     let equation = Modified::new(&problem, algorithm, eta, order).unwrap();
-    let flow = EquationOperator::new(&equation, &grid).over(time);
+    let flow = EquationOperator::new(&equation, &grid).unwrap().over(time);
     let steps = (time / eta).round() as usize;
     let of = |g: fn(&[f64]) -> f64| (chain.after(steps, &start, g) - flow.expect(&start, g)).abs();
     of(|x| x[0]).max(of(|x| x[1])).max(of(|x| x[0] * x[1])).max(of(|x| x[0].sin()))

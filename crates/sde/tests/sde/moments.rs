@@ -136,7 +136,8 @@ fn the_logarithm_has_any_order() {
     let problem = Quadratic::random(4, 2, 7);
     for algorithm in variants(0.1) {
         for order in 1..=4 {
-            let of = |eta| StepMoments::new(&problem, algorithm, eta).unwrap().generator(order).at(TIME, &START);
+            let of =
+                |eta| StepMoments::new(&problem, algorithm, eta).unwrap().generator(order).unwrap().at(TIME, &START);
             let found = slope(&problem, algorithm, of);
             assert!((found - order as f64).abs() < 0.12, "{} order {order}: slope {found}", algorithm.name());
         }
@@ -151,7 +152,7 @@ fn the_second_order_of_the_logarithm_is_the_equation() {
         let equation = Modified::new(&problem, algorithm, 0.1, Order::BEST).unwrap();
         let (a, b) = (
             Generator::new(&equation).unwrap().at(TIME, &START),
-            StepMoments::new(&problem, algorithm, 0.1).unwrap().generator(2).at(TIME, &START),
+            StepMoments::new(&problem, algorithm, 0.1).unwrap().generator(2).unwrap().at(TIME, &START),
         );
         assert!(a.distance(&b) < 1e-8, "{}: {:.1e}", algorithm.name(), a.distance(&b));
     }
