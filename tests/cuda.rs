@@ -84,7 +84,7 @@ fn rules_take_the_same_steps_as_on_the_cpu() -> Result<()> {
     for (net, build) in NETS {
         let set = |device: &Device| -> Result<Fixed> { Ok(Fixed(vec![on(device, &images(4, 9)?)?])) };
         let rules = |device: &Device| -> Result<Vec<Named>> {
-            let last_layer = rw_sam(LastLayer, Temperature::Relative(1.), 0.05);
+            let last_layer = rw_sam(LastLayer::default(), Temperature::Relative(1.), 0.05);
             let mut rules = every_rule(0.05, &set(device)?);
             rules.push(("rw-sam, exact last layer", Box::new(last_layer)));
             Ok(rules)
@@ -164,7 +164,7 @@ fn nobody_waits_inside_a_step() -> Result<()> {
         let set = Fixed(vec![batch.clone()]);
         // The exact norms are read, one by one.
         let mut rules = every_rule(0.05, &set);
-        rules.push(("rw-sam, last layer", Box::new(rw_sam(LastLayer, Temperature::Relative(1.), 0.05))));
+        rules.push(("rw-sam, last layer", Box::new(rw_sam(LastLayer::default(), Temperature::Relative(1.), 0.05))));
         for (name, mut rule) in rules.into_iter().filter(|(name, _)| !name.contains("exact")) {
             let mut net = build(&here)?;
             net.classifier.precision = Precision::Bf16;

@@ -20,7 +20,7 @@ fn norms_have_no_side_effects() -> Result<()> {
     let two = FiniteDifference { probes: 2, ..FiniteDifference::default() };
     let estimators: [(&str, Box<dyn GradNormEstimator>); 4] = [
         ("exact", Box::new(Exact)),
-        ("ghost", Box::new(Ghost)),
+        ("ghost", Box::new(Ghost::default())),
         ("one-sided", Box::new(two)),
         ("central", Box::new(FiniteDifference { central: true, ..two })),
     ];

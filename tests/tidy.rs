@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 
 /// Where a hash map is not ours to avoid, and why its order has no effect.
 const HASH_MAPS: [(&str, &str); 2] = [
-    ("crates/core/src/params.rs", "the signature of safetensors::serialize, which sorts by alignment and name"),
+    ("crates/core/src/weights.rs", "the signature of safetensors::serialize, which sorts by alignment and name"),
     ("crates/train/src/checkpoint.rs", "the metadata of safetensors::serialize, read back by name"),
 ];
 

@@ -8,16 +8,18 @@ pub use crate::words::Words;
 pub use crate::device::is_default;
 use crate::device::{DeviceName, PrecisionName};
 use crate::experiments::typed;
-use crate::names::AscentName;
 use crate::text::as_text;
 use anyhow::{Result, ensure};
 use clap::Args;
+use msharp_core::{Range, Temperature};
+use msharp_gradnorm::FiniteDifference;
 use msharp_models::{Architecture, Norm};
+use msharp_perturb::L2;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Everything that decides what a run of one version of the program computes: equal configurations end with the same
-/// bits on machines of one type.
+/// Everything that decides what a run of one version of the program computes: equal ones end with the same bits on
+/// machines of one type.
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
     /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, or vit-mini
@@ -177,8 +179,8 @@ fn is_exact(name: &EstimatorName) -> bool {
 impl RunConfig {
     /// Whether every number makes sense; an error names the flag and says what was expected.
     pub fn validate(&self) -> Result<()> {
-        let within = |flag: &str, value: f64, ok: bool, expected: &str| {
-            ensure!(ok && value.is_finite(), "--{flag} is {value}; expected {expected}");
+        let within = |flag: &str, value: f64, range: Range| {
+            ensure!(range.holds(value), "--{flag} is {value}; expected {range}");
             Ok(())
         };
         let (model, norm) = (self.model, self.norm);
@@ -189,28 +191,27 @@ impl RunConfig {
         if let Some(side) = model.image() {
             ensure!(side == 32, "--model {model} takes images of {side}×{side}; expected one for 32×32, as vit-mini");
         }
-        within("label-noise", self.label_noise, (0. ..=1.).contains(&self.label_noise), "a share from 0 to 1")?;
-        within("rho", self.rho, self.rho >= 0., "a finite number of at least 0")?;
-        match self.temperature {
-            TemperatureName::EffectiveSize => {
-                within("lambda", self.lambda, self.lambda >= 1., "an effective size of at least 1 sample")?
-            }
-            _ => within("lambda", self.lambda, self.lambda >= 0., "a finite number of at least 0")?,
-        }
+        within("label-noise", self.label_noise, Range::SHARE)?;
+        within("rho", self.rho, L2::RHO)?;
+        let lambda = match self.temperature {
+            TemperatureName::EffectiveSize => Temperature::SIZE,
+            _ => Temperature::LAMBDA,
+        };
+        within("lambda", self.lambda, lambda)?;
         let samples = self.micro_batch.unwrap_or(self.batch_size);
-        if self.is_reweighted() && self.temperature == TemperatureName::EffectiveSize {
-            let expected = format!("an effective size below the {samples} samples that are reweighted");
-            within("lambda", self.lambda, self.lambda < samples as f64, &expected)?;
-        }
+        ensure!(
+            !self.is_reweighted() || self.temperature != TemperatureName::EffectiveSize || self.lambda < samples as f64,
+            "--lambda is {}; expected an effective size below the {samples} samples that are reweighted",
+            self.lambda
+        );
         if let Some(delta) = self.delta {
-            within("delta", delta, delta > 0., "a finite number above 0")?;
+            within("delta", delta, FiniteDifference::DELTA)?;
         }
-        within("lr", self.lr, self.lr > 0., "a finite number above 0")?;
-        within("warm-up", self.warm_up, (0. ..1.).contains(&self.warm_up), "a share from 0 to below 1")?;
-        within("momentum", self.momentum, (0. ..1.).contains(&self.momentum), "a number from 0 to below 1")?;
-        within("weight-decay", self.weight_decay, self.weight_decay >= 0., "a finite number of at least 0")?;
-        let smoothing = self.label_smoothing;
-        within("label-smoothing", smoothing, (0. ..1.).contains(&smoothing), "a number from 0 to below 1")?;
+        within("lr", self.lr, Range::ABOVE_0)?;
+        within("warm-up", self.warm_up, Range::BELOW_1)?;
+        within("momentum", self.momentum, Range::BELOW_1)?;
+        within("weight-decay", self.weight_decay, Range::AT_LEAST_0)?;
+        within("label-smoothing", self.label_smoothing, Range::BELOW_1)?;
         for (flag, value) in [
             ("probes", self.probes),
             ("epochs", self.epochs),
@@ -260,12 +261,7 @@ impl RunConfig {
             ensure!(m > 0, "--micro-batch is 0; expected a number of samples from 1 to --batch-size ({batch})");
             ensure!(m <= batch, "--micro-batch is {m}, more than --batch-size {batch}; expected at most {batch}");
         }
-        Ok(())
-    }
-
-    /// Whether the rule weighs the samples of a batch.
-    pub fn is_reweighted(&self) -> bool {
-        self.rule.sentence().is_some_and(|(ascent, _, _)| ascent == AscentName::Gibbs)
+        self.check_effects()
     }
 
     /// The record.
@@ -361,7 +357,6 @@ pub mod tests {
             let message = parse(flags).validate().unwrap_err().to_string();
             assert!(message.contains(flag) && message.contains("expected"), "{flags}: {message}");
         }
-        parse("--lambda 0 --temperature raw --micro-batch 128").validate().unwrap();
         assert!(parse("--precision bf16").validate().unwrap_err().to_string().contains("--device cuda"));
     }
 

@@ -77,6 +77,7 @@ pub fn fetch_if_absent(configs: &[RunConfig], folder: &Path) -> Result<()> {
 
 fn download(release: &Release, folder: &Path) -> Result<()> {
     fetch(release, folder, None, None, |line| eprintln!("{line}")).with_context(|| {
-        format!("cannot get {}; --data-dir names a folder that has {} already", release.name, release.folder)
+        let instead = release.found_instead(folder).map_or(String::new(), |instead| format!(" ({instead})"));
+        format!("cannot get {}{instead}; --data-dir names a folder that has {} already", release.name, release.folder)
     })
 }

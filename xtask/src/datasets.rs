@@ -1,7 +1,7 @@
 //! The data of a configuration, read once and shared by all runs that use it.
 
 use crate::config::{AugmentName, DataName, RunConfig};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use msharp_data::{Augment, Dataset, Loader, Memory, Release, Split, cifar10, cifar100, synthetic};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,11 +54,26 @@ impl Datasets {
         let seed = config.seed;
         let Shared { mut train, mut test } = self.shared(config.data)?;
         let classes = train.classes;
+        for (flag, n, all) in [("subset", config.subset, &train), ("test-subset", config.test_subset, &test)] {
+            ensure!(
+                n != Some(all.len()),
+                "--{flag} is {}, and {} has as many images; expected fewer, or no such flag",
+                all.len(),
+                all.name
+            );
+        }
         if let Some(n) = config.subset {
             train = Arc::new(train.subset(n, seed)?);
         }
         if config.label_noise > 0. {
-            train = Arc::new(Arc::unwrap_or_clone(train).with_label_noise(config.label_noise, seed)?);
+            let noisy = Arc::unwrap_or_clone(train.clone()).with_label_noise(config.label_noise, seed)?;
+            ensure!(
+                noisy.labels != train.labels,
+                "--label-noise is {}, which changes no label of {} images; expected a larger share",
+                config.label_noise,
+                train.len()
+            );
+            train = Arc::new(noisy);
         }
         if let Some(n) = config.test_subset {
             test = Arc::new(test.subset(n, 0)?); // the same images for every seed

@@ -125,7 +125,7 @@ pub fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
         augment: AugmentName::Standard,
         cutout: None,
         rule: RuleName::Sgd,
-        rho: 0.,
+        rho: 0.1,
         micro_batch: None,
         lambda: 32.,
         temperature: TemperatureName::EffectiveSize,
@@ -184,12 +184,12 @@ fn set_up(config: &RunConfig) -> String {
 
 /// SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m: paired by seed.
 fn four_rules(base: &RunConfig, rho: f64, m: usize, seeds: u64) -> Vec<RunConfig> {
-    let rule = |rule, micro_batch| RunConfig { rule, rho, micro_batch, lambda: m as f64, ..base.clone() };
+    let rule = |rule, micro_batch| RunConfig { rule, rho, micro_batch, ..base.clone() };
     let rules = [
         RunConfig { rule: RuleName::Sgd, ..base.clone() },
         rule(RuleName::Sam, None),
         rule(RuleName::Sam, Some(m)),
-        rule(RuleName::RwSam, None),
+        RunConfig { lambda: m as f64, ..rule(RuleName::RwSam, None) },
     ];
     (0..seeds).flat_map(|seed| rules.clone().map(|config| RunConfig { seed, ..config })).collect()
 }
@@ -218,6 +218,7 @@ mod tests {
                 let configs = experiment.configs(*preset, DataName::Cifar10);
                 let mut ids: Vec<String> = configs.iter().map(RunConfig::id).collect();
                 configs.iter().for_each(|config| config.validate().unwrap());
+                assert!(configs.iter().all(|config| *config == config.clone().canonical()));
                 assert_eq!(experiment.about(*preset, &configs).is_empty(), configs.is_empty());
                 ids.sort();
                 ids.dedup();

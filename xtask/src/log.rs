@@ -1,10 +1,12 @@
 //! A run's log: a JSON line for each step and epoch, and a CSV of the epochs for spreadsheets.
 
 use crate::row::EpochLine;
+use crate::rows;
 use anyhow::{Context, Result};
 use msharp_core::write_aside;
 use msharp_train::{Progress, StepReport};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ struct StepLine {
     lr: f64,
     seconds: f64,
     #[serde(flatten)]
-    measures: std::collections::BTreeMap<String, f64>,
+    measures: BTreeMap<String, f64>,
 }
 
 /// An open log.
@@ -38,35 +40,35 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log in `folder`. Lines from after `progress`, which a run that was killed had written, are dropped.
+    /// Opens the log in `folder` of a run that stands at `progress`, where its curve is `curve`. Steps from after it,
+    /// which a run that was killed had written, are dropped; epochs are those of the curve, whatever the log says.
     /// Every `every`-th step is logged.
-    pub fn open(folder: &Path, progress: &Progress, every: usize) -> Result<Self> {
+    pub fn open(folder: &Path, progress: &Progress, curve: Vec<EpochLine>, every: usize) -> Result<Self> {
         let path = folder.join("log.jsonl");
         let old = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
-        let happened = |line: &Line| match line {
-            Line::Step(line) => (line.epoch, line.step) < (progress.epoch, progress.step),
-            Line::Epoch(line) => line.epoch <= progress.epoch,
-        };
         // The last line may be cut off; it is from after the checkpoint then.
-        let lines: Vec<Line> =
-            old.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(happened).collect();
-        let mut text = String::new();
-        for line in &lines {
-            text.push_str(&serde_json::to_string(line)?);
-            text.push('\n');
+        let before = |line: &str| match serde_json::from_str(line) {
+            Ok(Line::Step(line)) if (line.epoch, line.step) < (progress.epoch, progress.step) => Some(line),
+            _ => None,
+        };
+        let (mut text, mut epochs) = (String::new(), curve.iter().peekable());
+        for step in old.lines().filter_map(before) {
+            while let Some(epoch) = epochs.next_if(|line| line.epoch <= step.epoch) {
+                text.push_str(&(rows::line(&Line::Epoch(epoch.clone()))? + "\n"));
+            }
+            text.push_str(&(rows::line(&Line::Step(step))? + "\n"));
+        }
+        for epoch in epochs {
+            text.push_str(&(rows::line(&Line::Epoch(epoch.clone()))? + "\n"));
         }
         write_aside(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
-        let curve = lines.into_iter().filter_map(|line| match line {
-            Line::Epoch(line) => Some(line),
-            Line::Step(_) => None,
-        });
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { folder: folder.to_owned(), file, every: every.max(1), curve: curve.collect() })
+        Ok(Self { folder: folder.to_owned(), file, every: every.max(1), curve })
     }
 
     /// Logs a step, if it is its turn, or something was measured before it.
@@ -75,7 +77,8 @@ impl Log {
             return Ok(());
         }
         let &StepReport { epoch, step, loss, grad_norm, lr, seconds, .. } = report;
-        let all = report.measures.iter().chain(&report.observed);
+        // What is not finite is counted in the run's tally; a line with it could not be read.
+        let all = report.measures.iter().chain(&report.observed).filter(|(_, value)| value.is_finite());
         let measures = all.map(|(name, value)| ((*name).to_owned(), *value)).collect();
         self.write(&Line::Step(StepLine { epoch, step, loss, grad_norm, lr, seconds, measures }))
     }
@@ -96,13 +99,8 @@ impl Log {
         Ok(write_aside(&self.folder.join("epochs.csv"), |file| Ok(file.write_all(csv.as_bytes())?))?)
     }
 
-    /// The epochs so far, those before a resumption included.
-    pub fn curve(&self) -> &[EpochLine] {
-        &self.curve
-    }
-
     fn write(&mut self, line: &Line) -> Result<()> {
-        let text = serde_json::to_string(line)? + "\n";
+        let text = rows::line(line)? + "\n";
         let path = self.folder.join("log.jsonl");
         self.file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
     }

@@ -21,6 +21,7 @@ pub use view::{Picture, View, view};
 
 use crate::config::RunConfig;
 use crate::experiments::{Experiment, Preset};
+use crate::host::Host;
 use crate::row::{self, Row};
 use crate::{paths, screen, theory};
 use anyhow::{Context, Result, bail, ensure};
@@ -125,8 +126,20 @@ fn configs(rows: &[Row]) -> Vec<RunConfig> {
 fn provenance(rows: &[Row]) -> String {
     let seconds: f64 = rows.iter().map(|row| row.cost.seconds).sum();
     let (runs, took) = (rows.len(), screen::duration(seconds));
-    let on = rows[0].host.with(rows.iter().map(|row| row.revision.as_str()));
-    format!("{runs} runs, {took} of training on {on}.")
+    // Whoever made steps of them: a run may have been resumed elsewhere.
+    let makers = rows.iter().flat_map(|row| {
+        let earlier = row.earlier.iter().map(|maker| (&maker.host, maker.revision.as_str()));
+        earlier.chain([(&row.host, row.revision.as_str())])
+    });
+    let mut on: Vec<(&Host, Vec<&str>)> = Vec::new();
+    for (host, revision) in makers {
+        match on.iter_mut().find(|(known, _)| (known.threads, &known.cpu) == (host.threads, &host.cpu)) {
+            Some((_, revisions)) => revisions.push(revision),
+            None => on.push((host, vec![revision])),
+        }
+    }
+    let on: Vec<String> = on.into_iter().map(|(host, revisions)| host.with(revisions)).collect();
+    format!("{runs} runs, {took} of training on {}.", on.join("; and on "))
 }
 
 /// The rows of each network, in order of appearance.

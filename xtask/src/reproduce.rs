@@ -7,15 +7,15 @@ use crate::device::{DeviceName, PrecisionName};
 use crate::experiments::{Experiment, Preset, typed};
 use crate::machine::Machine;
 use crate::report::{Picture, View};
-use crate::row::{self, Ending, Row};
+use crate::row::{self, Row};
 use crate::screen::duration;
 use crate::theory::{self, Theory};
 use crate::{claim, data, datasets, estimate, interrupt, paths, report, rows, run, start};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use msharp_core::write_aside;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Which experiment, how much of it, and where to.
@@ -83,6 +83,12 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     write_aside(&folder.join("plan.jsonl"), |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?;
     data::fetch_if_absent(&missing, &data_dir)?;
     let mut data = Datasets::new(&data_dir);
+    check(&missing, &mut data)?;
+    msharp_core::check_writable(&rows_path)?;
+    let record_path = paths::results().join(format!("{}.jsonl", named(experiment.rows())));
+    if record {
+        check_record(&record_path, &configs)?;
+    }
     let mut starts = start::all_before(&missing);
     starts.retain(|phase| !folder.join(phase.id()).join("weights.safetensors").exists());
     let expected = estimate::seconds(&[starts, missing.clone()].concat(), &mut data)?;
@@ -106,8 +112,8 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
             return Ok(());
         };
         let row = Row { experiment: typed(experiment.rows()), preset: typed(preset), ..row };
-        if let Ending::Diverged { epoch, step } = row.outcome {
-            eprintln!("{title} diverged in epoch {epoch}, step {step} (both from 0); recorded as such");
+        if let Some(fault) = row.outcome.fault() {
+            eprintln!("{title} diverged: {fault}; recorded as such");
         }
         row::record(&rows_path, &row)?;
     }
@@ -129,9 +135,40 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
         println!("{} runs took {}", missing.len(), duration(started.elapsed().as_secs_f64()));
     }
     if record {
-        let path = paths::results().join(format!("{}.jsonl", named(experiment.rows())));
-        rows::write(&path, &rows)?;
-        println!("recorded in {}; `cargo xtask report` rewrites the README", path.display());
+        rows.iter().try_for_each(Row::check)?;
+        rows::write(&record_path, &rows)?;
+        println!("recorded in {}; `cargo xtask report` rewrites the README", record_path.display());
+    }
+    Ok(())
+}
+
+/// What can be known of all runs before the first: those that differ in their seed alone are checked once.
+fn check(configs: &[RunConfig], data: &mut Datasets) -> Result<()> {
+    let mut checked: Vec<RunConfig> = Vec::new();
+    for config in configs {
+        let alike = RunConfig { seed: 0, ..config.clone() };
+        if !checked.contains(&alike) {
+            run::check(config, data).with_context(|| format!("{} {}", config.model, config.rule_label()))?;
+            checked.push(alike);
+        }
+    }
+    Ok(())
+}
+
+/// # Errors
+/// If the committed rows cannot be written, or are of other images than these runs: where CIFAR-10 is not at hand, an
+/// experiment that takes either would replace its rows by those of the synthetic set.
+fn check_record(path: &Path, configs: &[RunConfig]) -> Result<()> {
+    msharp_core::check_writable(path)?;
+    for row in row::read(path)? {
+        let data = row.config.data;
+        ensure!(
+            configs.iter().any(|config| config.data == data),
+            "--record would replace rows of {} in {} by rows of other images; expected --data-dir with {}",
+            typed(data),
+            path.display(),
+            typed(data)
+        );
     }
     Ok(())
 }

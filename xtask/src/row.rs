@@ -3,7 +3,7 @@
 use crate::config::RunConfig;
 use crate::host::Host;
 use crate::rows;
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,25 +25,51 @@ pub struct Row {
     pub curve: Vec<EpochLine>,
     /// What it took.
     pub cost: Cost,
-    /// On what.
+    /// On what the last steps were made.
     pub host: Host,
     /// With which program.
     pub revision: String,
+    /// Who made the steps before, of a run that was resumed with another program or on another machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Maker>,
+}
+
+/// A program on a machine, and the steps that it made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Maker {
+    /// The program.
+    pub revision: String,
+    /// The machine.
+    pub host: Host,
+    /// Steps.
+    pub steps: usize,
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// All epochs are done.
     Finished,
-    /// The loss was not finite in this step (both from 0).
+    /// Something was not finite in this step (both from 0).
     Diverged {
         /// Its epoch.
         epoch: usize,
         /// Its place in the epoch.
         step: usize,
+        /// What: the loss, the gradient, or a parameter or buffer by name; rows from before it was known have none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        what: String,
     },
+}
+
+impl Ending {
+    /// `the loss was not finite in epoch 3, step 2 (both from 0)`, of a run that diverged.
+    pub fn fault(&self) -> Option<String> {
+        let Ending::Diverged { epoch, step, what } = self else { return None };
+        let what = if what.is_empty() { "the loss" } else { what };
+        Some(format!("{what} was not finite in epoch {epoch}, step {step} (both from 0)"))
+    }
 }
 
 /// What came out; of a run that diverged, nothing.
@@ -55,10 +81,13 @@ pub struct Metrics {
     pub test_loss: Option<f64>,
     /// Mean training loss over the last epoch's batches, at x, in training mode.
     pub train_loss: Option<f64>,
-    /// What was measured, means over the steps in which it was. By the rule: `m_eff`, `norm_q10`, `norm_q50`,
-    /// `norm_q90`, `probe_ratio`, `probe_rounding`, `probe_noise`; with `--noise-every`, `noise_…` as
+    /// What was measured, means over the steps in which it was and was finite. By the rule: `m_eff`, `norm_q10`,
+    /// `norm_q50`, `norm_q90`, `probe_ratio`, `probe_rounding`, `probe_noise`; with `--noise-every`, `noise_…` as
     /// [`Watch`](crate::watch::Watch) says.
     pub measures: BTreeMap<String, f64>,
+    /// In how many steps a measure was not finite, where it was in any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_finite: BTreeMap<String, usize>,
     /// Trainable scalars.
     pub parameters: usize,
 }
@@ -76,7 +105,8 @@ pub struct EpochLine {
     pub test_accuracy: f64,
     /// Seconds of training in the epoch.
     pub seconds: f64,
-    /// Means of what was measured; at epoch 0 `train_accuracy`, the share of training images classified rightly.
+    /// Means of what was measured; at epoch 0 `train_accuracy`, the share of training images classified rightly;
+    /// `test_not_finite`, the number of test images with a logit that is not finite, where there is one.
     pub measures: BTreeMap<String, f64>,
 }
 
@@ -95,15 +125,64 @@ pub struct Cost {
     pub images_per_second: f64,
 }
 
+impl Row {
+    /// The epochs at whose end a run is evaluated, and 0 where it starts at the end of another.
+    fn evaluated(&self) -> Vec<usize> {
+        let RunConfig { epochs, evaluate_every, .. } = self.config;
+        let start = self.config.start.after_random_labels.map(|_| 0);
+        let due = |epoch: &usize| epoch.is_multiple_of(evaluate_every) || *epoch == epochs;
+        start.into_iter().chain((1..=epochs).filter(due)).collect()
+    }
+
+    /// # Errors
+    /// If a run that finished lacks a point of its curve, has one that is not its own, or has no result: it is no row
+    /// to make a mean or a picture of.
+    pub fn check(&self) -> Result<()> {
+        if self.outcome != Ending::Finished {
+            return Ok(());
+        }
+        let (found, due): (Vec<usize>, _) = (self.curve.iter().map(|line| line.epoch).collect(), self.evaluated());
+        let named = || format!("the row of {}, seed {}", self.config.rule_label(), self.config.seed);
+        if let Some(missing) = due.iter().find(|epoch| !found.contains(epoch)) {
+            bail!("{} has no point of its curve at epoch {missing}; expected one at each of {due:?}", named())
+        }
+        ensure!(found == due, "{} has its curve at the epochs {found:?}; expected {due:?}", named());
+        ensure!(self.metrics.test_accuracy.is_some(), "{} has no test accuracy, and its run finished", named());
+        Ok(())
+    }
+
+    /// How much it holds: a finished run is more than one that is not, a longer curve more than a shorter one.
+    fn content(&self) -> (bool, bool, usize) {
+        (self.outcome == Ending::Finished, self.metrics.test_accuracy.is_some(), self.curve.len())
+    }
+}
+
 /// All rows of a file; none if it does not exist.
 ///
 /// # Errors
-/// Names the file and the line that is no row.
+/// Names the file and the line that is no row, or the row that is not whole.
 pub fn read(path: &Path) -> Result<Vec<Row>> {
-    rows::read(path, "results")
+    let rows: Vec<Row> = rows::read(path, "results")?;
+    rows.iter().try_for_each(|row| row.check().with_context(|| path.display().to_string()))?;
+    Ok(rows)
 }
 
 /// Adds a row to a file, replacing one of the same configuration.
+///
+/// # Errors
+/// If the row that is there holds more: it is kept.
 pub fn record(path: &Path, row: &Row) -> Result<()> {
-    rows::record(path, read(path)?, row.clone(), |known, row| known.config == row.config)
+    row.check()?;
+    let known = read(path)?;
+    if let Some(fuller) = known.iter().find(|known| known.config == row.config && known.content() > row.content()) {
+        let (_, _, points) = fuller.content();
+        bail!(
+            "{} already has a fuller row of this run ({points} points of its curve, revision {}), which is kept; expected \
+             another file for this one ({} points)",
+            path.display(),
+            fuller.revision,
+            row.curve.len()
+        )
+    }
+    rows::record(path, known, row.clone(), |known, row| known.config == row.config)
 }

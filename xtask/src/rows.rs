@@ -24,7 +24,12 @@ pub fn read<T: DeserializeOwned>(path: &Path, of: &str) -> Result<Vec<T>> {
 }
 
 /// Adds a row to `rows`, replacing the one that is `same`, and makes them the rows of a file.
-pub fn record<T: Serialize>(path: &Path, mut rows: Vec<T>, row: T, same: impl Fn(&T, &T) -> bool) -> Result<()> {
+pub fn record<T: Serialize + DeserializeOwned>(
+    path: &Path,
+    mut rows: Vec<T>,
+    row: T,
+    same: impl Fn(&T, &T) -> bool,
+) -> Result<()> {
     match rows.iter_mut().find(|known| same(known, &row)) {
         Some(known) => *known = row,
         None => rows.push(row),
@@ -32,8 +37,43 @@ pub fn record<T: Serialize>(path: &Path, mut rows: Vec<T>, row: T, same: impl Fn
     write(path, &rows)
 }
 
+/// A value as a line of JSON that can be read again: JSON has no infinity, and a `null` in its place is no number.
+///
+/// # Errors
+/// If what was written would not be read.
+pub fn line<T: Serialize + DeserializeOwned>(value: &T) -> Result<String> {
+    let line = serde_json::to_string(value)?;
+    serde_json::from_str::<T>(&line).with_context(|| {
+        format!("a number that is not finite cannot be written, since it could not be read back: {line}")
+    })?;
+    Ok(line)
+}
+
 /// Makes `rows` the rows of a file.
-pub fn write<T: Serialize>(path: &Path, rows: &[T]) -> Result<()> {
-    let lines: Vec<String> = rows.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+///
+/// # Errors
+/// As [`line`]; the file is then as it was.
+pub fn write<T: Serialize + DeserializeOwned>(path: &Path, rows: &[T]) -> Result<()> {
+    let lines: Vec<String> =
+        rows.iter().map(line).collect::<Result<_>>().with_context(|| path.display().to_string())?;
     Ok(write_aside(path, |file| Ok(writeln!(file, "{}", lines.join("\n"))?))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_could_not_be_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let row = |value: f64| BTreeMap::from([("x".to_owned(), value)]);
+        write(&path, &[row(1.)]).unwrap();
+        for bad in [f64::NAN, f64::INFINITY] {
+            let error = format!("{:#}", write(&path, &[row(1.), row(bad)]).unwrap_err());
+            assert!(error.contains("rows.jsonl") && error.contains("not finite"), "{error}");
+        }
+        assert_eq!(read::<BTreeMap<String, f64>>(&path, "a test").unwrap(), [row(1.)]);
+    }
 }

@@ -3,21 +3,23 @@
 use crate::claim::claim;
 use crate::config::{OptimizerName, RunConfig};
 use crate::datasets::{Datasets, Streams};
-use crate::host::{Host, revision};
-use crate::interrupt;
+use crate::effect::Facts;
+use crate::host::Host;
 use crate::log::Log;
-use crate::row::{Cost, Ending, EpochLine, Metrics, Row};
+use crate::notes::Notes;
+use crate::row::{Cost, Ending, EpochLine, Maker, Metrics, Row};
 use crate::rule::rule;
 use crate::screen::Screen;
-use crate::start;
-use crate::watch::Watch;
-use anyhow::{Context, Result, bail};
+use crate::watch::{self, Watch};
+use crate::{interrupt, leftovers, rows, start};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
 use msharp_core::{Accumulated, Batch, DataSource, Objective, Optimizer, Params, Seeded, write_aside};
-use msharp_models::Model;
+use msharp_data::Dataset;
+use msharp_models::{Description, Model};
 use msharp_train::{
-    AdamW, Checkpoint, CheckpointPolicy, Classifier, Control, Observer, Outcome, Progress, Sgd, StepReport, Task,
-    evaluate, fit,
+    AdamW, Checkpoint, CheckpointPolicy, Classifier, Control, Evaluation, Observer, Outcome, Progress, Sgd, StepReport,
+    Task, evaluate, fit,
 };
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -57,35 +59,75 @@ pub fn optimizer(config: &RunConfig) -> Box<dyn Optimizer> {
     }
 }
 
+/// What the weights of a run are of.
+pub fn description(config: &RunConfig, streams: &Streams) -> Description {
+    let RunConfig { model: architecture, norm, .. } = *config;
+    let Dataset { mean, std, .. } = *streams.train.dataset;
+    Description { architecture, norm, classes: streams.classes, mean, std }
+}
+
+/// # Errors
+/// What can be known of a run before its first step, and before the runs that it starts from: flags without effect on
+/// the data and the network that there are, selections that select nothing.
+pub fn check(config: &RunConfig, data: &mut Datasets) -> Result<()> {
+    let streams = data.streams(config)?;
+    let (_, params) = build(config, streams.classes)?;
+    check_against(config, &streams, &params)
+}
+
+fn check_against(config: &RunConfig, streams: &Streams, params: &Params) -> Result<()> {
+    let Streams { train, whole, .. } = streams;
+    let (samples, size) = (train.samples(), train.dataset.size);
+    let facts = Facts { samples, steps: train.steps() * config.epochs, params, size };
+    config.check_against(&facts, &rule(config, whole.clone()))
+}
+
 /// Trains in `folder`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
 ///
 /// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and,
-/// unless the run diverged, `weights.safetensors`.
+/// unless the run diverged, `weights.safetensors`. The row is made of the checkpoint; the log is for people.
 ///
 /// # Errors
-/// If the checkpoint is of another configuration, or anything is missing, unreadable or not writable.
+/// If the checkpoint is of another configuration, the folder holds files of another run, or anything is missing,
+/// unreadable or not writable.
 pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<Row>> {
     config.validate()?;
     let _claim = claim(folder)?;
     let path = folder.join("checkpoint.safetensors");
+    let streams = data.streams(config)?;
+    let (model, params) = build(config, streams.classes)?;
+    check_against(config, &streams, &params)?;
+    let saved = match path.exists() {
+        true => Some(resume(&path, config)?),
+        false => {
+            leftovers::clear(folder, config)?;
+            None
+        }
+    };
+    leftovers::check_writable(folder)?;
     let start = match start::before(config) {
-        Some(before) if !path.exists() => match weights(name, &before, folder, data)? {
+        Some(before) if saved.is_none() => match weights(name, &before, folder, data)? {
             Some(weights) => Some(weights),
             None => return Ok(None),
         },
         _ => None,
     };
-    let Streams { train, whole, test, classes } = data.streams(config)?;
-    let (model, params) = build(config, classes)?;
+    let about = description(config, &streams);
+    let Streams { train, whole, test, .. } = streams;
     let classifier = classifier(model, config);
     let (mut rule, mut optimizer) = (rule(config, whole.clone()), optimizer(config));
 
-    let progress = match path.exists() {
-        true => resume(&path, config)?
-            .restore(&params, &mut optimizer, &mut rule)
-            .with_context(|| format!("the checkpoint {} does not fit the model {}", path.display(), config.model))?,
-        false => Progress::default(),
+    let (progress, notes) = match &saved {
+        Some(checkpoint) => (
+            checkpoint.restore(&params, &mut optimizer, &mut rule).with_context(|| {
+                format!("the checkpoint {} does not fit the model {}", path.display(), config.model)
+            })?,
+            Notes::parse(&checkpoint.notes)
+                .with_context(|| format!("the checkpoint {} was not written by this command line", path.display()))?,
+        ),
+        None => (Progress::default(), Notes { weights: about.metadata(), ..Notes::default() }),
     };
+    drop(saved);
     write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
     let steps = train.steps() * config.epochs;
     let mut watcher = Watcher {
@@ -94,12 +136,14 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         steps,
         every: config.evaluate_every,
         epochs: config.epochs,
-        log: Log::open(folder, &progress, LOG_EVERY)?,
+        log: Log::open(folder, &progress, notes.curve.clone(), LOG_EVERY)?,
+        notes,
+        host: Host::this(config.device),
         screen: Screen::new(name, steps, &progress),
         watch: Watch::of(config),
     };
     if let Some(weights) = start {
-        params.load(&weights)?;
+        about.load(&params, &weights)?;
         watcher.begin(&whole)?;
     }
     let objective = match config.accumulate {
@@ -123,16 +167,17 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     let outcome = match outcome {
         Outcome::Stopped => return Ok(None),
         Outcome::Finished => Ending::Finished,
-        Outcome::Diverged { epoch, step } => Ending::Diverged { epoch, step },
+        Outcome::Diverged { epoch, step, what } => Ending::Diverged { epoch, step, what },
     };
 
-    let row = row(config, outcome, &progress, watcher.log.curve(), &params);
-    if outcome == Ending::Finished {
-        params.save(&folder.join("weights.safetensors"))?;
+    let row = row(config, outcome, &progress, &watcher.notes, params.count());
+    row.check()?;
+    let text = rows::line(&row)?;
+    if row.outcome == Ending::Finished {
+        let of_run = BTreeMap::from([("config".to_owned(), config.json())]);
+        about.save(&params, &folder.join("weights.safetensors"), of_run)?;
     }
-    write_aside(&folder.join("row.json"), |file| {
-        Ok(writeln!(file, "{}", serde_json::to_string(&row).map_err(candle_core::Error::wrap)?)?)
-    })?;
+    write_aside(&folder.join("row.json"), |file| Ok(writeln!(file, "{text}")?))?;
     Ok(Some(row))
 }
 
@@ -141,19 +186,23 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
 fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
     let beside = folder.parent().unwrap_or(Path::new("")).join(before.id());
     let file = beside.join("weights.safetensors");
-    if !file.exists() {
-        let labels = if before.label_noise > 0. { "random" } else { "true" };
-        let run_itself = name.split(" · start").next().unwrap_or(name);
-        let title = format!("{run_itself} · start, {labels} labels");
-        match run(&title, before, &beside, data)?.map(|row| row.outcome) {
-            None => return Ok(None),
-            Some(Ending::Finished) => {}
-            Some(Ending::Diverged { epoch, step }) => bail!(
-                "the run diverged that {name} starts from, in epoch {epoch}, step {step} (both from 0): {}; expected a \
-                 lower --lr or --start-lr",
-                beside.display()
-            ),
-        }
+    if file.exists() {
+        ensure!(
+            msharp_core::metadata(&file)?.get("config") == Some(&before.json()),
+            "{} is not what {name} starts from (its configuration is another one); expected none, or that",
+            file.display()
+        );
+        return Ok(Some(file));
+    }
+    let labels = if before.label_noise > 0. { "random" } else { "true" };
+    let run_itself = name.split(" · start").next().unwrap_or(name);
+    let title = format!("{run_itself} · start, {labels} labels");
+    let Some(row) = run(&title, before, &beside, data)? else { return Ok(None) };
+    if let Some(fault) = row.outcome.fault() {
+        bail!(
+            "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr",
+            beside.display()
+        )
     }
     Ok(Some(file))
 }
@@ -174,10 +223,12 @@ fn resume(path: &Path, config: &RunConfig) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochLine], params: &Params) -> Row {
+fn row(config: &RunConfig, outcome: Ending, progress: &Progress, notes: &Notes, parameters: usize) -> Row {
     let is_last = |line: &&EpochLine| outcome == Ending::Finished && line.epoch == config.epochs;
-    let last = curve.last().filter(is_last);
+    let last = notes.curve.last().filter(is_last);
     let ((forward, backward), run) = (progress.whole_run.passes(), &progress.whole_run);
+    let mut earlier = notes.makers.clone();
+    let Maker { revision, host, .. } = earlier.pop().unwrap_or_else(|| notes.this(&Host::this(config.device)));
     Row {
         experiment: "train".to_owned(),
         preset: String::new(),
@@ -187,10 +238,11 @@ fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochL
             test_accuracy: last.map(|line| line.test_accuracy),
             test_loss: last.and_then(|line| line.test_loss),
             train_loss: last.and_then(|line| line.train_loss),
-            measures: run.measures(),
-            parameters: params.count(),
+            measures: watch::means(run),
+            not_finite: run.not_finite(),
+            parameters,
         },
-        curve: curve.to_vec(),
+        curve: notes.curve.clone(),
         cost: Cost {
             steps: run.steps,
             forward,
@@ -198,8 +250,9 @@ fn row(config: &RunConfig, outcome: Ending, progress: &Progress, curve: &[EpochL
             seconds: run.seconds,
             images_per_second: run.samples as f64 / run.seconds.max(1e-9),
         },
-        host: Host::this(config.device),
-        revision: revision().to_owned(),
+        host,
+        revision,
+        earlier,
     }
 }
 
@@ -212,6 +265,8 @@ struct Watcher<'a> {
     every: usize,
     epochs: usize,
     log: Log,
+    notes: Notes,
+    host: Host,
     screen: Screen,
     watch: Watch,
 }
@@ -220,22 +275,29 @@ fn control() -> Control {
     if interrupt::requested() { Control::Stop } else { Control::Continue }
 }
 
+/// What was found on the test images, beside `measures`.
+fn point(test: Evaluation, mut measures: BTreeMap<String, f64>) -> EpochLine {
+    if test.not_finite > 0 {
+        measures.insert("test_not_finite".to_owned(), test.not_finite as f64);
+    }
+    let test_loss = Some(test.loss).filter(|loss| loss.is_finite());
+    EpochLine { epoch: 0, train_loss: None, test_loss, test_accuracy: test.accuracy, seconds: 0., measures }
+}
+
 impl Watcher<'_> {
     /// A point of the curve before the first step, for a run that does not start at initial weights. `train` is the
     /// training set as it is.
     fn begin(&mut self, train: &dyn DataSource) -> Result<()> {
-        if !self.log.curve().is_empty() {
-            return Ok(()); // it was said before a run was killed that had no checkpoint yet
-        }
         let (train, test) = (evaluate(self.classifier, train)?, evaluate(self.classifier, self.test)?);
-        self.log.epoch(EpochLine {
-            epoch: 0,
-            train_loss: Some(train.loss),
-            test_loss: Some(test.loss).filter(|loss| loss.is_finite()),
-            test_accuracy: test.accuracy,
-            seconds: 0.,
-            measures: BTreeMap::from([("train_accuracy".to_owned(), train.accuracy)]),
-        })
+        let measures = BTreeMap::from([("train_accuracy".to_owned(), train.accuracy)]);
+        let train_loss = Some(train.loss).filter(|loss| loss.is_finite());
+        self.point(EpochLine { epoch: 0, train_loss, seconds: 0., ..point(test, measures) })
+    }
+
+    /// A point of the curve, for the row and the log.
+    fn point(&mut self, line: EpochLine) -> Result<()> {
+        self.notes.curve.push(line.clone());
+        self.log.epoch(line)
     }
 }
 
@@ -250,7 +312,12 @@ impl Observer for Watcher<'_> {
         self.watch.measure(f, params, batch, step)
     }
 
+    fn notes(&self) -> candle_core::Result<String> {
+        rows::line(&self.notes).map_err(|e| candle_core::Error::msg(format!("{e:#}")))
+    }
+
     fn step(&mut self, report: &StepReport) -> candle_core::Result<Control> {
+        self.notes.made_a_step(&self.host);
         self.log.step(report).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
         self.screen.step(report);
         Ok(control())
@@ -260,17 +327,15 @@ impl Observer for Watcher<'_> {
         if !progress.epoch.is_multiple_of(self.every) && progress.epoch != self.epochs {
             return Ok(control());
         }
-        let evaluation = evaluate(self.classifier, self.test)?;
+        let (test, tally) = (evaluate(self.classifier, self.test)?, &progress.this_epoch);
         let line = EpochLine {
             epoch: progress.epoch,
-            train_loss: progress.this_epoch.loss(),
-            test_loss: Some(evaluation.loss).filter(|loss| loss.is_finite()),
-            test_accuracy: evaluation.accuracy,
-            seconds: progress.this_epoch.seconds,
-            measures: progress.this_epoch.measures(),
+            train_loss: tally.loss(),
+            seconds: tally.seconds,
+            ..point(test, watch::means(tally))
         };
         self.screen.epoch(progress, &line, self.steps);
-        self.log.epoch(line).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
+        self.point(line).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
         Ok(control())
     }
 }
@@ -298,12 +363,16 @@ mod tests {
         let (config, row) = go("--rule sgd");
         let truth = start::before(&config).unwrap();
         let random = start::before(&truth).unwrap();
-        let weights = |config: &RunConfig| std::fs::read(at(config).join("weights.safetensors")).unwrap();
+        let tensors = |path: &Path| -> BTreeMap<String, Vec<f32>> {
+            let all = candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap();
+            all.into_iter().map(|(name, t)| (name, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
+        };
+        let weights = |config: &RunConfig| tensors(&at(config).join("weights.safetensors"));
         assert!(weights(&truth) == weights(&config), "a run starts with the weights that its start ended with");
         assert!(weights(&random) == weights(&truth));
         let initial = build(&config, 10).unwrap().1;
         initial.save(&folder.path().join("initial")).unwrap();
-        assert!(std::fs::read(folder.path().join("initial")).unwrap() != weights(&random));
+        assert!(tensors(&folder.path().join("initial")) != weights(&random));
         let curve = |row: &Row| row.curve.iter().map(|line| (line.epoch, line.test_accuracy)).collect::<Vec<_>>();
         assert_eq!(row.curve.len(), 3);
         assert!(row.curve[0].measures.contains_key("train_accuracy"));
@@ -311,7 +380,13 @@ mod tests {
 
         // Another rule finds the start; what it would be if it was made again is something else.
         let (marked, _) = go("--rule sgd --seed 9");
-        std::fs::copy(at(&marked).join("weights.safetensors"), at(&truth).join("weights.safetensors")).unwrap();
+        let of_truth = at(&truth).join("weights.safetensors");
+        let (about, stand_in) = (msharp_core::metadata(&of_truth).unwrap(), build(&config, 10).unwrap().1);
+        std::fs::copy(at(&marked).join("weights.safetensors"), &of_truth).unwrap();
+        stand_in.load(&of_truth).unwrap();
+        let refused = std::panic::AssertUnwindSafe(|| go("--rule sam --rho 0.3"));
+        assert!(std::panic::catch_unwind(refused).is_err(), "weights of another run are no start");
+        stand_in.save_with(&of_truth, &about).unwrap();
         let (other, row) = go("--rule sam --rho 0.1 --evaluate-every 2");
         assert!(weights(&other) == weights(&marked) && weights(&other) != weights(&config));
         assert_eq!(curve(&row).iter().map(|point| point.0).collect::<Vec<_>>(), [0, 2]);

@@ -45,8 +45,11 @@ impl Screen {
         let left = (steps - progress.whole_run.steps.min(steps)) as f64;
         let eta = self.started.elapsed().as_secs_f64() / self.shown.max(1) as f64 * left;
         let loss = line.train_loss.map_or("–".to_owned(), |loss| format!("{loss:.3}"));
+        let undefined = line.measures.get("test_not_finite").map_or(String::new(), |images| {
+            format!(" ({images:.0} test images have logits that are not finite, and count as wrong)")
+        });
         let text = format!(
-            "{} · epoch {} · loss {loss} · test {:.2} % · {speed:.0} img/s · {} to go",
+            "{} · epoch {} · loss {loss} · test {:.2} %{undefined} · {speed:.0} img/s · {} to go",
             self.name,
             line.epoch,
             100. * line.test_accuracy,

@@ -9,7 +9,7 @@ use msharp_train::Decay;
 use serde::{Deserialize, Serialize};
 
 /// The learning rate that fits random labels, unless another is given.
-const START_LR: f64 = 0.05;
+pub const START_LR: f64 = 0.05;
 
 /// Test images that show how a phase goes on; where it ends is measured as the run that follows measures.
 const TESTED: usize = 200;

@@ -3,9 +3,8 @@
 use crate::config::RunConfig;
 use crate::datasets::Datasets;
 use crate::machine::Machine;
-use crate::row::Ending;
 use crate::{interrupt, paths, report, row, run};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -27,8 +26,10 @@ pub struct TrainArgs {
 /// Trains, prints the result as a table, and leaves the row in the run's folder.
 pub fn train(args: TrainArgs) -> Result<()> {
     let TrainArgs { config, machine, out, resume } = args;
+    let config = config.canonical();
     config.validate()?;
     let data_dir = machine.prepare()?;
+    let is_named = out.is_some();
     let folder = out.unwrap_or_else(|| paths::runs().join(config.id()));
     let checkpoint = folder.join("checkpoint.safetensors");
     ensure!(
@@ -36,23 +37,44 @@ pub fn train(args: TrainArgs) -> Result<()> {
         "--out {} already holds a run; expected --resume to go on with it, or another folder",
         folder.display()
     );
-    ensure!(
-        !resume || checkpoint.exists(),
-        "--resume needs {}, and there is none; leave --resume out to start",
-        checkpoint.display()
-    );
+    if resume && !checkpoint.exists() {
+        let other = if is_named { None } else { nearest(&config) };
+        let other = other.map_or(String::new(), |other| format!(" ({other})"));
+        bail!("--resume needs {}, and there is none{other}; leave --resume out to start", checkpoint.display())
+    }
     interrupt::listen()?;
     let mut data = Datasets::new(&data_dir);
     match run::run(&config.rule_label(), &config, &folder, &mut data)? {
-        None => eprintln!("stopped; the same command with --resume --out {} goes on", folder.display()),
+        None if checkpoint.exists() => {
+            eprintln!("stopped; the same command with --resume --out {} goes on", folder.display());
+        }
+        None => eprintln!("stopped before its own first step; the same command goes on from where its start stands"),
         Some(row) => {
             row::record(&folder.join("rows.jsonl"), &row)?;
             println!("{}", report::table(std::slice::from_ref(&row), &[]));
             println!("weights, log and row are in {}", folder.display());
-            if let Ending::Diverged { epoch, step } = row.outcome {
-                anyhow::bail!("the run diverged: the loss was not finite in epoch {epoch}, step {step} (both from 0)")
+            if let Some(fault) = row.outcome.fault() {
+                bail!("the run diverged: {fault}")
             }
         }
     }
     Ok(())
+}
+
+/// The run among those without `--out` that differs least from `config`: which folder, in what.
+fn nearest(config: &RunConfig) -> Option<String> {
+    let of = |folder: std::io::Result<std::fs::DirEntry>| {
+        let folder = folder.ok()?.path();
+        folder.join("checkpoint.safetensors").exists().then_some(())?;
+        let text = std::fs::read_to_string(folder.join("config.json")).ok()?;
+        let differences = serde_json::from_str::<RunConfig>(&text).ok()?.differences(config).ok()?;
+        Some((differences, folder))
+    };
+    let all = std::fs::read_dir(paths::runs()).ok()?.filter_map(of);
+    let (differences, folder) = all.min_by_key(|(differences, _)| differences.len())?;
+    Some(format!(
+        "a run is kept in a folder named by its flags; the one nearest to these, {}, differs in --{}",
+        folder.display(),
+        differences.join(", --")
+    ))
 }

@@ -5,12 +5,13 @@ use crate::rule;
 use candle_core::Result;
 use msharp_core::{Batch, GradNormEstimator, Objective, Params};
 use msharp_gradnorm::{Histogram, Noise};
+use msharp_train::Tally;
 use std::collections::BTreeMap;
 
-/// Measures `noise_trace` (tr V, unbiased), `noise_scale` (tr V/‖∇L‖², where the gradient can be told from 0),
-/// `noise_mean_norm` (‖∇L‖), the quantiles `noise_q05` to `noise_q95` of the norms of the samples' gradients, and the
-/// shares of samples `noise_octave_…` whose norm lies so many octaves from the mean norm, all of the batch that the
-/// step is about to see.
+/// Measures `noise_trace` (tr V, unbiased), `noise_squared_gradient` (‖∇L‖², unbiased, which can be below 0),
+/// `noise_without_gradient` (1 where it is not above 0, else 0), `noise_mean_norm` (‖∇L‖ of the batch), the quantiles
+/// `noise_q05` to `noise_q95` of the norms of the samples' gradients, and the shares of samples `noise_octave_…` whose
+/// norm lies so many octaves from the mean norm, all of the batch that the step is about to see.
 ///
 /// The current batch is taken, not a fixed one: it is what the rule's own m_eff and quantiles are of, and it costs no
 /// memory.
@@ -61,15 +62,31 @@ impl Watch {
         let Histogram { counts } = noise.histogram();
         let mut all = BTreeMap::from([
             ("noise_trace", noise.trace()),
-            ("noise_scale", noise.scale()),
+            ("noise_squared_gradient", noise.squared_gradient()),
+            ("noise_without_gradient", f64::from(u8::from(noise.squared_gradient() <= 0.))),
             ("noise_mean_norm", noise.mean_norm),
         ]);
         let quantiles = noise.quantiles(QUANTILES.map(|(_, q)| q));
         all.extend(QUANTILES.into_iter().map(|(name, _)| name).zip(quantiles));
         all.extend(OCTAVES.into_iter().zip(counts.map(|count| count as f64 / samples as f64)));
-        all.retain(|_, value| value.is_finite()); // JSON has no infinity
         Ok(all)
     }
+}
+
+/// The means of what was measured over the steps of a tally, and what follows from means alone: `noise_scale`, the
+/// ratio of the means of `noise_trace` and `noise_squared_gradient`, which is no mean of ratios and is absent where the
+/// gradient cannot be distinguished from 0 in all these steps together; `noise_steps`, in how many steps that was
+/// measured.
+pub fn means(tally: &Tally) -> BTreeMap<String, f64> {
+    let mut means = tally.measures();
+    if let (Some(trace), Some(square)) = (means.get("noise_trace"), means.get("noise_squared_gradient")) {
+        let (scale, steps) = (trace / square, tally.measure_sums["noise_trace"].steps as f64);
+        if *square > 0. && scale.is_finite() {
+            means.insert("noise_scale".to_owned(), scale);
+        }
+        means.insert("noise_steps".to_owned(), steps);
+    }
+    means
 }
 
 #[cfg(test)]
@@ -94,8 +111,29 @@ mod tests {
         assert!(watch.measure(&f, &params, &batch, 1).unwrap().is_empty());
         let all = watch.measure(&f, &params, &batch, 3).unwrap();
         assert!((all["noise_trace"] - 4.).abs() < 1e-6 && (all["noise_mean_norm"] - 5f64.sqrt()).abs() < 1e-6);
-        assert!((all["noise_scale"] - 4. / (5. - 4. / 3.)).abs() < 1e-6);
+        assert!((all["noise_squared_gradient"] - (5. - 4. / 3.)).abs() < 1e-6);
+        assert_eq!(all["noise_without_gradient"], 0.);
         assert_eq!((all["noise_q05"], all["noise_q50"]), (1., 3.));
         assert_eq!((all["noise_octave_-2"], all["noise_octave_0"]), (1. / 3., 2. / 3.));
+    }
+
+    /// (tr V, ‖∇L‖²) = (4, 1), (4, −1), (1, 3): pooled 9/3; the mean of the ratios that are finite would be 2.17.
+    #[test]
+    fn a_noise_scale_is_pooled_and_steps_are_counted() {
+        let tally = |values: &[(f64, f64)]| {
+            let mut tally = Tally::default();
+            for (trace, square) in values {
+                for (name, value) in [("noise_trace", trace), ("noise_squared_gradient", square)] {
+                    let sum = tally.measure_sums.entry(name.to_owned()).or_default();
+                    (sum.sum, sum.steps) = (sum.sum + value, sum.steps + 1);
+                }
+            }
+            means(&tally)
+        };
+        let found = tally(&[(4., 1.), (4., -1.), (1., 3.)]);
+        assert_eq!((found["noise_scale"], found["noise_steps"]), (3., 3.));
+        let unseen = tally(&[(4., 1.), (4., -2.)]);
+        assert!(!unseen.contains_key("noise_scale") && unseen["noise_steps"] == 2.);
+        assert!(tally(&[]).is_empty());
     }
 }

@@ -6,9 +6,11 @@ use crate::names::{AscentName, BallName, CombineName, RuleName};
 use crate::text::{GroupText, RhoText, as_optional_text, as_texts};
 use anyhow::{Result, ensure};
 use clap::Args;
-use msharp_perturb::Select;
+use msharp_core::Range;
+use msharp_perturb::{
+    Averaged, Blend, Clipped, Eigen, Friendly, Gsam, Look, Momentum, Select, Selected, Smoothed, Sparse, Unified,
+};
 use serde::{Deserialize, Serialize};
-use std::ops::RangeInclusive;
 
 /// What of the rule is changed.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -121,7 +123,7 @@ pub struct Words {
 }
 
 /// A constant of a word: its flag, the rules that have it, what was given, the default, and what is allowed.
-struct Constant(&'static str, bool, Option<f64>, f64, RangeInclusive<f64>);
+struct Constant(&'static str, bool, Option<f64>, f64, Range);
 
 impl Words {
     /// The sentence of `rule` with the words that are exchanged.
@@ -144,22 +146,45 @@ impl Words {
         } else {
             0.7
         };
-        let below_1 = 1. - f64::EPSILON;
         let friendly = has_ball(BallName::Friendly);
         vec![
-            Constant("alpha", gsam || blend || look, self.alpha, alpha, 0. ..=f64::MAX),
-            Constant("gamma", combines(CombineName::Wsam), self.gamma, 0.9, 0. ..=below_1),
-            Constant("theta", has_ball(BallName::Averaged), self.theta, 0.4, f64::MIN_POSITIVE..=1.),
-            Constant("sigma", friendly, self.sigma, 1., 0. ..=f64::MAX),
-            Constant("keep", friendly, self.keep, 0.6, 0. ..=below_1),
-            Constant("mu", ascends(AscentName::Momentum), self.mu, 0.9, 0. ..=below_1),
-            Constant("bend", has_ball(BallName::Eigen), self.bend, 0.2, 0. ..=f64::MAX),
-            Constant("mask", has_ball(BallName::Sparse), self.mask, 0.6, f64::MIN_POSITIVE..=1.),
-            Constant("select", combines(CombineName::Selected), self.select, 0.5, f64::MIN_POSITIVE..=1.),
-            Constant("share", has_ball(BallName::Unified), self.share, 0.5, 0. ..=1.),
-            Constant("noise", ascends(AscentName::Smoothed), self.noise, 0.01, 0. ..=f64::MAX),
-            Constant("k", look, self.k, 5., 1. ..=1e9),
+            Constant("alpha", gsam || blend || look, self.alpha, alpha, if gsam { Gsam::ALPHA } else { Look::ALPHA }),
+            Constant("gamma", combines(CombineName::Wsam), self.gamma, 0.9, Blend::GAMMA),
+            Constant("theta", has_ball(BallName::Averaged), self.theta, 0.4, Averaged::THETA),
+            Constant("sigma", friendly, self.sigma, 1., Friendly::SIGMA),
+            Constant("keep", friendly, self.keep, 0.6, Friendly::LAMBDA),
+            Constant("mu", ascends(AscentName::Momentum), self.mu, 0.9, Momentum::MU),
+            Constant("bend", has_ball(BallName::Eigen), self.bend, 0.2, Eigen::ALPHA),
+            Constant("mask", has_ball(BallName::Sparse), self.mask, 0.6, Sparse::BETA),
+            Constant("select", combines(CombineName::Selected), self.select, 0.5, Selected::GAMMA),
+            Constant("share", has_ball(BallName::Unified), self.share, 0.5, Unified::L),
+            Constant("noise", ascends(AscentName::Smoothed), self.noise, 0.01, Smoothed::SIGMA),
+            Constant("k", look, self.k, 5., Range::AT_LEAST_1),
         ]
+    }
+
+    /// The defaults of the constants that the rule has, by their flags.
+    pub fn defaults(&self, rule: RuleName) -> Vec<(&'static str, f64)> {
+        let used = self.constants(rule).into_iter().filter(|constant| constant.1);
+        used.map(|Constant(flag, _, _, default, _)| (flag, default)).collect()
+    }
+
+    /// What was given for the constant called `flag`.
+    pub fn given(&mut self, flag: &str) -> &mut Option<f64> {
+        match flag {
+            "alpha" => &mut self.alpha,
+            "gamma" => &mut self.gamma,
+            "theta" => &mut self.theta,
+            "sigma" => &mut self.sigma,
+            "keep" => &mut self.keep,
+            "mu" => &mut self.mu,
+            "bend" => &mut self.bend,
+            "mask" => &mut self.mask,
+            "select" => &mut self.select,
+            "share" => &mut self.share,
+            "noise" => &mut self.noise,
+            _ => &mut self.k,
+        }
     }
 
     /// The constant called `flag`, as given or by default.
@@ -179,7 +204,7 @@ impl Words {
                 "--{flag} has no effect on --rule {}; expected another rule, --ball or --combine",
                 typed(rule)
             );
-            ensure!(range.contains(&given), "--{flag} is {given}; expected a number {}", described(&range));
+            ensure!(range.holds(given), "--{flag} is {given}; expected {range}");
         }
         let k = self.constant(rule, "k");
         ensure!(k.fract() == 0., "--k is {k}; expected a whole number of steps");
@@ -230,10 +255,8 @@ impl Words {
             );
         }
         for (flag, length) in [("clip", self.clip), ("clip-ascent", self.clip_ascent)] {
-            ensure!(
-                length.is_none_or(|l| l > 0. && l.is_finite()),
-                "--{flag} is {length:?}; expected a length above 0"
-            );
+            let Some(length) = length else { continue };
+            ensure!(Clipped::MOST.holds(length), "--{flag} is {length}; expected {}", Clipped::MOST);
         }
         for (flag, count) in [("every", self.every), ("ascent-steps", self.ascent_steps)] {
             ensure!(count.is_none_or(|count| count > 0), "--{flag} is 0; expected at least 1");
@@ -262,18 +285,5 @@ impl Words {
             }
         };
         value.as_object().into_iter().flatten().map(one).collect()
-    }
-}
-
-/// A range in words; its ends are where a number is still allowed.
-fn described(range: &RangeInclusive<f64>) -> String {
-    let least = match *range.start() {
-        f64::MIN_POSITIVE => "above 0".to_owned(),
-        least => format!("from {least}"),
-    };
-    match *range.end() {
-        f64::MAX => format!("{least} on"),
-        most if most < 1. => format!("{least} to below 1"),
-        most => format!("{least} to {most}"),
     }
 }

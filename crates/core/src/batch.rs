@@ -1,7 +1,7 @@
 //! A batch: inputs, targets, the key of its randomness and when it comes.
 
 use crate::{Key, Moment};
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 /// What an objective is evaluated on.
 #[derive(Clone, Debug)]
@@ -14,12 +14,30 @@ pub struct Batch {
     pub key: Key,
     /// Where training stands; [`Moment::default`] unless a trainer says.
     pub moment: Moment,
+    /// Which part of an optimizer step's batch it is.
+    pub part: Part,
+}
+
+/// Which part of the batch of an optimizer step a batch is: what counts steps counts once for all parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// Whether the step begins with it.
+    pub first: bool,
+    /// Whether the step ends with it.
+    pub last: bool,
+    /// Its share of the step's samples.
+    pub share: f64,
+}
+
+impl Part {
+    /// All of it.
+    pub const WHOLE: Self = Self { first: true, last: true, share: 1. };
 }
 
 impl Batch {
-    /// A batch at the default moment.
+    /// A batch of its own, at the default moment.
     pub fn new(inputs: Tensor, targets: Tensor, key: Key) -> Self {
-        Self { inputs, targets, key, moment: Moment::default() }
+        Self { inputs, targets, key, moment: Moment::default(), part: Part::WHOLE }
     }
 
     /// `b`, the number of samples.
@@ -33,42 +51,91 @@ impl Batch {
         self.len() == 0
     }
 
+    /// # Errors
+    /// If there is no sample: no mean, no norm and no weight is defined then.
+    pub fn check(&self) -> Result<()> {
+        if self.is_empty() {
+            bail!("the batch is empty (inputs {:?}); expected at least one sample", self.inputs.dims())
+        }
+        Ok(())
+    }
+
     /// The samples from `start` on, `len` of them, under `key`. No copy.
     pub fn narrow(&self, start: usize, len: usize, key: Key) -> Result<Batch> {
         let (inputs, targets) = (self.inputs.narrow(0, start, len)?, self.targets.narrow(0, start, len)?);
-        Ok(Batch { inputs, targets, key, moment: self.moment })
+        Ok(Batch { inputs, targets, key, ..*self })
     }
 
     /// Micro-batches of `size` samples in order, the last one shorter where `size` does not divide `b`.
     /// Micro-batch j has the key `self.key.fold(j)`; a batch that is one micro-batch is handed back as it is.
+    ///
+    /// # Errors
+    /// If the batch is empty.
     ///
     /// # Panics
     /// If `size` is 0.
     #[track_caller]
     pub fn chunks(&self, size: usize) -> Result<Vec<Batch>> {
         assert!(size > 0, "a micro-batch needs at least one sample, its size is 0");
-        let b = self.len();
+        self.check()?;
+        let (b, whole) = (self.len(), self.part);
         if size >= b {
             return Ok(vec![self.clone()]);
         }
-        (0..b.div_ceil(size)).map(|j| self.narrow(j * size, size.min(b - j * size), self.key.fold(j as u64))).collect()
+        let count = b.div_ceil(size);
+        let chunk = |j: usize| {
+            let len = size.min(b - j * size);
+            let part = Part {
+                first: whole.first && j == 0,
+                last: whole.last && j + 1 == count,
+                share: whole.share * len as f64 / b as f64,
+            };
+            Ok(Batch { part, ..self.narrow(j * size, len, self.key.fold(j as u64))? })
+        };
+        (0..count).map(chunk).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Result};
+    use candle_core::{DType, Device, Result};
+
+    fn seven() -> Result<Batch> {
+        let inputs = Tensor::arange(0f32, 7., &Device::Cpu)?.reshape((7, 1))?;
+        Ok(Batch::new(inputs.clone(), inputs, Key::new(0)))
+    }
 
     #[test]
     fn chunks_cover_the_batch_and_differ_in_key() -> Result<()> {
-        let inputs = Tensor::arange(0f32, 7., &Device::Cpu)?.reshape((7, 1))?;
-        let batch = Batch::new(inputs.clone(), inputs, Key::new(0));
+        let batch = seven()?;
         let chunks = batch.chunks(3)?;
         assert_eq!(chunks.iter().map(Batch::len).collect::<Vec<_>>(), [3, 3, 1]);
         assert_eq!(chunks[2].inputs.flatten_all()?.to_vec1::<f32>()?, [6.]);
         assert_ne!(chunks[0].key, chunks[1].key);
         assert_eq!(batch.chunks(7)?[0].key, batch.key);
+        Ok(())
+    }
+
+    #[test]
+    fn one_chunk_begins_a_step_and_one_ends_it_also_where_chunks_are_cut_again() -> Result<()> {
+        let ends = |chunks: &[Batch]| chunks.iter().map(|c| (c.part.first, c.part.last)).collect::<Vec<_>>();
+        let chunks = seven()?.chunks(3)?;
+        assert_eq!(ends(&chunks), [(true, false), (false, false), (false, true)]);
+        assert_eq!(ends(&seven()?.chunks(9)?), [(true, true)]);
+        let nested: Vec<Batch> = chunks.iter().map(|c| c.chunks(2)).collect::<Result<Vec<_>>>()?.concat();
+        assert_eq!(ends(&nested), [(true, false), (false, false), (false, false), (false, false), (false, true)]);
+        assert!((nested.iter().map(|c| c.part.share).sum::<f64>() - 1.).abs() < 1e-12);
+        Ok(())
+    }
+
+    #[test]
+    fn a_batch_without_samples_says_so() -> Result<()> {
+        let nothing = Tensor::zeros((0, 3), DType::F32, &Device::Cpu)?;
+        let batch = Batch::new(nothing.clone(), nothing, Key::new(0));
+        for error in [batch.check().unwrap_err(), batch.chunks(2).unwrap_err()] {
+            assert!(error.to_string().contains("the batch is empty (inputs [0, 3])"), "{error}");
+        }
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use msharp_ops::{Length, Saved};
 use std::collections::BTreeMap;
 
 /// Numbers that a rule reports about a step, by name: `m_eff`, quantiles of the per-sample norms, …. Each is f64 `[]`
-/// where the parameters are; nobody waits for it before it is read.
+/// where the parameters are; no host-device synchronisation before it is read.
 pub type Measures = BTreeMap<&'static str, Tensor>;
 
 /// The result of a [`Perturbation`](crate::Perturbation): what an optimizer steps with.
@@ -70,7 +70,7 @@ pub(crate) fn weighed_gradient_at(
     weigh: impl FnOnce(&Tensor) -> Result<Tensor>,
 ) -> Result<(Tensor, ParamVec)> {
     displaced(params, offset, Statistics::PutBack, || {
-        let losses = f.losses(batch, true)?;
+        let losses = losses_of(f, batch)?;
         let grads = backward(&losses, Some(&weigh(&losses.detach())?), params)?;
         Ok((losses.detach(), grads))
     })
@@ -81,7 +81,7 @@ fn gradient_here(f: &dyn Objective, params: &Params, batch: &Batch, weights: Opt
     let pieces = f.pieces(batch)?;
     let mut start = 0;
     for piece in &pieces {
-        let losses = f.losses(piece, true)?;
+        let losses = losses_of(f, piece)?;
         all.push(losses.detach());
         let weights = weights.map(|weights| weights.narrow(0, start, piece.len())).transpose()?;
         let grads = backward(&losses, weights.as_ref(), params)?;
@@ -93,8 +93,26 @@ fn gradient_here(f: &dyn Objective, params: &Params, batch: &Batch, weights: Opt
         }
         start += piece.len();
     }
-    let Some(grads) = sum else { bail!("an empty batch has no gradient") };
+    let Some(grads) = sum else { bail!("an objective that cuts a batch into no pieces has no gradient") };
     Ok(Gradient { losses: Some(one(all)?), grads, measures: Measures::new() })
+}
+
+/// ℓᵢ at the parameters as they are, `[b]`, in training mode, with the graph that leads to them: one forward pass,
+/// which moves running statistics.
+///
+/// # Errors
+/// If the batch is empty, or the objective does not yield one loss for each of its samples.
+pub fn losses_of(f: &dyn Objective, batch: &Batch) -> Result<Tensor> {
+    batch.check()?;
+    let losses = f.losses(batch, true)?;
+    if losses.dims() != [batch.len()] {
+        bail!(
+            "an objective yields one loss for each sample, [{}], and this one yielded {:?}",
+            batch.len(),
+            losses.dims()
+        )
+    }
+    Ok(losses)
 }
 
 fn one(mut pieces: Vec<Tensor>) -> Result<Tensor> {
@@ -125,7 +143,7 @@ pub fn losses_at_signs(
 }
 
 fn clean_losses(f: &dyn Objective, batch: &Batch) -> Result<Tensor> {
-    let losses = |piece: &Batch| Ok(f.losses(piece, true)?.detach());
+    let losses = |piece: &Batch| Ok(losses_of(f, piece)?.detach());
     msharp_ops::no_grad(|| one(f.pieces(batch)?.iter().map(losses).collect::<Result<_>>()?))
 }
 
@@ -162,7 +180,8 @@ enum Statistics {
     Keep,
 }
 
-/// What variables were, put back when this is dropped: on success, on an error, and while a panic unwinds.
+/// What variables were, put back when this is dropped: on success, on an error, and while a panic unwinds. The last
+/// that was changed comes first, so that what was changed twice ends as it began.
 struct Before(Vec<Saved>);
 
 impl Before {
@@ -172,14 +191,14 @@ impl Before {
     }
 
     fn put_back(mut self) -> Result<()> {
-        std::mem::take(&mut self.0).into_iter().try_for_each(Saved::put_back)
+        std::mem::take(&mut self.0).into_iter().rev().try_for_each(Saved::put_back)
     }
 }
 
 impl Drop for Before {
     fn drop(&mut self) {
         // The storages were the variables' own, so this cannot fail; a destructor has nowhere to report to.
-        for saved in self.0.drain(..) {
+        for saved in self.0.drain(..).rev() {
             let _ = saved.put_back();
         }
     }
@@ -249,6 +268,25 @@ mod tests {
         let attempt = std::panic::AssertUnwindSafe(|| losses_at(&panics, &params, &batch, &offset));
         assert!(std::panic::catch_unwind(attempt).is_err());
         assert_eq!(bits(&params), before);
+        Ok(())
+    }
+
+    #[test]
+    fn every_pass_wants_samples_and_a_loss_for_each() -> Result<()> {
+        let (params, batch) = problem()?;
+        let f = |batch: &Batch, _: bool| losses(&params, batch);
+        let zero = ParamVec::zeros(&params)?;
+        let nothing = batch.narrow(0, 0, batch.key)?;
+        let says = |found: Result<()>, part: &str| {
+            let error = found.unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        says(gradient_at(&f, &params, &nothing, None, None).map(drop), "the batch is empty");
+        says(gradient_at(&f, &params, &nothing, Some(&zero), None).map(drop), "the batch is empty");
+        says(losses_at(&f, &params, &nothing, &zero).map(drop), "the batch is empty");
+        let mean = |batch: &Batch, _: bool| losses(&params, batch)?.mean_keepdim(0);
+        says(gradient_at(&mean, &params, &batch, None, None).map(drop), "[2], and this one yielded [1]");
+        says(losses_at(&mean, &params, &batch, &zero).map(drop), "[2], and this one yielded [1]");
         Ok(())
     }
 

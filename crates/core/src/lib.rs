@@ -33,28 +33,35 @@ mod objective;
 mod param_vec;
 mod params;
 mod passes;
+mod repeatable;
+mod role;
 mod rule;
 mod seeded;
 mod source;
 mod state;
+mod weights;
 mod write_aside;
 
-pub use batch::Batch;
-pub use counted::Counted;
+pub use batch::{Batch, Part};
+pub use counted::{Counted, uncounted};
 pub use gradient::{
-    Gradient, Measures, backward, gradient_at, keeping_buffers, losses_at, losses_at_signs, only_gradient_at,
+    Gradient, Measures, backward, gradient_at, keeping_buffers, losses_at, losses_at_signs, losses_of, only_gradient_at,
 };
 pub use key::Key;
 pub use moment::Moment;
 pub use msharp_ops::{
-    Length, Precision, Reweighted, Temperature, effective_size, gibbs, quantile, reweight, with_precision,
+    Length, Precision, Range, Reweighted, Temperature, at_least_1, effective_size, gibbs, quantile, reweight, share_of,
+    with_precision,
 };
 pub use objective::{Accumulated, Objective};
 pub use param_vec::ParamVec;
-pub use params::{Param, Params, Role, role_by_name};
+pub use params::{Param, Params};
 pub use passes::Passes;
+pub use repeatable::check_repeatable;
+pub use role::{Role, role_by_name};
 pub use rule::{Ascent, Combine, Estimate, GradNormEstimator, Offset, Optimizer, Perturbation};
 pub use seeded::Seeded;
 pub use source::{Batches, DataSource};
 pub use state::State;
-pub use write_aside::write_aside;
+pub use weights::metadata;
+pub use write_aside::{check_writable, write_aside};

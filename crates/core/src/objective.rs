@@ -32,7 +32,11 @@ pub trait Objective {
     }
 
     /// What goes through together: the batch itself, or pieces of it.
+    ///
+    /// # Errors
+    /// If the batch is empty.
     fn pieces(&self, batch: &Batch) -> Result<Vec<Batch>> {
+        batch.check()?;
         match self.most() {
             Some(0) => bail!("gradients are accumulated over pieces of at least one sample, `most` is 0"),
             Some(most) => batch.chunks(most),

@@ -1,27 +1,17 @@
 //! The trainable parameters and the buffers of a model, by name and in name order.
 
-use candle_core::{Device, Result, Tensor, Var, bail};
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
-
-/// What a parameter is for; rules and optimizers select by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A matrix or a filter: two or more dimensions.
-    Weight,
-    /// The shift of a linear layer or a convolution, and what a vision transformer adds to its tokens.
-    Bias,
-    /// The scale or the shift of a normalisation layer.
-    Norm,
-}
+use crate::role::{Role, role_by_name};
+use candle_core::{DType, Device, Result, Storage, Tensor, Var, bail};
+use std::collections::BTreeMap;
+use std::fmt::{Display, Formatter};
 
 /// A named trainable variable.
 #[derive(Clone, Debug)]
 pub struct Param {
     /// Its path in the model, dots between the parts.
     pub name: String,
-    /// Its value. [`gradient_at`](crate::gradient_at) displaces it, optimizers and [`Params::assign`] write it; nobody
-    /// else.
+    /// Its value. [`gradient_at`](crate::gradient_at) displaces it, optimizers and [`Params::assign`] write it; nothing
+    /// else does.
     pub var: Var,
     /// What it is for.
     pub role: Role,
@@ -29,7 +19,8 @@ pub struct Param {
 
 /// All parameters of a model, and its buffers: what it carries but does not train.
 ///
-/// The order is that of the names, so it does not depend on the order in which a model was built.
+/// The order is that of the names, so it does not depend on the order in which a model was built. Written out
+/// (`println!("{params}")`) it is a table of every name with its shape and role.
 #[derive(Clone, Debug)]
 pub struct Params {
     params: Vec<Param>,
@@ -40,19 +31,21 @@ impl Params {
     /// Sorts variables into parameters and buffers by [`role_by_name`].
     ///
     /// # Errors
-    /// If two variables have one name, or there is nothing to train.
+    /// If two variables have one name or one storage, or there is nothing to train.
     pub fn new(vars: impl IntoIterator<Item = (String, Var)>) -> Result<Self> {
-        let mut named = BTreeMap::new();
-        for (name, var) in vars {
-            if named.insert(name.clone(), var).is_some() {
-                bail!("two variables are called {name:?}; names of parameters are unique")
-            }
-        }
-        let roles: Vec<Option<Role>> = named.keys().map(|name| role_by_name(name, &named)).collect();
-        Self::with_roles(named.into_iter().zip(roles).map(|((name, var), role)| (name, var, role)))
+        let vars: Vec<(String, Var)> = vars.into_iter().collect();
+        let named: BTreeMap<String, Var> = vars.iter().cloned().collect();
+        let role = |(name, var): (String, Var)| {
+            let role = role_by_name(&name, &named);
+            (name, var, role)
+        };
+        Self::with_roles(vars.into_iter().map(role))
     }
 
     /// As [`new`](Params::new), with the roles given; `None` makes a buffer.
+    ///
+    /// # Errors
+    /// As those of [`new`](Params::new).
     pub fn with_roles(vars: impl IntoIterator<Item = (String, Var, Option<Role>)>) -> Result<Self> {
         let (mut params, mut buffers) = (Vec::new(), Vec::new());
         for (name, var, role) in vars {
@@ -66,7 +59,26 @@ impl Params {
         }
         params.sort_by(|a, b| a.name.cmp(&b.name));
         buffers.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(Self { params, buffers })
+        let all = Self { params, buffers };
+        all.check_distinct()?;
+        Ok(all)
+    }
+
+    /// A variable that is displaced twice, or stepped twice, is neither SAM nor SGD.
+    fn check_distinct(&self) -> Result<()> {
+        let (mut names, mut storages) = (BTreeMap::new(), BTreeMap::new());
+        for (name, var) in self.vars() {
+            if names.insert(name, ()).is_some() {
+                bail!("two variables are called {name:?}; expected names that are unique")
+            }
+            if let Some(other) = storages.insert(storage_of(var), name) {
+                bail!(
+                    "{other:?} and {name:?} are one variable under two names, which every step would move twice; \
+                     expected it once"
+                )
+            }
+        }
+        Ok(())
     }
 
     /// The parameters in name order.
@@ -99,14 +111,40 @@ impl Params {
         self.params[0].var.device()
     }
 
-    /// ‖x‖ over all parameters, summed in f64; waits for a GPU that has them.
+    /// ‖x‖ over all parameters, summed in f64; a host-device synchronisation on a GPU.
     pub fn norm(&self) -> Result<f64> {
         Ok(self.squared_norm()?.to_scalar::<f64>()?.sqrt())
     }
 
-    /// ‖x‖² where the parameters are, f64 `[]`: nobody waits for it before it is read.
+    /// ‖x‖² where the parameters are, f64 `[]`: no host-device synchronisation before it is read.
     pub fn squared_norm(&self) -> Result<Tensor> {
         msharp_ops::sum_of_squares(&self.each())
+    }
+
+    /// The name of the first parameter or buffer that has an entry which is not finite; a host-device synchronisation
+    /// on a GPU.
+    pub fn not_finite(&self) -> Result<Option<String>> {
+        let buffers = self.buffers.iter().map(|(_, var)| var.as_tensor()).filter(|buffer| buffer.dtype().is_float());
+        let all: Vec<&Tensor> = self.each().into_iter().chain(buffers).collect();
+        let is_finite = |tensors: &[&Tensor]| -> Result<bool> {
+            let mut sums = Vec::new(); // of one element type each
+            for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+                let of_type: Vec<&Tensor> = tensors.iter().copied().filter(|t| t.dtype() == dtype).collect();
+                if !of_type.is_empty() {
+                    sums.push(msharp_ops::sum_of_squares(&of_type)?.to_scalar::<f64>()?);
+                }
+            }
+            Ok(sums.into_iter().all(f64::is_finite))
+        };
+        if is_finite(&all)? {
+            return Ok(None);
+        }
+        for (name, var) in self.vars() {
+            if var.dtype().is_float() && !is_finite(&[var.as_tensor()])? {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+        Ok(Some("the sum of all parameters' squares".to_owned()))
     }
 
     /// The parameters as ops over all of them take them, in name order.
@@ -114,94 +152,97 @@ impl Params {
         self.params.iter().map(|param| param.var.as_tensor()).collect()
     }
 
-    /// Parameters and buffers under their names, sharing storage with the model.
+    /// Parameters and buffers under their names, *sharing storage with the model*: they change as it trains.
+    /// [`snapshot`](Params::snapshot) does not.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         self.vars().map(|(name, var)| (name.to_owned(), var.as_detached_tensor())).collect()
     }
 
-    /// Writes the values of `tensors` into the parameters and buffers of the same names.
+    /// Copies of parameters and buffers under their names: what [`assign`](Params::assign) brings back later.
+    pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.vars().map(|(name, var)| Ok((name.to_owned(), var.as_detached_tensor().copy()?))).collect()
+    }
+
+    /// Writes the values of `tensors` into the parameters and buffers of the same names. Values that share storage with
+    /// this model, as those of [`tensors`](Params::tensors) do, are read before anything is written.
     ///
     /// A missing `num_batches_tracked` is accepted, since PyTorch did not always write it. Nothing is changed if
     /// anything does not fit.
     ///
     /// # Errors
-    /// Names the first tensor that is missing, unexpected, or of another shape.
+    /// Names the first tensor that is missing, unexpected, of another shape, or of whole numbers where floats are
+    /// expected or the reverse; and the prefix that all names have, where it is why they do not fit.
     pub fn assign(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.writes(tensors)?.into_iter().try_for_each(|(var, value)| var.set(&value))
+    }
+
+    /// Whether [`assign`](Params::assign) would take `tensors`. Nothing is written.
+    ///
+    /// # Errors
+    /// As those of [`assign`](Params::assign).
+    pub fn check_fit(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.writes(tensors).map(drop)
+    }
+
+    /// What goes where, all of it read.
+    fn writes(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Vec<(&Var, Tensor)>> {
+        let own: Vec<*const Storage> = self.vars().map(|(_, var)| storage_of(var)).collect();
         let mut writes = Vec::new();
         for (name, var) in self.vars() {
             match tensors.get(name) {
-                Some(value) if value.dims() == var.dims() => {
-                    writes.push((var, value.to_dtype(var.dtype())?.to_device(var.device())?))
-                }
-                Some(value) => {
+                Some(value) if value.dims() != var.dims() => {
                     bail!("tensor {name:?} has the shape {:?}; this model has {:?}", value.dims(), var.dims())
                 }
+                Some(value) if value.dtype().is_float() != var.dtype().is_float() => bail!(
+                    "tensor {name:?} has elements of {:?}; this model has {:?}, and the one is not a rounding of the \
+                     other",
+                    value.dtype(),
+                    var.dtype()
+                ),
+                Some(value) => {
+                    let value = value.to_dtype(var.dtype())?.to_device(var.device())?.detach();
+                    let shares = own.contains(&storage_of(&value));
+                    writes.push((var, if shares { value.copy()? } else { value }));
+                }
                 None if name.ends_with("num_batches_tracked") => {}
-                None => bail!("tensor {name:?} of this model is missing"),
+                None => bail!("tensor {name:?} of this model is missing{}", self.of_prefix(tensors)),
             }
         }
         let known: BTreeMap<&str, &Var> = self.vars().collect();
         if let Some(name) = tensors.keys().find(|name| !known.contains_key(name.as_str())) {
             bail!("tensor {name:?} is no parameter or buffer of this model")
         }
-        writes.into_iter().try_for_each(|(var, value)| var.set(&value))
+        Ok(writes)
     }
 
-    /// Reads parameters and buffers from a safetensors file, as [`assign`](Params::assign) does.
-    ///
-    /// # Errors
-    /// Names the file, and the tensor that does not fit.
-    pub fn load(&self, path: &Path) -> Result<()> {
-        let in_file = |error: candle_core::Error| error.context(format!("cannot load {}", path.display()));
-        let tensors = candle_core::safetensors::load(path, self.device()).map_err(in_file)?;
-        self.assign(&tensors.into_iter().collect()).map_err(in_file)
-    }
-
-    /// Writes parameters and buffers to a safetensors file, which PyTorch reads under the same names.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        let tensors: HashMap<String, Tensor> = self.tensors().into_iter().collect();
-        let bytes = safetensors::serialize(tensors, None).map_err(candle_core::Error::wrap)?;
-        crate::write_aside(path, |file| Ok(std::io::Write::write_all(file, &bytes)?))
-    }
-
-    fn vars(&self) -> impl Iterator<Item = (&str, &Var)> {
+    pub(crate) fn vars(&self) -> impl Iterator<Item = (&str, &Var)> {
         let params = self.params.iter().map(|p| (p.name.as_str(), &p.var));
         params.chain(self.buffers.iter().map(|(name, var)| (name.as_str(), var)))
     }
 }
 
-/// The rule for roles, from the name and the shapes alone:
-///
-/// - `running_mean`, `running_var` and `num_batches_tracked` are buffers (`None`), and so is whatever is no float;
-/// - timm's `cls_token` and `pos_embed`, which are added to activations and multiply none, are [`Role::Bias`], so that
-///   they are free of weight decay where biases are;
-/// - two or more dimensions make a [`Role::Weight`] of everything else;
-/// - a vector called `weight` or `gamma` is a norm's scale, and a `bias` or `beta` beside it is the norm's shift:
-///   [`Role::Norm`];
-/// - every other vector is a [`Role::Bias`].
-pub fn role_by_name(name: &str, all: &BTreeMap<String, Var>) -> Option<Role> {
-    let (path, last) = name.rsplit_once('.').map_or(("", name), |(path, last)| (path, last));
-    let var = &all[name];
-    let is_vector = |sibling: &str| {
-        let sibling = if path.is_empty() { sibling.to_owned() } else { format!("{path}.{sibling}") };
-        all.get(&sibling).is_some_and(|v| v.rank() == 1)
-    };
-    match last {
-        "running_mean" | "running_var" | "num_batches_tracked" => None,
-        _ if !var.dtype().is_float() => None,
-        "cls_token" | "pos_embed" => Some(Role::Bias),
-        _ if var.rank() >= 2 => Some(Role::Weight),
-        "weight" | "gamma" => Some(Role::Norm),
-        "bias" if is_vector("weight") => Some(Role::Norm),
-        "beta" if is_vector("gamma") => Some(Role::Norm),
-        _ => Some(Role::Bias),
+impl Display for Params {
+    /// A line for each parameter, then each buffer: name, shape and role.
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let shape = |var: &Var| format!("{:?}", var.dims());
+        let params = self.params.iter().map(|p| (p.name.as_str(), shape(&p.var), p.role.to_string()));
+        let buffers = self.buffers.iter().map(|(name, var)| (name.as_str(), shape(var), "buffer".to_owned()));
+        let lines: Vec<(&str, String, String)> = params.chain(buffers).collect();
+        let name = lines.iter().map(|line| line.0.len()).max().unwrap_or(0);
+        let width = lines.iter().map(|line| line.1.len()).max().unwrap_or(0);
+        lines.iter().try_for_each(|line| writeln!(f, "{:name$}  {:width$}  {}", line.0, line.1, line.2))
     }
+}
+
+/// Where the numbers of a tensor lie: equal for tensors that share them.
+fn storage_of(tensor: &Tensor) -> *const Storage {
+    let (storage, _) = tensor.storage_and_layout();
+    std::ptr::from_ref(&*storage)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::DType;
 
     fn var(shape: &[usize]) -> Var {
         Var::zeros(shape, DType::F32, &Device::Cpu).unwrap()
@@ -248,15 +289,77 @@ mod tests {
         assert_eq!(params.norm().unwrap(), 3.);
     }
 
+    /// f = ½(w² − 1)² at w = 2 under two names: a displaced pass moved it twice, and put back the half-moved value.
     #[test]
-    fn a_truncated_file_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.safetensors");
+    fn one_variable_under_two_names_is_refused_with_both() {
+        let w = var(&[3]);
+        let both = |a: &str, b: &str, x: &Var, y: &Var| {
+            Params::new([(a.to_owned(), x.clone()), (b.to_owned(), y.clone())]).map(drop).unwrap_err().to_string()
+        };
+        let error = both("a", "b", &w, &w);
+        assert!(error.contains("\"a\"") && error.contains("\"b\""), "{error}");
+        let error = both("a.running_mean", "b", &w, &w);
+        assert!(error.contains("\"a.running_mean\"") && error.contains("\"b\""), "a buffer is moved too: {error}");
+        assert!(both("a", "a", &w, &var(&[3])).contains("\"a\""));
+        let roles = [("a", Some(Role::Weight)), ("a", None)].map(|(name, role)| (name.to_owned(), var(&[1]), role));
+        assert!(Params::with_roles(roles).unwrap_err().to_string().contains("\"a\""));
+    }
+
+    /// One's own tensors are values like any other, also those of another parameter.
+    #[test]
+    fn ones_own_tensors_can_be_assigned_and_a_snapshot_does_not_follow_the_run() {
+        let params = named(&["a", "b", "fc.weight"]);
+        params.iter().enumerate().for_each(|(i, p)| {
+            p.var.set(&p.var.ones_like().unwrap().affine(i as f64 + 1., 0.).unwrap()).unwrap();
+        });
+        let first = |name: &str| params.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];
+        let before = params.snapshot().unwrap();
+
+        let mut t = params.tensors();
+        t.insert("fc.weight".to_owned(), Tensor::full(9f32, (3, 2), &Device::Cpu).unwrap());
+        params.assign(&t).unwrap();
+        assert_eq!((first("a"), first("b"), first("fc.weight")), (1., 2., 9.));
+
+        let mut swapped = params.tensors();
+        let (a, b) = (swapped["a"].clone(), swapped["b"].clone());
+        swapped.insert("a".to_owned(), b);
+        swapped.insert("b".to_owned(), a);
+        params.assign(&swapped).unwrap();
+        assert_eq!((first("a"), first("b")), (2., 1.));
+
+        params.assign(&before).unwrap();
+        assert_eq!((first("a"), first("b"), first("fc.weight")), (1., 2., 3.));
+    }
+
+    #[test]
+    fn whole_numbers_do_not_become_weights() {
         let params = named(&["a", "fc.weight"]);
-        params.save(&path).unwrap();
-        params.load(&path).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
-        assert!(params.load(&path).unwrap_err().to_string().contains("x.safetensors"));
+        let mut tensors = params.snapshot().unwrap();
+        tensors.insert("a".to_owned(), Tensor::new(&[1u8, 2, 3], &Device::Cpu).unwrap());
+        let error = params.assign(&tensors).unwrap_err().to_string();
+        assert!(error.contains("\"a\"") && error.contains("U8") && error.contains("F32"), "{error}");
+        tensors.insert("a".to_owned(), Tensor::new(&[1f64, 2., 3.], &Device::Cpu).unwrap());
+        params.assign(&tensors).unwrap();
+    }
+
+    #[test]
+    fn the_first_tensor_that_is_not_finite_is_named() {
+        let params = named(&["a", "bn.bias", "bn.weight", "bn.running_var"]);
+        assert_eq!(params.not_finite().unwrap(), None);
+        let bad = Tensor::new(&[0f32, f32::NAN, 0.], &Device::Cpu).unwrap();
+        params.buffers()[0].1.set(&bad).unwrap();
+        assert_eq!(params.not_finite().unwrap().as_deref(), Some("bn.running_var"));
+        params.iter().nth(1).unwrap().var.set(&bad).unwrap();
+        assert_eq!(params.not_finite().unwrap().as_deref(), Some("bn.bias"));
+    }
+
+    #[test]
+    fn every_parameter_is_listed_with_its_role() {
+        let params = named(&["fc.weight", "fc.bias", "bn.weight", "bn.bias", "bn.running_mean"]);
+        let text = params.to_string();
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["bn.bias", "[3]", "norm"]);
+        assert_eq!(words[3], ["fc.weight", "[3,", "2]", "weight"]);
+        assert_eq!(words[4], ["bn.running_mean", "[3]", "buffer"]);
     }
 }

@@ -4,7 +4,21 @@
 use crate::{Batch, Gradient, Measures, Objective, ParamVec, Params, Passes, State};
 use candle_core::{Result, Tensor};
 
-/// A way to compute a gradient. SAM and its relatives are this and no optimizers: any optimizer steps with the result.
+/// The name of a type without its modules: `Sharp<Mean, L2>`.
+fn type_name<T: ?Sized>() -> String {
+    let (full, part) = (std::any::type_name::<T>(), |c: char| c.is_alphanumeric() || c == '_');
+    let mut short = String::new();
+    for piece in full.split_inclusive(|c: char| !part(c)) {
+        if piece.ends_with(':') {
+            continue; // a module
+        }
+        short.push_str(piece);
+    }
+    short
+}
+
+/// A way to compute a gradient. SAM and its relatives compute gradients; they are not optimizers: any optimizer steps
+/// with the result.
 pub trait Perturbation {
     /// The direction to descend at x, from one batch. Parameters are afterwards what they were.
     fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient>;
@@ -12,6 +26,18 @@ pub trait Perturbation {
     /// Saves or restores what the rule carries from step to step; nothing by default.
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
         Ok(())
+    }
+
+    /// What can be known to be wrong before the first step: a constant out of its range, a selection that selects no
+    /// parameter. A trainer asks before its first step; nothing by default.
+    fn check(&self, _params: &Params) -> Result<()> {
+        Ok(())
+    }
+
+    /// What a checkpoint is of, so that its state is not restored into something else: the name of the type, and for
+    /// what is made of parts the names of these.
+    fn name(&self) -> String {
+        type_name::<Self>()
     }
 }
 
@@ -26,7 +52,7 @@ pub trait Ascent {
         true
     }
 
-    /// Told what is descended in the end, for an ascent along what was descended before.
+    /// Receives the final descent direction, for an ascent along what was descended before.
     fn learn(&mut self, _direction: &ParamVec) -> Result<()> {
         Ok(())
     }
@@ -34,6 +60,16 @@ pub trait Ascent {
     /// As [`Perturbation::state`].
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
         Ok(())
+    }
+
+    /// As [`Perturbation::check`].
+    fn check(&self, _params: &Params) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`Perturbation::name`].
+    fn name(&self) -> String {
+        type_name::<Self>()
     }
 }
 
@@ -46,6 +82,16 @@ pub trait Offset {
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
         Ok(())
     }
+
+    /// As [`Perturbation::check`].
+    fn check(&self, _params: &Params) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`Perturbation::name`].
+    fn name(&self) -> String {
+        type_name::<Self>()
+    }
 }
 
 /// How the gradient at x and the one at x + ε become the direction to descend, and whether the second is needed.
@@ -56,6 +102,16 @@ pub trait Combine {
     /// As [`Perturbation::state`].
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
         Ok(())
+    }
+
+    /// As [`Perturbation::check`].
+    fn check(&self, _params: &Params) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`Perturbation::name`].
+    fn name(&self) -> String {
+        type_name::<Self>()
     }
 }
 
@@ -78,6 +134,12 @@ pub trait GradNormEstimator {
     /// Losses and norms. The clean pass at x is part of it, and moves running statistics as in any training step.
     fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate>;
 
+    /// Whether the norms are those of whole gradients, or unbiased in the square, so that a variance follows from them;
+    /// not those of one layer's part, or of no gradient. What holds an estimator asks before it takes a variance.
+    fn is_of_whole_gradients(&self) -> bool {
+        true
+    }
+
     /// The norms alone, `[b]`: buffers are put back. It counts as one more estimate for an estimator that has state.
     fn norms(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Tensor> {
         crate::keeping_buffers(params, || Ok(self.estimate(f, params, batch)?.norms))
@@ -86,6 +148,16 @@ pub trait GradNormEstimator {
     /// As [`Perturbation::state`].
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
         Ok(())
+    }
+
+    /// As [`Perturbation::check`].
+    fn check(&self, _params: &Params) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`Perturbation::name`].
+    fn name(&self) -> String {
+        type_name::<Self>()
     }
 }
 
@@ -98,6 +170,16 @@ pub trait Optimizer {
     fn state(&mut self, _params: &Params, _state: &mut State) -> Result<()> {
         Ok(())
     }
+
+    /// As [`Perturbation::check`].
+    fn check(&self, _params: &Params) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`Perturbation::name`].
+    fn name(&self) -> String {
+        type_name::<Self>()
+    }
 }
 
 impl<P: Perturbation + ?Sized> Perturbation for Box<P> {
@@ -107,6 +189,14 @@ impl<P: Perturbation + ?Sized> Perturbation for Box<P> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         (**self).state(params, state)
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        (**self).check(params)
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
     }
 }
 
@@ -126,6 +216,14 @@ impl<A: Ascent + ?Sized> Ascent for Box<A> {
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         (**self).state(params, state)
     }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        (**self).check(params)
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
 }
 
 impl<O: Offset + ?Sized> Offset for Box<O> {
@@ -135,6 +233,14 @@ impl<O: Offset + ?Sized> Offset for Box<O> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         (**self).state(params, state)
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        (**self).check(params)
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
     }
 }
 
@@ -146,6 +252,14 @@ impl<C: Combine + ?Sized> Combine for Box<C> {
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         (**self).state(params, state)
     }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        (**self).check(params)
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
 }
 
 impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
@@ -156,6 +270,14 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         (**self).state(params, state)
     }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        (**self).check(params)
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
 }
 
 impl<E: GradNormEstimator + ?Sized> GradNormEstimator for Box<E> {
@@ -163,7 +285,32 @@ impl<E: GradNormEstimator + ?Sized> GradNormEstimator for Box<E> {
         (**self).estimate(f, params, batch)
     }
 
+    fn is_of_whole_gradients(&self) -> bool {
+        (**self).is_of_whole_gradients()
+    }
+
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         (**self).state(params, state)
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        (**self).check(params)
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Around<T>(T);
+
+    #[test]
+    fn a_type_is_named_without_its_modules() {
+        assert_eq!(type_name::<Around<Option<Batch>>>(), "Around<Option<Batch>>");
+        assert_eq!(type_name::<f64>(), "f64");
     }
 }

@@ -1,8 +1,10 @@
 //! One visitor that saves and restores what rules and optimizers carry from step to step.
 
 use crate::{ParamVec, Params};
-use candle_core::{DType, Result, Tensor, bail};
-use std::collections::BTreeMap;
+use candle_core::{DType, Device, Result, Tensor, bail};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// A place in a tree of named tensors that is being written or read.
 ///
@@ -14,25 +16,25 @@ pub struct State<'a> {
 
 enum Direction<'a> {
     Save(&'a mut BTreeMap<String, Tensor>),
-    Load(&'a BTreeMap<String, Tensor>),
+    Load { tensors: &'a BTreeMap<String, Tensor>, read: Rc<RefCell<BTreeSet<String>>> },
 }
 
 impl<'a> State<'a> {
-    /// Visits will write into `tensors`, under `path`.
+    /// Visits will write into `tensors`, under `path`: copies, which do not change as the run goes on.
     pub fn save(path: &str, tensors: &'a mut BTreeMap<String, Tensor>) -> Self {
         Self { path: path.to_owned(), direction: Direction::Save(tensors) }
     }
 
     /// Visits will read from `tensors`, under `path`.
     pub fn load(path: &str, tensors: &'a BTreeMap<String, Tensor>) -> Self {
-        Self { path: path.to_owned(), direction: Direction::Load(tensors) }
+        Self { path: path.to_owned(), direction: Direction::Load { tensors, read: Rc::default() } }
     }
 
     /// The state of a part, its names nested under `name`.
     pub fn part(&mut self, name: &str) -> State<'_> {
         let direction = match &mut self.direction {
             Direction::Save(tensors) => Direction::Save(tensors),
-            Direction::Load(tensors) => Direction::Load(tensors),
+            Direction::Load { tensors, read } => Direction::Load { tensors, read: read.clone() },
         };
         State { path: format!("{}/{name}", self.path), direction }
     }
@@ -45,14 +47,18 @@ impl<'a> State<'a> {
         let path = format!("{}/{name}", self.path);
         match &mut self.direction {
             Direction::Save(tensors) => {
+                // Whether it exists is a part of the state: what is absent differs from what was lost.
+                tensors.insert(path.clone(), Tensor::new(u8::from(value.is_some()), &Device::Cpu)?);
                 for (param, tensor) in params.iter().zip(value.iter().flat_map(|v| v.tensors())) {
-                    tensors.insert(format!("{path}/{}", param.name), tensor.clone());
+                    tensors.insert(format!("{path}/{}", param.name), tensor.copy()?);
                 }
             }
-            Direction::Load(tensors) => {
-                let prefix = format!("{path}/");
-                let exists = tensors.range(prefix.clone()..).next().is_some_and(|(name, _)| name.starts_with(&prefix));
-                *value = exists.then(|| read_vector(tensors, &path, params)).transpose()?;
+            Direction::Load { tensors, read } => {
+                let exists = match entry(tensors, read, &path)? {
+                    marker if marker.rank() == 0 && marker.dtype() == DType::U8 => marker.to_scalar::<u8>()? == 1,
+                    other => bail!("{path:?} in the saved state is {other}; expected whether there is a vector"),
+                };
+                *value = exists.then(|| read_vector(tensors, read, &path, params)).transpose()?;
             }
         }
         Ok(())
@@ -66,34 +72,63 @@ impl<'a> State<'a> {
         let path = format!("{}/{name}", self.path);
         match &mut self.direction {
             Direction::Save(tensors) => {
-                tensors.insert(path, Tensor::new(*value, &candle_core::Device::Cpu)?);
+                tensors.insert(path, Tensor::new(*value, &Device::Cpu)?);
             }
-            Direction::Load(tensors) => match tensors.get(&path) {
-                Some(tensor) if tensor.rank() == 0 => *value = tensor.to_dtype(DType::F64)?.to_scalar()?,
-                _ => bail!("the number {path:?} is missing from the saved state"),
+            Direction::Load { tensors, read } => match entry(tensors, read, &path)? {
+                tensor if tensor.rank() == 0 => *value = tensor.to_dtype(DType::F64)?.to_scalar()?,
+                tensor => bail!("{path:?} in the saved state has the shape {:?}; expected a number", tensor.dims()),
             },
         }
         Ok(())
     }
+
+    /// # Errors
+    /// Names a part of the saved state that no visit has read: it is that of something else.
+    pub fn check_all_read(&self) -> Result<()> {
+        let Direction::Load { tensors, read } = &self.direction else { return Ok(()) };
+        let (prefix, read) = (format!("{}/", self.path), read.borrow());
+        let mut own =
+            tensors.range(prefix.clone()..).map(|(name, _)| name).take_while(|name| name.starts_with(&prefix));
+        match own.find(|name| !read.contains(*name)) {
+            Some(name) => bail!("{name:?} in the saved state belongs to nothing that is restored"),
+            None => Ok(()),
+        }
+    }
 }
 
-fn read_vector(tensors: &BTreeMap<String, Tensor>, path: &str, params: &Params) -> Result<ParamVec> {
-    let read = |param: &crate::Param| {
+fn entry<'t>(
+    tensors: &'t BTreeMap<String, Tensor>,
+    read: &RefCell<BTreeSet<String>>,
+    path: &str,
+) -> Result<&'t Tensor> {
+    let Some(tensor) = tensors.get(path) else { bail!("{path:?} is missing from the saved state") };
+    read.borrow_mut().insert(path.to_owned());
+    Ok(tensor)
+}
+
+fn read_vector(
+    tensors: &BTreeMap<String, Tensor>,
+    read: &RefCell<BTreeSet<String>>,
+    path: &str,
+    params: &Params,
+) -> Result<ParamVec> {
+    let one = |param: &crate::Param| {
         let name = format!("{path}/{}", param.name);
-        match tensors.get(&name) {
-            Some(tensor) if tensor.dims() == param.var.dims() => tensor.to_device(param.var.device()),
-            Some(tensor) => bail!("{name:?} has the shape {:?}; this model has {:?}", tensor.dims(), param.var.dims()),
-            None => bail!("{name:?} is missing from the saved state"),
+        let tensor = entry(tensors, read, &name)?;
+        if tensor.dims() != param.var.dims() {
+            bail!("{name:?} has the shape {:?}; this model has {:?}", tensor.dims(), param.var.dims())
         }
+        // A copy: an optimizer may step in the memory of its vector, and what was saved must not follow.
+        tensor.to_device(param.var.device())?.copy()
     };
-    Ok(ParamVec::new(params, params.iter().map(read).collect::<Result<_>>()?))
+    Ok(ParamVec::new(params, params.iter().map(one).collect::<Result<_>>()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Key;
-    use candle_core::{Device, Var};
+    use candle_core::Var;
 
     #[test]
     fn what_is_saved_is_loaded_and_what_is_missing_is_named() -> Result<()> {
@@ -104,6 +139,7 @@ mod tests {
         {
             let mut state = State::save("optimizer", &mut tensors);
             state.vector("velocity", &params, &mut velocity)?;
+            state.vector("nothing", &params, &mut None)?;
             state.part("inner").number("count", &mut count)?;
         }
         assert!(tensors.contains_key("optimizer/velocity/b") && tensors.contains_key("optimizer/inner/count"));
@@ -112,11 +148,19 @@ mod tests {
         let mut state = State::load("optimizer", &tensors);
         state.vector("velocity", &params, &mut read)?;
         state.vector("nothing", &params, &mut none)?;
+        let error = state.check_all_read().unwrap_err().to_string();
+        assert!(error.contains("\"optimizer/inner/count\""), "{error}");
         state.part("inner").number("count", &mut number)?;
+        state.check_all_read()?;
         assert_eq!(read.unwrap().to_vec()?, velocity.unwrap().to_vec()?);
         assert!(none.is_none());
         assert_eq!(number, 7.);
 
+        let error = State::load("optimizer", &tensors).vector("mean", &params, &mut None).unwrap_err();
+        assert!(
+            error.to_string().contains("\"optimizer/mean\" is missing"),
+            "what was never saved is not absent: {error}"
+        );
         tensors.remove("optimizer/velocity/b");
         let error = State::load("optimizer", &tensors).vector("velocity", &params, &mut None).unwrap_err();
         assert!(error.to_string().contains("optimizer/velocity/b"));

@@ -13,21 +13,44 @@ use std::path::Path;
 pub fn write_aside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let named = |error: candle_core::Error| error.context(format!("cannot write {}", path.display()));
     let io = |error: std::io::Error| named(error.into());
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    std::fs::create_dir_all(folder).map_err(io)?;
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)] // what any new file has, less the umask; a temporary file is its owner's alone otherwise
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut aside = builder.prefix(".writing-").tempfile_in(folder).map_err(io)?;
+    let mut aside = beside(path).map_err(io)?;
     write(aside.as_file_mut()).map_err(named)?;
     aside.as_file().sync_all().map_err(io)?;
     aside.persist(path).map_err(|e| io(e.error))?;
     #[cfg(unix)] // the rename itself reaches the disk with its folder
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
+    File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(io)?;
     Ok(())
+}
+
+/// Tries whether [`write_aside`] can write `path`: what would fail after hours of work fails before it. `path` is left
+/// as it is; its folder is made.
+///
+/// # Errors
+/// Names the file: its folder cannot be made or written, or there is a folder in its place.
+pub fn check_writable(path: &Path) -> Result<()> {
+    let named =
+        |error: std::io::Error| candle_core::Error::from(error).context(format!("cannot write {}", path.display()));
+    if path.is_dir() {
+        return Err(named(std::io::Error::new(std::io::ErrorKind::IsADirectory, "there is a folder in its place")));
+    }
+    beside(path).map(drop).map_err(named) // the temporary file is removed again
+}
+
+/// A new file in the folder of `path`, which is made if it is missing.
+fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)] // what any new file has, less the umask; a temporary file is its owner's alone otherwise
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(".writing-").tempfile_in(folder)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +81,22 @@ mod tests {
         std::fs::write(folder.path().join("plain"), b"").unwrap();
         write_aside(&folder.path().join("aside"), |_| Ok(())).unwrap();
         assert_eq!(mode("aside"), mode("plain"));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_found_before_it_is_and_nothing_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("file"), b"old").unwrap();
+        check_writable(&path("file")).unwrap();
+        check_writable(&path("new/deep/x")).unwrap();
+        assert_eq!(std::fs::read(path("file")).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(path("new/deep")).unwrap().count(), 0);
+        for wrong in ["file/x", "new/deep"] {
+            let error = check_writable(&path(wrong)).unwrap_err().to_string();
+            assert!(error.contains(wrong), "{error}");
+            assert!(write_aside(&path(wrong), |_| Ok(())).is_err(), "{wrong}");
+        }
     }
 
     #[test]

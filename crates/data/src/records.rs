@@ -19,10 +19,16 @@ pub(crate) fn read_records(path: &Path, release: &Release, part: &Part) -> Resul
     let named = |error: std::io::Error| Error::from(error).context(format!("cannot read {shown}"));
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => bail!(
-            "{shown} is missing: `cargo xtask data fetch {name}` downloads it, or name the folder that holds {folder} \
-             with --data-dir"
-        ),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            let inner = path.parent().unwrap_or(Path::new(""));
+            let dir = if inner.ends_with(folder) { inner.parent().unwrap_or(Path::new("")) } else { inner };
+            let instead = release.found_instead(dir).filter(|_| !inner.is_dir() || dir == inner);
+            bail!(
+                "{shown} is missing{}: `cargo xtask data fetch {name}` downloads it, or name the folder that holds \
+                 {folder} with --data-dir",
+                instead.map_or(String::new(), |instead| format!(" ({instead})"))
+            )
+        }
         Err(error) => return Err(named(error)),
     };
     let expected = part.records * release.record_len();

@@ -139,6 +139,44 @@ impl Release {
         self.labels.len() + IMAGE_BYTES
     }
 
+    /// What is in `dir` in place of the binary files, as a sentence: the Python version of the same set, an archive
+    /// that is not unpacked, or the folder one level further down. None if nothing is recognised.
+    pub fn found_instead(&self, dir: &Path) -> Option<String> {
+        let base = self.folder.trim_end_matches("-batches-bin").trim_end_matches("-binary"); // cifar-10
+        let python = match self.folder.ends_with("-batches-bin") {
+            true => format!("{base}-batches-py"),
+            false => format!("{base}-python"),
+        };
+        let [binary_archive, python_archive] = ["binary", "python"].map(|form| format!("{base}-{form}.tar.gz"));
+        let there = |name: &str| dir.join(name).exists();
+        let is_python = dir.file_name().is_some_and(|name| *name == *python)
+            || (there("data_batch_1") && there("batches.meta"))
+            || (there("meta") && there("train") && there("test"));
+        if is_python || there(&python) {
+            let what = if is_python { dir.to_path_buf() } else { dir.join(python) };
+            return Some(format!(
+                "{} is the Python version, another format; expected the binary version, of {binary_archive}",
+                what.display()
+            ));
+        }
+        if dir.is_file() {
+            return Some(format!("{} is a file; expected a folder, with an archive unpacked in it", dir.display()));
+        }
+        if there(&binary_archive) {
+            return Some(format!("{} is there; expected it unpacked", dir.join(binary_archive).display()));
+        }
+        if there(&python_archive) {
+            return Some(format!(
+                "{} is the Python version, another format; expected {binary_archive}, unpacked",
+                dir.join(python_archive).display()
+            ));
+        }
+        let inner = std::fs::read_dir(dir).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut inner: Vec<PathBuf> = inner.filter(|folder| folder.join(self.folder).is_dir()).collect();
+        inner.sort();
+        inner.first().map(|folder| format!("{} holds {}; expected that folder", folder.display(), self.folder))
+    }
+
     /// The folder with the files: `dir` itself if it holds the first one, else the official folder in it.
     pub(crate) fn folder_in(&self, dir: &Path) -> PathBuf {
         let outer = dir.join(self.folder);
@@ -183,6 +221,30 @@ mod tests {
         let error = Release::cifar10().load(folder.path()).unwrap_err().to_string();
         for part in ["cifar-10-batches-bin/data_batch_1.bin", "cargo xtask data fetch cifar10", "--data-dir"] {
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_people_have_in_its_place_is_named() {
+        for (release, has, dir, parts) in [
+            (
+                Release::cifar10(),
+                "cifar-10-batches-py/data_batch_1",
+                "",
+                ["cifar-10-batches-py", "cifar-10-binary.tar.gz"],
+            ),
+            (Release::cifar10(), "cifar-10-batches-py/x", "cifar-10-batches-py", ["Python", "cifar-10-binary.tar.gz"]),
+            (Release::cifar100(), "cifar-100-python/train", "", ["cifar-100-python", "cifar-100-binary.tar.gz"]),
+            (Release::cifar10(), "cifar-10-binary.tar.gz", "", ["cifar-10-binary.tar.gz is there", "unpacked"]),
+            (Release::cifar10(), "cifar-10-python.tar.gz", "", ["Python", "expected cifar-10-binary.tar.gz"]),
+            (Release::cifar10(), "cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz", ["is a file", "unpacked"]),
+            (Release::cifar10(), "deep/cifar-10-batches-bin/x", "", ["deep holds", "expected that folder"]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(folder.path().join(has).parent().unwrap()).unwrap();
+            std::fs::write(folder.path().join(has), b"").unwrap();
+            let error = release.load(folder.path().join(dir)).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{has}: {error}");
         }
     }
 

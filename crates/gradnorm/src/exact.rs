@@ -1,7 +1,7 @@
 //! One backward pass for each sample.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, ParamVec, Params};
+use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, ParamVec, Params, losses_of};
 
 /// ‖∇ℓᵢ(x)‖ by b backward passes over one graph.
 ///
@@ -15,7 +15,7 @@ pub struct Exact;
 
 impl GradNormEstimator for Exact {
     fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
-        let losses = f.losses(batch, true)?; // [b]
+        let losses = losses_of(f, batch)?; // [b]
         let norm = |i: usize| ParamVec::collect(params, &losses.get(i)?.backward()?)?.norm();
         let norms: Vec<f64> = (0..batch.len()).map(norm).collect::<Result<_>>()?;
         Ok(Estimate { norms: Tensor::new(norms, losses.device())?, losses, measures: Measures::new() })

@@ -4,8 +4,8 @@ mod check;
 
 use candle_core::{Result, Tensor, bail};
 use msharp_core::{
-    Batch, Estimate, GradNormEstimator, Key, Length, Measures, Objective, ParamVec, Params, State, losses_at,
-    losses_at_signs,
+    Batch, Estimate, GradNormEstimator, Key, Length, Measures, Objective, ParamVec, Params, Range, State, at_least_1,
+    check_repeatable, losses_at, losses_at_signs, losses_of,
 };
 use msharp_ops::{Precision, Slope, rms_slopes};
 
@@ -18,9 +18,11 @@ use msharp_ops::{Precision, Slope, rms_slopes};
 /// **Variance.** That of ⟨z, g⟩², which [`Probe`] states, over K. One probe gives |⟨z, gᵢ⟩|, whose coefficient of
 /// variation is 0.76 whatever the norms: it hardly ranks samples; six do. `cargo xtask bench estimators` measures that.
 ///
-/// **Cost.** K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. A check
-/// is 4 more, 5 if `central`. Memory: one vector in parameter space, two for probes that are not signs. All forwards
-/// are computed in f32, whatever the network asks for on a GPU: in bfloat16 the difference would be noise.
+/// **Cost.** K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. The
+/// first estimate is two more (on the CPU): it evaluates the losses at x twice, and refuses an objective whose losses
+/// differ, since the differences would be those of random draws. A check is 4 more, 5 if `central`. Memory: one vector
+/// in parameter space, two for probes that are not signs. All forwards are computed in f32, whatever the network asks
+/// for on a GPU: in bfloat16 the difference would be noise.
 ///
 /// **Randomness.** The probes are functions of the batch's key. **State.** [`Tuned`], where something is checked.
 ///
@@ -171,6 +173,21 @@ impl FiniteDifference {
         Ok((losses, delta, ratio))
     }
 
+    /// What δ may be, absolute or relative to ‖x‖.
+    pub const DELTA: Range = Range::ABOVE_0;
+
+    fn check_constants(&self) -> Result<()> {
+        at_least_1("the number of finite-difference probes", self.probes)?;
+        match self.delta {
+            Delta::Relative(ratio) => Self::DELTA.check("the finite-difference step relative to ‖x‖", ratio),
+            Delta::Absolute(delta) => Self::DELTA.check("the finite-difference step", delta),
+            Delta::Adaptive if self.check_every == 0 => {
+                bail!("a finite difference whose step adapts needs checks, `check_every` is 0; expected at least 1")
+            }
+            Delta::Adaptive => Self::DELTA.check("the finite-difference step relative to ‖x‖", self.tuned.ratio),
+        }
+    }
+
     /// The step of the next estimate.
     fn now(&self) -> Step {
         match self.delta {
@@ -188,26 +205,25 @@ fn probe_key(batch: &Batch, k: usize) -> Key {
 
 impl GradNormEstimator for FiniteDifference {
     fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
-        if self.probes == 0 {
-            bail!("a finite-difference estimate needs at least one probe, `probes` is 0")
-        }
-        if self.delta == Delta::Adaptive && self.check_every == 0 {
-            bail!("a finite difference whose step adapts needs checks, `check_every` is 0")
-        }
-        // Where to read is not to wait, what is wrong is told at once; elsewhere a step of length 0 makes losses that
-        // are not finite, and those are the trainer's business.
+        self.check_constants()?;
+        // Where to read is no synchronisation, what is wrong is an error at once; elsewhere a step of length 0 makes
+        // losses that are not finite, and those are the trainer's business.
         let on_cpu = params.device().is_cpu();
-        let length = if on_cpu { params.norm()? } else { f64::INFINITY };
-        let (Step::Absolute(step) | Step::Relative(step)) = self.now();
-        if step <= 0. || length == 0. {
-            bail!("the finite-difference step {:?} is not positive (‖x‖ = {length})", self.delta)
+        if on_cpu && matches!(self.now(), Step::Relative(_)) && params.norm()? == 0. {
+            bail!(
+                "all parameters are 0, so that the finite-difference step {:?}, which is relative to ‖x‖, has no length; \
+                 expected Delta::Absolute there",
+                self.delta
+            )
         }
         msharp_ops::with_precision(Precision::F32, || {
+            if on_cpu && self.tuned.estimates == 0 {
+                check_repeatable(f, params, batch)?; // first, for a noise that is no rounding has no better δ
+            }
             let (mut slopes, mut measures) = (Vec::new(), Measures::new());
             if self.check_every > 0 && self.tuned.estimates.is_multiple_of(self.check_every as u64) {
-                measures.insert("probe_noise", self.check(f, params, batch)?);
+                measures.insert("probe_noise", self.check_noise(f, params, batch)?);
             }
-            self.tuned.estimates += 1;
             // The probes come first: they keep no graph, and the one at x stays open.
             for k in 0..self.probes {
                 let key = probe_key(batch, k);
@@ -216,7 +232,8 @@ impl GradNormEstimator for FiniteDifference {
                 slopes.push((ahead, behind, delta));
                 measures.insert("probe_ratio", ratio);
             }
-            let losses = f.losses(batch, true)?; // [b]
+            let losses = losses_of(f, batch)?; // [b]
+            self.tuned.estimates += 1;
             let slope = |(ahead, behind, delta): (Tensor, Option<Tensor>, Tensor)| match behind {
                 None => Slope { ahead, behind: losses.detach(), delta, sides: 1. },
                 Some(behind) => Slope { ahead, behind, delta, sides: 2. },
@@ -225,6 +242,10 @@ impl GradNormEstimator for FiniteDifference {
             measures.insert("probe_rounding", self.rounding(f, params, batch, &slopes, &losses)?);
             Ok(Estimate { losses, norms: rms_slopes(&slopes)?, measures })
         })
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        self.check_constants()
     }
 
     fn state(&mut self, _params: &Params, state: &mut State) -> Result<()> {

@@ -1,36 +1,67 @@
 //! One backward pass for all samples, in which the layers measure what each sample contributes.
 
+use crate::against_exact::{compare, one_gradient};
 use candle_core::{DType, Result, Tensor};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params};
+use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params, losses_of};
+use msharp_ops::GhostNorms;
 
 /// ‖∇ℓᵢ(x)‖ from layer inputs and output gradients, by one backward pass that computes no gradient of a parameter. 1
-/// forward, whose graph serves the ascent, and 1 backward. Exact up to rounding: no bias, no variance, no randomness.
+/// forward, whose graph serves the ascent, and 1 backward; 2 in the first estimate. Exact up to rounding: no bias, no
+/// variance, no randomness.
 ///
 /// Every parameter must be used, once, by an op of [`msharp_ops`], as those of every model of msharp-models are, and
-/// samples come first in every activation. On the CPU.
+/// samples come first in every activation. On the CPU. The first estimate compares a sample with its own gradient,
+/// parameter by parameter: rows that are no samples (class prototypes, of which there are as many), and losses that
+/// depend on each other, are found by it.
 ///
 /// Under batch normalisation in training mode the samples are coupled, and this is **not** ‖∇ℓᵢ‖ but the norm of sample
 /// i's share of ∇Σⱼℓⱼ, as [`ghost_norms`](msharp_ops::ghost_norms) defines it: the shares add up to the gradient as the
-/// ∇ℓᵢ do, and each has a part of every loss. It then reports `coupled` = 1; [`Exact`](crate::Exact) is the estimator
-/// of ‖∇ℓᵢ‖ itself.
+/// ∇ℓᵢ do, and each has a part of every loss. It then reports `coupled` = 1, and the comparison is about the parameters
+/// after the last such layer; [`Exact`](crate::Exact) is the estimator of ‖∇ℓᵢ‖ itself.
 ///
 /// # Errors
-/// Names a parameter that no op measures, or that several ops share.
+/// Names a parameter that no op measures, that several ops share, or whose measured norm is not that of the gradient.
 ///
 /// Reference: Goodfellow 2015, <https://arxiv.org/abs/1510.01799>; ghost clipping (Li et al., ICLR 2022,
 /// <https://arxiv.org/abs/2110.05679>).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Ghost;
+pub struct Ghost {
+    /// Whether a sample was compared with its gradient.
+    pub checked: bool,
+}
 
 impl GradNormEstimator for Ghost {
     fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
         let named: Vec<(&str, &Tensor)> =
             params.iter().map(|param| (param.name.as_str(), param.var.as_tensor())).collect();
-        let found = msharp_ops::ghost_norms(&named, || f.losses(batch, true))?; // [b]
+        let found = msharp_ops::ghost_norms(&named, || losses_of(f, batch))?; // [b]
+        if !self.checked {
+            check(&found, params).map_err(|error| {
+                error.context("Ghost does not hold for these losses; take Exact or FiniteDifference")
+            })?;
+            self.checked = true;
+        }
         let mut measures = Measures::new();
         if found.coupled {
             measures.insert("coupled", Tensor::ones((), DType::F64, params.device())?);
         }
         Ok(Estimate { losses: found.losses, norms: found.norms, measures })
     }
+
+    fn name(&self) -> String {
+        "Ghost".to_owned()
+    }
+}
+
+/// One sample, parameter by parameter.
+fn check(found: &GhostNorms, params: &Params) -> Result<()> {
+    let Some((sample, gradient)) = one_gradient(&found.losses, &found.norms, params)? else { return Ok(()) };
+    let (squares, of_all) = (found.squares.to_vec2::<f64>()?, gradient.norm()?); // [p, b]
+    for (k, (param, exact)) in params.iter().zip(gradient.tensors()).enumerate() {
+        if found.uncoupled[k] {
+            let exact = msharp_ops::sum_of_squares(&[exact])?.to_scalar::<f64>()?.sqrt();
+            compare(&format!("parameter {:?}", param.name), sample, squares[k][sample].sqrt(), exact, of_all)?;
+        }
+    }
+    Ok(())
 }

@@ -40,6 +40,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+mod against_exact;
 mod exact;
 mod finite_difference;
 mod ghost;
@@ -54,7 +55,7 @@ pub use finite_difference::{Delta, FiniteDifference, Probe, Tuned};
 pub use ghost::Ghost;
 pub use last_layer::LastLayer;
 pub use msharp_core::{GradNormEstimator, Temperature, effective_size, gibbs};
-pub use noise_scale::{Histogram, Noise, TwoSizes};
+pub use noise_scale::{Histogram, Noise, PooledNoise, TwoSizes};
 pub use probe_noise::ProbeNoise;
 pub use random_norms::RandomNorms;
 pub use shuffled::Shuffled;

@@ -1,6 +1,6 @@
 //! What the norms of the samples' gradients say about the noise of a batch's gradient.
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 use msharp_core::{
     Batch, Estimate, GradNormEstimator, Objective, Params, Temperature, backward, effective_size, gibbs,
     keeping_buffers, quantile,
@@ -36,13 +36,24 @@ pub struct Noise {
 
 impl Noise {
     /// Measures a batch: the estimator's passes, and one backward. Parameters and buffers are put back; an estimator
-    /// that adapts takes it as one more estimate, so use one that is not a rule's. Waits for a GPU.
+    /// that adapts takes it as one more estimate, so use one that is not a rule's. A host-device synchronisation.
+    ///
+    /// # Errors
+    /// If the estimator's norms are not those of whole gradients: [`LastLayer`](crate::LastLayer) and
+    /// [`RandomNorms`](crate::RandomNorms) have no variance of all parameters.
     pub fn measure(
         estimator: &mut dyn GradNormEstimator,
         f: &dyn Objective,
         params: &Params,
         batch: &Batch,
     ) -> Result<Self> {
+        if !estimator.is_of_whole_gradients() {
+            bail!(
+                "{} does not measure the norms of whole gradients, and no variance of all parameters follows from \
+                 others; expected Exact, Ghost or FiniteDifference",
+                estimator.name()
+            )
+        }
         keeping_buffers(params, || {
             let Estimate { losses, norms, .. } = estimator.estimate(f, params, batch)?;
             let mean_norm = backward(&losses, None, params)?.norm()?;
@@ -76,7 +87,7 @@ impl Noise {
     }
 
     /// tr V/‖∇L‖², both unbiased: the batch size at which noise and gradient are equally large. Infinite where n
-    /// samples are too few to tell the gradient from 0.
+    /// samples are too few to distinguish the gradient from 0. Over several batches use [`PooledNoise`], not a mean.
     ///
     /// Reference: the simple noise scale (McCandlish, Kaplan, Amodei et al., 2018).
     pub fn scale(&self) -> f64 {
@@ -96,6 +107,54 @@ impl Noise {
     /// The histogram of the norms.
     pub fn histogram(&self) -> Histogram {
         Histogram::of(&self.norms)
+    }
+}
+
+/// tr V and ‖∇L‖² over several batches of one size: the noise scale of all of them.
+///
+/// A single batch's [`scale`](Noise::scale) is the ratio of two noisy numbers, the second of which can be below 0: a
+/// mean over batches of such ratios, those left out that are not finite, is too large, three times where 32 samples are
+/// drawn at a true scale of 100. Numerator and denominator are averaged here before they are divided.
+///
+/// ```
+/// use msharp_gradnorm::{Noise, PooledNoise};
+/// let mut pooled = PooledNoise::default();
+/// pooled.add(&Noise { norms: vec![2., 2.], mean_norm: 2. }); // tr V = 0, ‖∇L‖² = 4
+/// pooled.add(&Noise { norms: vec![1., 1.], mean_norm: 0. }); // tr V = 2, ‖∇L‖² = −1
+/// assert_eq!((pooled.batches, pooled.without_gradient, pooled.scale()), (2, 1, 1. / 1.5));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PooledNoise {
+    /// Batches that were added.
+    pub batches: usize,
+    /// Those of them in which the gradient cannot be distinguished from 0: their own scale is infinite.
+    pub without_gradient: usize,
+    trace: f64,
+    squared_gradient: f64,
+}
+
+impl PooledNoise {
+    /// Adds a batch; one of a single sample, which has no variance, makes all of it NaN.
+    pub fn add(&mut self, noise: &Noise) {
+        self.batches += 1;
+        self.without_gradient += usize::from(noise.squared_gradient() <= 0.);
+        self.trace += noise.trace();
+        self.squared_gradient += noise.squared_gradient();
+    }
+
+    /// The mean of tr V.
+    pub fn trace(&self) -> f64 {
+        self.trace / self.batches as f64
+    }
+
+    /// The mean of ‖∇L‖², unbiased; it can be below 0.
+    pub fn squared_gradient(&self) -> f64 {
+        self.squared_gradient / self.batches as f64
+    }
+
+    /// tr V/‖∇L‖² of the means; infinite where all batches together do not distinguish the gradient from 0.
+    pub fn scale(&self) -> f64 {
+        noise_scale(self.trace(), self.squared_gradient())
     }
 }
 
@@ -191,6 +250,31 @@ mod tests {
         assert!(Noise { norms: vec![3.], mean_norm: 3. }.trace().is_nan());
         let pure = Noise { norms: vec![1., 1.], mean_norm: 0. }; // g and −g
         assert_eq!((pure.trace(), pure.scale()), (2., f64::INFINITY));
+    }
+
+    /// g = μ + √(tr V/d) z in d = 50 dimensions with ‖μ‖ = 1 and tr V = 100, batches of 32.
+    #[test]
+    fn a_pooled_scale_is_the_true_one_and_a_mean_of_ratios_is_not() {
+        use rand::RngExt;
+        let (d, n, batches, mut rng) = (50, 32, 2000, msharp_core::Key::new(5).rng());
+        let (mut pooled, mut ratios) = (PooledNoise::default(), Vec::new());
+        for _ in 0..batches {
+            let (mut norms, mut mean) = (Vec::new(), vec![0.; d]);
+            for _ in 0..n {
+                let g: Vec<f64> = (0..d)
+                    .map(|j| f64::from(j == 0) + 2f64.sqrt() * rng.sample::<f64, _>(rand_distr::StandardNormal))
+                    .collect();
+                norms.push(g.iter().map(|x| x * x).sum::<f64>().sqrt());
+                mean.iter_mut().zip(&g).for_each(|(mean, x)| *mean += x / n as f64);
+            }
+            let noise = Noise { norms, mean_norm: mean.iter().map(|x| x * x).sum::<f64>().sqrt() };
+            pooled.add(&noise);
+            ratios.extend(Some(noise.scale()).filter(|scale| scale.is_finite()));
+        }
+        let mean_of_ratios = ratios.iter().sum::<f64>() / ratios.len() as f64;
+        assert!((pooled.scale() / 100. - 1.).abs() < 0.05, "{}", pooled.scale());
+        assert!(mean_of_ratios > 200., "{mean_of_ratios}");
+        assert_eq!(pooled.batches, ratios.len() + pooled.without_gradient);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! A control: norms that know nothing of the gradients.
+//! A control: uninformative norms.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params};
+use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params, losses_of};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
@@ -20,12 +20,16 @@ impl GradNormEstimator for RandomNorms {
         let mut rng = batch.key.fold_name("random norms").rng();
         let norm = |_| rng.sample::<f64, _>(StandardNormal).abs();
         let norms: Vec<f64> = (0..batch.len()).map(norm).collect();
-        let losses = f.losses(batch, true)?; // [b]
+        let losses = losses_of(f, batch)?; // [b]
         Ok(Estimate {
             norms: Tensor::from_vec(norms, batch.len(), params.device())?,
             losses,
             measures: Measures::new(),
         })
+    }
+
+    fn is_of_whole_gradients(&self) -> bool {
+        false
     }
 }
 

@@ -31,6 +31,19 @@ impl<E: GradNormEstimator> GradNormEstimator for Shuffled<E> {
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
     }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Shuffled({})", self.inner.name())
+    }
+
+    /// In another order they are the same norms.
+    fn is_of_whole_gradients(&self) -> bool {
+        self.inner.is_of_whole_gradients()
+    }
 }
 
 #[cfg(test)]

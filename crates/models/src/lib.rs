@@ -47,7 +47,8 @@
 //! Names, shapes and dtypes are those of PyTorch's state dicts, buffers included, in both directions: a ResNet is
 //! called as in torchvision and timm, a [`WideResNet`] as in the PyTorch port most used, a [`VisionTransformer`] as in
 //! timm. The tests hold the names against PyTorch's lists, and logits, running statistics and gradients against its
-//! numbers.
+//! numbers. A [`Description`] beside the tensors says what they are of and what images were normalised by; loading
+//! refuses what contradicts it.
 //!
 //! # Normalisation
 //!
@@ -65,6 +66,7 @@
 mod architecture;
 mod block;
 mod conv;
+mod description;
 mod layer_norm;
 mod linear;
 mod norm;
@@ -75,6 +77,7 @@ mod wide_resnet;
 pub use architecture::{Architecture, Model};
 pub use block::Block;
 pub use conv::Conv2d;
+pub use description::Description;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use norm::{Norm, NormLayer};

@@ -26,17 +26,20 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
     if !(0.0..=1.0).contains(&label_smoothing) {
         bail!("cross_entropy: expected a label smoothing in [0, 1], got {label_smoothing}");
     }
+    let losses = each(logits, targets, label_smoothing, b, k)?;
+    saw_cross_entropy(&losses, logits, targets, label_smoothing);
+    Ok(losses)
+}
+
+fn each(logits: &Tensor, targets: &Tensor, label_smoothing: f64, b: usize, k: usize) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if let Some(gpu) = crate::cuda::Gpu::of(logits)? {
-        saw_cross_entropy(logits, targets, label_smoothing)?;
         return crate::cuda::loss::cross_entropy(&gpu, logits, targets, label_smoothing);
     }
-    let known = targets;
     let targets = targets.to_vec1::<u32>()?;
     if let Some((i, target)) = targets.iter().enumerate().find(|(_, target)| **target as usize >= k) {
         bail!("cross_entropy: target {target} of sample {i} is not below the number of classes, {k}");
     }
-    saw_cross_entropy(logits, known, label_smoothing)?;
     let logits = &logits.input()?;
     let rows = rows_per_chunk(k);
     with_float!("cross_entropy", logits, T => {

@@ -16,6 +16,7 @@
 
 use crate::float::Float;
 use crate::grad::grad_enabled;
+use crate::last_layer::saw_parameters;
 use crate::rows;
 use crate::vector::vectorised;
 use candle_core::{Device, Result, Tensor, TensorId, bail};
@@ -35,6 +36,9 @@ pub struct GhostNorms {
     pub squares: Tensor,
     /// Whether an op normalised over the batch: then a share is not the gradient of a sample's own loss.
     pub coupled: bool,
+    /// `[p]`: whether each parameter is used after every op that normalised over the batch, so that a sample's share of
+    /// it should be its own gradient all the same.
+    pub uncoupled: Vec<bool>,
 }
 
 /// Runs `losses`, which yields one loss ℓᵢ for each sample, `[b]`, and returns with them the norm of each sample's
@@ -45,7 +49,8 @@ pub struct GhostNorms {
 /// Under batch normalisation in training mode it is not ([`GhostNorms::coupled`]): share i then is the gradient of Σⱼℓⱼ
 /// in a copy of the parameters that only sample i uses, through the statistics that it shares, so that it has a part of
 /// every ℓⱼ and lacks the parts of ∇ℓᵢ that flow through other samples. Another coupling (a contrastive loss) has the
-/// same effect, and nobody can tell.
+/// same effect and is not seen here, and neither is an op whose rows are not samples but as many: compare a sample with
+/// its own gradient.
 ///
 /// `params` are variables by name, each used once, by an op of this crate whose activations have the samples in their
 /// first dimension. On the CPU.
@@ -71,6 +76,7 @@ pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<T
             uses: vec![vec![]; params.len()],
             squares: vec![None; params.len()],
             coupled: false,
+            after: vec![false; params.len()],
         }),
         listening: AtomicBool::new(false),
     });
@@ -121,6 +127,7 @@ pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<T
             norms: Tensor::from_vec(norms, b, &Device::Cpu)?,
             squares: Tensor::from_vec(all, (params.len(), b), &Device::Cpu)?,
             coupled: noted.coupled,
+            uncoupled: noted.after.clone(),
             losses: losses.clone(),
         })
     })
@@ -140,6 +147,8 @@ struct Noted {
     /// Of each parameter, `[b]`.
     squares: Vec<Option<Vec<f64>>>,
     coupled: bool,
+    /// Of each parameter, whether it was used since the last op that coupled the samples.
+    after: Vec<bool>,
 }
 
 thread_local! {
@@ -189,11 +198,17 @@ pub(crate) struct Part<const N: usize> {
 
 /// Told by an op in its forward, with what it hands to `record` as parameters.
 pub(crate) fn take_part<const N: usize>(op: &'static str, params: [&Tensor; N]) -> Part<N> {
+    if op != "linear" {
+        saw_parameters(&params); // a linear map says more itself
+    }
     let recorder = RECORDER.with_borrow(Clone::clone).filter(|_| grad_enabled());
     let Some(recorder) = recorder else { return Part { recorder: None, places: [None; N] } };
     let places = params.map(|param| recorder.params.iter().position(|known| *known == param.id()));
     if let Ok(mut noted) = recorder.noted.lock() {
-        places.iter().flatten().for_each(|place| noted.uses[*place].push(op));
+        for place in places.iter().flatten() {
+            noted.uses[*place].push(op);
+            noted.after[*place] = true;
+        }
     }
     Part { recorder: Some(recorder), places }
 }
@@ -203,6 +218,7 @@ pub(crate) fn samples_are_coupled() {
     RECORDER.with_borrow(|recorder| {
         if let Some(Ok(mut noted)) = recorder.as_ref().map(|recorder| recorder.noted.lock()) {
             noted.coupled = true;
+            noted.after.fill(false);
         }
     });
 }

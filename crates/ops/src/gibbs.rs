@@ -1,5 +1,6 @@
 //! The Gibbs weights of RW-SAM, and the temperature that makes them comparable over a training run.
 
+use crate::Range;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// How λ relates to the norms. A raw λ means nothing without their scale, which moves tenfold within 100 steps.
@@ -13,6 +14,22 @@ pub enum Temperature {
     EffectiveSize(f64),
 }
 
+impl Temperature {
+    /// What a λ may be, raw or relative.
+    pub const LAMBDA: Range = Range::AT_LEAST_0;
+    /// What an effective size may be, in samples.
+    pub const SIZE: Range = Range::AT_LEAST_1;
+
+    /// # Errors
+    /// If λ is below 0, an effective size below 1, or either no finite number.
+    pub fn check(&self) -> Result<()> {
+        match *self {
+            Temperature::Raw(lambda) | Temperature::Relative(lambda) => Self::LAMBDA.check("lambda", lambda),
+            Temperature::EffectiveSize(m) => Self::SIZE.check("the effective size", m),
+        }
+    }
+}
+
 /// pᵢ = exp(λsᵢ)/Σⱼexp(λsⱼ) for the norms sᵢ: the maximiser of Σpᵢsᵢ + H(P)/λ over the simplex (RW-SAM, the paper's
 /// Gibbs weights). They sum to 1; λ = 0 gives 1/b exactly.
 ///
@@ -24,7 +41,14 @@ pub enum Temperature {
 /// let weights = gibbs(&[1., 2., 3., 100.], Temperature::EffectiveSize(2.));
 /// assert!((effective_size(&weights) - 2.).abs() < 1e-6);
 /// ```
+///
+/// # Panics
+/// If [`Temperature::check`] is an error; [`reweight`] returns it.
+#[track_caller]
 pub fn gibbs(norms: &[f64], temperature: Temperature) -> Vec<f64> {
+    if let Err(error) = temperature.check() {
+        panic!("{error}");
+    }
     match temperature {
         Temperature::Raw(lambda) => softmax(norms, lambda),
         Temperature::Relative(lambda) => {
@@ -62,10 +86,11 @@ pub struct Reweighted {
     pub quantiles: [Tensor; 3],
 }
 
-/// [`gibbs`] of `norms`, f64 `[b]`, without waiting for a GPU that has them.
+/// [`gibbs`] of `norms`, f64 `[b]`, without a host-device synchronisation.
 ///
-/// `Err` if there are none, or they are not f64 `[b]`.
+/// `Err` if there are none, they are not f64 `[b]`, or the temperature is [none](Temperature::check).
 pub fn reweight(norms: &Tensor, temperature: Temperature) -> Result<Reweighted> {
+    temperature.check()?;
     if norms.rank() != 1 || norms.dtype() != DType::F64 || norms.elem_count() == 0 {
         bail!("reweight: expected norms [b] in f64, got {:?} {:?}", norms.dtype(), norms.dims());
     }
@@ -173,6 +198,22 @@ mod tests {
     fn ties_bound_the_size_from_below() {
         let weights = gibbs(&[3., 3., 1., 0.], Temperature::EffectiveSize(1.));
         assert_eq!(weights, [0.5, 0.5, 0., 0.]);
+    }
+
+    #[test]
+    fn a_temperature_that_no_formula_allows_is_refused() -> Result<()> {
+        let norms = Tensor::new(&[1f64, 2.], &Device::Cpu)?;
+        for (temperature, part) in [
+            (Temperature::EffectiveSize(0.5), "effective size is 0.5; expected a finite number of at least 1"),
+            (Temperature::EffectiveSize(f64::INFINITY), "effective size is inf"),
+            (Temperature::Raw(-1.), "lambda is -1; expected a finite number of at least 0"),
+            (Temperature::Relative(f64::NAN), "lambda is NaN"),
+        ] {
+            let error = reweight(&norms, temperature).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(std::panic::catch_unwind(|| gibbs(&[1., 2.], temperature)).is_err());
+        }
+        Ok(())
     }
 
     #[test]

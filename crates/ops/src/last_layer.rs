@@ -5,61 +5,146 @@ use crate::float::{Float, with_float, with_slice};
 use candle_core::{Device, Result, Tensor, TensorId, bail};
 use std::cell::RefCell;
 
+/// What [`last_layer_norms`] returns.
+#[derive(Clone, Debug)]
+pub struct LastLayerNorms {
+    /// `[b]`: the losses, their graph still open.
+    pub losses: Tensor,
+    /// f64 `[b]`: the norms.
+    pub norms: Tensor,
+    /// The parameters that they are of: the last map's weight and bias, those that are trained.
+    pub of: Vec<TensorId>,
+}
+
 /// What ops leave for [`last_layer_norms`] while it runs.
 #[derive(Default)]
 struct Seen {
-    /// The result of the last linear map, its input, and whether it has a bias.
-    linear: Option<(TensorId, Tensor, bool)>,
-    norms: Option<Tensor>,
+    /// The last linear map.
+    linear: Option<Linear>,
+    /// Every cross-entropy.
+    losses: Vec<CrossEntropy>,
+    /// The tensors that ops have as parameters, once for each op.
+    uses: Vec<TensorId>,
+}
+
+#[derive(Clone)]
+struct Linear {
+    y: TensorId,
+    x: Tensor,
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+struct CrossEntropy {
+    id: TensorId,
+    logits: Tensor,
+    targets: Tensor,
+    label_smoothing: f64,
+    /// The map that yields the logits.
+    of: Option<Linear>,
 }
 
 thread_local! {
     static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
 }
 
-/// Runs `f`, whose losses are the [`cross_entropy`](crate::cross_entropy) of what a [`linear`](crate::linear) map
-/// yields, and returns with its result the norm of the gradient of each sample's loss with respect to that map's weight
-/// and bias, f64 `[b]`: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h `[b, in]`, probabilities p and targets y, since the
-/// gradient is their product; without the 1 if there is no bias. No pass is added.
+/// Runs `f`, which returns the [`cross_entropy`](crate::cross_entropy) of what a [`linear`](crate::linear) map yields,
+/// and returns with these losses the norm of the gradient of each with respect to that map's weight and bias, f64
+/// `[b]`: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h `[b, in]`, probabilities p and targets y, since the gradient is their
+/// product; without the 1 if there is no bias, without ‖hᵢ‖² if the weight is none of the variables `trained`, without
+/// either if it is the other that is not trained. No pass is added.
 ///
-/// `Err` if no cross-entropy of a linear map's result was computed in `f`, on this thread.
-pub fn last_layer_norms<R>(f: impl FnOnce() -> Result<R>) -> Result<(R, Tensor)> {
+/// # Errors
+/// Whatever else `f` returns: another function of a cross-entropy, one of logits that are no linear map's result, of a
+/// weight that is computed from parameters or that another op uses too; and a map of which nothing is trained.
+pub fn last_layer_norms(trained: &[&Tensor], f: impl FnOnce() -> Result<Tensor>) -> Result<LastLayerNorms> {
     struct Leave(Option<Seen>);
     impl Drop for Leave {
         fn drop(&mut self) {
             SEEN.set(self.0.take());
         }
     }
-    let _leave = Leave(SEEN.replace(Some(Seen::default())));
-    let result = f()?;
-    match SEEN.take().and_then(|seen| seen.norms) {
-        Some(norms) => Ok((result, norms)),
-        None => bail!("last_layer_norms: expected losses that are the cross_entropy of a linear map's result"),
+    let (losses, seen) = {
+        let _leave = Leave(SEEN.replace(Some(Seen::default())));
+        let losses = f()?;
+        (losses, SEEN.take().unwrap_or_default())
+    };
+    let Some(CrossEntropy { logits, targets, label_smoothing, of, .. }) =
+        seen.losses.iter().find(|cross_entropy| cross_entropy.id == losses.id())
+    else {
+        bail!(
+            "last_layer_norms: expected losses that are the cross_entropy of a linear map's result as it is; these are \
+             something else: scaled, added to, of another element type, or of other ops"
+        )
+    };
+    let Some(Linear { x, weight, bias, .. }) = of else {
+        bail!("last_layer_norms: expected the cross_entropy of a linear map's result; its logits are no such result")
+    };
+    let trains = |name: &str, tensor: &Tensor| -> Result<bool> {
+        let is_trained = trained.iter().any(|other| other.id() == tensor.id());
+        let uses = seen.uses.iter().filter(|id| **id == tensor.id()).count();
+        if is_trained && uses > 1 {
+            bail!("last_layer_norms: the last linear map's {name} is used by {uses} ops; expected that map alone")
+        }
+        if !is_trained && tensor.track_op() && !tensor.is_variable() {
+            bail!("last_layer_norms: the last linear map's {name} is computed from variables; expected a variable")
+        }
+        Ok(is_trained)
+    };
+    let has_weight = trains("weight", weight)?;
+    let bias = match bias {
+        Some(bias) if trains("bias", bias)? => Some(bias),
+        _ => None,
+    };
+    let of: Vec<TensorId> = has_weight.then(|| weight.id()).into_iter().chain(bias.map(Tensor::id)).collect();
+    if of.is_empty() {
+        bail!("last_layer_norms: neither the weight nor the bias of the last linear map is trained")
     }
+    if losses.elem_count() == 0 || x.elem_count() == 0 {
+        bail!("last_layer_norms: features {:?} are empty; expected at least one sample and one feature", x.dims())
+    }
+    let features = if has_weight { x.contiguous()? } else { x.zeros_like()? };
+    let norms = norms(logits, targets, *label_smoothing, &features, bias.is_some())?;
+    Ok(LastLayerNorms { losses, norms, of })
 }
 
-/// Told by `linear`.
-pub(crate) fn saw_linear(x: &Tensor, y: &Tensor, has_bias: bool) {
+/// Called by `linear`.
+pub(crate) fn saw_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, y: &Tensor) {
     SEEN.with_borrow_mut(|seen| {
-        if let Some(seen) = seen
-            && x.rank() == 2
-        {
-            seen.linear = Some((y.id(), x.detach(), has_bias));
+        let Some(seen) = seen else { return };
+        seen.uses.extend([Some(weight), bias].into_iter().flatten().map(Tensor::id));
+        if x.rank() == 2 {
+            let (weight, bias) = (weight.clone(), bias.cloned());
+            seen.linear = Some(Linear { y: y.id(), x: x.detach(), weight, bias });
         }
     });
 }
 
-/// Told by `cross_entropy`.
-pub(crate) fn saw_cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<()> {
-    let found = SEEN.with_borrow(|seen| seen.as_ref().and_then(|seen| seen.linear.clone()));
-    let Some((_, features, has_bias)) = found.filter(|(y, ..)| *y == logits.id()) else { return Ok(()) };
-    let norms = norms(&logits.detach(), targets, label_smoothing, &features.contiguous()?, has_bias)?;
+/// Called by every other op with the tensors that it has as parameters.
+pub(crate) fn saw_parameters(params: &[&Tensor]) {
     SEEN.with_borrow_mut(|seen| {
         if let Some(seen) = seen {
-            seen.norms = Some(norms);
+            seen.uses.extend(params.iter().map(|param| param.id()));
         }
     });
-    Ok(())
+}
+
+/// Called by `cross_entropy`.
+pub(crate) fn saw_cross_entropy(losses: &Tensor, logits: &Tensor, targets: &Tensor, label_smoothing: f64) {
+    SEEN.with_borrow_mut(|seen| {
+        let Some(seen) = seen else { return };
+        let of = seen.linear.clone().filter(|linear| linear.y == logits.id());
+        let (logits, targets) = (logits.detach(), targets.clone());
+        seen.losses.push(CrossEntropy { id: losses.id(), logits, targets, label_smoothing, of });
+    });
+}
+
+/// Called by an op whose result `y` is `x` as it is.
+pub(crate) fn is_the_same(x: &Tensor, y: &Tensor) {
+    SEEN.with_borrow_mut(|seen| {
+        let losses = seen.iter_mut().flat_map(|seen| &mut seen.losses);
+        losses.filter(|losses| losses.id == x.id()).for_each(|losses| losses.id = y.id());
+    });
 }
 
 fn norms(logits: &Tensor, targets: &Tensor, smoothing: f64, features: &Tensor, has_bias: bool) -> Result<Tensor> {
@@ -106,7 +191,8 @@ mod tests {
                 let bias = has_bias.then_some(bias.as_tensor());
                 cross_entropy(&linear(&h, &weight, bias)?, &targets, smoothing)
             };
-            let (losses, norms) = last_layer_norms(losses)?;
+            let trained = [weight.as_tensor(), bias.as_tensor()];
+            let LastLayerNorms { losses, norms, .. } = last_layer_norms(&trained, losses)?;
             for (i, norm) in norms.to_vec1::<f64>()?.into_iter().enumerate() {
                 let grads = losses.get(i)?.backward()?;
                 let mut square = 0.;
@@ -119,17 +205,65 @@ mod tests {
         Ok(())
     }
 
+    /// Each is another function than one cross-entropy of one linear map of trained parameters.
     #[test]
     fn other_losses_are_an_error_and_leave_nothing() -> Result<()> {
-        let x = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
+        let var = |rows: usize, columns: usize| Var::rand(0.5f64, 1., (rows, columns), &Device::Cpu);
+        let (x, weight, square) = (var(2, 3)?, var(3, 3)?, var(3, 3)?);
+        let bias = Var::zeros(3, DType::F64, &Device::Cpu)?;
         let targets = Tensor::new(&[0u32, 1], &Device::Cpu)?;
-        let moved = || {
-            cross_entropy(&(linear(&x, &Tensor::ones((3, 3), DType::F32, &Device::Cpu)?, None)? + 1.)?, &targets, 0.)
-        };
-        for _ in 0..2 {
-            assert!(last_layer_norms(moved).unwrap_err().to_string().contains("cross_entropy"));
+        let x = x.as_tensor();
+        let ce = |x: &Tensor, weight: &Tensor| cross_entropy(&linear(x, weight, Some(&bias))?, &targets, 0.);
+        let twice = || linear(&linear(x, &weight, Some(&bias))?, &weight, Some(&bias));
+        type Losses<'a> = &'a dyn Fn() -> Result<Tensor>;
+        let cases: [(&str, Losses, &str); 8] = [
+            ("scaled", &|| ce(x, &weight)?.affine(10., 0.), "something else"),
+            ("two tasks", &|| ce(x, &weight)? + ce(x, &square)?, "something else"),
+            ("another type", &|| ce(x, &weight)?.to_dtype(DType::F32), "something else"),
+            ("moved logits", &|| cross_entropy(&(linear(x, &weight, None)? + 1.)?, &targets, 0.), "no such result"),
+            ("a weight that is computed", &|| ce(x, &(weight.as_tensor() * 2.)?), "weight is computed"),
+            ("a weight of two maps", &|| cross_entropy(&twice()?, &targets, 0.), "weight is used by 2 ops"),
+            ("nothing is trained", &|| cross_entropy(&linear(x, &square, None)?, &targets, 0.), "neither"),
+            ("an error", &|| bail!("inside"), "inside"),
+        ];
+        let trained = [weight.as_tensor(), bias.as_tensor()];
+        for (name, losses, part) in cases {
+            let error = last_layer_norms(&trained, losses).unwrap_err().to_string();
+            assert!(error.contains(part), "{name}: {error}");
         }
-        assert!(last_layer_norms(|| -> Result<()> { bail!("inside") }).unwrap_err().to_string().contains("inside"));
+        let (x, none) = (x.narrow(0, 0, 0)?, targets.narrow(0, 0, 0)?);
+        let empty = || cross_entropy(&linear(&x, &weight, Some(&bias))?, &none, 0.);
+        assert!(last_layer_norms(&trained, empty).is_err());
+        Ok(())
+    }
+
+    /// Of a frozen parameter there is no part: the norms are of those that are trained.
+    #[test]
+    fn a_frozen_weight_or_bias_is_left_out() -> Result<()> {
+        let x = Tensor::new(&[[3f64, 4.], [0., 2.]], &Device::Cpu)?;
+        let weight = Var::zeros((2, 2), DType::F64, &Device::Cpu)?;
+        let bias = Var::zeros(2, DType::F64, &Device::Cpu)?;
+        let targets = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+        let losses = || cross_entropy(&linear(&x, &weight, Some(&bias))?, &targets, 0.);
+        let squares = |trained: &[&Tensor]| -> Result<Vec<f64>> {
+            last_layer_norms(trained, losses)?.norms.sqr()?.to_vec1() // ‖p − y‖² = ½
+        };
+        let near = |found: Vec<f64>, expected: [f64; 2]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12);
+        assert!(near(squares(&[&weight, &bias])?, [13., 2.5]));
+        assert!(near(squares(&[&weight])?, [12.5, 2.]));
+        assert!(near(squares(&[&bias])?, [0.5, 0.5]));
+        Ok(())
+    }
+
+    /// What counts passes stands between the losses and whoever asks for norms.
+    #[test]
+    fn losses_under_a_count_are_still_the_losses() -> Result<()> {
+        let (x, weight) =
+            (Tensor::ones((1, 2), DType::F64, &Device::Cpu)?, Var::zeros((2, 2), DType::F64, &Device::Cpu)?);
+        let targets = Tensor::new(&[0u32], &Device::Cpu)?;
+        let losses = || crate::on_backward(&cross_entropy(&linear(&x, &weight, None)?, &targets, 0.)?, || ());
+        let norms = last_layer_norms(&[&weight], losses)?.norms.to_vec1::<f64>()?; // √½ · √2
+        assert!((norms[0] - 1.).abs() < 1e-12, "{norms:?}");
         Ok(())
     }
 }

@@ -98,12 +98,14 @@ mod last_layer;
 mod linear;
 mod node;
 mod norm;
+mod on_backward;
 mod parallel;
 mod parameters;
 mod patches;
 mod pool;
 mod precision;
 mod profile;
+mod range;
 mod relu;
 mod rows;
 mod scope;
@@ -126,10 +128,11 @@ pub use gelu::gelu;
 pub use ghost::{GhostNorms, ghost_norms};
 pub use gibbs::{Reweighted, Temperature, effective_size, gibbs, quantile, reweight};
 pub use grad::{grad_enabled, no_grad};
-pub use last_layer::last_layer_norms;
+pub use last_layer::{LastLayerNorms, last_layer_norms};
 pub use linear::linear;
 pub use node::Activation;
 pub use norm::{Epilogue, RunningStats, batch_norm, group_norm, layer_norm};
+pub use on_backward::on_backward;
 pub use parameters::{
     AdamWStep, Length, Saved, SgdStep, adamw_step, add_scaled, displace, displace_by_signs, dot, save, scale, sgd_step,
     sum_of_squares,
@@ -138,6 +141,7 @@ pub use patches::patches;
 pub use pool::{Window2d, avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use precision::{Precision, with_precision};
 pub use profile::{Timing, profile};
+pub use range::{Range, at_least_1, share_of};
 pub use relu::{add, relu};
 pub use slopes::{Slope, rms_slopes};
 pub use softmax::softmax;

@@ -26,6 +26,6 @@ pub fn linear<X: Activation>(x: &X, weight: &Tensor, bias: Option<&Tensor>) -> R
     // A linear map of n rows is a 1 x 1 convolution of n pixels.
     let pixels = Geometry::pointwise(leading.iter().product(), c_in, c_out);
     let y = record("linear", activation, weight, bias, pixels, [leading, &[c_out]].concat())?;
-    saw_linear(x, y.values(), bias.is_some());
+    saw_linear(x, weight, bias, y.values());
     Ok(y)
 }

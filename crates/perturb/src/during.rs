@@ -1,8 +1,8 @@
 //! A rule during a part of the run, and the plain gradient before and after.
 
 use crate::Plain;
-use candle_core::Result;
-use msharp_core::{Batch, Gradient, Objective, Params, Perturbation, State};
+use candle_core::{Result, bail};
+use msharp_core::{Batch, Gradient, Objective, Params, Perturbation, Range, State};
 
 /// The rule `inner` while the [progress](msharp_core::Moment) of the run is in `start..end`; else the plain gradient.
 ///
@@ -19,8 +19,19 @@ pub struct During<P> {
     pub end: f64,
 }
 
+impl<P> During<P> {
+    fn check_part(&self) -> Result<()> {
+        let Self { start, end, .. } = *self;
+        if !(Range::SHARE.holds(start) && Range::SHARE.holds(end) && start < end) {
+            bail!("a part of the run is from {start} to {end}; expected 0 ≤ start < end ≤ 1")
+        }
+        Ok(())
+    }
+}
+
 impl<P: Perturbation> Perturbation for During<P> {
     fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        self.check_part()?;
         if (self.start..self.end).contains(&batch.moment.progress) {
             return self.inner.gradient(f, params, batch);
         }
@@ -29,5 +40,14 @@ impl<P: Perturbation> Perturbation for During<P> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        self.check_part()?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("During({})", self.inner.name())
     }
 }

@@ -1,7 +1,7 @@
 //! Micro-batches: m-SAM, and the m-variant of every other rule.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Gradient, Measures, Objective, ParamVec, Params, Perturbation, State};
+use msharp_core::{Batch, Gradient, Measures, Objective, ParamVec, Params, Perturbation, State, at_least_1};
 use std::collections::BTreeMap;
 
 /// The mean over micro-batches of `size` samples of what `inner` computes on each, weighted by their length.
@@ -10,13 +10,11 @@ use std::collections::BTreeMap;
 /// for less; a batch no longer than `size` is handed to `inner` as it is.
 ///
 /// Cost: that of `inner`, in b/m smaller pieces, one after another. State: `inner` sees the micro-batches as b/m
-/// successive batches, so a moving average in it moves b/m times a step. Under batch normalisation each micro-batch is
+/// successive batches, so a moving average in it moves b/m times a step; what counts steps, as every k-th one, counts
+/// optimizer steps. Under batch normalisation each micro-batch is
 /// its own normalisation batch, and running statistics move b/m times: compare rules on models without it.
 ///
 /// Reference: m-SAM (Foret et al., ICLR 2021, §4.1; Luo et al., NeurIPS 2025).
-///
-/// # Panics
-/// [`gradient`](Perturbation::gradient) does if `size` is 0.
 #[derive(Clone, Debug)]
 pub struct Micro<P> {
     /// The rule on one micro-batch.
@@ -27,6 +25,7 @@ pub struct Micro<P> {
 
 impl<P: Perturbation> Perturbation for Micro<P> {
     fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        at_least_1("the size of a micro-batch", self.size)?;
         let chunks = batch.chunks(self.size)?;
         if let [whole] = chunks.as_slice() {
             return self.inner.gradient(f, params, whole);
@@ -50,12 +49,21 @@ impl<P: Perturbation> Perturbation for Micro<P> {
         // The mean over the micro-batches that have it.
         let measures = measures.into_iter().map(|(name, (sum, shares))| Ok((name, (sum / shares)?)));
         let measures = measures.collect::<Result<Measures>>()?;
-        let Some(grads) = sum else { candle_core::bail!("an empty batch has no gradient") };
+        let Some(grads) = sum else { candle_core::bail!("no micro-batch has a gradient") };
         let losses = (losses.len() == chunks.len()).then(|| Tensor::cat(&losses, 0)).transpose()?;
         Ok(Gradient { losses, grads, measures })
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        at_least_1("the size of a micro-batch", self.size)?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Micro({})", self.inner.name())
     }
 }

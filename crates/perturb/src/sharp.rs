@@ -20,6 +20,7 @@ pub struct Sharp<A, O, C = crate::Descend> {
 
 impl<A: Ascent, O: Offset, C: Combine> Perturbation for Sharp<A, O, C> {
     fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+        self.check(params)?;
         let uphill = self.ascent.ascend(f, params, batch)?;
         let mut passes = Passes::new(f, params, batch, uphill, self.ascent.at_x(), &mut self.offset);
         let direction = self.combine.combine(&mut passes)?;
@@ -32,5 +33,15 @@ impl<A: Ascent, O: Offset, C: Combine> Perturbation for Sharp<A, O, C> {
         self.ascent.state(params, &mut state.part("ascent"))?;
         self.offset.state(params, &mut state.part("offset"))?;
         self.combine.state(params, &mut state.part("combine"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        self.ascent.check(params)?;
+        self.offset.check(params)?;
+        self.combine.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("{} × {} × {}", self.ascent.name(), self.offset.name(), self.combine.name())
     }
 }

@@ -1,7 +1,7 @@
 //! Adam with decoupled weight decay.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Optimizer, ParamVec, Params, Role, State};
+use msharp_core::{Optimizer, ParamVec, Params, Range, Role, State};
 use msharp_ops::AdamWStep;
 
 /// AdamW as PyTorch defines it: x ← x − lr·wd·x; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; x ← x − lr·m̂/(√v̂ + ε),
@@ -46,6 +46,8 @@ impl Default for AdamW {
 
 impl Optimizer for AdamW {
     fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
+        self.check(params)?;
+        Range::AT_LEAST_0.check("the learning rate", lr)?;
         let decay = |role| if self.decay_norms_and_biases || role == Role::Weight { self.weight_decay } else { 0. };
         let weight_decay: Vec<f64> = params.iter().map(|param| decay(param.role)).collect();
         let grads: Vec<&Tensor> = grads.tensors().iter().collect();
@@ -71,6 +73,13 @@ impl Optimizer for AdamW {
         state.number("steps", &mut steps)?;
         self.steps = steps as u64;
         Ok(())
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        Range::BELOW_1.check("beta1", self.beta1)?;
+        Range::BELOW_1.check("beta2", self.beta2)?;
+        Range::ABOVE_0.check("eps", self.eps)?;
+        Range::AT_LEAST_0.check("the weight decay", self.weight_decay)
     }
 }
 

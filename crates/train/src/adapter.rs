@@ -1,7 +1,7 @@
 //! Any optimizer of candle-nn, or of a crate in its manner, behind our seam.
 
 use candle_core::{Result, Tensor, bail};
-use msharp_core::{Optimizer, ParamVec, Params, State};
+use msharp_core::{Optimizer, ParamVec, Params, Range, State};
 
 /// Steps with an optimizer that implements [`candle_nn::Optimizer`], made for the variables of the same parameters. Its
 /// learning rate is set in each step, so the trainer's schedule holds.
@@ -35,6 +35,7 @@ impl<O: candle_nn::Optimizer> Optimizer for CandleNn<O> {
         for (param, grad) in params.iter().zip(grads.tensors()) {
             store.insert(&param.var, grad.clone());
         }
+        Range::AT_LEAST_0.check("the learning rate", lr)?;
         self.0.set_learning_rate(lr);
         self.0.step(&store)
     }

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const FORMAT: &str = "msharp-checkpoint-3";
+const FORMAT: &str = "msharp-checkpoint-4";
 
 /// When and where [`fit`](crate::fit) writes checkpoints.
 #[derive(Clone, Debug)]
@@ -22,18 +22,24 @@ pub struct CheckpointPolicy {
 }
 
 /// A run at rest. The file is safetensors: `model/…` (parameters and buffers, under the names that PyTorch reads),
-/// `optimizer/…`, `rule/…`, and progress and configuration in its metadata.
+/// `optimizer/…`, `rule/…`, and progress, configuration, notes and the names of optimizer and rule in its metadata.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// Where the run stands.
     pub progress: Progress,
     /// What [`CheckpointPolicy::config`] was.
     pub config: String,
+    /// What [`Observer::notes`](crate::Observer::notes) were.
+    pub notes: String,
+    /// The [name](Optimizer::name) of the optimizer whose state it holds.
+    pub optimizer: String,
+    /// The [name](Perturbation::name) of the rule whose state it holds.
+    pub rule: String,
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Checkpoint {
-    /// Takes everything as it stands. The tensors share storage with the run: write it before the run goes on.
+    /// Copies everything as it stands: what the run does afterwards does not change it.
     pub fn of(
         params: &Params,
         optimizer: &mut dyn Optimizer,
@@ -41,24 +47,39 @@ impl Checkpoint {
         progress: &Progress,
         config: &str,
     ) -> Result<Self> {
-        let model = params.tensors().into_iter().map(|(name, tensor)| (format!("model/{name}"), tensor));
+        let model = params.snapshot()?.into_iter().map(|(name, tensor)| (format!("model/{name}"), tensor));
         let mut tensors: BTreeMap<String, Tensor> = model.collect();
         optimizer.state(params, &mut State::save("optimizer", &mut tensors))?;
         rule.state(params, &mut State::save("rule", &mut tensors))?;
-        Ok(Self { progress: progress.clone(), config: config.to_owned(), tensors })
+        let (progress, config, notes) = (progress.clone(), config.to_owned(), String::new());
+        Ok(Self { progress, config, notes, optimizer: optimizer.name(), rule: rule.name(), tensors })
     }
 
     /// Writes it aside, flushes and renames.
+    ///
+    /// # Errors
+    /// Names the file: it cannot be written, or what would be written could not be read; the file is then as it was.
     pub fn write(&self, path: &Path) -> Result<()> {
+        let named = |error: Error| error.context(format!("cannot write the checkpoint {}", path.display()));
         let progress = serde_json::to_string(&self.progress).map_err(Error::wrap)?;
-        let metadata = HashMap::from([
-            ("format".to_owned(), FORMAT.to_owned()),
-            ("progress".to_owned(), progress),
-            ("config".to_owned(), self.config.clone()),
-        ]);
+        if serde_json::from_str::<Progress>(&progress).ok().as_ref() != Some(&self.progress) {
+            return Err(named(Error::msg(format!(
+                "its progress has a number that is not finite, and could not be read back: {progress}"
+            ))));
+        }
+        let entries = [
+            ("format", FORMAT),
+            ("progress", &progress),
+            ("config", &self.config),
+            ("notes", &self.notes),
+            ("optimizer", &self.optimizer),
+            ("rule", &self.rule),
+        ];
+        let metadata: HashMap<String, String> =
+            entries.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let on_host = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(&Device::Cpu)?));
         let tensors = self.tensors.iter().map(on_host).collect::<Result<BTreeMap<_, _>>>()?;
-        let bytes = safetensors::serialize(&tensors, Some(metadata)).map_err(Error::wrap)?;
+        let bytes = safetensors::serialize(&tensors, Some(metadata)).map_err(Error::wrap).map_err(named)?;
         write_aside(path, |file| Ok(file.write_all(&bytes)?))
     }
 
@@ -85,27 +106,60 @@ impl Checkpoint {
         }
         let progress = serde_json::from_str(entry("progress")?)
             .map_err(|e| Error::msg(format!("its entry \"progress\" is damaged ({e})")))?;
-        let config = entry("config")?.to_owned();
+        let text = |name: &str| entry(name).map(str::to_owned);
+        let (config, notes) = (text("config")?, text("notes")?);
+        let (optimizer, rule) = (text("optimizer")?, text("rule")?);
         let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
             .map_err(|e| Error::msg(format!("it is truncated or damaged ({e})")))?;
-        Ok(Self { progress, config, tensors: tensors.into_iter().collect() })
+        Ok(Self { progress, config, notes, optimizer, rule, tensors: tensors.into_iter().collect() })
     }
 
-    /// Puts weights, buffers and states back into a run that was built from the same configuration.
+    /// Puts weights, buffers and states back into a run that was built from the same configuration: all of it, or,
+    /// where anything does not fit, nothing.
     ///
     /// # Errors
-    /// Names the first tensor that this model does not have, or has in another shape.
+    /// Names the first tensor that this model does not have, or has in another shape; both rules or optimizers, where
+    /// the state is another one's; what of the state is missing, or is read by nothing.
     pub fn restore(
         &self,
         params: &Params,
         optimizer: &mut dyn Optimizer,
         rule: &mut dyn Perturbation,
     ) -> Result<Progress> {
+        for (what, saved, present) in
+            [("optimizer", &self.optimizer, optimizer.name()), ("rule", &self.rule, rule.name())]
+        {
+            if *saved != present {
+                bail!("the checkpoint holds the state of the {what} {saved}; expected that of {present}")
+            }
+        }
         let model = self.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix("model/")?, tensor)));
-        params.assign(&model.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect())?;
-        optimizer.state(params, &mut State::load("optimizer", &self.tensors))?;
-        rule.state(params, &mut State::load("rule", &self.tensors))?;
+        let model = model.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        params.check_fit(&model)?;
+        let mut before = BTreeMap::new();
+        optimizer.state(params, &mut State::save("optimizer", &mut before))?;
+        rule.state(params, &mut State::save("rule", &mut before))?;
+        if let Err(error) = self.restore_states(params, optimizer, rule) {
+            optimizer.state(params, &mut State::load("optimizer", &before))?;
+            rule.state(params, &mut State::load("rule", &before))?;
+            return Err(error);
+        }
+        params.assign(&model)?;
         Ok(self.progress.clone())
+    }
+
+    fn restore_states(
+        &self,
+        params: &Params,
+        optimizer: &mut dyn Optimizer,
+        rule: &mut dyn Perturbation,
+    ) -> Result<()> {
+        let of = |name: String| move |error: Error| error.context(format!("the saved state is not one of {name}"));
+        let mut state = State::load("optimizer", &self.tensors);
+        let loaded = optimizer.state(params, &mut state).and_then(|()| state.check_all_read());
+        loaded.map_err(of(optimizer.name()))?;
+        let mut state = State::load("rule", &self.tensors);
+        rule.state(params, &mut state).and_then(|()| state.check_all_read()).map_err(of(rule.name()))
     }
 }
 
@@ -151,6 +205,112 @@ mod tests {
         assert_eq!((progress.epoch, progress.step), (3, 2));
         assert_ne!(params.norm().unwrap(), 3f64.sqrt());
         assert!(sgd.velocity.is_some());
+    }
+
+    /// A moving average, as rules have them.
+    #[derive(Default)]
+    struct Average {
+        mean: Option<ParamVec>,
+        steps: f64,
+        other_name: bool,
+    }
+    impl Perturbation for Average {
+        fn gradient(
+            &mut self,
+            f: &dyn msharp_core::Objective,
+            params: &Params,
+            batch: &msharp_core::Batch,
+        ) -> Result<msharp_core::Gradient> {
+            msharp_core::gradient_at(f, params, batch, None, None)
+        }
+
+        fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+            state.number(if self.other_name { "count" } else { "steps" }, &mut self.steps)?;
+            state.vector("mean", params, &mut self.mean)
+        }
+    }
+
+    fn message<T>(found: Result<T>) -> String {
+        found.err().expect("an error").to_string()
+    }
+
+    #[test]
+    fn a_number_that_could_not_be_read_back_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = saved(folder.path());
+        let mut bad = Checkpoint::read(&path).unwrap();
+        bad.progress.whole_run.seconds = f64::INFINITY;
+        let error = message(bad.write(&path));
+        assert!(error.contains("c.safetensors") && error.contains("could not be read back"), "{error}");
+        assert_eq!(Checkpoint::read(&path).unwrap().progress.epoch, 3, "the good one is still there");
+    }
+
+    #[test]
+    fn what_the_run_does_next_does_not_change_a_checkpoint() {
+        let (params, mut sgd) = (params(3), Sgd { momentum: 0.9, ..Sgd::default() });
+        let ones = ParamVec::new(&params, vec![Tensor::ones(3, DType::F32, &Device::Cpu).unwrap()]);
+        sgd.step(&params, &ones, 0.1).unwrap();
+        let checkpoint = Checkpoint::of(&params, &mut sgd, &mut NoRule, &Progress::default(), "").unwrap();
+        let (norm, velocity) = (params.norm().unwrap(), sgd.velocity.as_ref().unwrap().norm().unwrap());
+        for _ in 0..2 {
+            sgd.step(&params, &ones, 0.1).unwrap();
+            assert_ne!(params.norm().unwrap(), norm);
+            checkpoint.restore(&params, &mut sgd, &mut NoRule).unwrap();
+            assert_eq!((params.norm().unwrap(), sgd.velocity.as_ref().unwrap().norm().unwrap()), (norm, velocity));
+        }
+    }
+
+    #[test]
+    fn the_state_of_another_rule_or_optimizer_is_refused_with_both_names() {
+        let (params, progress) = (params(3), Progress::default());
+        let of = |optimizer: &mut dyn Optimizer, rule: &mut dyn Perturbation| {
+            Checkpoint::of(&params, optimizer, rule, &progress, "").unwrap()
+        };
+        let plain = of(&mut Sgd::default(), &mut NoRule);
+        let average = of(&mut Sgd::default(), &mut Average::default());
+        for (checkpoint, rule) in [(&plain, &mut Average::default() as &mut dyn Perturbation), (&average, &mut NoRule)]
+        {
+            let error = message(checkpoint.restore(&params, &mut Sgd::default(), rule));
+            assert!(error.contains("Average") && error.contains("NoRule"), "{error}");
+        }
+        let error = message(plain.restore(&params, &mut crate::AdamW::default(), &mut NoRule));
+        assert!(error.contains("Sgd") && error.contains("AdamW"), "{error}");
+        // one name, and another version's state
+        let error = message(average.restore(
+            &params,
+            &mut Sgd::default(),
+            &mut Average { other_name: true, ..Average::default() },
+        ));
+        assert!(error.contains("Average") && error.contains("rule/count"), "{error}");
+    }
+
+    #[test]
+    fn a_restoration_that_fails_changes_nothing() {
+        let gradient = |params: &Params| ParamVec::gaussian(params, Key::new(3)).unwrap();
+        let (small, other) = (params(3), params(4));
+        let mut sgd = Sgd { momentum: 0.9, ..Sgd::default() };
+        sgd.step(&small, &gradient(&small), 0.1).unwrap();
+        let mut rule = Average { mean: Some(gradient(&small)), steps: 7., other_name: false };
+        let checkpoint = Checkpoint::of(&small, &mut sgd, &mut rule, &Progress::default(), "").unwrap();
+
+        // Everything of the optimizer fits, and the last of the rule does not.
+        let mut damaged = checkpoint.clone();
+        damaged.tensors.remove("rule/mean/w").unwrap();
+        let (fresh, mut optimizer, mut rule) = (params(3), Sgd::default(), Average::default());
+        let error = message(damaged.restore(&fresh, &mut optimizer, &mut rule));
+        assert!(error.contains("rule/mean/w"), "{error}");
+        assert!(optimizer.velocity.is_none() && rule.mean.is_none() && rule.steps == 0.);
+        assert_eq!(fresh.norm().unwrap(), 3f64.sqrt());
+
+        // States fit, weights do not.
+        let mut damaged = checkpoint.clone();
+        damaged.tensors.insert("model/extra".to_owned(), Tensor::ones(1, DType::F32, &Device::Cpu).unwrap());
+        let error = message(damaged.restore(&fresh, &mut optimizer, &mut rule));
+        assert!(error.contains("extra"), "{error}");
+        assert!(optimizer.velocity.is_none() && rule.mean.is_none() && rule.steps == 0.);
+        assert!(message(checkpoint.restore(&other, &mut optimizer, &mut rule)).contains("[4]"));
+        checkpoint.restore(&fresh, &mut optimizer, &mut rule).unwrap();
+        assert!(optimizer.velocity.is_some() && rule.steps == 7.);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Who is told what happens in a run.
+//! What is called as a run goes on: to show it, to log it, to stop it.
 
 use crate::{Progress, StepReport};
 use candle_core::Result;
@@ -14,7 +14,7 @@ pub enum Control {
     Stop,
 }
 
-/// Told about every step and every epoch; `()` observes nothing.
+/// Called at every step and every epoch; `()` observes nothing.
 pub trait Observer {
     /// Before step number `step` of the run, from 0: a moment to measure something at the point where the step begins,
     /// on its batch. What it returns goes into the step's report and into the tallies, beside what the rule measures;
@@ -27,6 +27,12 @@ pub trait Observer {
         _step: usize,
     ) -> Result<BTreeMap<&'static str, f64>> {
         Ok(BTreeMap::new())
+    }
+
+    /// What this observer needs to go on where a run is resumed, as text that it reads itself: it stands in each
+    /// checkpoint, as [`Checkpoint::notes`](crate::Checkpoint). Empty by default.
+    fn notes(&self) -> Result<String> {
+        Ok(String::new())
     }
 
     /// After each step.

@@ -10,13 +10,26 @@ pub struct Progress {
     pub epoch: usize,
     /// Complete steps of the current epoch.
     pub step: usize,
+    /// What an epoch is, once a step was made: a run goes on with the same.
+    #[serde(default)]
+    pub of: Option<Extent>,
     /// Over the current epoch, or over the one just completed when an observer is told of it.
     pub this_epoch: Tally,
     /// Over the whole run.
     pub whole_run: Tally,
 }
 
-/// Sums over steps.
+/// The size of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Batches.
+    pub steps: usize,
+    /// Samples.
+    pub samples: usize,
+}
+
+/// Sums over steps. What is not finite enters none of them, and is counted: a sum can be written, read and gone on
+/// with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Steps taken.
@@ -33,6 +46,9 @@ pub struct Tally {
     pub loss_sum: f64,
     /// The number of those steps.
     pub loss_steps: usize,
+    /// The steps whose loss was read and not finite.
+    #[serde(default)]
+    pub loss_not_finite: usize,
     /// Each measure, of the rule and of the observer, over the steps in which it was taken and read.
     pub measure_sums: BTreeMap<String, Sum>,
 }
@@ -40,10 +56,22 @@ pub struct Tally {
 /// A sum over some of the steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sum {
-    /// Σ of the values.
+    /// Σ of the values that are finite.
     pub sum: f64,
     /// Their number.
     pub steps: usize,
+    /// The number of those that are not.
+    #[serde(default)]
+    pub not_finite: usize,
+}
+
+impl Sum {
+    fn add(&mut self, value: f64) {
+        match self.sum + value {
+            sum if sum.is_finite() => (self.sum, self.steps) = (sum, self.steps + 1),
+            _ => self.not_finite += 1,
+        }
+    }
 }
 
 /// One step, for an observer.
@@ -84,12 +112,12 @@ impl Tally {
         self.samples += report.samples;
         self.forward += report.passes.0;
         self.backward += report.passes.1;
-        self.seconds += report.seconds;
-        self.loss_sum += report.loss.unwrap_or(0.);
-        self.loss_steps += usize::from(report.loss.is_some());
+        self.seconds += if report.seconds.is_finite() { report.seconds } else { 0. };
+        let mut loss = Sum { sum: self.loss_sum, steps: self.loss_steps, not_finite: self.loss_not_finite };
+        report.loss.into_iter().for_each(|value| loss.add(value));
+        (self.loss_sum, self.loss_steps, self.loss_not_finite) = (loss.sum, loss.steps, loss.not_finite);
         for (name, value) in report.measures.iter().chain(&report.observed) {
-            let sum = self.measure_sums.entry((*name).to_owned()).or_default();
-            (sum.sum, sum.steps) = (sum.sum + value, sum.steps + 1);
+            self.measure_sums.entry((*name).to_owned()).or_default().add(*value);
         }
     }
 
@@ -98,14 +126,64 @@ impl Tally {
         (self.loss_steps > 0).then(|| self.loss_sum / self.loss_steps as f64)
     }
 
-    /// The mean of each measure over the steps in which it was taken and read.
+    /// The mean of each measure over the steps in which it was taken, read and finite; none of a measure that never
+    /// was.
     pub fn measures(&self) -> BTreeMap<String, f64> {
-        self.measure_sums.iter().map(|(name, sum)| (name.clone(), sum.sum / sum.steps as f64)).collect()
+        let finite = self.measure_sums.iter().filter(|(_, sum)| sum.steps > 0);
+        finite.map(|(name, sum)| (name.clone(), sum.sum / sum.steps as f64)).collect()
+    }
+
+    /// In how many steps each measure was taken, read and not finite, where it was in any.
+    pub fn not_finite(&self) -> BTreeMap<String, usize> {
+        let some = self.measure_sums.iter().filter(|(_, sum)| sum.not_finite > 0);
+        some.map(|(name, sum)| (name.clone(), sum.not_finite)).collect()
     }
 
     /// Forward and backward passes in an average step, each in units of one pass over the batch.
     pub fn passes(&self) -> (f64, f64) {
         let samples = self.samples.max(1) as f64;
         (self.forward as f64 / samples, self.backward as f64 / samples)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(value: f64) -> StepReport {
+        StepReport {
+            epoch: 0,
+            step: 0,
+            steps: 1,
+            epochs: 1,
+            read: true,
+            loss: Some(value),
+            grad_norm: None,
+            lr: 0.1,
+            samples: 2,
+            passes: (2, 2),
+            seconds: 0.5,
+            measures: BTreeMap::from([("ratio", value)]),
+            observed: BTreeMap::from([("observed", value)]),
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_counted_and_the_rest_can_be_read_back() {
+        let mut tally = Tally::default();
+        for value in [1., f64::INFINITY, 3., f64::NAN, f64::MAX, f64::MAX] {
+            tally.add(&report(value)); // the second of two that large makes a sum that is not finite
+        }
+        let expected = Sum { sum: f64::MAX, steps: 3, not_finite: 3 };
+        assert_eq!((tally.measure_sums["ratio"], tally.measure_sums["observed"]), (expected, expected));
+        assert_eq!((tally.loss_steps, tally.loss_not_finite), (3, 3));
+        assert_eq!(tally.not_finite()["ratio"], 3);
+        let progress = Progress { whole_run: tally, ..Progress::default() };
+        let text = serde_json::to_string(&progress).unwrap();
+        assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+
+        let mut never = Tally::default();
+        never.add(&report(f64::NAN));
+        assert!(never.measures().is_empty() && never.loss().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with momentum.
 
-use candle_core::{Result, Tensor};
-use msharp_core::{Optimizer, ParamVec, Params, Role, State};
+use candle_core::{Result, Tensor, bail};
+use msharp_core::{Optimizer, ParamVec, Params, Range, Role, State};
 use msharp_ops::SgdStep;
 
 /// SGD as PyTorch defines it: d = g + wd·x; v ← μv + d (v = d at first); x ← x − lr·v, or x − lr·(d + μv) with
@@ -31,6 +31,8 @@ impl Default for Sgd {
 
 impl Optimizer for Sgd {
     fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
+        self.check(params)?;
+        Range::AT_LEAST_0.check("the learning rate", lr)?;
         let decay = |role| if self.decay_norms_and_biases || role == Role::Weight { self.weight_decay } else { 0. };
         let weight_decay: Vec<f64> = params.iter().map(|param| decay(param.role)).collect();
         let step = SgdStep { lr, momentum: self.momentum, weight_decay: &weight_decay, nesterov: self.nesterov };
@@ -43,6 +45,15 @@ impl Optimizer for Sgd {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         state.vector("velocity", params, &mut self.velocity)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        Range::BELOW_1.check("the momentum", self.momentum)?;
+        Range::AT_LEAST_0.check("the weight decay", self.weight_decay)?;
+        if self.nesterov && self.momentum == 0. {
+            bail!("Nesterov's form is one of momentum, and the momentum is 0; expected a momentum above 0")
+        }
+        Ok(())
     }
 }
 

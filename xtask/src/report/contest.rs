@@ -196,7 +196,7 @@ mod tests {
         rows.swap(0, 2);
         let found = difference(&rows, "SAM", "SGD", ACCURACY).unwrap();
         assert!((found.mean - 20.).abs() < 1e-9 && found.half.unwrap() < 1e-9);
-        rows[0].outcome = Ending::Diverged { epoch: 0, step: 0 };
+        rows[0].outcome = Ending::Diverged { epoch: 0, step: 0, what: String::new() };
         assert_eq!(difference(&rows, "SAM", "SGD", ACCURACY).unwrap().n, 2);
         assert!(standing(&rows, ACCURACY, &[], &["SGD"]).contains("| SGD | 2 (1 diverged) | – |"));
     }

@@ -5,6 +5,7 @@ use super::table::groups;
 use crate::row::{EpochLine, Row};
 use anyhow::Result;
 use plotters::prelude::*;
+use std::collections::BTreeMap;
 
 /// What is drawn.
 pub struct Lines<'a> {
@@ -67,22 +68,33 @@ impl Lines<'_> {
 
     /// The curve of a run: steps, and values or their logarithms to the base 10.
     fn points(&self, row: &Row) -> Vec<(f64, f64)> {
-        let steps = row.cost.steps as f64 / row.curve.iter().map(|line| line.epoch).max().unwrap_or(1).max(1) as f64;
-        let place = |line: &EpochLine| {
-            let value = (self.of)(line)?;
-            let value = if self.log { value.max(1e-12).log10() } else { value };
-            Some((steps * (line.epoch as f64 - self.back).max(0.), value))
-        };
-        row.curve.iter().filter_map(place).collect()
+        row.curve.iter().filter_map(|line| self.point(row, line)).collect()
     }
 
-    /// The mean over the seeds where all of them have a point; of logarithms, where these are drawn.
-    fn mean(&self, group: &[&Row]) -> Vec<(f64, f64)> {
-        let curves: Vec<_> = group.iter().map(|row| self.points(row)).collect();
-        let shared = curves.iter().map(Vec::len).min().unwrap_or(0);
-        let mean = |k: usize| curves.iter().map(|curve| curve[k].1).sum::<f64>() / curves.len() as f64;
-        (0..shared).map(|k| (curves[0][k].0, mean(k))).collect()
+    fn point(&self, row: &Row, line: &EpochLine) -> Option<(f64, f64)> {
+        let steps = row.cost.steps as f64 / row.curve.iter().map(|line| line.epoch).max().unwrap_or(1).max(1) as f64;
+        let value = (self.of)(line)?;
+        let value = if self.log { value.max(1e-12).log10() } else { value };
+        Some((steps * (line.epoch as f64 - self.back).max(0.), value))
     }
+
+    /// The mean over the seeds at the epochs at which all of them have a value; of logarithms, where these are drawn.
+    fn mean(&self, group: &[&Row]) -> Vec<(f64, f64)> {
+        mean_by_epoch(group, |row, line| self.point(row, line))
+    }
+}
+
+/// The points of a group of runs that differ in their seed: at each epoch at which all of them have one, its place and
+/// the mean. By epoch and not by index, for a curve may lack a point that another has.
+pub fn mean_by_epoch(group: &[&Row], point: impl Fn(&Row, &EpochLine) -> Option<(f64, f64)>) -> Vec<(f64, f64)> {
+    let mut at: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
+    for row in group {
+        for line in &row.curve {
+            at.entry(line.epoch).or_default().extend(point(row, line));
+        }
+    }
+    let whole = at.into_values().filter(|points| points.len() == group.len());
+    whole.map(|points| (points[0].0, points.iter().map(|point| point.1).sum::<f64>() / points.len() as f64)).collect()
 }
 
 /// `0.3`, `25`, `2e4`.
@@ -99,7 +111,6 @@ mod tests {
     use super::*;
     use crate::config::RuleName;
     use crate::report::table::tests::row;
-    use std::collections::BTreeMap;
 
     #[test]
     fn curves_are_by_step_and_their_mean_is_where_all_have_one() {
@@ -123,6 +134,11 @@ mod tests {
         let mean = lines.mean(&[&a, &b]);
         assert_eq!((mean.len(), mean[1].0), (2, 5.));
         assert!((mean[0].1 - 0.2).abs() < 1e-12 && (mean[1].1 - 0.3).abs() < 1e-12);
+        // One that lacks a point in the middle: means are of one epoch, not of one index.
+        b.curve = vec![line(0, 0.3), line(2, 0.6)];
+        let mean = lines.mean(&[&a, &b]);
+        assert_eq!(mean.len(), 2);
+        assert!((mean[0].1 - 0.2).abs() < 1e-12 && (mean[1].1 - 0.5).abs() < 1e-12, "{mean:?}");
         let logarithms = Lines { log: true, back: 0., ..lines };
         assert!((logarithms.points(&a)[0].1 + 1.).abs() < 1e-12);
         assert!(logarithms.draw(&[a, b]).unwrap().contains("SAM"));

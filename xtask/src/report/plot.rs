@@ -1,16 +1,16 @@
 //! The curves of a network under several rules, as an SVG picture.
 
 use super::frame::{COLOURS, legend};
+use super::lines::mean_by_epoch;
 use super::table::groups;
-use crate::row::Row;
+use crate::row::{EpochLine, Row};
 use anyhow::Result;
 use plotters::prelude::*;
 
 /// Test accuracy by epoch, one line for each rule: the mean over the seeds, and each seed as a faint line.
 pub fn plot(title: &str, rows: &[Row]) -> Result<String> {
-    let points = |row: &Row| -> Vec<(f64, f64)> {
-        row.curve.iter().map(|line| (line.epoch as f64, 100. * line.test_accuracy)).collect()
-    };
+    let point = |line: &EpochLine| (line.epoch as f64, 100. * line.test_accuracy);
+    let points = |row: &Row| -> Vec<(f64, f64)> { row.curve.iter().map(point).collect() };
     let all: Vec<(f64, f64)> = rows.iter().flat_map(points).collect();
     let last = all.iter().map(|p| p.0).fold(1., f64::max);
     let (low, high) = all.iter().fold((100f64, 0f64), |(low, high), p| (low.min(p.1), high.max(p.1)));
@@ -43,7 +43,10 @@ pub fn plot(title: &str, rows: &[Row]) -> Result<String> {
                 }
             }
             chart
-                .draw_series(LineSeries::new(mean_curve(&group), colour.stroke_width(2)))?
+                .draw_series(LineSeries::new(
+                    mean_by_epoch(&group, |_, line| Some(point(line))),
+                    colour.stroke_width(2),
+                ))?
                 .label(group[0].config.rule_label())
                 .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2)));
         }
@@ -51,11 +54,4 @@ pub fn plot(title: &str, rows: &[Row]) -> Result<String> {
         area.present()?;
     }
     Ok(svg)
-}
-
-/// The mean over the seeds, for the epochs that all of them reached.
-fn mean_curve(group: &[&Row]) -> Vec<(f64, f64)> {
-    let epochs = group.iter().map(|row| row.curve.len()).min().unwrap_or(0);
-    let mean = |k: usize| group.iter().map(|row| 100. * row.curve[k].test_accuracy).sum::<f64>() / group.len() as f64;
-    (0..epochs).map(|k| (group[0].curve[k].epoch as f64, mean(k))).collect()
 }

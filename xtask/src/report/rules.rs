@@ -72,7 +72,9 @@ fn state(name: RuleName) -> Result<String> {
     rule.gradient(&f, &params, &batch)?;
     let mut saved = BTreeMap::new();
     rule.state(&params, &mut State::save("", &mut saved))?;
-    let kept: BTreeSet<String> = saved.keys().map(|path| kept(path, &params)).collect();
+    // A vector has an entry of its own, which says whether it exists, above those of its tensors.
+    let has_parts = |path: &&String| saved.keys().any(|other| other.starts_with(&format!("{path}/")));
+    let kept: BTreeSet<String> = saved.keys().filter(|path| !has_parts(path)).map(|path| kept(path, &params)).collect();
     Ok(if kept.is_empty() { "–".to_owned() } else { kept.into_iter().collect::<Vec<_>>().join(", ") })
 }
 

@@ -115,7 +115,8 @@ pub mod tests {
 
     pub fn row(rule: RuleName, seed: u64, accuracy: Option<f64>) -> Row {
         let base = standard(Architecture::ResNet18, Norm::Batch, DataName::Cifar10);
-        let outcome = accuracy.map_or(Ending::Diverged { epoch: 0, step: 0 }, |_| Ending::Finished);
+        let diverged = Ending::Diverged { epoch: 0, step: 0, what: String::new() };
+        let outcome = accuracy.map_or(diverged, |_| Ending::Finished);
         let passes = if rule == RuleName::Sgd { 1. } else { 2. };
         let steps = if accuracy.is_some() { 10 } else { 0 };
         Row {
@@ -134,6 +135,7 @@ pub mod tests {
             },
             host: Host { cpu: "any".to_owned(), cores: 2, threads: 2, memory_gib: 1, os: "any".to_owned(), gpu: None },
             revision: "any".to_owned(),
+            earlier: Vec::new(),
         }
     }
 

@@ -28,7 +28,7 @@ impl FiniteDifference {
     }
 
     /// Checks the noise, and moves an adaptive step to where there is least of it.
-    pub(super) fn check(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Tensor> {
+    pub(super) fn check_noise(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Tensor> {
         if self.delta != Delta::Adaptive {
             let moments = self.moments(f, params, batch)?;
             if params.device().is_cpu() {

@@ -109,7 +109,7 @@ fn norms_of_the_last_layer() -> Result<()> {
                 let (weight, bias) = (place(noise(&[k, c], 2)?)?, place(noise(&[k], 3)?)?);
                 let targets = targets.to_device(device)?;
                 let losses = || cross_entropy(&linear(&h, &weight, has_bias.then_some(&bias))?, &targets, 0.1);
-                Ok(last_layer_norms(losses)?.1)
+                Ok(last_layer_norms(&[&weight, &bias], losses)?.norms)
             };
             assert!(error(&on(gpu(), DType::F32)?, &on(&Device::Cpu, DType::F64)?)? < 1e-6, "{b} {c} {k}");
         }

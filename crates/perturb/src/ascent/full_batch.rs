@@ -32,4 +32,15 @@ impl<D: DataSource> Ascent for FullBatch<D> {
             None => bail!("the full-batch ascent was given a data source without batches"),
         }
     }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        match self.data.samples() {
+            0 => bail!("the full-batch ascent was given a data source without samples"),
+            _ => Ok(()),
+        }
+    }
+
+    fn name(&self) -> String {
+        "FullBatch".to_owned()
+    }
 }

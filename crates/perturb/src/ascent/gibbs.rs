@@ -68,4 +68,13 @@ impl<E: GradNormEstimator> Ascent for Gibbs<E> {
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.estimator.state(params, &mut state.part("estimator"))
     }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        self.temperature.check()?;
+        self.estimator.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Gibbs({})", self.estimator.name())
+    }
 }

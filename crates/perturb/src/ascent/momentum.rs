@@ -1,7 +1,7 @@
 //! The moving average of what was descended: MSAM, which needs no pass at x.
 
 use candle_core::Result;
-use msharp_core::{Ascent, Batch, Gradient, Measures, Objective, ParamVec, Params, State};
+use msharp_core::{Ascent, Batch, Gradient, Measures, Objective, ParamVec, Params, Range, State};
 
 /// −v for v ← μ v + d, d being the direction that the rule returned in each step before.
 ///
@@ -22,6 +22,9 @@ pub struct Momentum {
 }
 
 impl Momentum {
+    /// What μ may be.
+    pub const MU: Range = Range::BELOW_1;
+
     /// Nothing was descended yet.
     pub fn new(mu: f64) -> Self {
         Self { mu, v: None }
@@ -51,5 +54,9 @@ impl Ascent for Momentum {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         state.vector("v", params, &mut self.v)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        Self::MU.check("mu", self.mu)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Random;
 use candle_core::Result;
-use msharp_core::{Ascent, Batch, Gradient, Measures, Objective, ParamVec, Params, gradient_at};
+use msharp_core::{Ascent, Batch, Gradient, Measures, Objective, ParamVec, Params, Range, gradient_at};
 
 /// n + ∇f_γ(x + n) for noise n = σ T z, z ~ N(0, I).
 ///
@@ -20,6 +20,11 @@ pub struct Smoothed {
     pub noise: Random,
 }
 
+impl Smoothed {
+    /// What σ may be.
+    pub const SIGMA: Range = Range::AT_LEAST_0;
+}
+
 impl Ascent for Smoothed {
     fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
         let noise: ParamVec = self.noise.draw(params, batch.key)?.scale(self.sigma)?;
@@ -29,5 +34,9 @@ impl Ascent for Smoothed {
 
     fn at_x(&self) -> bool {
         false
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        Self::SIGMA.check("sigma", self.sigma)
     }
 }

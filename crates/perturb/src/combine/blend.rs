@@ -1,7 +1,7 @@
 //! A weighted mean of two gradients: the penalty on the gradient norm, and WSAM.
 
-use candle_core::Result;
-use msharp_core::{Combine, ParamVec, Passes};
+use candle_core::{Result, bail};
+use msharp_core::{Combine, ParamVec, Params, Passes, Range};
 
 /// (1 − α) g + α s, for g at x and s at x + ε.
 ///
@@ -16,9 +16,28 @@ pub struct Blend {
     pub alpha: f64,
 }
 
+impl Blend {
+    /// What α may be.
+    pub const ALPHA: Range = Range::AT_LEAST_0;
+    /// What γ may be, of which α = γ/(1 − γ) makes WSAM.
+    pub const GAMMA: Range = Range::BELOW_1;
+}
+
 impl Combine for Blend {
     fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
         let sharp = passes.sharp()?;
         passes.clean()?.scale(1. - self.alpha)?.add_scaled(self.alpha, &sharp)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        if !Self::ALPHA.holds(self.alpha) {
+            bail!(
+                "alpha is {}; expected {}, which α = γ/(1 − γ) is for γ in WSAM {}",
+                self.alpha,
+                Self::ALPHA,
+                Self::GAMMA
+            )
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Surrogate gap: GSAM.
 
 use candle_core::Result;
-use msharp_core::{Combine, ParamVec, Passes};
+use msharp_core::{Combine, ParamVec, Params, Passes, Range};
 
 /// s − α g⊥, for the part g⊥ of the gradient at x that is orthogonal to s, the one at x + ε: it lowers f(x + ε) − f(x)
 /// without changing f(x + ε) to first order.
@@ -14,11 +14,20 @@ pub struct Gsam {
     pub alpha: f64,
 }
 
+impl Gsam {
+    /// What α may be.
+    pub const ALPHA: Range = Range::AT_LEAST_0;
+}
+
 impl Combine for Gsam {
     fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
         let sharp = passes.sharp()?;
         let g = passes.clean()?;
         let orthogonal = g.add_scaled(-1., &sharp.nearest_to(g)?)?;
         sharp.add_scaled(-self.alpha, &orthogonal)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        Self::ALPHA.check("alpha", self.alpha)
     }
 }

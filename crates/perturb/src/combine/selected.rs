@@ -1,7 +1,7 @@
 //! The samples whose loss rises most: the data selection of ESAM.
 
 use candle_core::{DType, Result, Tensor};
-use msharp_core::{Combine, ParamVec, Passes};
+use msharp_core::{Combine, ParamVec, Params, Passes, Range, share_of};
 
 /// The mean gradient at x + ε over the ⌊γb⌋ samples, at least one, whose losses rose most from ℓᵢ(x) to ℓᵢ(x + ε), and
 /// over all that tie with the last of them.
@@ -15,11 +15,15 @@ pub struct Selected {
     pub gamma: f64,
 }
 
+impl Selected {
+    /// What γ may be.
+    pub const GAMMA: Range = Range::SHARE_ABOVE_0;
+}
+
 impl Combine for Selected {
     fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
         let before = passes.losses()?.to_dtype(DType::F64)?;
-        // 0.29 · 100 is a little less than 29.
-        let count = (self.gamma * passes.batch().len() as f64 + 1e-9).floor().max(1.);
+        let count = share_of(self.gamma, passes.batch().len()).max(1) as f64;
         passes.sharp_weighted(|after| {
             let rise = (after.to_dtype(DType::F64)? - before)?; // [b]
             let higher = rise.unsqueeze(0)?.broadcast_gt(&rise.unsqueeze(1)?)?; // [b, b]: is j above i?
@@ -27,6 +31,10 @@ impl Combine for Selected {
             let taken = at_most_1(&rank.affine(-1., count)?.relu()?)?; // [b]: 1 for rank < count, else 0
             taken.broadcast_div(&taken.sum_all()?)
         })
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        Self::GAMMA.check("gamma", self.gamma)
     }
 }
 

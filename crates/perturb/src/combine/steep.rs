@@ -1,7 +1,7 @@
 //! The second pass only where the gradient is long: AE-SAM.
 
 use candle_core::Result;
-use msharp_core::{Combine, ParamVec, Params, Passes, State};
+use msharp_core::{Combine, ParamVec, Params, Passes, Range, State};
 
 /// s at x + ε where ‖g‖² ≥ μ + c σ, and g at x elsewhere, for moving averages μ of ‖g‖² and σ² of (‖g‖² − μ)².
 ///
@@ -57,5 +57,11 @@ impl Combine for Steep {
     fn state(&mut self, _: &Params, state: &mut State) -> Result<()> {
         state.number("mean", &mut self.mean)?;
         state.number("variance", &mut self.variance)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        Range::FINITE.check("early", self.early)?;
+        Range::FINITE.check("late", self.late)?;
+        Range::BELOW_1.check("keep", self.keep)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{L2, Scale, Select};
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Objective, Offset, Param, ParamVec, Params, State};
+use msharp_core::{Batch, Objective, Offset, Param, ParamVec, Params, Range, State};
 
 /// ε = T · (what `inner` makes of T g): with [`L2`], ε = ρ T² g/‖T g‖, the maximiser of ⟨g, ε⟩ over ‖T⁻¹ε‖ ≤ ρ.
 ///
@@ -50,5 +50,15 @@ impl<O: Offset> Offset for Adaptive<O> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        Range::AT_LEAST_0.check("eta", self.eta)?;
+        self.on.check(params)?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Adaptive({})", self.inner.name())
     }
 }

@@ -1,7 +1,7 @@
 //! A moving average of the gradient: VaSSO.
 
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, Range, State};
 
 /// The offset of d ← (1 − θ) d + θ g, whose noise is less than that of g. The opposite of
 /// [`Friendly`](crate::Friendly).
@@ -26,6 +26,11 @@ impl<O> Averaged<O> {
     }
 }
 
+impl Averaged<()> {
+    /// What θ may be.
+    pub const THETA: Range = Range::SHARE_ABOVE_0;
+}
+
 impl<O: Offset> Offset for Averaged<O> {
     fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
         let mean = match &self.mean {
@@ -40,5 +45,14 @@ impl<O: Offset> Offset for Averaged<O> {
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         state.vector("mean", params, &mut self.mean)?;
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        Averaged::THETA.check("theta", self.theta)?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Averaged({})", self.inner.name())
     }
 }

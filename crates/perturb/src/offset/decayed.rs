@@ -2,7 +2,7 @@
 
 use crate::Select;
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, Range, State};
 
 /// The offset of g + λ x: the ascent gradient of the loss with the penalty (λ/2)‖x‖².
 ///
@@ -30,5 +30,15 @@ impl<O: Offset> Offset for Decayed<O> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        Range::AT_LEAST_0.check("weight_decay", self.weight_decay)?;
+        self.on.check(params)?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Decayed({})", self.inner.name())
     }
 }

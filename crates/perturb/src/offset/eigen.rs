@@ -1,14 +1,19 @@
 //! Towards the direction of largest curvature: Eigen-SAM.
 
+use crate::L2;
 use candle_core::Result;
-use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params, Precision, State, gradient_at, with_precision};
+use msharp_core::{
+    Batch, Length, Objective, Offset, ParamVec, Params, Precision, Range, State, at_least_1, gradient_at,
+    with_precision,
+};
 
 /// ε = ρ (u + α sign⟨g, v⟩ (v − ⟨u, v⟩u)) for u = g/‖g‖ and the leading eigenvector v of the Hessian; it is not
 /// normalised again, so ‖ε‖ ≥ ρ.
 ///
 /// v comes from power iterations, warm from the last v, every so many steps and in the first. A product of Hessian and
 /// vector is the central difference of two gradients along it, since candle has no second derivatives: each iteration
-/// costs 2 forwards and 2 backwards. State: v and the number of steps. v is that of all parameters, also where a mask
+/// costs 2 forwards and 2 backwards. Inside [`Micro`](crate::Micro) every micro-batch of such a step makes them. State:
+/// v and the number of steps. v is that of all parameters, also where a mask
 /// around this takes some away.
 ///
 /// Reference: Eigen-SAM (Luo et al., NeurIPS 2024). The published code knows no v, and does not normalise, in the first
@@ -27,11 +32,14 @@ pub struct Eigen {
     pub reach: f64,
     /// v, once there was a step.
     pub v: Option<ParamVec>,
-    /// The number of steps made.
+    /// The number of optimizer steps made: micro-batches of one step are all in it.
     pub step: f64,
 }
 
 impl Eigen {
+    /// What α may be.
+    pub const ALPHA: Range = Range::AT_LEAST_0;
+
     /// As published, with no step made yet.
     pub fn new(rho: f64, alpha: f64) -> Self {
         Self { rho, alpha, every: 100, iterations: 5, reach: 1e-3, v: None, step: 0. }
@@ -48,14 +56,14 @@ impl Eigen {
 
 impl Offset for Eigen {
     fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        let due = self.v.is_none() || (self.step as usize).is_multiple_of(self.every.max(1));
+        let due = self.v.is_none() || (self.step as usize).is_multiple_of(self.every);
         // To read is to wait for a GPU; where it is free, a v that vanished or is not finite is drawn anew.
         let is_sound = |v: &ParamVec| -> Result<bool> { Ok(!params.device().is_cpu() || v.norm()?.is_normal()) };
         let mut v = match &self.v {
             Some(v) if !due || is_sound(v)? => v.clone(),
             _ => ParamVec::gaussian(params, batch.key.fold_name("eigen"))?,
         };
-        for _ in 0..if due { self.iterations.max(1) } else { 0 } {
+        for _ in 0..if due { self.iterations } else { 0 } {
             // In bfloat16 the difference of two gradients would be noise.
             v = with_precision(Precision::F32, || self.iterate(f, params, batch, &v))?;
         }
@@ -63,12 +71,21 @@ impl Offset for Eigen {
         let across = v.add_scaled(-1., &u.nearest_to(&v)?)?; // v − ⟨u, v⟩u
         let sign = g.inner(&v)?.sign()?;
         let epsilon = u.add_scaled(self.alpha, &across.scale_to(Length::Given(&sign))?.0)?.scale(self.rho);
-        (self.v, self.step) = (Some(v), self.step + 1.);
+        self.v = Some(v);
+        self.step += f64::from(u8::from(batch.part.last));
         epsilon
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         state.vector("v", params, &mut self.v)?;
         state.number("step", &mut self.step)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        L2::RHO.check("rho", self.rho)?;
+        Self::ALPHA.check("alpha", self.alpha)?;
+        Range::ABOVE_0.check("reach", self.reach)?;
+        at_least_1("every", self.every)?;
+        at_least_1("iterations", self.iterations)
     }
 }

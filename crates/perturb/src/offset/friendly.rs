@@ -1,7 +1,7 @@
 //! The batch-specific part of the gradient: Friendly SAM.
 
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, Range, State};
 
 /// The offset of g − σ m, for the moving average m ← λ m + (1 − λ) g.
 ///
@@ -28,6 +28,13 @@ impl<O> Friendly<O> {
     }
 }
 
+impl Friendly<()> {
+    /// What σ may be.
+    pub const SIGMA: Range = Range::AT_LEAST_0;
+    /// What λ may be.
+    pub const LAMBDA: Range = Range::BELOW_1;
+}
+
 impl<O: Offset> Offset for Friendly<O> {
     fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
         let fresh = g.scale(1. - self.lambda)?;
@@ -44,5 +51,15 @@ impl<O: Offset> Offset for Friendly<O> {
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         state.vector("mean", params, &mut self.mean)?;
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        Friendly::SIGMA.check("sigma", self.sigma)?;
+        Friendly::LAMBDA.check("lambda", self.lambda)?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Friendly({})", self.inner.name())
     }
 }

@@ -1,8 +1,8 @@
 //! Some parameters more than others, and some not at all.
 
 use crate::Select;
-use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Objective, Offset, Param, ParamVec, Params, State};
+use candle_core::{Result, Tensor, bail};
+use msharp_core::{Batch, Objective, Offset, Param, ParamVec, Params, Range, State};
 
 /// A factor on the ε of groups of parameters: the first group that holds a parameter decides, and 1 where none does.
 ///
@@ -34,6 +34,11 @@ impl<O> Grouped<O> {
     }
 }
 
+impl Grouped<()> {
+    /// What a factor on ρ may be.
+    pub const FACTOR: Range = Range::AT_LEAST_0;
+}
+
 impl<O: Offset> Offset for Grouped<O> {
     fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
         self.groups.iter().try_for_each(|(select, _)| select.check(params))?;
@@ -49,5 +54,21 @@ impl<O: Offset> Offset for Grouped<O> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        for (i, (select, factor)) in self.groups.iter().enumerate() {
+            Grouped::FACTOR.check("the factor of a group", *factor)?;
+            select.check(params)?;
+            let decides = |param: &Param| self.groups.iter().position(|(other, _)| other.holds(param)) == Some(i);
+            if !params.iter().any(decides) && params.iter().any(|param| select.holds(param)) {
+                bail!("the group {select} decides about no parameter: groups before it hold all of its own")
+            }
+        }
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Grouped({})", self.inner.name())
     }
 }

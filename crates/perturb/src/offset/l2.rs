@@ -1,7 +1,7 @@
 //! The L2 ball.
 
 use candle_core::Result;
-use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params};
+use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params, Range};
 
 /// ε = ρ g/‖g‖, the maximiser of ⟨g, ε⟩ over ‖ε‖ ≤ ρ; ‖·‖ is over all parameters together.
 ///
@@ -14,8 +14,17 @@ pub struct L2 {
     pub rho: f64,
 }
 
+impl L2 {
+    /// What ρ may be, here and in every other offset.
+    pub const RHO: Range = Range::AT_LEAST_0;
+}
+
 impl Offset for L2 {
     fn offset(&mut self, _: &dyn Objective, _: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
         Ok(g.scale_to(Length::Of(self.rho))?.0)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        Self::RHO.check("rho", self.rho)
     }
 }

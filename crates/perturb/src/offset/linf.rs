@@ -1,5 +1,6 @@
 //! The L∞ ball.
 
+use crate::L2;
 use candle_core::Result;
 use msharp_core::{Batch, Objective, Offset, ParamVec, Params};
 
@@ -16,5 +17,9 @@ pub struct Linf {
 impl Offset for Linf {
     fn offset(&mut self, _: &dyn Objective, params: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
         g.map(params, |_, g| g.sign())?.scale(self.rho)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        L2::RHO.check("rho", self.rho)
     }
 }

@@ -1,5 +1,6 @@
 //! The gradient itself, unnormalised: USAM.
 
+use crate::L2;
 use candle_core::Result;
 use msharp_core::{Batch, Objective, Offset, ParamVec, Params};
 
@@ -15,5 +16,9 @@ pub struct Raw {
 impl Offset for Raw {
     fn offset(&mut self, _: &dyn Objective, _: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
         g.scale(self.rho)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        L2::RHO.check("rho", self.rho)
     }
 }

@@ -1,7 +1,7 @@
 //! A radius that changes during training.
 
 use candle_core::Result;
-use msharp_core::{Batch, Moment, Objective, Offset, ParamVec, Params, State};
+use msharp_core::{Batch, Moment, Objective, Offset, ParamVec, Params, Range, State};
 use std::f64::consts::PI;
 
 /// A factor on ε, a function of the [`Moment`] of the batch. Without state: a resumed run goes on exactly. Several
@@ -39,6 +39,17 @@ pub enum RhoSchedule {
 }
 
 impl RhoSchedule {
+    /// # Errors
+    /// If a share is not from 0 to 1, the share of a warm-up is 0, or an end is below 0.
+    pub fn check(&self) -> Result<()> {
+        match *self {
+            RhoSchedule::Constant => Ok(()),
+            RhoSchedule::ByLearningRate { least } => Range::SHARE.check("least", least),
+            RhoSchedule::Cosine { end } => Range::AT_LEAST_0.check("end", end),
+            RhoSchedule::WarmUp { share } => Range::SHARE_ABOVE_0.check("share", share),
+        }
+    }
+
     /// What ρ is multiplied with.
     pub fn factor(&self, Moment { progress, lr }: Moment) -> f64 {
         match self {
@@ -58,5 +69,14 @@ impl<O: Offset> Offset for Scheduled<O> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        self.schedule.check()?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Scheduled({})", self.inner.name())
     }
 }

@@ -1,7 +1,7 @@
 //! Random parameters only: the stochastic weight perturbation of ESAM.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State};
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, Range, State};
 
 /// ε ∘ m/β for an ε of `inner`, which sees the whole gradient, and mⱼ = 1 with probability β, else 0; the mean over m
 /// is ε. A function of the batch's key. On a GPU the mask is drawn by the host.
@@ -15,6 +15,11 @@ pub struct Sparse<O> {
     pub beta: f64,
 }
 
+impl Sparse<()> {
+    /// What β may be.
+    pub const BETA: Range = Range::SHARE_ABOVE_0;
+}
+
 impl<O: Offset> Offset for Sparse<O> {
     fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
         let epsilon = self.inner.offset(f, params, batch, g)?.scale(1. / self.beta)?;
@@ -26,5 +31,14 @@ impl<O: Offset> Offset for Sparse<O> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        Sparse::BETA.check("beta", self.beta)?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Sparse({})", self.inner.name())
     }
 }

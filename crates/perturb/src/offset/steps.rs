@@ -1,7 +1,7 @@
 //! Several ascent steps.
 
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State, gradient_at};
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State, at_least_1, gradient_at};
 
 /// ε = ε₁ + … + ε_K: the first is what `inner` makes of g, and each further one what it makes of the mean gradient at
 /// the point reached. With steps of radius ρ/K the end is within ρ.
@@ -31,5 +31,14 @@ impl<O: Offset> Offset for Steps<O> {
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
         self.inner.state(params, &mut state.part("inner"))
+    }
+
+    fn check(&self, params: &Params) -> Result<()> {
+        at_least_1("the number of ascent steps", self.steps)?;
+        self.inner.check(params)
+    }
+
+    fn name(&self) -> String {
+        format!("Steps({})", self.inner.name())
     }
 }

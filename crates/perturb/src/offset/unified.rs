@@ -1,7 +1,8 @@
 //! Between the raw gradient and the L2 ball.
 
+use crate::L2;
 use candle_core::Result;
-use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params};
+use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params, Range};
 
 /// ε = ρ (1 − l + l/‖g‖) g: USAM for l = 0, SAM for l = 1.
 ///
@@ -14,8 +15,18 @@ pub struct Unified {
     pub l: f64,
 }
 
+impl Unified {
+    /// What l may be.
+    pub const L: Range = Range::SHARE;
+}
+
 impl Offset for Unified {
     fn offset(&mut self, _: &dyn Objective, _: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
         g.scale_to(Length::Of(self.rho * self.l))?.0.add_scaled(self.rho * (1. - self.l), g)
+    }
+
+    fn check(&self, _: &Params) -> Result<()> {
+        L2::RHO.check("rho", self.rho)?;
+        Self::L.check("l", self.l)
     }
 }

@@ -35,8 +35,8 @@ pub fn candidates(most: usize) -> Vec<Candidate> {
         estimator: Box::new(estimator),
     };
     let k = |probes| FiniteDifference { probes, ..FiniteDifference::default() };
-    let last = Candidate { name: "last layer", probes: None, random: false, estimator: Box::new(LastLayer) };
-    let ghost = Candidate { name: "ghost", probes: None, random: false, estimator: Box::new(Ghost) };
+    let last = Candidate { name: "last layer", probes: None, random: false, estimator: Box::new(LastLayer::default()) };
+    let ghost = Candidate { name: "ghost", probes: None, random: false, estimator: Box::new(Ghost::default()) };
     let mut all = vec![last, ghost];
     all.extend([1, 2, 4, 6, 16].map(|probes| random(RADEMACHER, k(probes))));
     all.extend([1, 6].map(|probes| random("adaptive δ", FiniteDifference::adaptive(probes))));

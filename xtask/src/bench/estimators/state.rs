@@ -102,8 +102,8 @@ impl Trained {
                 read_every: 1,
             };
             let (outcome, progress) = fit(task, self.progress.clone(), &mut Until(steps))?;
-            if let Outcome::Diverged { epoch, step } = outcome {
-                anyhow::bail!("{} diverged in epoch {epoch}, step {step}", self.config.model)
+            if let Outcome::Diverged { epoch, step, what } = outcome {
+                anyhow::bail!("{} diverged in epoch {epoch}, step {step}: {what} was not finite", self.config.model)
             }
             self.progress = progress;
         }

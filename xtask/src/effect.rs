@@ -1,0 +1,371 @@
+//! Whether every setting has an effect in the run that was asked for: a setting that cannot matter makes a row of its
+//! own with the numbers of another, and is refused.
+
+use crate::config::{EstimatorName, OptimizerName, RuleName, RunConfig};
+use crate::experiments::{standard, typed};
+use crate::names::{AscentName, BallName, CombineName};
+use crate::start::START_LR;
+use anyhow::{Context, Result, ensure};
+use msharp_core::{Param, Params, Perturbation};
+use msharp_models::{Architecture, Norm};
+use msharp_perturb::{RhoSchedule, Select};
+use msharp_train::Decay;
+
+/// What a run is on, which is known once its data are read and its network is built.
+pub struct Facts<'a> {
+    /// Training images.
+    pub samples: usize,
+    /// Steps of the whole run.
+    pub steps: usize,
+    /// The variables of the network.
+    pub params: &'a Params,
+    /// Height and width of an image.
+    pub size: (usize, usize),
+}
+
+impl RunConfig {
+    /// What the command line takes where nothing is said.
+    pub fn defaults() -> Self {
+        let data = crate::config::DataName::Synthetic;
+        Self { rule: RuleName::Sam, ..standard(Architecture::ResNet8, Norm::Batch, data) }
+    }
+
+    /// Whether the rule weighs the samples of a batch.
+    pub fn is_reweighted(&self) -> bool {
+        self.rule.sentence().is_some_and(|(ascent, _, _)| ascent == AscentName::Gibbs)
+    }
+
+    /// The same run without what goes without saying (a constant at its default, micro-batches of the whole batch):
+    /// runs with the same bits have one record.
+    pub fn canonical(mut self) -> Self {
+        let (rule, batch) = (self.rule, self.batch_size);
+        self.micro_batch.take_if(|m| *m == batch);
+        self.noise_samples.take_if(|samples| *samples == batch);
+        self.start.start_lr.take_if(|lr| *lr == START_LR);
+        if let Some((_, ball, combine)) = rule.sentence() {
+            self.words.ball.take_if(|other| *other == ball);
+            self.words.combine.take_if(|other| *other == combine);
+        }
+        for (flag, default) in self.words.defaults(rule) {
+            self.words.given(flag).take_if(|given| *given == default);
+        }
+        self.words.ascent_steps.take_if(|steps| *steps == 1);
+        self.words.every.take_if(|every| *every == 1);
+        self.words.from.take_if(|from| *from == 0.);
+        self.words.until.take_if(|until| *until == 1.);
+        self.words.rho_schedule.take_if(|schedule| schedule.0 == RhoSchedule::Constant);
+        self
+    }
+
+    /// # Errors
+    /// Names a flag that the other flags leave without an effect.
+    pub fn check_effects(&self) -> Result<()> {
+        let (own, rule) = (Self::defaults(), typed(self.rule));
+        let probes_rule = self.is_reweighted() && self.estimator == EstimatorName::FiniteDifference;
+        let measures = self.noise_every > 0;
+        let probes = probes_rule || (measures && self.noise_estimator == EstimatorName::FiniteDifference);
+        let weighs = "rules that weigh the samples of a batch: --rule rw-sam or rw-usam";
+        let differs = "estimates by finite differences, in --rule rw-sam or with --noise-every";
+        for (flag, is_default, is_used, of) in [
+            ("rho", self.rho == own.rho, self.rule != RuleName::Sgd, "rules that perturb"),
+            ("lambda", self.lambda == own.lambda, self.is_reweighted(), weighs),
+            ("temperature", self.temperature == own.temperature, self.is_reweighted(), weighs),
+            ("estimator", self.estimator == own.estimator, self.is_reweighted(), weighs),
+            ("probes", self.probes == own.probes, probes, differs),
+            ("delta", self.delta.is_none(), probes, differs),
+            ("adapt-delta", !self.adapt_delta, probes, differs),
+            ("noise-samples", self.noise_samples.is_none(), measures, "measuring, with --noise-every"),
+            ("noise-estimator", self.noise_estimator == own.noise_estimator, measures, "measuring, with --noise-every"),
+            ("momentum", self.momentum == own.momentum, self.optimizer == OptimizerName::Sgd, "--optimizer sgd"),
+            ("nesterov", !self.nesterov, self.momentum > 0., "a --momentum above 0"),
+            ("decay-weights-only", !self.decay_weights_only, self.weight_decay > 0., "a --weight-decay above 0"),
+        ] {
+            ensure!(
+                is_default || is_used,
+                "--{flag} has no effect here (--rule {rule}, --optimizer {}): it is about {of}; expected none",
+                typed(self.optimizer)
+            );
+        }
+        ensure!(
+            self.rule == RuleName::Sgd || self.rho > 0.,
+            "--rho is 0, which leaves --rule {rule} without a perturbation; expected a number above 0, or --rule sgd"
+        );
+        ensure!(
+            !self.is_reweighted() || self.lambda > 0.,
+            "--lambda is 0, which makes all weights equal: --rule {rule} without weights; expected a number above 0"
+        );
+        ensure!(
+            self.evaluate_every <= self.epochs,
+            "--evaluate-every is {}, and there are {} epochs; expected at most as many",
+            self.evaluate_every,
+            self.epochs
+        );
+        ensure!(self.cutout != Some(0), "--cutout is 0, which cuts nothing out; expected at least 1 pixel");
+        ensure!(
+            self.rule != RuleName::Sgd || self.micro_batch.is_none() || self.norm == Norm::Batch,
+            "--micro-batch has no effect on --rule sgd but under --norm batch: the mean of the micro-batches' gradients \
+             is the batch's gradient; expected none, or --accumulate to save memory"
+        );
+        let at_once = self.micro_batch.unwrap_or(self.batch_size);
+        if let Some(most) = self.accumulate {
+            ensure!(
+                most < at_once,
+                "--accumulate is {most}, and {at_once} samples go through at once; expected fewer, or no such flag"
+            );
+        }
+        self.check_words()
+    }
+
+    fn check_words(&self) -> Result<()> {
+        let words = &self.words;
+        let Some((_, ball, _)) = words.sentence(self.rule) else { return Ok(()) };
+        let keeps_length = [BallName::Raw, BallName::Unified, BallName::Friendly, BallName::Averaged].contains(&ball);
+        ensure!(
+            words.clip_ascent.is_none() || keeps_length,
+            "--clip-ascent has no effect on --ball {}, which takes the direction of the ascent gradient and not its \
+             length; expected a ball that keeps it, such as raw",
+            typed(ball)
+        );
+        let schedule = words.rho_schedule.map(|schedule| schedule.0);
+        ensure!(
+            !matches!(schedule, Some(RhoSchedule::ByLearningRate { .. }))
+                || self.schedule.0 != Decay::Constant
+                || self.warm_up > 0.,
+            "--rho-schedule by-lr has no effect with --schedule constant and no --warm-up; expected another"
+        );
+        let end = match schedule {
+            Some(RhoSchedule::ByLearningRate { least: end } | RhoSchedule::Cosine { end }) => end,
+            _ => 0.,
+        };
+        ensure!(end != 1., "--rho-schedule ends at ρ itself, and has no effect; expected another share than 1");
+        Ok(())
+    }
+
+    /// What can be known before the first step, now that there are data and a network.
+    ///
+    /// # Errors
+    /// Names a flag that has no effect on these data, in these steps, on these parameters, or that selects none of
+    /// them.
+    pub fn check_against(&self, facts: &Facts, rule: &dyn Perturbation) -> Result<()> {
+        let Facts { samples, steps, params, size } = *facts;
+        let batch = self.batch_size;
+        ensure!(
+            batch <= samples,
+            "--batch-size is {batch}, and there are {samples} training images; expected at most as many"
+        );
+        if let Some(side) = self.cutout {
+            ensure!(
+                side <= size.0.min(size.1),
+                "--cutout is {side}, and images are {} × {}; expected at most a side",
+                size.0,
+                size.1
+            );
+        }
+        let step = |share: f64| (0..steps).find(|k| *k as f64 / steps as f64 >= share);
+        ensure!(
+            self.warm_up == 0. || step(self.warm_up).is_none_or(|k| k > 1),
+            "--warm-up is {}, less than 2 of the run's {steps} steps; expected a larger share, or none",
+            self.warm_up
+        );
+        if let Decay::Step { at, .. } = &self.schedule.0 {
+            for share in at {
+                ensure!(
+                    step(*share).is_some(),
+                    "--schedule has a step at {share} of the run, after the last of its {steps} steps; expected an \
+                     earlier one"
+                );
+            }
+        }
+        let words = &self.words;
+        let look = matches!(words.sentence(self.rule), Some((_, _, CombineName::Look)));
+        let k = look.then(|| words.constant(self.rule, "k") as usize);
+        for (flag, every) in [("every", words.every), ("k", k), ("noise-every", Some(self.noise_every))] {
+            ensure!(
+                every.is_none_or(|every| every <= steps),
+                "--{flag} is {}, and the run has {steps} steps; expected at most as many",
+                every.unwrap_or(0)
+            );
+        }
+        let (from, until) = (words.from.unwrap_or(0.), words.until.unwrap_or(1.));
+        if words.from.is_some() || words.until.is_some() {
+            let within = (0..steps).filter(|k| (from..until).contains(&(*k as f64 / steps as f64))).count();
+            ensure!(
+                within > 0,
+                "--from {from} --until {until} holds none of the run's {steps} steps, which would all be plain; expected \
+                 a longer part"
+            );
+            ensure!(
+                within < steps,
+                "--from {from} --until {until} holds all of the run's {steps} steps; expected a shorter part, or none"
+            );
+        }
+        self.check_selections(params)?;
+        rule.check(params).with_context(|| format!("--rule {}", typed(self.rule)))?;
+        Ok(())
+    }
+
+    fn check_selections(&self, params: &Params) -> Result<()> {
+        let words = &self.words;
+        let holds = |select: &Select| params.iter().filter(|param| select.holds(param)).count();
+        if let Some(select) = &words.perturb {
+            select.check(params).with_context(|| format!("--perturb {select}"))?;
+            let held = holds(select);
+            ensure!(held > 0, "--perturb {select} selects no parameter; expected at least one");
+            ensure!(
+                held < params.len(),
+                "--perturb {select} selects every parameter, as without it; expected none, or another"
+            );
+        }
+        let masked = |param: &Param| words.perturb.as_ref().is_some_and(|select| !select.holds(param));
+        let first = |param: &Param| words.rho_groups.iter().position(|group| group.0.holds(param));
+        for (i, group) in words.rho_groups.iter().enumerate() {
+            group.0.check(params).with_context(|| format!("--rho-groups {group}"))?;
+            ensure!(
+                params.iter().any(|param| !masked(param) && first(param) == Some(i)),
+                "--rho-groups {group} decides about no parameter that is perturbed: groups before it hold all of its \
+                 own, or --perturb takes them out; expected none"
+            );
+        }
+        if !words.rho_groups.is_empty() {
+            let factor = |param: &Param| match first(param) {
+                _ if masked(param) => 0.,
+                Some(i) => words.rho_groups[i].1,
+                None => 1.,
+            };
+            ensure!(
+                params.iter().any(|param| !masked(param) && factor(param) != 1.),
+                "--rho-groups multiplies no radius by anything but 1; expected another factor, or none"
+            );
+            ensure!(
+                params.iter().any(|param| factor(param) != 0.),
+                "--rho-groups leaves no parameter that is perturbed; expected a factor above 0"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::parse;
+    use crate::rule::rule;
+    use crate::run::build;
+    use msharp_data::{Loader, synthetic};
+    use std::sync::Arc;
+
+    #[test]
+    fn defaults_are_those_of_the_command_line() {
+        assert_eq!(RunConfig::defaults(), parse(""));
+    }
+
+    /// What is said and what goes without saying have one record; the label is that of the plain rule.
+    #[test]
+    fn runs_with_the_same_bits_have_one_record() {
+        for (flags, plain) in [
+            ("--micro-batch 128", ""),
+            ("--ball l2 --combine descend --from 0 --until 1 --every 1 --ascent-steps 1", ""),
+            ("--rho-schedule constant", ""),
+            ("--rule gsam --alpha 0.4", "--rule gsam"),
+            ("--rule esam --mask 0.6 --select 0.5", "--rule esam"),
+            ("--rule look-sam --k 5 --alpha 0.7", "--rule look-sam"),
+            ("--noise-every 2 --noise-samples 128", "--noise-every 2"),
+            ("--after-random-labels 2 --start-lr 0.05", "--after-random-labels 2"),
+        ] {
+            let (found, expected) = (parse(flags).canonical(), parse(plain));
+            assert_eq!(found.id(), expected.id(), "{flags}");
+            assert_eq!(expected, expected.clone().canonical());
+        }
+        for flags in ["--micro-batch 64", "--rule gsam --alpha 0.3", "--ball adaptive", "--from 0.5", "--every 2"] {
+            assert_eq!(parse(flags).canonical(), parse(flags));
+        }
+    }
+
+    #[test]
+    fn a_setting_without_an_effect_is_named() {
+        for (flags, flag) in [
+            ("--rule sgd --rho 0.2", "--rho"),
+            ("--rho 0", "--rho"),
+            ("--lambda 8", "--lambda"),
+            ("--rule rw-sam --temperature raw --lambda 0", "--lambda"),
+            ("--temperature raw", "--temperature"),
+            ("--estimator exact", "--estimator"),
+            ("--probes 4", "--probes"),
+            ("--rule rw-sam --estimator ghost --probes 4", "--probes"),
+            ("--delta 1e-4", "--delta"),
+            ("--adapt-delta", "--adapt-delta"),
+            ("--noise-samples 16", "--noise-samples"),
+            ("--noise-estimator ghost", "--noise-estimator"),
+            ("--optimizer adamw --momentum 0.5", "--momentum"),
+            ("--momentum 0 --nesterov", "--nesterov"),
+            ("--weight-decay 0 --decay-weights-only", "--decay-weights-only"),
+            ("--epochs 3 --evaluate-every 4", "--evaluate-every"),
+            ("--cutout 0", "--cutout"),
+            ("--rule sgd --norm group --micro-batch 16", "--micro-batch"),
+            ("--accumulate 128", "--accumulate"),
+            ("--micro-batch 16 --accumulate 16", "--accumulate"),
+            ("--clip-ascent 1", "--clip-ascent"),
+            ("--rule asam --clip-ascent 1", "--clip-ascent"),
+            ("--rho-schedule by-lr --schedule constant", "--rho-schedule"),
+            ("--rho-schedule cosine:1", "--rho-schedule"),
+        ] {
+            let message = parse(flags).validate().unwrap_err().to_string();
+            assert!(message.contains(flag) && message.contains("expected"), "{flags}: {message}");
+        }
+    }
+
+    /// 40 images in 2 batches of 20, 2 epochs: 4 steps.
+    #[test]
+    fn settings_are_held_against_samples_steps_and_parameters() {
+        let set = Loader::eval(Arc::new(synthetic(40, 0, 0).train), 20);
+        let check = |flags: &str| -> Result<()> {
+            let batch = if flags.contains("--batch-size") { "" } else { "--batch-size 20" };
+            let config = parse(&format!("--epochs 2 {batch} {flags}")).canonical();
+            config.validate()?;
+            let (_, params) = build(&config, 10)?;
+            let facts = Facts { samples: 40, steps: 4, params: &params, size: (32, 32) };
+            config.check_against(&facts, &rule(&config, set.clone()))
+        };
+        for flags in [
+            "",
+            "--from 0.75",
+            "--until 0.3",
+            "--every 4",
+            "--warm-up 0.5",
+            "--schedule step:0.75:0.1",
+            "--perturb role:norm",
+            "--perturb layer3.*",
+            "--rho-groups fc.*=2,*=1",
+            "--rho-groups fc.*=1,*=2",
+            "--rule sam-on --rho-groups bn1.*=2",
+            "--cutout 32",
+        ] {
+            check(flags).unwrap_or_else(|error| panic!("{flags}: {error:#}"));
+        }
+        for (flags, parts) in [
+            ("--batch-size 41", ["--batch-size is 41", "40 training images"]),
+            ("--from 0.9", ["--from 0.9", "none of the run's 4 steps"]),
+            ("--from 0.3 --until 0.4", ["--until 0.4", "none of the run's 4 steps"]),
+            ("--until 0.9", ["--until 0.9", "all of the run's 4 steps"]),
+            ("--every 5", ["--every is 5", "4 steps"]),
+            ("--rule look-sam --k 9", ["--k is 9", "4 steps"]),
+            ("--noise-every 7", ["--noise-every is 7", "4 steps"]),
+            ("--warm-up 0.1", ["--warm-up is 0.1", "4 steps"]),
+            ("--schedule step:0.5,0.9:0.1", ["--schedule has a step at 0.9", "4 steps"]),
+            ("--cutout 33", ["--cutout is 33", "32 × 32"]),
+            ("--perturb layer9.*", ["--perturb layer9.*", "no parameter"]),
+            ("--perturb layer9.* --from 0.5", ["--perturb layer9.*", "no parameter"]),
+            ("--perturb !*", ["--perturb !*", "no parameter"]),
+            ("--perturb *", ["--perturb *", "every parameter"]),
+            ("--perturb !layer9.*", ["--perturb !layer9.*", "no parameter"]),
+            ("--rho-groups layer9.*=2", ["--rho-groups layer9.*=2", "no parameter"]),
+            ("--rho-groups fc.*=1", ["--rho-groups", "but 1"]),
+            ("--rho-groups *=0", ["--rho-groups", "leaves no parameter"]),
+            ("--rho-groups *=2,fc.*=3", ["--rho-groups fc.*=3", "decides about no parameter"]),
+            ("--perturb role:norm --rho-groups fc.*=3", ["--rho-groups fc.*=3", "--perturb"]),
+        ] {
+            let error = format!("{:#}", check(flags).map(|()| flags).unwrap_err());
+            assert!(parts.iter().all(|part| error.contains(part)), "{flags}: {error}");
+        }
+    }
+}
