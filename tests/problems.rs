@@ -2,10 +2,10 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
-use msharp_core::{Batch, Batches, DataSource, Key, Objective, Params, Seeded};
+use msharp_core::{Batch, Batches, DataSource, Key, Objective, Optimizer, Params, Perturbation, Seeded};
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Architecture, Linear, Model, Norm, ViTConfig};
-use msharp_train::Classifier;
+use msharp_train::{Classifier, Schedule, Task};
 use std::sync::Arc;
 
 /// A tensor of standard normal numbers, a function of `seed` and shape.
@@ -229,6 +229,7 @@ pub fn bits<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<Vec<u64
             DType::F32 => bits.extend(flat.to_vec1::<f32>()?.iter().map(|v| v.to_bits() as u64)),
             DType::F64 => bits.extend(flat.to_vec1::<f64>()?.iter().map(|v| v.to_bits())),
             DType::I64 => bits.extend(flat.to_vec1::<i64>()?.iter().map(|&v| v as u64)),
+            DType::U8 => bits.extend(flat.to_vec1::<u8>()?.iter().map(|&v| v as u64)),
             other => candle_core::bail!("no test has tensors of {other:?}"),
         }
     }
@@ -243,4 +244,50 @@ pub fn weights(params: &Params) -> Result<Vec<u64>> {
 /// The bits of the buffers.
 pub fn buffers(params: &Params) -> Result<Vec<u64>> {
     bits(params.buffers().iter().map(|(_, var)| var.as_tensor()))
+}
+
+/// That `found` is an error whose text has all of `parts`.
+#[track_caller]
+pub fn refused<T>(what: &str, found: Result<T>, parts: &[&str]) {
+    let Err(error) = found else { panic!("{what} is accepted") };
+    let error = error.to_string();
+    assert!(parts.iter().all(|part| error.contains(part)), "{what}: {error}");
+}
+
+/// A run of two epochs; its data are to be given.
+pub fn task<'a>(
+    objective: &'a dyn Objective,
+    params: &'a Params,
+    rule: &'a mut dyn Perturbation,
+    optimizer: &'a mut dyn Optimizer,
+) -> Task<'a> {
+    Task {
+        objective,
+        params,
+        rule,
+        optimizer,
+        data: &Nothing,
+        epochs: 2,
+        lr: 0.1,
+        schedule: Schedule::cosine(),
+        checkpoint: None,
+        read_every: 1,
+    }
+}
+
+/// No batch at all.
+struct Nothing;
+
+impl DataSource for Nothing {
+    fn steps(&self) -> usize {
+        0
+    }
+
+    fn samples(&self) -> usize {
+        0
+    }
+
+    fn epoch_from(&self, _: usize, _: usize) -> Batches<'_> {
+        Box::new(std::iter::empty())
+    }
 }

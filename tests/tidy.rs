@@ -273,3 +273,20 @@ fn the_readme_exists_and_has_an_example() {
         "a title, and an example in Rust that the doctests compile"
     );
 }
+
+/// candle's own products use AVX-512 only where gemm's feature is on; whoever depends on one of our crates has it.
+#[test]
+fn every_crate_on_candle_brings_the_fast_products() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    for name in ["ops", "core", "models", "data", "gradnorm", "perturb", "train"] {
+        let mut tree = std::process::Command::new(&cargo);
+        tree.args(["tree", "--offline", "--locked", "--edges", "features", "--prefix", "none", "--invert", "gemm-f32"]);
+        let output = tree.args(["--package", &format!("msharp-{name}")]).current_dir(root()).output().expect("cargo");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            said.contains("gemm-f32 feature \"x86-v4\""),
+            "{name}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

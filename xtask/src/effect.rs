@@ -2,6 +2,7 @@
 //! own with the numbers of another, and is refused.
 
 use crate::config::{EstimatorName, OptimizerName, RuleName, RunConfig};
+use crate::device::DeviceName;
 use crate::experiments::{standard, typed};
 use crate::names::{AscentName, BallName, CombineName};
 use crate::start::START_LR;
@@ -100,6 +101,21 @@ impl RunConfig {
             self.evaluate_every,
             self.epochs
         );
+        let is_batch = self.norm == Norm::Batch && self.model.has_choice_of_norm();
+        ensure!(
+            !measures || self.noise_estimator != EstimatorName::Ghost || !is_batch,
+            "--noise-estimator ghost measures shares of the batch's gradient under --norm batch, of which no variance of \
+             the samples' gradients follows; expected exact or finite-difference, or --norm group"
+        );
+        for (flag, estimator, is_used) in
+            [("estimator", self.estimator, self.is_reweighted()), ("noise-estimator", self.noise_estimator, measures)]
+        {
+            ensure!(
+                !is_used || estimator != EstimatorName::Ghost || self.device == DeviceName::Cpu,
+                "--{flag} ghost is for the CPU; expected another with --device {}",
+                typed(self.device)
+            );
+        }
         ensure!(self.cutout != Some(0), "--cutout is 0, which cuts nothing out; expected at least 1 pixel");
         ensure!(
             self.rule != RuleName::Sgd || self.micro_batch.is_none() || self.norm == Norm::Batch,
@@ -296,6 +312,8 @@ mod tests {
             ("--adapt-delta", "--adapt-delta"),
             ("--noise-samples 16", "--noise-samples"),
             ("--noise-estimator ghost", "--noise-estimator"),
+            ("--noise-every 2 --noise-estimator ghost", "--noise-estimator"),
+            ("--device cuda --rule rw-sam --estimator ghost", "--estimator"),
             ("--optimizer adamw --momentum 0.5", "--momentum"),
             ("--momentum 0 --nesterov", "--nesterov"),
             ("--weight-decay 0 --decay-weights-only", "--decay-weights-only"),

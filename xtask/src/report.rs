@@ -12,7 +12,7 @@ mod page;
 mod plot;
 mod points;
 mod rules;
-mod table;
+pub mod table;
 mod view;
 
 pub use estimators::{ESTIMATORS, estimators};

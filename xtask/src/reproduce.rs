@@ -47,12 +47,12 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let ReproduceArgs { experiment, preset, machine, out, device, precision, record } = args;
     let data_dir = machine.prepare()?;
     if let Some(theory) = Theory::of(experiment) {
-        ensure!(
-            device == DeviceName::Cpu,
-            "--device is {}; {} trains no network, expected cpu",
-            typed(device),
-            typed(experiment)
-        );
+        for (flag, is_default, given) in [
+            ("device", device == DeviceName::Cpu, typed(device)),
+            ("precision", precision == PrecisionName::F32, typed(precision)),
+        ] {
+            ensure!(is_default, "--{flag} is {given}; {} trains no network, expected none", typed(experiment));
+        }
         return theory::reproduce(experiment, theory, preset, out, record);
     }
     let place = if device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(device)) };

@@ -186,3 +186,60 @@ pub fn record(path: &Path, row: &Row) -> Result<()> {
     }
     rows::record(path, known, row.clone(), |known, row| known.config == row.config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RuleName;
+    use crate::report::table::tests::row;
+
+    fn with_curve(epochs: &[usize]) -> Row {
+        let line = |epoch: &usize| EpochLine {
+            epoch: *epoch,
+            train_loss: None,
+            test_loss: None,
+            test_accuracy: 0.5,
+            seconds: 1.,
+            measures: BTreeMap::new(),
+        };
+        let row = row(RuleName::Sam, 0, Some(0.5));
+        Row { config: RunConfig { epochs: 3, ..row.config }, curve: epochs.iter().map(line).collect(), ..row }
+    }
+
+    #[test]
+    fn a_curve_with_a_hole_is_no_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        with_curve(&[1, 2, 3]).check().unwrap();
+        let sparse = with_curve(&[2, 3]);
+        Row { config: RunConfig { evaluate_every: 2, ..sparse.config.clone() }, ..sparse.clone() }.check().unwrap();
+        for (row, part) in [
+            (with_curve(&[1, 3]), "no point of its curve at epoch 2"),
+            (with_curve(&[]), "at epoch 1"),
+            (with_curve(&[1, 2, 3, 3]), "at the epochs [1, 2, 3, 3]"),
+            (Row { metrics: Metrics::default(), ..with_curve(&[1, 2, 3]) }, "no test accuracy"),
+        ] {
+            let error = row.check().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            rows::write(&path, &[row]).unwrap();
+            let error = format!("{:#}", read(&path).unwrap_err());
+            assert!(error.contains("rows.jsonl") && error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_poorer_row_does_not_replace_a_richer_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let whole = with_curve(&[1, 2, 3]);
+        record(&path, &whole).unwrap();
+        let fault = Ending::Diverged { epoch: 1, step: 0, what: "the loss".to_owned() };
+        let poor = Row { outcome: fault.clone(), ..with_curve(&[1]) };
+        assert!(record(&path, &poor).unwrap_err().to_string().contains("fuller row of this run (3 points"));
+        assert_eq!(read(&path).unwrap(), [whole.clone()]);
+        let again = Row { revision: "later".to_owned(), ..whole };
+        record(&path, &again).unwrap();
+        assert_eq!(read(&path).unwrap(), [again]);
+        assert_eq!(fault.fault().unwrap(), "the loss was not finite in epoch 1, step 0 (both from 0)");
+    }
+}

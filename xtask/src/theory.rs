@@ -126,6 +126,10 @@ pub fn reproduce(
     let path = folder.join("rows.jsonl");
     let jobs = theory.jobs(preset);
     let _claim = claim(&folder)?;
+    msharp_core::check_writable(&path)?;
+    if record {
+        msharp_core::check_writable(&paths::results().join(&name).join("rows.jsonl"))?;
+    }
     let known: Vec<Row> = rows::read(&path, "results")?;
     let missing: Vec<&Job> = jobs.iter().filter(|job| !known.iter().any(|row| job.is(row, &preset_name))).collect();
     println!(

@@ -52,9 +52,14 @@ impl Loader {
 
     /// What must hold before any batch is made.
     fn check(&self) -> Result<()> {
-        let Dataset { name, images, labels, .. } = &*self.dataset;
+        let Dataset { name, images, labels, mean, std, .. } = &*self.dataset;
         if self.batch_size == 0 {
             bail!("batch_size is 0, expected at least 1");
+        }
+        if !(mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|std| *std > 0. && std.is_finite())) {
+            bail!(
+                "{name} has the mean {mean:?} and the deviation {std:?}, expected finite numbers, deviations above 0"
+            );
         }
         if images.len() != labels.len() * self.dataset.image_len() {
             let (h, w) = self.dataset.size;
@@ -244,6 +249,10 @@ mod tests {
         let mut short = counting(50, 50);
         short.images.pop();
         assert!(first(Loader::eval(Arc::new(short), 8)).contains("599 bytes"));
+        for std in [[1., 0., 1.], [1., 1., f32::NAN]] {
+            let set = Dataset { std, ..counting(50, 50) };
+            assert!(first(Loader::eval(Arc::new(set), 8)).contains("deviations above 0"));
+        }
     }
 
     #[test]

@@ -40,7 +40,8 @@ impl Noise {
     ///
     /// # Errors
     /// If the estimator's norms are not those of whole gradients: [`LastLayer`](crate::LastLayer) and
-    /// [`RandomNorms`](crate::RandomNorms) have no variance of all parameters.
+    /// [`RandomNorms`](crate::RandomNorms) have no variance of all parameters, and [`Ghost`](crate::Ghost) measures
+    /// something else under batch normalisation.
     pub fn measure(
         estimator: &mut dyn GradNormEstimator,
         f: &dyn Objective,
@@ -55,7 +56,14 @@ impl Noise {
             )
         }
         keeping_buffers(params, || {
-            let Estimate { losses, norms, .. } = estimator.estimate(f, params, batch)?;
+            let Estimate { losses, norms, measures } = estimator.estimate(f, params, batch)?;
+            if measures.contains_key("coupled") {
+                bail!(
+                    "under batch normalisation {} measures shares of the batch's gradient, and not the gradients of \
+                     the samples' losses, of which a variance is taken; expected Exact or FiniteDifference",
+                    estimator.name()
+                )
+            }
             let mean_norm = backward(&losses, None, params)?.norm()?;
             Ok(Self { norms: norms.to_vec1()?, mean_norm })
         })

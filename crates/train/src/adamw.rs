@@ -51,9 +51,9 @@ impl Optimizer for AdamW {
         let decay = |role| if self.decay_norms_and_biases || role == Role::Weight { self.weight_decay } else { 0. };
         let weight_decay: Vec<f64> = params.iter().map(|param| decay(param.role)).collect();
         let grads: Vec<&Tensor> = grads.tensors().iter().collect();
-        let owned = |v: ParamVec| v.tensors().to_vec();
-        let mut moments = match (self.mean.take(), self.square.take()) {
-            (Some(mean), Some(square)) => Some([owned(mean), owned(square)]),
+        // What fails leaves the moments as they are.
+        let mut moments = match (&self.mean, &self.square) {
+            (Some(mean), Some(square)) => Some([mean.tensors().to_vec(), square.tensors().to_vec()]),
             _ => None,
         };
         let Self { beta1, beta2, eps, .. } = *self;

@@ -285,6 +285,19 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_fails_leaves_the_optimizer_as_it_is() {
+        let (params, other) = (params(3), params(3));
+        let gradient = |dtype: DType| ParamVec::new(&params, vec![Tensor::ones(3, dtype, &Device::Cpu).unwrap()]);
+        let (mut sgd, mut adamw) = (Sgd { momentum: 0.9, ..Sgd::default() }, crate::AdamW::default());
+        sgd.step(&params, &gradient(DType::F32), 0.1).unwrap();
+        adamw.step(&other, &gradient(DType::F32), 0.1).unwrap();
+        assert!(sgd.step(&params, &gradient(DType::F64), 0.1).is_err());
+        assert!(adamw.step(&other, &gradient(DType::F64), 0.1).is_err());
+        assert_eq!(sgd.velocity.unwrap().to_vec().unwrap(), [1., 1., 1.]);
+        assert!(adamw.mean.is_some() && adamw.square.is_some() && adamw.steps == 1);
+    }
+
+    #[test]
     fn a_restoration_that_fails_changes_nothing() {
         let gradient = |params: &Params| ParamVec::gaussian(params, Key::new(3)).unwrap();
         let (small, other) = (params(3), params(4));

@@ -37,7 +37,8 @@ impl Optimizer for Sgd {
         let weight_decay: Vec<f64> = params.iter().map(|param| decay(param.role)).collect();
         let step = SgdStep { lr, momentum: self.momentum, weight_decay: &weight_decay, nesterov: self.nesterov };
         let grads: Vec<&Tensor> = grads.tensors().iter().collect();
-        let mut velocity = self.velocity.take().map(|v| v.tensors().to_vec());
+        // What fails leaves the velocity as it is.
+        let mut velocity = self.velocity.as_ref().map(|v| v.tensors().to_vec());
         msharp_ops::sgd_step(&params.each(), &grads, &mut velocity, step)?;
         self.velocity = velocity.map(|velocity| ParamVec::new(params, velocity));
         Ok(())

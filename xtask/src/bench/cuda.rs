@@ -9,6 +9,7 @@ mod workload;
 use super::{child, pytorch};
 use crate::device::{DeviceName, PrecisionName};
 use crate::experiments::typed;
+use crate::rows;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use row::{Case, Figures, Program, Row};
@@ -128,7 +129,7 @@ impl Bench<'_> {
 
     /// Takes a row.
     fn keep(&mut self, row: Row) -> Result<()> {
-        let line = serde_json::to_string(&row)?;
+        let line = rows::line(&row)?;
         if self.args.json {
             println!("{line}");
         }

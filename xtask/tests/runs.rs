@@ -1,0 +1,239 @@
+//! A run's folder over its life: what is lost, what another run left there, what can be known before the first step,
+//! and what its weights are taken for afterwards.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use candle_core::{DType, Device, Tensor};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// `train` on 96 images in batches of 16, two epochs: 12 steps.
+const SMALL: [&str; 9] = ["train", "--subset", "96", "--test-subset", "50", "--batch-size", "16", "--epochs", "2"];
+
+fn xtask(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(args);
+    command
+}
+
+fn small(out: &Path, more: &[&str]) -> Command {
+    let mut command = xtask(&SMALL);
+    command.args(["--out", out.to_str().unwrap()]).args(more);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[track_caller]
+fn done(mut command: Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    assert!(status.success(), "{}", text(&stderr));
+    text(&stderr)
+}
+
+/// That a command fails and says all of `parts`, on one line.
+#[track_caller]
+fn refused(mut command: Command, parts: &[&str]) {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let said = text(&stderr);
+    assert!(!status.success(), "{command:?} succeeded");
+    assert!(parts.iter().all(|part| said.contains(part)) && said.lines().count() == 1, "{command:?}: {said}");
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+fn remove(folder: &Path, names: &[&str]) {
+    names.iter().for_each(|name| std::fs::remove_file(folder.join(name)).unwrap());
+}
+
+/// The row is made of the checkpoint: a log that is lost takes nothing away, and a resumption that makes no step
+/// changes nothing, whatever program and however many threads it has.
+#[test]
+fn a_finished_run_keeps_its_row_whatever_becomes_of_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    done(small(folder.path(), &["--threads", "1"]));
+    let (row, rows) = (read(folder.path(), "row.json"), read(folder.path(), "rows.jsonl"));
+    remove(folder.path(), &["log.jsonl", "epochs.csv"]);
+    done(small(folder.path(), &["--threads", "2", "--resume"]));
+    assert_eq!((read(folder.path(), "row.json"), read(folder.path(), "rows.jsonl")), (row.clone(), rows));
+    let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+    assert_eq!(row["host"]["threads"], 1);
+    assert_eq!(row["curve"].as_array().unwrap().len(), 2);
+    assert!(row["metrics"]["test_accuracy"].is_number() && row["metrics"]["train_loss"].is_number(), "{row}");
+    assert_eq!(read(folder.path(), "log.jsonl").lines().count(), 2, "the epochs are in the log again");
+}
+
+#[test]
+fn a_new_run_takes_nothing_from_another_in_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("r");
+    let at = |seed: &str| small(&run, &["--seed", seed, "--after-random-labels", "1"]);
+    done(at("1"));
+    remove(&run, &["checkpoint.safetensors"]);
+    for seed in ["1", "2"] {
+        refused(at(seed), &["weights.safetensors of a run whose checkpoint is gone", "empty folder"]);
+    }
+    remove(&run, &["weights.safetensors", "row.json", "rows.jsonl"]);
+    refused(at("2"), &["files of another run", "--seed differ"]);
+    assert!(run.join("log.jsonl").exists(), "what is refused changes nothing");
+    done(at("1")); // the same run begins again
+    let row: serde_json::Value = serde_json::from_str(&read(&run, "row.json")).unwrap();
+    let epochs: Vec<u64> =
+        row["curve"].as_array().unwrap().iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(epochs, [0, 1, 2]);
+}
+
+/// Nothing is computed, and no folder of a start is made, before what can be known is said.
+#[test]
+fn what_cannot_matter_or_cannot_be_is_said_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("r");
+    for (flags, parts) in [
+        (&["--perturb", "layer9.*", "--from", "0.5"][..], &["--perturb layer9.*", "no parameter"][..]),
+        (&["--perturb", "layer9.*", "--after-random-labels", "2"], &["--perturb layer9.*", "no parameter"]),
+        (&["--from", "0.95"], &["--from 0.95", "12 steps"]),
+        (&["--rule", "rw-sam", "--lambda", "32"], &["--lambda is 32", "16 samples"]),
+        (&["--label-noise", "0.001"], &["--label-noise", "no label of 96"]),
+        (&["--noise-samples", "4"], &["--noise-samples", "--noise-every"]),
+        (&["--schedule", "step:0.99:0.1"], &["--schedule", "12 steps"]),
+    ] {
+        refused(small(&out, flags), parts);
+    }
+    let on = |flags: &[&str]| {
+        let mut command = xtask(&["train", "--out", out.to_str().unwrap()]);
+        command.args(flags);
+        command
+    };
+    refused(on(&["--subset", "20", "--rule", "rw-sam"]), &["--batch-size is 128", "20 training images"]);
+    refused(on(&["--subset", "10000"]), &["--subset is 10000", "as many images"]);
+    let entries: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(entries, ["r"], "no start was made");
+    assert!(!out.join("log.jsonl").exists() && !out.join("config.json").exists());
+    std::fs::create_dir(out.join("weights.safetensors")).unwrap();
+    refused(small(&out, &[]), &["weights.safetensors"]);
+}
+
+/// Ctrl-C in a start phase leaves a folder without a checkpoint: what is printed is a command that goes on.
+#[test]
+fn what_is_printed_on_an_interruption_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("r");
+    let command = || small(&out, &["--after-random-labels", "12"]);
+    let mut child = command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let logs = || -> Vec<PathBuf> {
+        let all = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path().join("log.jsonl"));
+        all.filter(|log| log.metadata().is_ok_and(|log| log.len() > 0)).collect()
+    };
+    let started = Instant::now();
+    while logs().is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(60), "the start logs nothing");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("the same command goes on") && !said.contains("--resume"), "{said}");
+    assert!(!out.join("checkpoint.safetensors").exists());
+    done(command());
+    assert!(out.join("row.json").exists());
+}
+
+/// Without --out a folder is named by the flags: more epochs are another folder, and which run is near is said.
+#[test]
+fn a_run_with_other_flags_and_no_folder_is_told_which_run_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |epochs: &str, more: &[&str]| {
+        let mut command = xtask(&["train", "--subset", "32", "--test-subset", "20", "--batch-size", "16", "--epochs"]);
+        command.arg(epochs).args(more).env("CARGO_MANIFEST_DIR", folder.path().join("xtask"));
+        command
+    };
+    done(at("1", &[]));
+    refused(at("2", &["--resume"]), &["--resume needs", "resnet8-sam-seed0-", "differs in --epochs"]);
+}
+
+fn predict(weights: &Path, input: &Path, output: &Path, more: &[&str]) -> Command {
+    let [weights, input, output] = [weights, input, output].map(|path| path.to_str().unwrap());
+    let mut command = xtask(&["predict", "--model", "resnet8", "--weights", weights, "--input", input]);
+    command.args(["--output", output]).args(more);
+    command
+}
+
+fn save(path: &Path, tensors: HashMap<String, Tensor>) {
+    candle_core::safetensors::save(&tensors, path).unwrap();
+}
+
+#[test]
+fn weights_keep_their_meaning_and_inputs_that_cannot_be_right_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, path) = (folder.path().join("r"), |name: &str| folder.path().join(name));
+    done(small(&run, &["--norm", "group"]));
+    let (weights, checkpoint) = (run.join("weights.safetensors"), run.join("checkpoint.safetensors"));
+    let image = |name: &str, image: Tensor| {
+        save(&path(name), HashMap::from([("input".to_owned(), image)]));
+        path(name)
+    };
+    let normal = Tensor::rand(-1f32, 1., (2, 3, 32, 32), &Device::Cpu).unwrap();
+    let good = image("good", normal.clone());
+    let logits = |weights: &Path, more: &[&str]| {
+        let said = done(predict(weights, &good, &path("out"), more));
+        let all = candle_core::safetensors::load(path("out"), &Device::Cpu).unwrap();
+        (all["logits"].to_vec2::<f32>().unwrap(), said)
+    };
+    let (expected, _) = logits(&weights, &[]);
+    assert_eq!(logits(&weights, &["--norm", "group"]).0, expected);
+    assert_eq!(logits(&checkpoint, &[]).0, expected, "a checkpoint says what its weights are of");
+    for weights in [&weights, &checkpoint] {
+        refused(
+            predict(weights, &good, &path("out"), &["--norm", "group-8"]),
+            &["--norm group-32", "--norm is group-8"],
+        );
+        let other = ["--model", "resnet20"];
+        let mut command = predict(weights, &good, &path("out"), &[]);
+        command.args(other);
+        assert!(!command.output().unwrap().status.success());
+    }
+
+    // Of PyTorch's DataParallel: names with a prefix, nothing about the network.
+    let plain = candle_core::safetensors::load(&weights, &Device::Cpu).unwrap();
+    save(&path("parallel"), plain.iter().map(|(name, t)| (format!("module.{name}"), t.clone())).collect());
+    let (found, said) = logits(&path("parallel"), &["--norm", "group"]);
+    assert!(found == expected && said.contains("\"module.\""), "{said}");
+
+    save(&path("plain"), plain.clone());
+    let bytes = Tensor::rand(0f32, 255., (2, 3, 32, 32), &Device::Cpu).unwrap().to_dtype(DType::U8).unwrap();
+    let whole = bytes.to_dtype(DType::F32).unwrap();
+    let mut undefined = vec![0f32; 3 * 32 * 32];
+    undefined[7] = f32::NAN;
+    let undefined = Tensor::from_vec(undefined, (1, 3, 32, 32), &Device::Cpu).unwrap();
+    for (name, tensor, part) in [
+        ("bytes", bytes, "elements of U8"),
+        ("whole", whole.clone(), "whole numbers from 0 to"),
+        ("scaled", (whole * 0.5).unwrap(), "channel 0"),
+        ("undefined", undefined, "not finite"),
+    ] {
+        let input = image(name, tensor);
+        let parts = ["\"input\"", part];
+        refused(predict(&weights, &input, &path("none"), &[]), &parts);
+        if name != "scaled" {
+            refused(predict(&path("plain"), &input, &path("none"), &["--norm", "group"]), &parts);
+        }
+    }
+    let mut broken = plain;
+    let matrix = broken["fc.weight"].affine(f64::NAN, 0.).unwrap();
+    broken.insert("fc.weight".to_owned(), matrix);
+    save(&path("broken"), broken);
+    refused(
+        predict(&path("broken"), &good, &path("none"), &["--norm", "group"]),
+        &["logits of 2 of 2 images", "finite"],
+    );
+    assert!(!path("none").exists(), "nothing is written");
+    refused(predict(&weights, &good, &weights, &[]), &["--output", "--weights"]);
+    refused(predict(&weights, &good, &run, &[]), &["cannot write"]);
+}
