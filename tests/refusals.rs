@@ -79,7 +79,9 @@ fn every_kth_step_counts_optimizer_steps_also_inside_micro_batches() -> Result<(
         assert_eq!(nested, [2, 1, 1, 1, 2], "micro-batches of micro-batches of {size}");
     }
     let eigen = Eigen { every: 2, iterations: 1, ..Eigen::new(0.1, 0.2) };
-    assert_eq!(passes(Box::new(Micro { inner: within(eigen), size: 4 }))?, [4, 2, 4, 2, 4]);
+    assert_eq!(passes(Box::new(Micro { inner: within(eigen.clone()), size: 4 }))?, [4, 2, 4, 2, 4]);
+    let twice = within(Steps { inner: eigen, steps: 2 });
+    assert_eq!(passes(Box::new(Micro { inner: twice, size: 4 }))?, [7, 3, 7, 3, 7]);
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use crate::device::DeviceName;
 use crate::experiments::{standard, typed};
 use crate::names::{AscentName, BallName, CombineName};
 use crate::start::START_LR;
-use anyhow::{Context, Result, ensure};
-use msharp_core::{Param, Params, Perturbation};
+use anyhow::{Context, Result, bail, ensure};
+use msharp_core::{Moment, Param, Params, Perturbation, Role};
 use msharp_models::{Architecture, Norm};
 use msharp_perturb::{RhoSchedule, Select};
 use msharp_train::Decay;
@@ -47,6 +47,19 @@ impl RunConfig {
             self.words.ball.take_if(|other| *other == ball);
             self.words.combine.take_if(|other| *other == combine);
         }
+        let has_words = self.words.ball.is_some() || self.words.combine.is_some();
+        if let Some(named) =
+            self.words.sentence(rule).and_then(RuleName::of).filter(|_| has_words && rule != RuleName::SamOn)
+        {
+            (self.rule, self.words.ball, self.words.combine) = (named, None, None);
+        }
+        if let Decay::Step { at, .. } = &mut self.schedule.0 {
+            at.sort_by(f64::total_cmp);
+        }
+        while self.words.rho_groups.len() > 1 && self.words.rho_groups.last().is_some_and(|group| group.1 == 1.) {
+            self.words.rho_groups.pop();
+        }
+        let rule = self.rule;
         for (flag, default) in self.words.defaults(rule) {
             self.words.given(flag).take_if(|given| *given == default);
         }
@@ -118,7 +131,7 @@ impl RunConfig {
         }
         ensure!(self.cutout != Some(0), "--cutout is 0, which cuts nothing out; expected at least 1 pixel");
         ensure!(
-            self.rule != RuleName::Sgd || self.micro_batch.is_none() || self.norm == Norm::Batch,
+            self.rule != RuleName::Sgd || self.micro_batch.is_none() || is_batch,
             "--micro-batch has no effect on --rule sgd but under --norm batch: the mean of the micro-batches' gradients \
              is the batch's gradient; expected none, or --accumulate to save memory"
         );
@@ -129,12 +142,29 @@ impl RunConfig {
                 "--accumulate is {most}, and {at_once} samples go through at once; expected fewer, or no such flag"
             );
         }
+        let selects = matches!(self.words.sentence(self.rule), Some((_, _, CombineName::Selected)));
+        ensure!(
+            at_once > 1 || !(self.is_reweighted() || selects),
+            "--rule {rule} weighs the samples that go through together, and that is one; expected a --micro-batch or \
+             --batch-size of at least 2"
+        );
+        ensure!(
+            !matches!(self.schedule.0, Decay::Step { factor: 1., .. }),
+            "--schedule has steps by a factor of 1, which change nothing; expected another factor, or constant"
+        );
         self.check_words()
     }
 
     fn check_words(&self) -> Result<()> {
         let words = &self.words;
         let Some((_, ball, _)) = words.sentence(self.rule) else { return Ok(()) };
+        ensure!(
+            self.rule != RuleName::SamOn || words.perturb.is_none(),
+            "--perturb would take the place of the norm layers, which --rule sam-on perturbs; expected one of them"
+        );
+        if let Some((flag, value, what)) = words.neutral(self.rule) {
+            bail!("--{flag} is {value}, which makes --rule {} {what}; expected another number", typed(self.rule));
+        }
         let keeps_length = [BallName::Raw, BallName::Unified, BallName::Friendly, BallName::Averaged].contains(&ball);
         ensure!(
             words.clip_ascent.is_none() || keeps_length,
@@ -192,31 +222,76 @@ impl RunConfig {
                 );
             }
         }
-        let words = &self.words;
-        let look = matches!(words.sentence(self.rule), Some((_, _, CombineName::Look)));
-        let k = look.then(|| words.constant(self.rule, "k") as usize);
-        for (flag, every) in [("every", words.every), ("k", k), ("noise-every", Some(self.noise_every))] {
+        self.check_steps(steps)?;
+        if let Norm::Group(most) = self.norm {
+            let channels: Vec<usize> =
+                params.iter().filter(|p| p.role == Role::Norm).map(|p| p.var.elem_count()).collect();
+            let same = |fewer: &usize| channels.iter().all(|c| Norm::Group(*fewer).groups(*c) == self.norm.groups(*c));
+            let fewest = (1..=most).find(same).unwrap_or(most);
             ensure!(
-                every.is_none_or(|every| every <= steps),
-                "--{flag} is {}, and the run has {steps} steps; expected at most as many",
-                every.unwrap_or(0)
-            );
-        }
-        let (from, until) = (words.from.unwrap_or(0.), words.until.unwrap_or(1.));
-        if words.from.is_some() || words.until.is_some() {
-            let within = (0..steps).filter(|k| (from..until).contains(&(*k as f64 / steps as f64))).count();
-            ensure!(
-                within > 0,
-                "--from {from} --until {until} holds none of the run's {steps} steps, which would all be plain; expected \
-                 a longer part"
-            );
-            ensure!(
-                within < steps,
-                "--from {from} --until {until} holds all of the run's {steps} steps; expected a shorter part, or none"
+                fewest == most || self.norm == Norm::Group(32) || !self.model.has_choice_of_norm(),
+                "--norm {} has the groups of group-{fewest} in every layer of {}; expected that",
+                self.norm,
+                self.model
             );
         }
         self.check_selections(params)?;
         rule.check(params).with_context(|| format!("--rule {}", typed(self.rule)))?;
+        Ok(())
+    }
+
+    /// In which of the run's steps the rule is applied, and what is left of its settings there.
+    fn check_steps(&self, steps: usize) -> Result<()> {
+        let words = &self.words;
+        let (from, until) = (words.from.unwrap_or(0.), words.until.unwrap_or(1.));
+        let progress = |step: usize| step as f64 / steps as f64;
+        let within: Vec<usize> = (0..steps).filter(|k| (from..until).contains(&progress(*k))).collect();
+        if words.from.is_some() || words.until.is_some() {
+            ensure!(
+                !within.is_empty(),
+                "--from {from} --until {until} holds none of the run's {steps} steps, which would all be plain; expected \
+                 a longer part"
+            );
+            ensure!(
+                within.len() < steps,
+                "--from {from} --until {until} holds all of the run's {steps} steps; expected a shorter part, or none"
+            );
+        }
+        let applied: Vec<usize> = within.iter().copied().step_by(words.every.unwrap_or(1)).collect();
+        let Some((ascent, ball, combine)) = words.sentence(self.rule) else { return Ok(()) };
+        let k = (combine == CombineName::Look).then(|| words.constant(self.rule, "k") as usize);
+        let measured = (self.noise_every > 0).then_some(self.noise_every);
+        for (flag, every, of) in
+            [("every", words.every, within.len()), ("k", k, applied.len()), ("noise-every", measured, steps)]
+        {
+            ensure!(
+                every.is_none_or(|every| every <= of),
+                "--{flag} is {}, and there are {of} such steps, of {steps} in the run; expected at most as many",
+                every.unwrap_or(0)
+            );
+        }
+        let carries = ascent == AscentName::Momentum
+            || [BallName::Friendly, BallName::Averaged].contains(&ball)
+            || [CombineName::Look, CombineName::Steep].contains(&combine);
+        ensure!(
+            applied.len() > 1 || !carries,
+            "--rule {} carries something from step to step, and is applied in one of the run's {steps} steps; expected \
+             more steps",
+            typed(self.rule)
+        );
+        if let Some(schedule) = words.rho_schedule.map(|schedule| schedule.0) {
+            let rates = self.schedule.schedule(self.warm_up);
+            let moment = |step: &usize| Moment { progress: progress(*step), lr: rates.factor(*step, steps) };
+            let factors: Vec<f64> = applied.iter().map(|step| schedule.factor(moment(step))).collect();
+            ensure!(
+                factors.iter().any(|factor| *factor != 0.),
+                "--rho-schedule makes ρ 0 in every step in which the rule is applied; expected another"
+            );
+            ensure!(
+                factors.iter().any(|factor| *factor != 1.),
+                "--rho-schedule leaves ρ as it is in every step in which the rule is applied; expected another, or none"
+            );
+        }
         Ok(())
     }
 
@@ -232,7 +307,11 @@ impl RunConfig {
                 "--perturb {select} selects every parameter, as without it; expected none, or another"
             );
         }
-        let masked = |param: &Param| words.perturb.as_ref().is_some_and(|select| !select.holds(param));
+        let on_norms = self.rule == RuleName::SamOn;
+        let masked = |param: &Param| match &words.perturb {
+            Some(select) => !select.holds(param),
+            None => on_norms && param.role != Role::Norm,
+        };
         let first = |param: &Param| words.rho_groups.iter().position(|group| group.0.holds(param));
         for (i, group) in words.rho_groups.iter().enumerate() {
             group.0.check(params).with_context(|| format!("--rho-groups {group}"))?;
@@ -242,12 +321,17 @@ impl RunConfig {
                  own, or --perturb takes them out; expected none"
             );
         }
+        let factor = |param: &Param| match first(param) {
+            _ if masked(param) => 0.,
+            Some(i) => words.rho_groups[i].1,
+            None => 1.,
+        };
+        let decays = |param: &Param| !self.decay_weights_only || param.role == Role::Weight;
+        ensure!(
+            !words.decay_in_ascent || params.iter().any(|param| factor(param) != 0. && decays(param)),
+            "--decay-in-ascent has no effect: no parameter that is perturbed decays (--decay-weights-only); expected none"
+        );
         if !words.rho_groups.is_empty() {
-            let factor = |param: &Param| match first(param) {
-                _ if masked(param) => 0.,
-                Some(i) => words.rho_groups[i].1,
-                None => 1.,
-            };
             ensure!(
                 params.iter().any(|param| !masked(param) && factor(param) != 1.),
                 "--rho-groups multiplies no radius by anything but 1; expected another factor, or none"
@@ -286,13 +370,19 @@ mod tests {
             ("--rule esam --mask 0.6 --select 0.5", "--rule esam"),
             ("--rule look-sam --k 5 --alpha 0.7", "--rule look-sam"),
             ("--noise-every 2 --noise-samples 128", "--noise-every 2"),
+            ("--rule usam --ball l2", ""),
+            ("--rule gsam --combine descend", ""),
+            ("--ball adaptive", "--rule asam"),
+            ("--combine gsam --alpha 0.2", "--rule gsam --alpha 0.2"),
+            ("--schedule step:0.75,0.5:0.1", "--schedule step:0.5,0.75:0.1"),
+            ("--rho-groups fc.*=2,*=1", "--rho-groups fc.*=2"),
             ("--after-random-labels 2 --start-lr 0.05", "--after-random-labels 2"),
         ] {
             let (found, expected) = (parse(flags).canonical(), parse(plain));
             assert_eq!(found.id(), expected.id(), "{flags}");
             assert_eq!(expected, expected.clone().canonical());
         }
-        for flags in ["--micro-batch 64", "--rule gsam --alpha 0.3", "--ball adaptive", "--from 0.5", "--every 2"] {
+        for flags in ["--micro-batch 64", "--rule gsam --alpha 0.3", "--rule rw-sam --ball adaptive", "--from 0.5"] {
             assert_eq!(parse(flags).canonical(), parse(flags));
         }
     }
@@ -326,6 +416,23 @@ mod tests {
             ("--rule asam --clip-ascent 1", "--clip-ascent"),
             ("--rho-schedule by-lr --schedule constant", "--rho-schedule"),
             ("--rho-schedule cosine:1", "--rho-schedule"),
+            ("--schedule step:0.5:1", "--schedule"),
+            ("--rule sam-on --perturb fc.*", "--perturb"),
+            ("--rule rw-sam --temperature raw --micro-batch 1", "--micro-batch"),
+            ("--combine selected --micro-batch 1", "--micro-batch"),
+            ("--rule sgd --model vit-mini --micro-batch 16", "--micro-batch"),
+            ("--rule unified-sam --share 1", "--share"),
+            ("--rule unified-sam --share 0", "--share"),
+            ("--rule pgn --alpha 0", "--alpha"),
+            ("--rule pgn --alpha 1", "--alpha"),
+            ("--rule gsam --alpha 0", "--alpha"),
+            ("--rule wsam --gamma 0.5", "--gamma"),
+            ("--rule wsam --gamma 0", "--gamma"),
+            ("--rule vasso --theta 1", "--theta"),
+            ("--rule friendly-sam --sigma 0", "--sigma"),
+            ("--rule look-sam --k 1", "--k"),
+            ("--rule esam --mask 1", "--mask"),
+            ("--rule eigen-sam --bend 0", "--bend"),
         ] {
             let message = parse(flags).validate().unwrap_err().to_string();
             assert!(message.contains(flag) && message.contains("expected"), "{flags}: {message}");
@@ -365,9 +472,17 @@ mod tests {
             ("--from 0.9", ["--from 0.9", "none of the run's 4 steps"]),
             ("--from 0.3 --until 0.4", ["--until 0.4", "none of the run's 4 steps"]),
             ("--until 0.9", ["--until 0.9", "all of the run's 4 steps"]),
-            ("--every 5", ["--every is 5", "4 steps"]),
-            ("--rule look-sam --k 9", ["--k is 9", "4 steps"]),
-            ("--noise-every 7", ["--noise-every is 7", "4 steps"]),
+            ("--every 5", ["--every is 5", "4 such steps"]),
+            ("--every 3 --until 0.5", ["--every is 3", "2 such steps, of 4"]),
+            ("--rule look-sam --k 9", ["--k is 9", "4 such steps"]),
+            ("--rule look-sam --k 3 --every 2", ["--k is 3", "2 such steps"]),
+            ("--rule vasso --until 0.2", ["--rule vasso", "one of the run's 4 steps"]),
+            ("--until 0.2 --rho-schedule warm-up:0.5", ["--rho-schedule", "ρ 0 in every step"]),
+            ("--from 0.5 --rho-schedule warm-up:0.3", ["--rho-schedule", "leaves ρ as it is"]),
+            ("--norm group-64", ["--norm group-64", "group-32"]),
+            ("--norm group-5", ["--norm group-5", "group-1"]),
+            ("--rule sam-on --decay-in-ascent --decay-weights-only", ["--decay-in-ascent", "no parameter"]),
+            ("--noise-every 7", ["--noise-every is 7", "4 such steps"]),
             ("--warm-up 0.1", ["--warm-up is 0.1", "4 steps"]),
             ("--schedule step:0.5,0.9:0.1", ["--schedule has a step at 0.9", "4 steps"]),
             ("--cutout 33", ["--cutout is 33", "32 × 32"]),

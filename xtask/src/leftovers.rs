@@ -1,7 +1,8 @@
 //! What another run left in a folder: it must not become a part of the one that starts there.
 
 use crate::config::RunConfig;
-use anyhow::{Context, Result, ensure};
+use crate::row::Row;
+use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
 
 /// What a run leaves when it ends.
@@ -10,16 +11,19 @@ const RESULTS: [&str; 3] = ["weights.safetensors", "row.json", "rows.jsonl"];
 /// What a run leaves on the way.
 const ON_THE_WAY: [&str; 2] = ["log.jsonl", "epochs.csv"];
 
-/// Makes `folder`, which has no checkpoint, a clean place for a run of `config` from its first step: what the same run
-/// left before its first checkpoint is removed.
+/// Whether `folder`, which has no checkpoint, can be the place of a run of `config` from its first step. Nothing
+/// changes.
 ///
 /// # Errors
-/// If there are files of another run, or results: nothing is removed then.
-pub fn clear(folder: &Path, config: &RunConfig) -> Result<()> {
+/// If there are files of another run, or results.
+pub fn check(folder: &Path, config: &RunConfig) -> Result<()> {
     let found = |names: &[&'static str]| names.iter().copied().find(|name| folder.join(name).exists());
     let (shown, its) = (folder.display(), folder.join("config.json"));
+    if let Some(fault) = fault(folder) {
+        bail!("{shown} holds a run that diverged: {fault}; expected other flags, or an empty folder")
+    }
     if let Some(name) = found(&RESULTS) {
-        anyhow::bail!("{shown} holds {name} of a run whose checkpoint is gone; expected an empty folder, another --out")
+        bail!("{shown} holds {name} of a run whose checkpoint is gone; expected an empty folder, another --out")
     }
     if its.exists() {
         let text = std::fs::read_to_string(&its).with_context(|| format!("cannot read {}", its.display()))?;
@@ -32,8 +36,24 @@ pub fn clear(folder: &Path, config: &RunConfig) -> Result<()> {
             differences.join(", --")
         );
     } else if let Some(name) = found(&ON_THE_WAY) {
-        anyhow::bail!("{shown} holds {name} of an unknown run; expected an empty folder, another --out")
+        bail!("{shown} holds {name} of an unknown run; expected an empty folder, another --out")
     }
+    Ok(())
+}
+
+/// How the run in `folder` diverged, if its row says so.
+pub fn fault(folder: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(folder.join("row.json")).ok()?;
+    serde_json::from_str::<Row>(&text).ok()?.outcome.fault()
+}
+
+/// Makes `folder`, which has no checkpoint, a clean place for a run of `config` from its first step: what the same run
+/// left before its first checkpoint is removed.
+///
+/// # Errors
+/// As those of [`check`]; nothing is removed then.
+pub fn clear(folder: &Path, config: &RunConfig) -> Result<()> {
+    check(folder, config)?;
     for name in ON_THE_WAY {
         let path = folder.join(name);
         if path.exists() {

@@ -68,7 +68,11 @@ impl Log {
         write_aside(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { folder: folder.to_owned(), file, every: every.max(1), curve })
+        let log = Self { folder: folder.to_owned(), file, every: every.max(1), curve };
+        if !log.curve.is_empty() {
+            log.write_csv()?;
+        }
+        Ok(log)
     }
 
     /// Logs a step, if it is its turn, or something was measured before it.
@@ -88,6 +92,10 @@ impl Log {
         self.write(&Line::Epoch(line.clone()))?;
         self.file.sync_data().context("cannot flush log.jsonl")?; // no checkpoint is newer than its log
         self.curve.push(line);
+        self.write_csv()
+    }
+
+    fn write_csv(&self) -> Result<()> {
         let mut csv = "epoch,train_loss,test_loss,test_accuracy,seconds,m_eff\n".to_owned();
         for line in &self.curve {
             let cell = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());

@@ -27,6 +27,6 @@ impl Machine {
 /// Sets the number of computing threads of this process.
 pub fn set_threads(threads: Option<usize>) -> Result<()> {
     let Some(threads) = threads else { return Ok(()) };
-    ensure!(threads > 0, "--threads is 0; expected at least 1");
+    ensure!((1..=1024).contains(&threads), "--threads is {threads}; expected at least 1, at most 1024");
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start --threads threads")
 }

@@ -159,6 +159,11 @@ impl RuleName {
         })
     }
 
+    /// The rule that has this sentence of its own, if there is one; that of SAM is SAM's.
+    pub fn of(sentence: (AscentName, BallName, CombineName)) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|rule| rule.sentence() == Some(sentence))
+    }
+
     /// As tables call it.
     pub fn label(self) -> &'static str {
         match self {

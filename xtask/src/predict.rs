@@ -57,19 +57,32 @@ pub fn predict(args: PredictArgs) -> Result<()> {
             about.architecture
         );
         ensure!(
-            norm.is_none_or(|norm| norm == about.norm),
-            "{} was trained with --norm {}; --norm is {}, which gives other logits",
+            !model.has_choice_of_norm() || norm.is_none_or(|norm| norm == about.norm),
+            "{} was trained with --norm {}; --norm is {}",
             weights.display(),
             about.norm,
             norm.unwrap_or_default()
         );
     }
+    ensure!(
+        norm.is_none() || model.has_choice_of_norm(),
+        "--norm is {}, but {model} has layer normalisation; expected no --norm",
+        norm.unwrap_or_default()
+    );
     let matrix = format!("{}.weight", model.classifier());
     let of_prefix = |name: &&String| name.ends_with(&format!(".{matrix}"));
     let prefixed = tensors.keys().find(of_prefix).map(|name| name[..name.len() - matrix.len()].to_owned());
     let classes = classes(&tensors, &matrix, prefixed.as_deref().unwrap_or("")).with_context(|| {
         format!("{} has no matrix {matrix:?}, [classes, features], as {model} has", weights.display())
     })?;
+    if let Some(about) = &about {
+        ensure!(
+            about.classes == classes,
+            "{} says that it has {} classes, and {matrix:?} has {classes} rows",
+            weights.display(),
+            about.classes
+        );
+    }
     let has_statistics = tensors.keys().any(|name| name.ends_with("running_mean"));
     ensure!(
         norm.is_some() || about.is_some() || has_statistics || !model.has_choice_of_norm(),
@@ -142,14 +155,21 @@ fn images_of(input: &Path, about: Option<&Description>) -> Result<Tensor> {
         images.dtype()
     );
     let images = images.to_dtype(DType::F32)?;
-    let (mut whole, mut largest) = (true, 0f32);
+    let (mut whole, mut largest, mut longest) = (true, 0f32, 0f32);
     for x in images.flatten_all()?.to_vec1::<f32>()? {
         ensure!(x.is_finite(), "{} has an element that is not finite ({x}); expected numbers", named());
         (whole, largest) = (whole && x.fract() == 0. && (0. ..=255.).contains(&x), largest.max(x));
+        longest = longest.max(x.abs());
     }
     ensure!(
         !(whole && largest > 16.),
         "{} has whole numbers from 0 to {largest}, which are bytes of pixels; expected them normalised as in training",
+        named()
+    );
+    ensure!(
+        longest <= 100.,
+        "{} has an element of size {longest}, which no normalisation of pixels gives; expected them normalised as in \
+         training",
         named()
     );
     if let Some(about) = about {
@@ -161,8 +181,9 @@ fn images_of(input: &Path, about: Option<&Description>) -> Result<Tensor> {
 /// What the weights are of, if their file says so: weights that were written here, or a checkpoint.
 fn about(path: &Path) -> Result<Option<Description>> {
     let metadata = msharp_core::metadata(path)?;
+    let is_checkpoint = metadata.get("format").is_some_and(|format| format.starts_with("msharp-checkpoint-"));
     match metadata.get("notes") {
-        Some(notes) if !notes.is_empty() => {
+        Some(notes) if is_checkpoint && !notes.is_empty() => {
             let notes = Notes::parse(notes).with_context(|| format!("cannot read the notes of {}", path.display()))?;
             Ok(Description::of(&notes.weights)?)
         }

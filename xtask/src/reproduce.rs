@@ -10,7 +10,7 @@ use crate::report::{Picture, View};
 use crate::row::{self, Row};
 use crate::screen::duration;
 use crate::theory::{self, Theory};
-use crate::{claim, data, datasets, estimate, interrupt, paths, report, rows, run, start};
+use crate::{claim, data, datasets, estimate, interrupt, leftovers, paths, report, rows, run, start};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use msharp_core::write_aside;
@@ -84,6 +84,13 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     data::fetch_if_absent(&missing, &data_dir)?;
     let mut data = Datasets::new(&data_dir);
     check(&missing, &mut data)?;
+    for config in &missing {
+        let own = folder.join(config.id());
+        if !own.join("checkpoint.safetensors").exists() {
+            leftovers::check(&own, config)?;
+        }
+        leftovers::check_writable(&own)?;
+    }
     msharp_core::check_writable(&rows_path)?;
     let record_path = paths::results().join(format!("{}.jsonl", named(experiment.rows())));
     if record {

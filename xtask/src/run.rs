@@ -128,6 +128,13 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         None => (Progress::default(), Notes { weights: about.metadata(), ..Notes::default() }),
     };
     drop(saved);
+    ensure!(
+        notes.weights == about.metadata(),
+        "the checkpoint {} holds weights of {:?}; expected those of {:?}",
+        path.display(),
+        notes.weights,
+        about.metadata()
+    );
     write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
     let steps = train.steps() * config.epochs;
     let mut watcher = Watcher {
@@ -193,6 +200,13 @@ fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -
             file.display()
         );
         return Ok(Some(file));
+    }
+    if let Some(fault) = leftovers::fault(&beside) {
+        bail!(
+            "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr, or that \
+             folder empty",
+            beside.display()
+        )
     }
     let labels = if before.label_noise > 0. { "random" } else { "true" };
     let run_itself = name.split(" · start").next().unwrap_or(name);

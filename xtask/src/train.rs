@@ -3,8 +3,9 @@
 use crate::config::RunConfig;
 use crate::datasets::Datasets;
 use crate::machine::Machine;
-use crate::{interrupt, paths, report, row, run};
-use anyhow::{Result, bail, ensure};
+use crate::row::Ending;
+use crate::{interrupt, leftovers, paths, report, row, run};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -38,21 +39,27 @@ pub fn train(args: TrainArgs) -> Result<()> {
         folder.display()
     );
     if resume && !checkpoint.exists() {
+        leftovers::check(&folder, &config).with_context(|| format!("--resume needs {}", checkpoint.display()))?;
         let other = if is_named { None } else { nearest(&config) };
         let other = other.map_or(String::new(), |other| format!(" ({other})"));
         bail!("--resume needs {}, and there is none{other}; leave --resume out to start", checkpoint.display())
     }
+    row::read(&folder.join("rows.jsonl"))?; // what cannot be added to is found out now
     interrupt::listen()?;
     let mut data = Datasets::new(&data_dir);
     match run::run(&config.rule_label(), &config, &folder, &mut data)? {
         None if checkpoint.exists() => {
-            eprintln!("stopped; the same command with --resume --out {} goes on", folder.display());
+            // In quotes where a shell would take it for two words.
+            let shown = folder.display().to_string();
+            let shown = if shown.contains(char::is_whitespace) { format!("{shown:?}") } else { shown };
+            eprintln!("stopped; the same command with --resume --out {shown} goes on");
         }
         None => eprintln!("stopped before its own first step; the same command goes on from where its start stands"),
         Some(row) => {
             row::record(&folder.join("rows.jsonl"), &row)?;
             println!("{}", report::table(std::slice::from_ref(&row), &[]));
-            println!("weights, log and row are in {}", folder.display());
+            let weights = if row.outcome == Ending::Finished { "weights, " } else { "" };
+            println!("{weights}log and row are in {}", folder.display());
             if let Some(fault) = row.outcome.fault() {
                 bail!("the run diverged: {fault}")
             }

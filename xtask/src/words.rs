@@ -169,6 +169,30 @@ impl Words {
         used.map(|Constant(flag, _, _, default, _)| (flag, default)).collect()
     }
 
+    /// A constant at which a part of the rule is another, simpler one: its flag, its value, and what it makes of the
+    /// part.
+    pub fn neutral(&self, rule: RuleName) -> Option<(&'static str, f64, &'static str)> {
+        let (_, ball, combine) = self.sentence(rule)?;
+        let of_ball: &[(&str, f64, &str)] = match ball {
+            BallName::Unified => &[("share", 0., "one of the raw gradient"), ("share", 1., "one of the L2 ball")],
+            BallName::Averaged => &[("theta", 1., "one without an average")],
+            BallName::Friendly => &[("sigma", 0., "one that subtracts nothing")],
+            BallName::Sparse => &[("mask", 1., "one of all parameters")],
+            BallName::Eigen => &[("bend", 0., "one that is not bent")],
+            _ => &[],
+        };
+        let of_combine: &[(&str, f64, &str)] = match combine {
+            CombineName::Gsam => &[("alpha", 0., "descend as SAM does")],
+            CombineName::Blend => &[("alpha", 0., "plain SGD"), ("alpha", 1., "descend as SAM does")],
+            CombineName::Wsam => &[("gamma", 0., "plain SGD"), ("gamma", 0.5, "descend as SAM does")],
+            CombineName::Look => &[("k", 1., "descend as SAM does")],
+            CombineName::Selected => &[("select", 1., "descend all samples")],
+            _ => &[],
+        };
+        let all = of_ball.iter().chain(of_combine).copied();
+        all.into_iter().find(|(flag, value, _)| self.constant(rule, flag) == *value)
+    }
+
     /// What was given for the constant called `flag`.
     pub fn given(&mut self, flag: &str) -> &mut Option<f64> {
         match flag {

@@ -52,10 +52,13 @@ impl Batch {
     }
 
     /// # Errors
-    /// If there is no sample: no mean, no norm and no weight is defined then.
+    /// If there is no sample, for which no mean, no norm and no weight is defined; or not as many targets.
     pub fn check(&self) -> Result<()> {
         if self.is_empty() {
             bail!("the batch is empty (inputs {:?}); expected at least one sample", self.inputs.dims())
+        }
+        if self.targets.dims().first() != Some(&self.len()) {
+            bail!("{} samples have targets {:?}; expected as many in front", self.len(), self.targets.dims())
         }
         Ok(())
     }

@@ -28,6 +28,9 @@ pub fn backward(losses: &Tensor, weights: Option<&Tensor>, params: &Params) -> R
     if losses.rank() != 1 {
         bail!("an objective yields one loss for each sample, [b], and this one yielded {:?}", losses.dims())
     }
+    if losses.elem_count() == 0 {
+        bail!("the batch is empty (losses [0]); expected at least one sample")
+    }
     let weights = weights.map(|weights| weights.to_dtype(DType::F64)).transpose()?;
     ParamVec::collect(params, &msharp_ops::weighted_sum(losses, weights.as_ref())?.backward()?)
 }
@@ -78,6 +81,9 @@ pub(crate) fn weighed_gradient_at(
 
 fn gradient_here(f: &dyn Objective, params: &Params, batch: &Batch, weights: Option<&Tensor>) -> Result<Gradient> {
     let (mut all, mut sum) = (Vec::new(), None);
+    if let Some(weights) = weights.filter(|weights| weights.dims() != [batch.len()]) {
+        bail!("weights {:?} for {} samples; expected one for each, [b]", weights.dims(), batch.len())
+    }
     let pieces = f.pieces(batch)?;
     let mut start = 0;
     for piece in &pieces {

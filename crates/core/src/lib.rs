@@ -6,7 +6,9 @@
 //! puts them back bit for bit**, buffers included, also on an error and on a panic.
 //!
 //! **Invariants.** Order is that of names, never that of a hash map. Randomness is a [`Key`], never a global generator.
-//! [`Optimizer::step`], [`Params::assign`] and this crate's `displaced` are all that writes parameters.
+//! [`Optimizer::step`], [`Params::assign`] and this crate's `displaced` are all that writes parameters; what restores
+//! several things restores all of them or none. Two evaluations at one point yield one loss ([`check_repeatable`]), and
+//! constants lie in their [`Range`]s.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -63,5 +65,5 @@ pub use rule::{Ascent, Combine, Estimate, GradNormEstimator, Offset, Optimizer, 
 pub use seeded::Seeded;
 pub use source::{Batches, DataSource};
 pub use state::State;
-pub use weights::metadata;
+pub use weights::{metadata, to_safetensors};
 pub use write_aside::{check_writable, write_aside};

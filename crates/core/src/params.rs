@@ -139,12 +139,13 @@ impl Params {
         if is_finite(&all)? {
             return Ok(None);
         }
-        for (name, var) in self.vars() {
-            if var.dtype().is_float() && !is_finite(&[var.as_tensor()])? {
+        for (name, var) in self.vars().filter(|(_, var)| var.dtype().is_float()) {
+            // 0 times what is finite is 0, also where a square would overflow.
+            if var.as_detached_tensor().to_dtype(DType::F64)?.affine(0., 0.)?.sum_all()?.to_scalar::<f64>()? != 0. {
                 return Ok(Some(name.to_owned()));
             }
         }
-        Ok(Some("the sum of all parameters' squares".to_owned()))
+        Ok(None)
     }
 
     /// The parameters as ops over all of them take them, in name order.
@@ -349,6 +350,8 @@ mod tests {
         let bad = Tensor::new(&[0f32, f32::NAN, 0.], &Device::Cpu).unwrap();
         params.buffers()[0].1.set(&bad).unwrap();
         assert_eq!(params.not_finite().unwrap().as_deref(), Some("bn.running_var"));
+        let large = Params::new([("x".to_owned(), Var::new(&[1e200f64], &Device::Cpu).unwrap())]).unwrap();
+        assert_eq!(large.not_finite().unwrap(), None, "its square overflows, and it does not");
         params.iter().nth(1).unwrap().var.set(&bad).unwrap();
         assert_eq!(params.not_finite().unwrap().as_deref(), Some("bn.bias"));
     }

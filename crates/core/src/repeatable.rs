@@ -1,31 +1,39 @@
 //! Whether an objective is a function of the parameters, the batch and its key.
 
-use crate::{Batch, Objective, ParamVec, Params, losses_at, uncounted};
+use crate::{Batch, Length, Objective, ParamVec, Params, losses_at, uncounted};
 use candle_core::{DType, Result, bail};
 
-/// Two evaluations may differ by so much of the largest loss, for what sums in an order of its own.
+/// Two evaluations of a sample's loss may differ by so much of it, for what sums in an order of its own.
 const ROUNDING: f64 = 1e-5;
 
-/// Evaluates the losses twice at the parameters as they are, in training mode, and compares. Two forward passes without
-/// a graph, [uncounted]; buffers are put back. A host-device synchronisation on a GPU.
+/// How far from the parameters they are compared, relative to ‖x‖: where a branch or a head is 0, nothing that is drawn
+/// before it can be seen.
+const AWAY: f64 = 0.01;
+
+/// Evaluates the losses twice at one point near the parameters, in training mode, and compares. Two forward passes
+/// without a graph, [uncounted]; parameters and buffers are put back. A host-device synchronisation on a GPU.
 ///
 /// Every rule compares what it evaluates at two points. Where two evaluations at *one* point differ, as with candle's
 /// own `Dropout`, the difference that a finite difference divides by its step is that of two random draws.
 ///
 /// # Errors
-/// If they differ by more than rounding.
+/// If the losses of a sample differ by more than rounding.
 pub fn check_repeatable(f: &dyn Objective, params: &Params, batch: &Batch) -> Result<()> {
-    let zero = ParamVec::zeros(params)?;
-    let losses = || losses_at(f, params, batch, &zero)?.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let z = ParamVec::rademacher(params, batch.key.fold_name("repeatable"))?;
+    let away = match params.norm()? {
+        0. => z.scale(AWAY)?,
+        _ => z.scale_to(Length::Relative(AWAY, &params.each()))?.0,
+    };
+    let losses = || losses_at(f, params, batch, &away)?.to_dtype(DType::F64)?.to_vec1::<f64>();
     let (once, again) = uncounted(|| Ok::<_, candle_core::Error>((losses()?, losses()?)))?;
-    let largest = once.iter().chain(&again).map(|loss| loss.abs()).fold(0., f64::max);
-    let apart = once.iter().zip(&again).map(|(a, b)| (a - b).abs()).fold(0., f64::max);
+    let largest = once.iter().map(|loss| loss.abs()).fold(0., f64::max);
     // Losses that are not finite are the trainer's business.
-    if largest.is_finite() && apart > ROUNDING * largest {
+    let differ = |(a, b): &(&f64, &f64)| (*a - *b).abs() > ROUNDING * a.abs().max(b.abs()) + 1e-9 * largest;
+    if let Some((a, b)) = once.iter().zip(&again).find(differ) {
         bail!(
-            "two evaluations of the losses at one point, of one batch under one key, differ by {apart:.1e} (the largest \
-             loss is {largest:.1e}): the objective draws random numbers that are no function of the batch's key, as \
-             candle's Dropout does; expected the same losses, since a rule compares those at two points"
+            "two evaluations of the losses at one point, of one batch under one key, differ ({a:.6e} and {b:.6e} of one \
+             sample): the objective draws random numbers that are no function of the batch's key, as candle's Dropout \
+             does, or remembers earlier calls; expected the same losses, since a rule compares those at two points"
         )
     }
     Ok(())
@@ -54,6 +62,12 @@ mod tests {
         let error = check_repeatable(&dropped, &params, &batch).unwrap_err().to_string();
         assert!(error.contains("no function of the batch's key") && error.contains("Dropout"), "{error}");
         assert_eq!(calls.get(), 2);
+        // Behind a head that is still 0 all losses agree at the parameters themselves.
+        let head = Var::zeros(1, DType::F32, &Device::Cpu)?;
+        let both = Params::new([("head".to_owned(), head.clone()), ("x".to_owned(), x.clone())])?;
+        let hidden = |batch: &Batch, train: bool| dropped(batch, train)?.broadcast_mul(&head);
+        assert!(check_repeatable(&hidden, &both, &batch).is_err());
+        assert_eq!(head.to_vec1::<f32>()?, [0.]);
         let keyed = |batch: &Batch, _: bool| {
             let noise = ParamVec::gaussian(&params, batch.key)?.tensors()[0].clone();
             batch.inputs.broadcast_mul(&x)?.broadcast_add(&noise)?.sqr()

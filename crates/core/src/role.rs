@@ -26,19 +26,21 @@ impl Display for Role {
     }
 }
 
-/// The rule for roles, from the names and the shapes of `all` variables:
+/// The rule for roles, from the names and the shapes of `all` variables. A *vector* has at most one dimension above 1,
+/// and, where it is called `weight`, no other: `[c]`, or `[c, 1, 1]` called `layer_scale`.
 ///
 /// - `running_mean`, `running_var` and `num_batches_tracked` are buffers (`None`), and so is whatever is no float;
 /// - tokens and position embeddings, which are added to activations and multiply none, are [`Role::Bias`], so that they
 ///   are free of weight decay where biases are: a last part that is or ends in `token` or `tokens` (`cls_token`,
-///   `reg_token`, `mask_token`, `class_token`), or has `pos_embed`, `position_embedding`, `class_embedding` or
-///   `relative_position_bias` in it (`pos_embedding`, `position_embeddings.weight`);
-/// - two or more dimensions make a [`Role::Weight`] of everything else;
-/// - a norm layer is known by what it has: a vector `weight` with a vector `bias` or running statistics beside it, a
-///   vector `gamma` with a `beta`; or by what it is called, where it has a scale alone: `norm`, `rms_norm`, `ln_1`,
-///   `bn2`, `gn`. Its scale and its shift are [`Role::Norm`];
-/// - every other vector is a [`Role::Bias`]: the γ of a LayerScale, which has no β, the weight of a PReLU, which has no
-///   bias.
+///   `reg_token`, `mask_token`, `class_token`), or has `pos_emb`, `position_embedding`, `positional_embedding`,
+///   `class_embedding`, `rel_pos`, `relative_position_bias`, `relative_attention_bias` or `attention_biases` in it, or
+///   is the `weight` of a part that has, or of `wpe`;
+/// - a norm layer is known by what it has: a `weight` with a `bias` of the same shape or running statistics beside it, a
+///   `gamma` with a `beta`; or by what it is called, `norm`, `rms_norm`, `ln_1`, `bn2`, `gn`: then every vector of it is
+///   the norm's, under whatever name. Its scale and its shift are [`Role::Norm`];
+/// - every other vector is a [`Role::Bias`] (the γ of a LayerScale, which has no β, the weight of a PReLU, which has no
+///   bias), but for a `weight` with a `bias` of another length: that is a matrix of one row, a [`Role::Weight`];
+/// - what is left has two or more dimensions: a [`Role::Weight`].
 ///
 /// Where it is wrong about a model, [`Params::with_roles`](crate::Params::with_roles) takes roles as they are given;
 /// `println!("{params}")` prints those that were found.
@@ -47,39 +49,50 @@ pub fn role_by_name(name: &str, all: &BTreeMap<String, Var>) -> Option<Role> {
     let (var, layer) = (&all[name], path.rsplit('.').next().unwrap_or(path));
     let beside = |sibling: &str| {
         let sibling = if path.is_empty() { sibling.to_owned() } else { format!("{path}.{sibling}") };
-        all.get(&sibling).is_some_and(|v| v.rank() == 1)
+        all.get(&sibling)
     };
-    let is_norm = beside("running_mean") || beside("running_var") || is_called_a_norm(layer);
+    let same_shape = |sibling: &str| beside(sibling).is_some_and(|other| other.dims() == var.dims());
+    let has_statistics = beside("running_mean").or(beside("running_var")).is_some();
+    let is_vector = var.rank() < 2 || (last != "weight" && var.dims().iter().filter(|dim| **dim > 1).count() <= 1);
     match last {
         "running_mean" | "running_var" | "num_batches_tracked" => None,
         _ if !var.dtype().is_float() => None,
-        _ if is_token(last) || (last == "weight" && is_embedding(layer)) => Some(Role::Bias),
-        _ if var.rank() >= 2 => Some(Role::Weight),
-        "weight" if is_norm || beside("bias") => Some(Role::Norm),
-        "bias" if beside("weight") => Some(Role::Norm),
-        "gamma" if is_norm || beside("beta") => Some(Role::Norm),
-        "beta" if beside("gamma") => Some(Role::Norm),
-        _ => Some(Role::Bias),
+        _ if is_token(last) || (last == "weight" && (is_embedding(layer) || layer == "wpe")) => Some(Role::Bias),
+        _ if is_vector && (has_statistics || is_called_a_norm(layer)) => Some(Role::Norm),
+        "weight" if same_shape("bias") => Some(Role::Norm),
+        "bias" if same_shape("weight") => Some(Role::Norm),
+        "gamma" if same_shape("beta") => Some(Role::Norm),
+        "beta" if same_shape("gamma") => Some(Role::Norm),
+        "weight" if is_vector && beside("bias").is_some() => Some(Role::Weight),
+        _ if is_vector => Some(Role::Bias),
+        _ => Some(Role::Weight),
     }
 }
 
 fn is_token(last: &str) -> bool {
-    ["token", "tokens"]
-        .iter()
-        .any(|end| last.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
-        || is_embedding(last)
+    let ends = |end: &str| last.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'));
+    ends("token") || ends("tokens") || is_embedding(last)
 }
 
 fn is_embedding(part: &str) -> bool {
-    let known = ["pos_embed", "position_embedding", "class_embedding", "relative_position_bias"];
+    let known = [
+        "pos_emb",
+        "position_embedding",
+        "positional_embedding",
+        "class_embedding",
+        "rel_pos",
+        "relative_position_bias",
+        "relative_attention_bias",
+        "attention_biases",
+    ];
     known.iter().any(|embedding| part.contains(embedding))
 }
 
-/// `norm`, `norm1`, `rms_norm`, `LayerNorm`, `bn2`, `ln_1`, `gn`.
+/// `norm`, `norm1`, `rms_norm`, `LayerNorm_0`, `bn2`, `ln_1`, `ln_pre`, `gn`.
 fn is_called_a_norm(layer: &str) -> bool {
     let layer = layer.to_lowercase();
-    let short = layer.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
-    layer.contains("norm") || ["bn", "ln", "gn"].contains(&short)
+    let short = |part: &str| ["bn", "ln", "gn"].contains(&part.trim_end_matches(|c: char| c.is_ascii_digit()));
+    layer.contains("norm") || layer.split('_').any(short)
 }
 
 #[cfg(test)]
@@ -89,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_role_follows_from_what_is_beside_a_parameter() {
-        let shapes: [(&str, &[usize], Option<Role>); 26] = [
+        let shapes: [(&str, &[usize], Option<Role>); 45] = [
             ("bn1.weight", &[4], Some(Role::Norm)),
             ("bn1.running_var", &[4], None),
             ("norm.weight", &[4], Some(Role::Norm)),
@@ -116,6 +129,25 @@ mod tests {
             ("token_embedding.weight", &[9, 4], Some(Role::Weight)),
             ("relative_position_index", &[4], None),
             ("scale", &[1], Some(Role::Bias)),
+            ("features.1.layer_scale", &[4, 1, 1], Some(Role::Bias)),
+            ("stages.ln.weight", &[4, 3, 3], Some(Role::Norm)),
+            ("stages.ln.bias", &[4, 3, 3], Some(Role::Norm)),
+            ("grn.gamma", &[1, 1, 1, 4], Some(Role::Norm)),
+            ("grn.beta", &[1, 1, 1, 4], Some(Role::Norm)),
+            ("block.norm1.alpha", &[1, 1, 4], Some(Role::Norm)),
+            ("attn.logit_scale", &[4, 1, 1], Some(Role::Bias)),
+            ("positional_embedding", &[5, 4], Some(Role::Bias)),
+            ("transformer.wpe.weight", &[5, 4], Some(Role::Bias)),
+            ("attn.attention_biases", &[3, 9], Some(Role::Bias)),
+            ("attn.rel_pos_h", &[9, 4], Some(Role::Bias)),
+            ("conv.gain", &[4, 1, 1, 1], Some(Role::Bias)),
+            ("logreg.weight", &[10], Some(Role::Weight)),
+            ("logreg.bias", &[1], Some(Role::Bias)),
+            ("block.norm.scale", &[4], Some(Role::Norm)),
+            ("LayerNorm_0.scale", &[4], Some(Role::Norm)),
+            ("ln_pre.weight", &[4], Some(Role::Norm)),
+            ("one.weight", &[1, 4], Some(Role::Weight)),
+            ("one.bias", &[1], Some(Role::Bias)),
         ];
         let dtype = |name: &str| if name.ends_with("index") { DType::I64 } else { DType::F32 };
         let all: BTreeMap<String, Var> = shapes

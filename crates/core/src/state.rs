@@ -119,7 +119,7 @@ fn read_vector(
             bail!("{name:?} has the shape {:?}; this model has {:?}", tensor.dims(), param.var.dims())
         }
         // A copy: an optimizer may step in the memory of its vector, and what was saved must not follow.
-        tensor.to_device(param.var.device())?.copy()
+        tensor.to_dtype(param.var.dtype())?.to_device(param.var.device())?.copy()
     };
     Ok(ParamVec::new(params, params.iter().map(one).collect::<Result<_>>()?))
 }

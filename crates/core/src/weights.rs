@@ -42,11 +42,27 @@ impl Params {
     /// As [`save`](Params::save), with text about the weights in the file's metadata: what they are of, and what their
     /// inputs were normalised by.
     pub fn save_with(&self, path: &Path, about: &BTreeMap<String, String>) -> Result<()> {
-        let tensors: HashMap<String, Tensor> = self.tensors().into_iter().collect();
-        let about = (!about.is_empty()).then(|| about.clone().into_iter().collect());
-        let bytes = safetensors::serialize(tensors, about).map_err(Error::wrap)?;
+        let bytes = to_safetensors(&self.tensors(), about)?;
         crate::write_aside(path, |file| Ok(std::io::Write::write_all(file, &bytes)?))
     }
+}
+
+/// The bytes of a safetensors file of `tensors`, which are on the CPU or are copied there, with text about them. They
+/// are a function of these alone: the entries stand in the order of their names.
+pub fn to_safetensors(tensors: &BTreeMap<String, Tensor>, about: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    if tensors.contains_key("__metadata__") {
+        candle_core::bail!("a tensor is called \"__metadata__\", a name of safetensors' own; expected another")
+    }
+    let metadata = (!about.is_empty()).then(|| about.clone().into_iter().collect::<HashMap<_, _>>());
+    let bytes = safetensors::serialize(tensors, metadata).map_err(Error::wrap)?;
+    // 8 bytes of its length, the header, the numbers. The order of a hash map is another one in every process.
+    let Some((length, rest)) = bytes.split_first_chunk() else { return Ok(bytes) };
+    let (header, numbers) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let sorted: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
+        serde_json::from_slice(header).map_err(Error::wrap)?;
+    let mut header = serde_json::to_vec(&sorted).map_err(Error::wrap)?;
+    header.resize(header.len().next_multiple_of(8), b' '); // numbers are aligned
+    Ok([&(header.len() as u64).to_le_bytes(), header.as_slice(), numbers].concat())
 }
 
 /// The text in the metadata of a safetensors file; empty if there is none.
@@ -99,6 +115,17 @@ mod tests {
         let mut other = of("module.");
         other.remove("module.a");
         assert_eq!(params.prefix_of(&other), None);
+    }
+
+    #[test]
+    fn equal_weights_are_equal_files() {
+        let about: BTreeMap<String, String> = (0..9).map(|i| (format!("entry {i}"), format!("\"{i}\" – é"))).collect();
+        let tensors = named(&["a", "b", "c", "fc.weight"]).tensors();
+        let once = to_safetensors(&tensors, &about).unwrap();
+        assert!((0..9).all(|_| to_safetensors(&tensors, &about.clone()).unwrap() == once));
+        let read = candle_core::safetensors::load_buffer(&once, &Device::Cpu).unwrap();
+        assert_eq!(read.len(), 4);
+        assert_eq!(read["fc.weight"].dims(), [3, 2]);
     }
 
     #[test]

@@ -30,10 +30,16 @@ pub fn write_aside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> 
 pub fn check_writable(path: &Path) -> Result<()> {
     let named =
         |error: std::io::Error| candle_core::Error::from(error).context(format!("cannot write {}", path.display()));
-    if path.is_dir() {
-        return Err(named(std::io::Error::new(std::io::ErrorKind::IsADirectory, "there is a folder in its place")));
+    beside(path).map(drop).map_err(named)?; // the temporary file is removed again
+    // And the name itself: too long, empty, or that of something which is no file.
+    match File::create_new(path) {
+        Ok(_) => std::fs::remove_file(path).map_err(named),
+        Err(_) if path.is_file() => Ok(()),
+        Err(_) if path.is_dir() => {
+            Err(named(std::io::Error::new(std::io::ErrorKind::IsADirectory, "there is a folder in its place")))
+        }
+        Err(error) => Err(named(error)),
     }
-    beside(path).map(drop).map_err(named) // the temporary file is removed again
 }
 
 /// A new file in the folder of `path`, which is made if it is missing.
@@ -92,11 +98,12 @@ mod tests {
         check_writable(&path("new/deep/x")).unwrap();
         assert_eq!(std::fs::read(path("file")).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(path("new/deep")).unwrap().count(), 0);
-        for wrong in ["file/x", "new/deep"] {
+        let long = "x".repeat(300);
+        for wrong in ["file/x", "new/deep", "new/none/", &long, "a\0b"] {
             let error = check_writable(&path(wrong)).unwrap_err().to_string();
             assert!(error.contains(wrong), "{error}");
-            assert!(write_aside(&path(wrong), |_| Ok(())).is_err(), "{wrong}");
         }
+        assert!(check_writable(Path::new("")).is_err() && check_writable(Path::new("/dev/null")).is_err());
     }
 
     #[test]

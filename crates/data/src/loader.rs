@@ -61,8 +61,18 @@ impl Loader {
                 "{name} has the mean {mean:?} and the deviation {std:?}, expected finite numbers, deviations above 0"
             );
         }
+        let (h, w) = self.dataset.size;
+        if h == 0 || w == 0 {
+            bail!("{name} has images of {h}·{w} pixels, expected at least 1·1");
+        }
+        let (side, Augment { crop_pad, cutout, .. }) = (h.min(w), self.augment);
+        if crop_pad > side || cutout.is_some_and(|cutout| cutout > side) {
+            bail!("crop_pad is {crop_pad} and cutout {cutout:?} on images of {h}·{w}, expected at most their side");
+        }
+        if self.prefetch > 1024 {
+            bail!("prefetch is {}, expected at most 1024 batches", self.prefetch);
+        }
         if images.len() != labels.len() * self.dataset.image_len() {
-            let (h, w) = self.dataset.size;
             bail!("{name} has {} bytes of images, expected {} of {h}·{w}·3 each", images.len(), labels.len());
         }
         if self.steps() == 0 {

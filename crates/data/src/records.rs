@@ -24,9 +24,10 @@ pub(crate) fn read_records(path: &Path, release: &Release, part: &Part) -> Resul
             let dir = if inner.ends_with(folder) { inner.parent().unwrap_or(Path::new("")) } else { inner };
             let instead = release.found_instead(dir).filter(|_| !inner.is_dir() || dir == inner);
             bail!(
-                "{shown} is missing{}: `cargo xtask data fetch {name}` downloads it, or name the folder that holds \
-                 {folder} with --data-dir",
-                instead.map_or(String::new(), |instead| format!(" ({instead})"))
+                "{shown} is missing{}: `cargo xtask data fetch {name} --data-dir {}` downloads it, or name the folder \
+                 that holds {folder} with --data-dir",
+                instead.map_or(String::new(), |instead| format!(" ({instead})")),
+                dir.display()
             )
         }
         Err(error) => return Err(named(error)),

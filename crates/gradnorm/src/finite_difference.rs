@@ -19,10 +19,10 @@ use msharp_ops::{Precision, Slope, rms_slopes};
 /// variation is 0.76 whatever the norms: it hardly ranks samples; six do. `cargo xtask bench estimators` measures that.
 ///
 /// **Cost.** K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. The
-/// first estimate is two more (on the CPU): it evaluates the losses at x twice, and refuses an objective whose losses
-/// differ, since the differences would be those of random draws. A check is 4 more, 5 if `central`. Memory: one vector
-/// in parameter space, two for probes that are not signs. All forwards are computed in f32, whatever the network asks
-/// for on a GPU: in bfloat16 the difference would be noise.
+/// first estimate is two more (on the CPU): it evaluates the losses twice at one point, and refuses an objective whose
+/// losses differ, since the differences would be those of random draws. A check is 4 more, 5 if `central`. Memory: one
+/// vector in parameter space, two for probes that are not signs. All forwards are computed in f32, whatever the network
+/// asks for on a GPU: in bfloat16 the difference would be noise.
 ///
 /// **Randomness.** The probes are functions of the batch's key. **State.** [`Tuned`], where something is checked.
 ///
@@ -252,9 +252,10 @@ impl GradNormEstimator for FiniteDifference {
         if self.check_every == 0 {
             return Ok(());
         }
-        let mut estimates = self.tuned.estimates as f64;
+        let (mut estimates, mut ratio) = (self.tuned.estimates as f64, self.tuned.ratio);
         state.number("estimates", &mut estimates)?;
-        self.tuned.estimates = estimates as u64;
-        state.number("ratio", &mut self.tuned.ratio)
+        state.number("ratio", &mut ratio)?;
+        self.tuned = Tuned { ratio, estimates: estimates as u64 };
+        Ok(())
     }
 }

@@ -1,18 +1,18 @@
 //! One backward pass for all samples, in which the layers measure what each sample contributes.
 
-use crate::against_exact::{compare, one_gradient};
+use crate::against_exact::{compare, two_gradients};
 use candle_core::{DType, Result, Tensor};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params, losses_of};
+use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Measures, Objective, Params, losses_of};
 use msharp_ops::GhostNorms;
 
 /// ‖∇ℓᵢ(x)‖ from layer inputs and output gradients, by one backward pass that computes no gradient of a parameter. 1
-/// forward, whose graph serves the ascent, and 1 backward; 2 in the first estimate. Exact up to rounding: no bias, no
+/// forward, whose graph serves the ascent, and 1 backward; 3 in the first estimate. Exact up to rounding: no bias, no
 /// variance, no randomness.
 ///
 /// Every parameter must be used, once, by an op of [`msharp_ops`], as those of every model of msharp-models are, and
-/// samples come first in every activation. On the CPU. The first estimate compares a sample with its own gradient,
-/// parameter by parameter: rows that are no samples (class prototypes, of which there are as many), and losses that
-/// depend on each other, are found by it.
+/// samples come first in every activation. On the CPU. The first estimate compares two samples with their own
+/// gradients, parameter by parameter: rows that are no samples (class prototypes, of which there are as many), and
+/// losses that depend on each other, are found by it.
 ///
 /// Under batch normalisation in training mode the samples are coupled, and this is **not** ‖∇ℓᵢ‖ but the norm of sample
 /// i's share of ∇Σⱼℓⱼ, as [`ghost_norms`](msharp_ops::ghost_norms) defines it: the shares add up to the gradient as the
@@ -26,7 +26,7 @@ use msharp_ops::GhostNorms;
 /// <https://arxiv.org/abs/2110.05679>).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ghost {
-    /// Whether a sample was compared with its gradient.
+    /// Whether samples were compared with their gradients.
     pub checked: bool,
 }
 
@@ -36,7 +36,7 @@ impl GradNormEstimator for Ghost {
             params.iter().map(|param| (param.name.as_str(), param.var.as_tensor())).collect();
         let found = msharp_ops::ghost_norms(&named, || losses_of(f, batch))?; // [b]
         if !self.checked {
-            check(&found, params).map_err(|error| {
+            check(&found, params, batch.key).map_err(|error| {
                 error.context("Ghost does not hold for these losses; take Exact or FiniteDifference")
             })?;
             self.checked = true;
@@ -53,14 +53,16 @@ impl GradNormEstimator for Ghost {
     }
 }
 
-/// One sample, parameter by parameter.
-fn check(found: &GhostNorms, params: &Params) -> Result<()> {
-    let Some((sample, gradient)) = one_gradient(&found.losses, &found.norms, params)? else { return Ok(()) };
-    let (squares, of_all) = (found.squares.to_vec2::<f64>()?, gradient.norm()?); // [p, b]
-    for (k, (param, exact)) in params.iter().zip(gradient.tensors()).enumerate() {
-        if found.uncoupled[k] {
-            let exact = msharp_ops::sum_of_squares(&[exact])?.to_scalar::<f64>()?.sqrt();
-            compare(&format!("parameter {:?}", param.name), sample, squares[k][sample].sqrt(), exact, of_all)?;
+/// Two samples, parameter by parameter.
+fn check(found: &GhostNorms, params: &Params, key: Key) -> Result<()> {
+    let squares = found.squares.to_vec2::<f64>()?; // [p, b]
+    for (sample, gradient) in two_gradients(&found.losses, &found.norms, params, key)? {
+        let of_all = gradient.norm()?;
+        for (k, (param, exact)) in params.iter().zip(gradient.tensors()).enumerate() {
+            if found.uncoupled[k] {
+                let exact = msharp_ops::sum_of_squares(&[exact])?.to_scalar::<f64>()?.sqrt();
+                compare(&format!("parameter {:?}", param.name), sample, squares[k][sample].sqrt(), exact, of_all)?;
+            }
         }
     }
     Ok(())

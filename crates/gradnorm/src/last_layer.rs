@@ -1,8 +1,8 @@
 //! The closed form of the last layer's gradient.
 
-use crate::against_exact::{compare, one_gradient};
+use crate::against_exact::{compare, two_gradients};
 use candle_core::{Error, Result, Tensor, TensorId};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params, losses_of};
+use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Measures, Objective, Params, losses_of};
 use msharp_ops::LastLayerNorms;
 
 /// ‖∇ℓᵢ‖ restricted to the last layer's weight and bias: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h, probabilities p and
@@ -11,8 +11,9 @@ use msharp_ops::LastLayerNorms;
 ///
 /// **Bias.** It is below ‖∇ℓᵢ‖, which the other layers add to, by a factor that differs from sample to sample and moves
 /// in training; a weight that depends on norms relative to each other does not mind a common one. **Variance.** None:
-/// no randomness. **Cost.** 1 forward, that of the ascent; nothing is added, but one backward in the first estimate (on
-/// the CPU), in which a sample is compared with its own gradient. No variance of all parameters follows from it:
+/// no randomness. **Cost.** 1 forward, that of the ascent; nothing is added, but two backwards in the first estimate
+/// (on the CPU), in which two samples are compared with their own gradients. No variance of all parameters follows from
+/// it:
 /// [`Noise`](crate::Noise) refuses it.
 ///
 /// **Under batch normalisation** the last layer's gradient of ℓᵢ is that of sample i alone: its features hold the
@@ -28,7 +29,7 @@ use msharp_ops::LastLayerNorms;
 /// Reference: the last-layer bound of importance sampling (Katharopoulos, Fleuret, ICML 2018).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LastLayer {
-    /// Whether a sample was compared with its gradient.
+    /// Whether samples were compared with their gradients.
     pub checked: bool,
 }
 
@@ -37,7 +38,7 @@ impl GradNormEstimator for LastLayer {
         let LastLayerNorms { losses, norms, of } =
             msharp_ops::last_layer_norms(&params.each(), || losses_of(f, batch)).map_err(named)?; // [b] both
         if !self.checked && params.device().is_cpu() {
-            Self::compare(&losses, &norms, params, &of).map_err(named)?;
+            Self::compare(&losses, &norms, params, &of, batch.key).map_err(named)?;
             self.checked = true;
         }
         Ok(Estimate { losses, norms, measures: Measures::new() })
@@ -53,11 +54,11 @@ impl GradNormEstimator for LastLayer {
 }
 
 impl LastLayer {
-    /// The part of one sample against its gradient, over the parameters called `of` together.
-    fn compare(losses: &Tensor, norms: &Tensor, params: &Params, of: &[TensorId]) -> Result<()> {
+    /// The part of two samples against their gradients, over the parameters called `of` together.
+    fn compare(losses: &Tensor, norms: &Tensor, params: &Params, of: &[TensorId], key: Key) -> Result<()> {
         let last = params.iter().filter(|param| of.contains(&param.var.id())).cloned();
         let last = Params::with_roles(last.map(|param| (param.name, param.var, Some(param.role))))?;
-        if let Some((sample, gradient)) = one_gradient(losses, norms, &last)? {
+        for (sample, gradient) in two_gradients(losses, norms, &last, key)? {
             let (measured, exact) = (norms.get(sample)?.to_scalar()?, gradient.norm()?);
             compare("the last layer", sample, measured, exact, exact)?;
         }

@@ -175,10 +175,11 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Of norms ≥ 0. Where all are 0 they are at their mean.
+    /// Of norms ≥ 0. Where all are 0 they are at their mean. Those that are not finite are in no count.
     pub fn of(norms: &[f64]) -> Self {
+        let norms: Vec<f64> = norms.iter().copied().filter(|norm| norm.is_finite()).collect();
         let (mean, mut counts) = (norms.iter().sum::<f64>() / norms.len() as f64, [0; 10]);
-        for norm in norms {
+        for norm in &norms {
             let octave = if mean == 0. { 0. } else { (norm / mean).log2().floor() };
             counts[(octave + 5.).clamp(0., 9.) as usize] += 1; // −∞, the octave of 0, is the first
         }
@@ -207,15 +208,21 @@ pub struct TwoSizes {
 }
 
 impl TwoSizes {
-    /// tr V = (E‖g_b‖² − E‖g_B‖²)/(1/b − 1/B), unbiased.
+    /// tr V = (E‖g_b‖² − E‖g_B‖²)/(1/b − 1/B), unbiased; NaN unless 0 < b < B.
     pub fn trace(&self) -> f64 {
         let ((b, small), (big, large)) = (self.small, self.large);
+        if !(0. < b && b < big) {
+            return f64::NAN;
+        }
         (small - large) / (1. / b - 1. / big)
     }
 
-    /// ‖∇L‖² = (B E‖g_B‖² − b E‖g_b‖²)/(B − b), unbiased; it can be below 0.
+    /// ‖∇L‖² = (B E‖g_B‖² − b E‖g_b‖²)/(B − b), unbiased; it can be below 0. NaN unless 0 < b < B.
     pub fn squared_gradient(&self) -> f64 {
         let ((b, small), (big, large)) = (self.small, self.large);
+        if !(0. < b && b < big) {
+            return f64::NAN;
+        }
         (big * large - b * small) / (big - b)
     }
 
@@ -302,5 +309,6 @@ mod tests {
         assert_eq!(Histogram::edges(4), (0.5, 1.));
         assert_eq!((Histogram::edges(0).0, Histogram::edges(9).1), (0., f64::INFINITY));
         assert_eq!(Histogram::of(&[0., 0.]).counts[5], 2);
+        assert_eq!(Histogram::of(&[1., f64::NAN, 1., f64::INFINITY]).counts, Histogram::of(&[1., 1.]).counts);
     }
 }

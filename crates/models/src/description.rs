@@ -2,7 +2,7 @@
 //! were normalised by.
 
 use crate::{Architecture, Norm};
-use candle_core::{Error, Result, Tensor, bail};
+use candle_core::{DType, Error, Result, Tensor, bail};
 use msharp_core::Params;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +10,9 @@ use std::str::FromStr;
 
 /// The entry by which a description is recognised, and its version.
 const FORMAT: (&str, &str) = ("weights", "msharp-weights-1");
+
+/// What begins every version of it: what others call `weights` is none of ours.
+const OURS: &str = "msharp-weights-";
 
 /// A network, and the images that it was trained on. It stands in the metadata of a safetensors file of weights.
 ///
@@ -73,6 +76,7 @@ impl Description {
     /// Names an entry that is missing or cannot be read.
     pub fn of(metadata: &BTreeMap<String, String>) -> Result<Option<Self>> {
         match metadata.get(FORMAT.0) {
+            Some(format) if !format.starts_with(OURS) => return Ok(None),
             None => return Ok(None),
             Some(format) if format != FORMAT.1 => {
                 bail!("the weights are described in the format {format:?}; expected {:?}", FORMAT.1)
@@ -87,15 +91,20 @@ impl Description {
         }
         let numbers = |name: &str| -> Result<[f32; 3]> {
             let text: String = entry(metadata, name)?;
-            let all: Vec<f32> = text.split(',').filter_map(|x| x.parse().ok()).collect();
-            all.try_into().map_err(|_| Error::msg(format!("{name:?} of the weights is {text:?}; expected 3 numbers")))
+            let all: std::result::Result<Vec<f32>, _> = text.split(',').map(str::parse).collect();
+            let finite = all.ok().filter(|all| all.iter().all(|x| x.is_finite())).and_then(|all| all.try_into().ok());
+            finite.ok_or_else(|| Error::msg(format!("{name:?} of the weights is {text:?}; expected 3 finite numbers")))
         };
+        let std = numbers("std")?;
+        if !std.iter().all(|std| *std > 0.) {
+            bail!("\"std\" of the weights is {std:?}; expected 3 numbers above 0")
+        }
         Ok(Some(Self {
             architecture: entry(metadata, "model")?,
             norm: entry(metadata, "norm")?,
             classes: entry(metadata, "classes")?,
             mean: numbers("mean")?,
-            std: numbers("std")?,
+            std,
         }))
     }
 
@@ -121,8 +130,18 @@ impl Description {
     }
 
     /// Writes parameters and buffers with this description, and with further entries `more`.
+    ///
+    /// # Errors
+    /// If the description could not be read back, or `more` has an entry of its.
     pub fn save(&self, params: &Params, path: &Path, more: BTreeMap<String, String>) -> Result<()> {
-        params.save_with(path, &self.metadata().into_iter().chain(more).collect())
+        let own = self.metadata();
+        if Self::of(&own)?.as_ref() != Some(self) || self.classes == 0 {
+            bail!("{self:?} cannot be a description of weights")
+        }
+        if let Some(name) = more.keys().find(|name| own.contains_key(*name)) {
+            bail!("{name:?} is an entry of the description itself; expected another name")
+        }
+        params.save_with(path, &own.into_iter().chain(more).collect())
     }
 
     /// Reads weights into `params`. A file without a description is taken as it is.
@@ -140,14 +159,23 @@ impl Description {
     /// were normalised as those of the training.
     ///
     /// # Errors
-    /// If a value is not within (0 − mean)/std and (1 − mean)/std of its channel.
+    /// If a value is not within (0 − mean)/std and (1 − mean)/std of its channel, or as far again on either side: what
+    /// resizing or noise adds is no sign of another normalisation.
     pub fn check_images(&self, images: &Tensor, channels: usize) -> Result<()> {
+        if images.dims().get(channels) != Some(&3) || !images.dtype().is_float() {
+            bail!(
+                "images {:?} of {:?} with their channels in dimension {channels}; expected 3 channels of floats",
+                images.dims(),
+                images.dtype()
+            )
+        }
+        let images = images.to_dtype(DType::F32)?;
         for c in 0..3 {
             let (mean, std) = (self.mean[c], self.std[c]);
             let ends = [(0. - mean) / std, (1. - mean) / std];
             let channel = images.narrow(channels, c, 1)?.flatten_all()?;
             let found = [channel.min(0)?.to_scalar::<f32>()?, channel.max(0)?.to_scalar::<f32>()?];
-            let slack = 1e-2 * (ends[1] - ends[0]);
+            let slack = ends[1] - ends[0];
             if !(found[0] >= ends[0] - slack && found[1] <= ends[1] + slack) {
                 bail!(
                     "channel {c} of the images is from {} to {}; pixels in [0, 1], less the mean {mean} and divided by \
@@ -166,7 +194,7 @@ impl Description {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device};
+    use candle_core::Device;
 
     fn about() -> Description {
         let architecture = Architecture::WideResNet { depth: 16, widen: 4 };
@@ -177,11 +205,21 @@ mod tests {
     fn a_description_is_its_entries() -> Result<()> {
         assert_eq!(Description::of(&about().metadata())?, Some(about()));
         assert_eq!(Description::of(&BTreeMap::from([("format".to_owned(), "pt".to_owned())]))?, None);
-        for (name, value) in [("weights", "msharp-weights-9"), ("norm", "layer"), ("mean", "1,2"), ("classes", "x")] {
+        assert_eq!(Description::of(&BTreeMap::from([("weights".to_owned(), "IMAGENET1K_V1".to_owned())]))?, None);
+        for (name, value) in [
+            ("weights", "msharp-weights-9"),
+            ("norm", "layer"),
+            ("mean", "1,2"),
+            ("mean", "1,2,3,x"),
+            ("mean", "0,NaN,0"),
+            ("std", "0.2,0,0.2"),
+            ("std", "0.2,-1,0.2"),
+            ("classes", "x"),
+        ] {
             let mut damaged = about().metadata();
             damaged.insert(name.to_owned(), value.to_owned());
             let error = Description::of(&damaged).unwrap_err().to_string();
-            assert!(error.contains(value), "{error}");
+            assert!(error.contains(value) || error.contains("above 0"), "{error}");
         }
         Ok(())
     }

@@ -63,12 +63,21 @@ pub fn gibbs(norms: &[f64], temperature: Temperature) -> Vec<f64> {
 /// m_eff = 1/Σpᵢ²: the number of samples that a weighted mean really averages, from 1 to b.
 ///
 /// For weights independent of the gradients E‖g̃‖² = ‖∇f‖² + tr V/m_eff, as for a micro-batch of m_eff samples.
+/// NaN of no weights.
 pub fn effective_size(weights: &[f64]) -> f64 {
+    if weights.is_empty() {
+        return f64::NAN;
+    }
     1. / weights.iter().map(|p| p * p).sum::<f64>()
 }
 
 /// The q-quantile of `values` for q in [0, 1], by the nearest rank; NaN if there are none.
+///
+/// # Panics
+/// For another q.
+#[track_caller]
 pub fn quantile(values: &[f64], q: f64) -> f64 {
+    assert!(Range::SHARE.holds(q), "the quantile of {q}; expected {}", Range::SHARE);
     let mut sorted = values.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let rank = (q * sorted.len().saturating_sub(1) as f64).round() as usize;

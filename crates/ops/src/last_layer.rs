@@ -2,6 +2,7 @@
 
 use crate::cross_entropy::gradient;
 use crate::float::{Float, with_float, with_slice};
+use crate::grad::grad_enabled;
 use candle_core::{Device, Result, Tensor, TensorId, bail};
 use std::cell::RefCell;
 
@@ -19,8 +20,8 @@ pub struct LastLayerNorms {
 /// What ops leave for [`last_layer_norms`] while it runs.
 #[derive(Default)]
 struct Seen {
-    /// The last linear map.
-    linear: Option<Linear>,
+    /// Every linear map of rows.
+    linears: Vec<Linear>,
     /// Every cross-entropy.
     losses: Vec<CrossEntropy>,
     /// The tensors that ops have as parameters, once for each op.
@@ -111,11 +112,11 @@ pub fn last_layer_norms(trained: &[&Tensor], f: impl FnOnce() -> Result<Tensor>)
 /// Called by `linear`.
 pub(crate) fn saw_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, y: &Tensor) {
     SEEN.with_borrow_mut(|seen| {
-        let Some(seen) = seen else { return };
+        let Some(seen) = seen.as_mut().filter(|_| grad_enabled()) else { return };
         seen.uses.extend([Some(weight), bias].into_iter().flatten().map(Tensor::id));
         if x.rank() == 2 {
             let (weight, bias) = (weight.clone(), bias.cloned());
-            seen.linear = Some(Linear { y: y.id(), x: x.detach(), weight, bias });
+            seen.linears.push(Linear { y: y.id(), x: x.detach(), weight, bias });
         }
     });
 }
@@ -123,7 +124,7 @@ pub(crate) fn saw_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, y: 
 /// Called by every other op with the tensors that it has as parameters.
 pub(crate) fn saw_parameters(params: &[&Tensor]) {
     SEEN.with_borrow_mut(|seen| {
-        if let Some(seen) = seen {
+        if let Some(seen) = seen.as_mut().filter(|_| grad_enabled()) {
             seen.uses.extend(params.iter().map(|param| param.id()));
         }
     });
@@ -133,7 +134,7 @@ pub(crate) fn saw_parameters(params: &[&Tensor]) {
 pub(crate) fn saw_cross_entropy(losses: &Tensor, logits: &Tensor, targets: &Tensor, label_smoothing: f64) {
     SEEN.with_borrow_mut(|seen| {
         let Some(seen) = seen else { return };
-        let of = seen.linear.clone().filter(|linear| linear.y == logits.id());
+        let of = seen.linears.iter().find(|linear| linear.y == logits.id()).cloned();
         let (logits, targets) = (logits.detach(), targets.clone());
         seen.losses.push(CrossEntropy { id: losses.id(), logits, targets, label_smoothing, of });
     });

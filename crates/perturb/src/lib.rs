@@ -24,7 +24,9 @@
 //! are independent of m.
 //!
 //! **Invariants.** This crate names no estimator: [`rw_sam`] takes any [`GradNormEstimator`]. A rule never steps, and
-//! never leaves the weights displaced.
+//! never leaves the weights displaced. A constant that its formula does not allow, and a selection that selects
+//! nothing, is an error of [`check`](Perturbation::check), which a trainer asks before its first step, and of the first
+//! gradient.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

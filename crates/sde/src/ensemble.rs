@@ -185,6 +185,7 @@ impl Ensemble {
     ) -> Result<Vec<f64>, Stopped> {
         self.assert_paths();
         let d = chain.dim();
+        self.assert_fits("the ends of the paths", self.paths as f64 * d as f64);
         let report = Report::new(progress, self.all_steps());
         let mut ends = vec![0.; self.paths * d];
         ends.par_chunks_mut((LANES * d).max(1)).enumerate().try_for_each(|(group, ends)| {
@@ -194,6 +195,14 @@ impl Ensemble {
             Ok(())
         })?;
         Ok(ends)
+    }
+
+    /// Panics if so many `numbers` do not fit: what is returned has no room for an error.
+    #[track_caller]
+    pub(crate) fn assert_fits(&self, what: &str, numbers: f64) {
+        if let Err(error) = memory::fits(what, memory::numbers(numbers), "take fewer paths") {
+            panic!("{error}");
+        }
     }
 
     #[track_caller]

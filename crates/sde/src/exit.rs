@@ -75,6 +75,7 @@ impl Ensemble {
         progress: &(dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
     ) -> Result<Exits, Stopped> {
         self.assert_paths();
+        self.assert_fits("the exit times of the paths", 2. * self.paths as f64);
         let report = Report::new(progress, self.paths as u64);
         let (mut steps, diverged) = (vec![None; self.paths], AtomicUsize::new(0));
         steps.par_chunks_mut(BLOCK).enumerate().try_for_each(|(block, steps)| {

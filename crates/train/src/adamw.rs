@@ -67,11 +67,11 @@ impl Optimizer for AdamW {
     }
 
     fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        state.vector("mean", params, &mut self.mean)?;
-        state.vector("square", params, &mut self.square)?;
-        let mut steps = self.steps as f64;
+        let (mut mean, mut square, mut steps) = (self.mean.clone(), self.square.clone(), self.steps as f64);
+        state.vector("mean", params, &mut mean)?;
+        state.vector("square", params, &mut square)?;
         state.number("steps", &mut steps)?;
-        self.steps = steps as u64;
+        (self.mean, self.square, self.steps) = (mean, square, steps as u64);
         Ok(())
     }
 

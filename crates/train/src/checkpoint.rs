@@ -2,8 +2,8 @@
 
 use crate::Progress;
 use candle_core::{Device, Error, Result, Tensor, bail};
-use msharp_core::{Optimizer, Params, Perturbation, State, write_aside};
-use std::collections::{BTreeMap, HashMap};
+use msharp_core::{Optimizer, Params, Perturbation, State, to_safetensors, write_aside};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,12 +61,7 @@ impl Checkpoint {
     /// Names the file: it cannot be written, or what would be written could not be read; the file is then as it was.
     pub fn write(&self, path: &Path) -> Result<()> {
         let named = |error: Error| error.context(format!("cannot write the checkpoint {}", path.display()));
-        let progress = serde_json::to_string(&self.progress).map_err(Error::wrap)?;
-        if serde_json::from_str::<Progress>(&progress).ok().as_ref() != Some(&self.progress) {
-            return Err(named(Error::msg(format!(
-                "its progress has a number that is not finite, and could not be read back: {progress}"
-            ))));
-        }
+        let progress = self.check_progress().map_err(named)?;
         let entries = [
             ("format", FORMAT),
             ("progress", &progress),
@@ -75,12 +70,20 @@ impl Checkpoint {
             ("optimizer", &self.optimizer),
             ("rule", &self.rule),
         ];
-        let metadata: HashMap<String, String> =
-            entries.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let metadata = entries.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let on_host = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(&Device::Cpu)?));
         let tensors = self.tensors.iter().map(on_host).collect::<Result<BTreeMap<_, _>>>()?;
-        let bytes = safetensors::serialize(&tensors, Some(metadata)).map_err(Error::wrap).map_err(named)?;
+        let bytes = to_safetensors(&tensors, &metadata).map_err(named)?;
         write_aside(path, |file| Ok(file.write_all(&bytes)?))
+    }
+
+    /// The progress as text that can be read back.
+    pub(crate) fn check_progress(&self) -> Result<String> {
+        let progress = serde_json::to_string(&self.progress).map_err(Error::wrap)?;
+        if serde_json::from_str::<Progress>(&progress).ok().as_ref() != Some(&self.progress) {
+            bail!("its progress has a number that is not finite, and could not be read back: {progress}")
+        }
+        Ok(progress)
     }
 
     /// Reads a checkpoint.
@@ -221,7 +224,7 @@ mod tests {
             params: &Params,
             batch: &msharp_core::Batch,
         ) -> Result<msharp_core::Gradient> {
-            msharp_core::gradient_at(f, params, batch, None, None)
+            NoRule.gradient(f, params, batch)
         }
 
         fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {

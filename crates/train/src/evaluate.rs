@@ -27,6 +27,7 @@ pub fn evaluate<M: ModuleT>(classifier: &Classifier<M>, data: &dyn DataSource) -
     let (mut loss, mut correct, mut samples, mut not_finite) = (0f64, 0, 0, 0);
     for batch in data.epoch(0) {
         let batch = batch?;
+        batch.check()?;
         let logits =
             msharp_ops::no_grad(|| classifier.logits(&batch.inputs, false))?.detach().to_device(&Device::Cpu)?;
         let targets = batch.targets.to_device(&Device::Cpu)?; // [b], and logits [b, k]

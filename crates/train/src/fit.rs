@@ -74,7 +74,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
     };
     if let Some(policy) = &checkpoint {
         // What cannot be saved says so now, and not after hours.
-        Checkpoint::of(params, optimizer, rule, &progress, &policy.config)?;
+        Checkpoint::of(params, optimizer, rule, &progress, &policy.config)?.check_progress()?;
     }
     let (mut saved, mut is_repeatable) = (Instant::now(), false);
 
@@ -147,6 +147,9 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             progress.this_epoch.add(&report);
             progress.whole_run.add(&report);
             if observer.step(&report)? == Control::Stop {
+                if let Some(what) = params.not_finite()? {
+                    return Ok((Outcome::Diverged { epoch, step, what }, progress));
+                }
                 save(&progress, observer.notes()?, rule, optimizer)?;
                 return Ok((Outcome::Stopped, progress));
             }

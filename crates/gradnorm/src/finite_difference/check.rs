@@ -3,7 +3,7 @@
 use super::{Delta, FiniteDifference, Step, probe_key};
 use crate::probe_noise::{Moments, Points, ProbeNoise, SHORT};
 use candle_core::{DType, Result, Tensor, bail};
-use msharp_core::{Batch, Objective, ParamVec, Params, losses_at};
+use msharp_core::{Batch, Objective, ParamVec, Params, check_repeatable, losses_at};
 use msharp_ops::{Precision, Slope};
 
 /// Checks in a row at most, while the step is far from the best.
@@ -16,6 +16,8 @@ impl FiniteDifference {
     /// Measures the noise of the first probe of the batch's key at the current step: 4 forwards, 5 if `central`, and
     /// nothing else; parameters and buffers are put back. Waits for a GPU.
     pub fn noise(&self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<ProbeNoise> {
+        self.check_constants()?;
+        check_repeatable(f, params, batch)?;
         msharp_ops::with_precision(Precision::F32, || self.moments(f, params, batch)?.read())
     }
 
@@ -132,9 +134,14 @@ impl FiniteDifference {
         if still {
             return ratio.zeros_like();
         }
+        // Far out the losses move no more either.
+        let (is, set) = match self.relative(params)? > LONGEST {
+            true => ("large", "shorter"),
+            false => ("small", "longer"),
+        };
         bail!(
-            "FiniteDifference: the rounding of the losses is {value:.3} times what they move by at {}: δ is too small; \
-             set a longer δ, {:.0e}·‖x‖ for instance, or Delta::Adaptive",
+            "FiniteDifference: the rounding of the losses is {value:.3} times what they move by at {}: δ is too {is}; \
+             set a {set} δ, {:.0e}·‖x‖ for instance, or Delta::Adaptive",
             self.describe(params)?,
             Self::DEFAULT_RATIO
         )

@@ -20,12 +20,16 @@ pub struct FullBatch<D> {
 impl<D: DataSource> Ascent for FullBatch<D> {
     fn ascend(&mut self, f: &dyn Objective, params: &Params, _batch: &Batch) -> Result<Gradient> {
         let n = self.data.samples() as f64;
-        let mut sum = None;
+        let (mut sum, mut seen) = (None, 0);
         for batch in self.data.epoch(0) {
             let batch = batch?;
             let share = batch.len() as f64 / n;
+            seen += batch.len();
             let grads = gradient_at(f, params, &batch, None, None)?.grads;
             ParamVec::accumulate(&mut sum, share, &grads)?;
+        }
+        if seen != self.data.samples() {
+            bail!("the full-batch ascent saw {seen} samples of a data source that promised {}", self.data.samples())
         }
         match sum {
             Some(grads) => Ok(Gradient { losses: None, grads, measures: Measures::new() }),

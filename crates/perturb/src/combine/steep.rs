@@ -50,7 +50,9 @@ impl Combine for Steep {
         let is_steep = squared >= mean + c * variance.sqrt();
         passes.measure("sharp_steps", measured.affine(0., f64::from(is_steep))?);
         let direction = if is_steep { passes.sharp() } else { passes.clean().cloned() }?;
-        (self.mean, self.variance) = (mean, variance); // a step that failed may be tried again
+        if squared.is_finite() {
+            (self.mean, self.variance) = (mean, variance); // a step that failed may be tried again
+        }
         Ok(direction)
     }
 
@@ -62,6 +64,8 @@ impl Combine for Steep {
     fn check(&self, _: &Params) -> Result<()> {
         Range::FINITE.check("early", self.early)?;
         Range::FINITE.check("late", self.late)?;
+        Range::AT_LEAST_0.check("mean", self.mean)?;
+        Range::AT_LEAST_0.check("variance", self.variance)?;
         Range::BELOW_1.check("keep", self.keep)
     }
 }

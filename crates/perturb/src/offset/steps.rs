@@ -1,7 +1,7 @@
 //! Several ascent steps.
 
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, State, at_least_1, gradient_at};
+use msharp_core::{Batch, Objective, Offset, ParamVec, Params, Part, State, at_least_1, gradient_at};
 
 /// ε = ε₁ + … + ε_K: the first is what `inner` makes of g, and each further one what it makes of the mean gradient at
 /// the point reached. With steps of radius ρ/K the end is within ρ.
@@ -21,10 +21,15 @@ pub struct Steps<O> {
 
 impl<O: Offset> Offset for Steps<O> {
     fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        let mut epsilon = self.inner.offset(f, params, batch, g)?;
-        for _ in 1..self.steps {
+        // What counts optimizer steps in `inner` counts one, with the last of these.
+        let of = |k: usize| {
+            let Part { first, last, share } = batch.part;
+            Batch { part: Part { first: first && k == 0, last: last && k + 1 == self.steps, share }, ..batch.clone() }
+        };
+        let mut epsilon = self.inner.offset(f, params, &of(0), g)?;
+        for k in 1..self.steps {
             let g = gradient_at(f, params, batch, Some(&epsilon), None)?.grads;
-            epsilon = epsilon.add_scaled(1., &self.inner.offset(f, params, batch, &g)?)?;
+            epsilon = epsilon.add_scaled(1., &self.inner.offset(f, params, &of(k), &g)?)?;
         }
         Ok(epsilon)
     }
