@@ -1,6 +1,7 @@
 //! The command line of msharp: one binary that trains, regenerates every result, and writes the tables.
 
 mod bench;
+mod canonical;
 mod claim;
 mod config;
 mod cuda;
@@ -10,6 +11,7 @@ mod device;
 mod effect;
 mod estimate;
 mod experiments;
+mod facts;
 mod host;
 mod interrupt;
 mod leftovers;

@@ -3,7 +3,7 @@
 use crate::claim::claim;
 use crate::config::{OptimizerName, RunConfig};
 use crate::datasets::{Datasets, Streams};
-use crate::effect::Facts;
+use crate::facts::Facts;
 use crate::host::Host;
 use crate::log::Log;
 use crate::notes::Notes;
@@ -23,7 +23,7 @@ use msharp_train::{
 };
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// How much training an interruption without warning may cost.
@@ -106,7 +106,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     };
     leftovers::check_writable(folder)?;
     let start = match start::before(config) {
-        Some(before) if saved.is_none() => match weights(name, &before, folder, data)? {
+        Some(before) if saved.is_none() => match start::weights(name, &before, folder, data)? {
             Some(weights) => Some(weights),
             None => return Ok(None),
         },
@@ -186,39 +186,6 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     }
     write_aside(&folder.join("row.json"), |file| Ok(writeln!(file, "{text}")?))?;
     Ok(Some(row))
-}
-
-/// The file of the weights that a run in `folder` starts from: those at the end of `before`, which is run beside it
-/// unless it is done. `None` if the user stopped it.
-fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
-    let beside = folder.parent().unwrap_or(Path::new("")).join(before.id());
-    let file = beside.join("weights.safetensors");
-    if file.exists() {
-        ensure!(
-            msharp_core::metadata(&file)?.get("config") == Some(&before.json()),
-            "{} is not what {name} starts from (its configuration is another one); expected none, or that",
-            file.display()
-        );
-        return Ok(Some(file));
-    }
-    if let Some(fault) = leftovers::fault(&beside) {
-        bail!(
-            "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr, or that \
-             folder empty",
-            beside.display()
-        )
-    }
-    let labels = if before.label_noise > 0. { "random" } else { "true" };
-    let run_itself = name.split(" · start").next().unwrap_or(name);
-    let title = format!("{run_itself} · start, {labels} labels");
-    let Some(row) = run(&title, before, &beside, data)? else { return Ok(None) };
-    if let Some(fault) = row.outcome.fault() {
-        bail!(
-            "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr",
-            beside.display()
-        )
-    }
-    Ok(Some(file))
 }
 
 /// The checkpoint at `path`, if it is one of this configuration.

@@ -2,11 +2,14 @@
 //! reached.
 
 use crate::config::{AugmentName, OptimizerName, RunConfig, ScheduleText, is_default};
+use crate::datasets::Datasets;
 use crate::experiments::standard;
-use anyhow::{Result, ensure};
+use crate::{leftovers, run};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use msharp_train::Decay;
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// The learning rate that fits random labels, unless another is given.
 pub const START_LR: f64 = 0.05;
@@ -112,6 +115,39 @@ pub fn all_before(configs: &[RunConfig]) -> Vec<RunConfig> {
         all.extend(chain);
     }
     all
+}
+
+/// The file of the weights that a run in `folder` starts from: those at the end of `before`, which is run beside it
+/// unless it is done. `None` if the user stopped it.
+pub fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
+    let beside = folder.parent().unwrap_or(Path::new("")).join(before.id());
+    let file = beside.join("weights.safetensors");
+    if file.exists() {
+        ensure!(
+            msharp_core::metadata(&file)?.get("config") == Some(&before.json()),
+            "{} is not what {name} starts from (its configuration is another one); expected none, or that",
+            file.display()
+        );
+        return Ok(Some(file));
+    }
+    if let Some(fault) = leftovers::fault(&beside) {
+        bail!(
+            "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr, or that \
+             folder empty",
+            beside.display()
+        )
+    }
+    let labels = if before.label_noise > 0. { "random" } else { "true" };
+    let run_itself = name.split(" · start").next().unwrap_or(name);
+    let title = format!("{run_itself} · start, {labels} labels");
+    let Some(row) = run::run(&title, before, &beside, data)? else { return Ok(None) };
+    if let Some(fault) = row.outcome.fault() {
+        bail!(
+            "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr",
+            beside.display()
+        )
+    }
+    Ok(Some(file))
 }
 
 #[cfg(test)]

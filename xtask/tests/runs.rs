@@ -215,7 +215,7 @@ fn weights_keep_their_meaning_and_inputs_that_cannot_be_right_are_refused() {
     for (name, tensor, part) in [
         ("bytes", bytes, "elements of U8"),
         ("whole", whole.clone(), "whole numbers from 0 to"),
-        ("scaled", (whole * 0.5).unwrap(), "channel 0"),
+        ("scaled", (whole * 0.05).unwrap(), "channel 0"),
         ("undefined", undefined, "not finite"),
     ] {
         let input = image(name, tensor);

@@ -35,9 +35,9 @@ impl Display for Role {
 ///   `reg_token`, `mask_token`, `class_token`), or has `pos_emb`, `position_embedding`, `positional_embedding`,
 ///   `class_embedding`, `rel_pos`, `relative_position_bias`, `relative_attention_bias` or `attention_biases` in it, or
 ///   is the `weight` of a part that has, or of `wpe`;
-/// - a norm layer is known by what it has: a `weight` with a `bias` of the same shape or running statistics beside it, a
-///   `gamma` with a `beta`; or by what it is called, `norm`, `rms_norm`, `ln_1`, `bn2`, `gn`: then every vector of it is
-///   the norm's, under whatever name. Its scale and its shift are [`Role::Norm`];
+/// - a norm layer is known by what it has: a `weight` with a `bias` of the same shape or running statistics beside it,
+///   a `gamma` with a `beta`; or by what it is called, `norm`, `rms_norm`, `ln_1`, `bn2`, `gn`: then every vector of it
+///   is the norm's, under whatever name. Its scale and its shift are [`Role::Norm`];
 /// - every other vector is a [`Role::Bias`] (the γ of a LayerScale, which has no β, the weight of a PReLU, which has no
 ///   bias), but for a `weight` with a `bias` of another length: that is a matrix of one row, a [`Role::Weight`];
 /// - what is left has two or more dimensions: a [`Role::Weight`].
@@ -53,7 +53,8 @@ pub fn role_by_name(name: &str, all: &BTreeMap<String, Var>) -> Option<Role> {
     };
     let same_shape = |sibling: &str| beside(sibling).is_some_and(|other| other.dims() == var.dims());
     let has_statistics = beside("running_mean").or(beside("running_var")).is_some();
-    let is_vector = var.rank() < 2 || (last != "weight" && var.dims().iter().filter(|dim| **dim > 1).count() <= 1);
+    let wide = var.dims().iter().filter(|dim| **dim > 1).count();
+    let is_vector = var.rank() < 2 || (last != "weight" && wide <= 1);
     match last {
         "running_mean" | "running_var" | "num_batches_tracked" => None,
         _ if !var.dtype().is_float() => None,
