@@ -236,7 +236,7 @@ mod tests {
         let fault = Ending::Diverged { epoch: 1, step: 0, what: "the loss".to_owned() };
         let poor = Row { outcome: fault.clone(), ..with_curve(&[1]) };
         assert!(record(&path, &poor).unwrap_err().to_string().contains("fuller row of this run (3 points"));
-        assert_eq!(read(&path).unwrap(), [whole.clone()]);
+        assert_eq!(read(&path).unwrap(), std::slice::from_ref(&whole));
         let again = Row { revision: "later".to_owned(), ..whole };
         record(&path, &again).unwrap();
         assert_eq!(read(&path).unwrap(), [again]);
