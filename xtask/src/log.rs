@@ -36,14 +36,13 @@ pub struct Log {
     folder: PathBuf,
     file: File,
     every: usize,
-    curve: Vec<EpochLine>,
 }
 
 impl Log {
     /// Opens the log in `folder` of a run that stands at `progress`, where its curve is `curve`. Steps from after it,
     /// which a run that was killed had written, are dropped; epochs are those of the curve, whatever the log says.
     /// Every `every`-th step is logged.
-    pub fn open(folder: &Path, progress: &Progress, curve: Vec<EpochLine>, every: usize) -> Result<Self> {
+    pub fn open(folder: &Path, progress: &Progress, curve: &[EpochLine], every: usize) -> Result<Self> {
         let path = folder.join("log.jsonl");
         let old = match std::fs::read_to_string(&path) {
             Ok(text) => text,
@@ -68,9 +67,9 @@ impl Log {
         write_aside(&path, |file| Ok(file.write_all(text.as_bytes())?))?;
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        let log = Self { folder: folder.to_owned(), file, every: every.max(1), curve };
-        if !log.curve.is_empty() {
-            log.write_csv()?;
+        let log = Self { folder: folder.to_owned(), file, every: every.max(1) };
+        if !curve.is_empty() {
+            log.write_csv(curve)?;
         }
         Ok(log)
     }
@@ -87,17 +86,18 @@ impl Log {
         self.write(&Line::Step(StepLine { epoch, step, loss, grad_norm, lr, seconds, measures }))
     }
 
-    /// Logs an epoch, and rewrites `epochs.csv`.
-    pub fn epoch(&mut self, line: EpochLine) -> Result<()> {
-        self.write(&Line::Epoch(line.clone()))?;
+    /// Logs the last point of the curve, and rewrites `epochs.csv`.
+    pub fn epoch(&mut self, curve: &[EpochLine]) -> Result<()> {
+        if let Some(line) = curve.last() {
+            self.write(&Line::Epoch(line.clone()))?;
+        }
         self.file.sync_data().context("cannot flush log.jsonl")?; // no checkpoint is newer than its log
-        self.curve.push(line);
-        self.write_csv()
+        self.write_csv(curve)
     }
 
-    fn write_csv(&self) -> Result<()> {
+    fn write_csv(&self, curve: &[EpochLine]) -> Result<()> {
         let mut csv = "epoch,train_loss,test_loss,test_accuracy,seconds,m_eff\n".to_owned();
-        for line in &self.curve {
+        for line in curve {
             let cell = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
             let EpochLine { epoch, train_loss, test_loss, test_accuracy, seconds, measures } = line;
             let (train_loss, test_loss) = (cell(*train_loss), cell(*test_loss));

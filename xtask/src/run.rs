@@ -143,7 +143,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         steps,
         every: config.evaluate_every,
         epochs: config.epochs,
-        log: Log::open(folder, &progress, notes.curve.clone(), LOG_EVERY)?,
+        log: Log::open(folder, &progress, &notes.curve, LOG_EVERY)?,
         notes,
         host: Host::this(config.device),
         screen: Screen::new(name, steps, &progress),
@@ -277,8 +277,8 @@ impl Watcher<'_> {
 
     /// A point of the curve, for the row and the log.
     fn point(&mut self, line: EpochLine) -> Result<()> {
-        self.notes.curve.push(line.clone());
-        self.log.epoch(line)
+        self.notes.curve.push(line);
+        self.log.epoch(&self.notes.curve)
     }
 }
 

@@ -13,8 +13,7 @@ use msharp_ops::LastLayerNorms;
 /// in training; a weight that depends on norms relative to each other does not mind a common one. **Variance.** None:
 /// no randomness. **Cost.** 1 forward, that of the ascent; nothing is added, but two backwards in the first estimate
 /// (on the CPU), in which two samples are compared with their own gradients. No variance of all parameters follows from
-/// it:
-/// [`Noise`](crate::Noise) refuses it.
+/// it: [`Noise`](crate::Noise) refuses it.
 ///
 /// **Under batch normalisation** the last layer's gradient of ℓᵢ is that of sample i alone: its features hold the
 /// shared statistics as they are, and how ℓᵢ moves through those of other samples is a matter of the layers before.
