@@ -2,9 +2,7 @@
 
 use crate::problems::{Fixed, Link, Rows, along, distance, dot, norm, normal};
 use candle_core::{DType, Device, Result, Tensor, Var};
-use msharp_core::{
-    Batch, GradNormEstimator, Key, Params, Perturbation, Temperature, effective_size, gibbs, gradient_at,
-};
+use msharp_core::{Batch, BatchLoss, GradNormEstimator, Key, Params, Perturbation, Temperature, effective_size, gibbs};
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, Probe};
 use msharp_perturb::{Micro, Plain, m_sam, n_sam, n_usam, rw_sam, rw_usam, sam, usam};
 
@@ -12,7 +10,7 @@ const RHO: f64 = 0.3;
 const LINKS: [Link; 2] = [Link::Squares, Link::Logistic];
 
 fn assert_close(rule: &mut dyn Perturbation, rows: &Rows, expected: &[f64], what: &str) -> Result<()> {
-    let found = rule.gradient(rows, &rows.params, &rows.batch)?.grads.to_vec()?;
+    let found = rule.gradient(BatchLoss::new(rows, &rows.params, &rows.batch))?.grads.to_vec()?;
     let off = distance(&found, expected);
     assert!(off < 1e-12, "{what} on {:?}: {found:?} for {expected:?}, off by {off:e}", rows.link);
     Ok(())
@@ -73,9 +71,10 @@ fn rw_sam_ascends_the_gibbs_weighted_gradient_and_descends_the_plain_one() -> Re
         for (temperature, weights) in cases {
             let g = rows.weighted(weights.iter().copied().enumerate(), &x);
             let (ball, ray) = (rows.mean(0..7, &on_the_ball(&x, &g)), rows.mean(0..7, &along(&x, RHO, &g)));
-            assert_close(&mut rw_sam(Exact, temperature, RHO), &rows, &ball, "RW-SAM")?;
-            assert_close(&mut rw_usam(Exact, temperature, RHO), &rows, &ray, "RW-USAM")?;
-            let measures = rw_sam(Exact, temperature, RHO).gradient(&rows, &rows.params, &rows.batch)?.measures;
+            assert_close(&mut rw_sam(RHO, temperature, Exact), &rows, &ball, "RW-SAM")?;
+            assert_close(&mut rw_usam(RHO, temperature, Exact), &rows, &ray, "RW-USAM")?;
+            let measures =
+                rw_sam(RHO, temperature, Exact).gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?.measures;
             assert!((measures["m_eff"].to_scalar::<f64>()? - effective_size(&weights)).abs() < 1e-9);
         }
     }
@@ -92,7 +91,7 @@ fn m_rw_sam_normalises_its_weights_within_each_micro_batch() -> Result<()> {
         let g = rows.weighted(part.clone().zip(gibbs(&norms, Temperature::Raw(2.))), &x);
         expected = along(&expected, part.len() as f64 / 7., &rows.mean(part, &on_the_ball(&x, &g)));
     }
-    let mut rule = Micro { inner: rw_sam(Exact, Temperature::Raw(2.), RHO), size: 4 };
+    let mut rule = Micro { inner: rw_sam(RHO, Temperature::Raw(2.), Exact), size: 4 };
     assert_close(&mut rule, &rows, &expected, "m-RW-SAM")
 }
 
@@ -106,10 +105,10 @@ fn n_sam_ascends_on_the_set_and_descends_on_the_batch() -> Result<()> {
         let g = whole.mean(0..11, &x);
         let batch = whole.rows(&[2, 3, 4, 5, 6])?;
         for (rule, displaced) in [
-            (&mut n_sam(set.clone(), RHO) as &mut dyn Perturbation, on_the_ball(&x, &g)),
-            (&mut n_usam(set.clone(), RHO), along(&x, RHO, &g)),
+            (&mut n_sam(RHO, set.clone()) as &mut dyn Perturbation, on_the_ball(&x, &g)),
+            (&mut n_usam(RHO, set.clone()), along(&x, RHO, &g)),
         ] {
-            let found = rule.gradient(&whole, &whole.params, &batch)?;
+            let found = rule.gradient(BatchLoss::new(&whole, &whole.params, &batch))?;
             assert!(distance(&found.grads.to_vec()?, &whole.mean(2..7, &displaced)) < 1e-12);
             assert!(found.losses.is_none(), "there is no clean pass over the batch");
         }
@@ -122,7 +121,7 @@ fn exact_norms_are_the_residual_times_the_length_of_the_row() -> Result<()> {
     for link in LINKS {
         let rows = Rows::new(link, 9, 5, 6)?;
         let x = rows.x()?;
-        let found = Exact.norms(&rows, &rows.params, &rows.batch)?.to_vec1::<f64>()?;
+        let found = Exact.norms(BatchLoss::new(&rows, &rows.params, &rows.batch))?.to_vec1::<f64>()?;
         for (i, found) in found.iter().enumerate() {
             let (s, t, length) = (dot(&rows.a[i], &x), rows.t[i], norm(&rows.a[i]));
             let expected = match link {
@@ -150,7 +149,7 @@ fn the_square_of_a_probe_is_unbiased_and_has_the_variance_of_its_formula() -> Re
         let mut squares = [Vec::with_capacity(N), Vec::with_capacity(N)];
         for k in 0..N {
             let batch = Batch { key: Key::new(8).fold(k as u64), ..rows.batch.clone() };
-            let norms = estimator.norms(&rows, &rows.params, &batch)?.to_vec1::<f64>()?;
+            let norms = estimator.norms(BatchLoss::new(&rows, &rows.params, &batch))?.to_vec1::<f64>()?;
             norms.iter().zip(&mut squares).for_each(|(norm, squares)| squares.push(norm * norm));
         }
         for (g, squares) in rows.a.iter().zip(&squares) {
@@ -251,7 +250,7 @@ fn usam_on_small_batches_descends_the_variance_of_the_gradients() -> Result<()> 
     for b in 1..=n {
         let (mut found, batches) = (vec![0.; d], subsets(n, b).count() as f64);
         for batch in subsets(n, b) {
-            let g = usam(RHO).gradient(&rows, &rows.params, &rows.rows(&batch)?)?.grads.to_vec()?;
+            let g = usam(RHO).gradient(BatchLoss::new(&rows, &rows.params, &rows.rows(&batch)?))?.grads.to_vec()?;
             found = along(&found, 1. / batches, &g);
         }
         let share = (n - b) as f64 / (b * (n - 1)) as f64;

@@ -3,7 +3,7 @@
 use crate::problems::{Fixed, Link, Net, Rows, images, mlp, noise, vit};
 use crate::rules::{Named, every_rule};
 use candle_core::{Device, Result, Tensor, Var};
-use msharp_core::{Batch, Key, Objective, Optimizer, Params, Perturbation};
+use msharp_core::{Batch, BatchLoss, Key, Objective, Optimizer, Params, Perturbation};
 use msharp_perturb::{Plain, sam, usam};
 use msharp_train::{AdamW, Outcome, Progress, Schedule, Sgd, Task, fit};
 
@@ -83,7 +83,7 @@ impl<F: Fn(&Tensor) -> Result<Tensor>> Landscape<F> {
     fn descend(&self, rule: &mut dyn Perturbation, steps: usize, lr: f64) -> Result<Vec<f64>> {
         let f = |_: &Batch, _: bool| (self.f)(&self.x);
         for _ in 0..steps {
-            let step = rule.gradient(&f, &self.params, &self.batch)?;
+            let step = rule.gradient(BatchLoss::new(&f, &self.params, &self.batch))?;
             Sgd::default().step(&self.params, &step.grads, lr)?;
         }
         self.x.to_vec1()
@@ -131,7 +131,7 @@ fn momentum_on_a_plane_is_a_geometric_series() -> Result<()> {
     let (mu, lr, steps) = (0.9f64, 0.01, 30);
     let mut sgd = Sgd { momentum: mu, ..Sgd::default() };
     for _ in 0..steps {
-        sgd.step(&rows.params, &sam(0.1).gradient(&rows, &rows.params, &rows.batch)?.grads, lr)?;
+        sgd.step(&rows.params, &sam(0.1).gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?.grads, lr)?;
     }
     let travelled: f64 = (1..=steps).map(|k| (1. - mu.powi(k)) / (1. - mu)).sum();
     for ((now, before), g) in rows.x()?.iter().zip(x).zip(g) {
@@ -150,7 +150,7 @@ fn a_vision_transformer_learns_by_heart() -> Result<()> {
         let loss = |net: &Net| net.losses(&batch, false)?.mean_all()?.to_scalar::<f32>();
         let before = loss(&net)?;
         for _ in 0..120 {
-            let step = rule.gradient(&net, &net.params, &batch)?;
+            let step = rule.gradient(BatchLoss::new(&net, &net.params, &batch))?;
             adamw.step(&net.params, &step.grads, 3e-3)?;
         }
         let after = loss(&net)?;

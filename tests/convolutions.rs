@@ -1,7 +1,7 @@
 //! What the fast convolutions do to training: nothing that a seed would not do.
 
 use candle_core::{DType, Device, Result};
-use msharp_core::{DataSource, Optimizer, Perturbation, Seeded};
+use msharp_core::{BatchLoss, DataSource, Optimizer, Perturbation, Seeded};
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Norm, resnet8};
 use msharp_ops::direct_convolutions;
@@ -19,7 +19,7 @@ fn curve(seed: u64) -> Result<Vec<f64>> {
     let mut losses = Vec::new();
     for epoch in 0..16 {
         for batch in train.epoch(epoch) {
-            let step = rule.gradient(&objective, &params, &batch?)?;
+            let step = rule.gradient(BatchLoss::new(&objective, &params, &batch?))?;
             sgd.step(&params, &step.grads, 0.05)?;
             let Some(of_batch) = step.losses else { candle_core::bail!("SAM reports the clean losses") };
             losses.push(of_batch.mean_all()?.to_scalar::<f32>()?.into());

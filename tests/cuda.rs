@@ -9,7 +9,7 @@ mod rules;
 
 use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::{Device, Result, Tensor};
-use msharp_core::{Batch, DataSource, Optimizer, ParamVec, Perturbation, Temperature};
+use msharp_core::{Batch, BatchLoss, DataSource, Optimizer, ParamVec, Perturbation, Temperature};
 use msharp_data::{Augment, Dataset, Loader, Memory, synthetic};
 use msharp_gradnorm::LastLayer;
 use msharp_models::{Architecture, Model, Norm};
@@ -59,7 +59,7 @@ fn three_steps(
     let net = build(device)?;
     let host = |net: &Net| -> Result<Vec<f64>> {
         let mut all = Vec::new();
-        for (name, tensor) in net.params.tensors() {
+        for (name, tensor) in net.params.named_tensors() {
             if !name.ends_with("num_batches_tracked") {
                 let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(candle_core::DType::F64)?;
                 all.extend(tensor.flatten_all()?.to_vec1::<f64>()?);
@@ -70,7 +70,7 @@ fn three_steps(
     let before = host(&net)?;
     for k in 0..3 {
         let batch = on(device, &images(4, k)?)?;
-        let step = rule.gradient(&net, &net.params, &batch)?;
+        let step = rule.gradient(BatchLoss::new(&net, &net.params, &batch))?;
         optimizer.step(&net.params, &step.grads, 0.05)?;
     }
     Ok(host(&net)?.iter().zip(before).map(|(after, before)| after - before).collect())
@@ -84,7 +84,7 @@ fn rules_take_the_same_steps_as_on_the_cpu() -> Result<()> {
     for (net, build) in NETS {
         let set = |device: &Device| -> Result<Fixed> { Ok(Fixed(vec![on(device, &images(4, 9)?)?])) };
         let rules = |device: &Device| -> Result<Vec<Named>> {
-            let last_layer = rw_sam(LastLayer::default(), Temperature::Relative(1.), 0.05);
+            let last_layer = rw_sam(0.05, Temperature::Relative(1.), LastLayer::default());
             let mut rules = every_rule(0.05, &set(device)?);
             rules.push(("rw-sam, exact last layer", Box::new(last_layer)));
             Ok(rules)
@@ -129,7 +129,7 @@ fn reduced_precision_keeps_the_direction() -> Result<()> {
     let gradient = |device: &Device, precision: Precision| -> Result<Vec<f64>> {
         let mut net = resnet8(device, Norm::Group(32))?;
         net.classifier.precision = precision;
-        let grads: ParamVec = sam(0.05).gradient(&net, &net.params, &on(device, &batch)?)?.grads;
+        let grads: ParamVec = sam(0.05).gradient(BatchLoss::new(&net, &net.params, &on(device, &batch)?))?.grads;
         let on_cpu =
             grads.tensors().iter().map(|tensor| tensor.to_device(&Device::Cpu)).collect::<Result<Vec<Tensor>>>()?;
         let mut all = Vec::new();
@@ -164,13 +164,13 @@ fn nobody_waits_inside_a_step() -> Result<()> {
         let set = Fixed(vec![batch.clone()]);
         // The exact norms are read, one by one.
         let mut rules = every_rule(0.05, &set);
-        rules.push(("rw-sam, last layer", Box::new(rw_sam(LastLayer::default(), Temperature::Relative(1.), 0.05))));
+        rules.push(("rw-sam, last layer", Box::new(rw_sam(0.05, Temperature::Relative(1.), LastLayer::default()))));
         for (name, mut rule) in rules.into_iter().filter(|(name, _)| !name.contains("exact")) {
             let mut net = build(&here)?;
             net.classifier.precision = Precision::Bf16;
             let mut sgd = Sgd { momentum: 0.9, ..Sgd::default() };
             let mut step = || -> Result<()> {
-                let gradient = rule.gradient(&net, &net.params, &batch)?;
+                let gradient = rule.gradient(BatchLoss::new(&net, &net.params, &batch))?;
                 sgd.step(&net.params, &gradient.grads, 0.05)
             };
             step()?; // plans, kernels and the velocity exist from here on
@@ -266,7 +266,7 @@ fn a_resumed_run_ends_as_if_it_had_never_stopped() -> Result<()> {
     let set = Arc::new(synthetic(20, 0, 4).train);
     let host = |net: &Net| -> Result<Vec<u64>> {
         let cpu = resnet8(&Device::Cpu, Norm::Batch)?;
-        cpu.params.assign(&net.params.tensors())?;
+        cpu.params.assign(&net.params.named_tensors())?;
         weights(&cpu.params)
     };
     let straight = host(&go(&set, &path, EPOCHS, &mut (), false)?.1)?;
@@ -305,7 +305,7 @@ fn a_network_learns_and_is_evaluated() -> Result<()> {
 
     let there = Loader { memory: Memory::of(&set, gpu())?, ..Loader::eval(set.clone(), 8) };
     let mut cpu: Net<Model> = resnet8(&Device::Cpu, Norm::Batch)?;
-    cpu.params.assign(&net.params.tensors())?;
+    cpu.params.assign(&net.params.named_tensors())?;
     let expected = evaluate(&cpu.classifier, &Loader::eval(set.clone(), 8))?;
     let mut net = net;
     for (precision, limit) in [(Precision::F32, 1e-4), (Precision::Bf16, 0.1)] {

@@ -3,7 +3,7 @@
 use crate::problems::{Build, Fixed, Link, NETS, Net, Rows, bits, buffers, distance, images, resnet8, weights, wrn10};
 use crate::rules::{Named, every_rule};
 use candle_core::{DType, Device, Result, Tensor, bail};
-use msharp_core::{Batch, Counted, Key, Objective, ParamVec, Params, Perturbation, Seeded, Temperature};
+use msharp_core::{Batch, BatchLoss, Counted, Key, Objective, ParamVec, Params, Perturbation, Seeded, Temperature};
 use msharp_gradnorm::{Exact, FiniteDifference};
 use msharp_models::{Linear, Norm, NormLayer};
 use msharp_perturb::{Micro, Plain, m_sam, n_sam, rw_sam, sam, usam};
@@ -21,7 +21,7 @@ struct After {
 }
 
 fn after(net: &Net, rule: &mut dyn Perturbation, batch: &Batch) -> Result<After> {
-    let step = rule.gradient(net, &net.params, batch)?;
+    let step = rule.gradient(BatchLoss::new(net, &net.params, batch))?;
     Ok(After {
         grads: bits(step.grads.tensors())?,
         losses: step.losses.map(|losses| bits([&losses])).transpose()?,
@@ -60,7 +60,7 @@ fn one_micro_batch_is_the_inner_rule() -> Result<()> {
     for size in [8, 9, 1000] {
         assert_equivalent(8, "Micro of SAM", &mut m_sam(RHO, size), &mut sam(RHO))?;
     }
-    let inner = rw_sam(FiniteDifference::default(), Temperature::Relative(2.), RHO);
+    let inner = rw_sam(RHO, Temperature::Relative(2.), FiniteDifference::default());
     assert_equivalent(8, "Micro of RW-SAM", &mut Micro { inner: inner.clone(), size: 8 }, &mut inner.clone())
 }
 
@@ -68,7 +68,7 @@ fn one_micro_batch_is_the_inner_rule() -> Result<()> {
 fn lambda_0_is_sam() -> Result<()> {
     // at b = 12, since 1/12 is no power of two
     for temperature in [Temperature::Raw(0.), Temperature::Relative(0.), Temperature::EffectiveSize(12.)] {
-        let mut rule = rw_sam(FiniteDifference::default(), temperature, RHO);
+        let mut rule = rw_sam(RHO, temperature, FiniteDifference::default());
         assert_equivalent(12, &format!("{temperature:?}"), &mut rule, &mut sam(RHO))?;
     }
     Ok(())
@@ -81,12 +81,12 @@ fn usam_where_the_gradient_has_length_1_is_sam() -> Result<()> {
     let cases: [(&dyn Objective, &Params, &Batch, f64); 2] =
         [(&rows, &rows.params, &rows.batch, 1e-11), (&net, &net.params, &batch, 1e-4)];
     for (f, params, batch, tolerance) in cases {
-        let length = Plain.gradient(f, params, batch)?.grads.norm()?;
+        let length = Plain.gradient(BatchLoss::new(f, params, batch))?.grads.norm()?;
         let scaled = |batch: &Batch, train: bool| f.losses(batch, train)?.affine(1. / length, 0.);
-        let found = usam(0.1).gradient(&scaled, params, batch)?.grads.to_vec()?;
-        let expected = sam(0.1).gradient(&scaled, params, batch)?.grads.to_vec()?;
+        let found = usam(0.1).gradient(BatchLoss::new(&scaled, params, batch))?.grads.to_vec()?;
+        let expected = sam(0.1).gradient(BatchLoss::new(&scaled, params, batch))?.grads.to_vec()?;
         assert!(distance(&found, &expected) < tolerance, "{:e}", distance(&found, &expected));
-        let doubled = usam(0.2).gradient(&scaled, params, batch)?.grads.to_vec()?;
+        let doubled = usam(0.2).gradient(BatchLoss::new(&scaled, params, batch))?.grads.to_vec()?;
         assert!(distance(&doubled, &expected) > 30. * tolerance, "the radius has no effect, so this shows nothing");
     }
     Ok(())
@@ -157,8 +157,8 @@ fn weights_are_put_back_whichever_pass_fails() -> Result<()> {
     let net = wrn10(Norm::Batch, 5)?;
     let (before, fresh) = (weights(&net.params)?, buffers(&net.params)?);
     let start: std::collections::BTreeMap<_, _> =
-        net.params.tensors().into_iter().map(|(name, t)| Ok((name, t.copy()?))).collect::<Result<_>>()?;
-    Plain.gradient(&net, &net.params, &batch)?;
+        net.params.named_tensors().into_iter().map(|(name, t)| Ok((name, t.copy()?))).collect::<Result<_>>()?;
+    Plain.gradient(BatchLoss::new(&net, &net.params, &batch))?;
     let once = buffers(&net.params)?;
 
     for (name, mut rule) in every_rule(RHO, &set) {
@@ -167,7 +167,7 @@ fn weights_are_put_back_whichever_pass_fails() -> Result<()> {
             for call in 1.. {
                 net.params.assign(&start)?;
                 let f = Fails { inner: &net, call, panics, calls: Cell::new(0) };
-                let attempt = || rule.gradient(&f, &net.params, &batch).map(|_| ());
+                let attempt = || rule.gradient(BatchLoss::new(&f, &net.params, &batch)).map(|_| ());
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt));
                 assert!(weights(&net.params)? == before, "{name}: displaced after a failure in pass {call}");
                 let after = buffers(&net.params)?;
@@ -193,14 +193,15 @@ fn weights_are_put_back_whichever_pass_fails() -> Result<()> {
 fn micro_is_the_weighted_mean_of_its_parts() -> Result<()> {
     let batch = images(8, 1)?;
     for (name, build) in NETS {
-        let found = m_sam(RHO, 3).gradient(&build(6)?, &build(6)?.params, &batch);
+        let found = m_sam(RHO, 3).gradient(BatchLoss::new(&build(6)?, &build(6)?.params, &batch));
         assert!(found.is_err(), "parameters of another network receive no gradient");
         let net = build(6)?;
-        let found = m_sam(RHO, 3).gradient(&net, &net.params, &batch)?.grads.to_vec()?;
+        let found = m_sam(RHO, 3).gradient(BatchLoss::new(&net, &net.params, &batch))?.grads.to_vec()?;
         let mut expected = ParamVec::zeros(&net.params)?;
         for part in batch.chunks(3)? {
             let share = part.len() as f64 / 8.;
-            expected = expected.add_scaled(share, &sam(RHO).gradient(&net, &net.params, &part)?.grads)?;
+            expected =
+                expected.add_scaled(share, &sam(RHO).gradient(BatchLoss::new(&net, &net.params, &part))?.grads)?;
         }
         let off = distance(&found, &expected.to_vec()?);
         assert!(off < 1e-6, "{name}: {off:e}");
@@ -245,21 +246,21 @@ fn a_rule_costs_the_passes_that_it_promises() -> Result<()> {
     let rows = Rows::new(Link::Squares, 6, 4, 1)?;
     let set = Fixed(Rows::new(Link::Squares, 10, 4, 2)?.batch.chunks(4)?);
     let probes = |probes, central| FiniteDifference { probes, central, ..FiniteDifference::default() };
-    let weighed = |probes| rw_sam(probes, Temperature::Relative(1.), RHO);
+    let weighed = |probes| rw_sam(RHO, Temperature::Relative(1.), probes);
     let cases: [(Named, (u64, u64)); 9] = [
         (("plain", Box::new(Plain)), (6, 6)),
         (("SAM", Box::new(sam(RHO))), (12, 12)),
         (("USAM", Box::new(usam(RHO))), (12, 12)),
         (("m-SAM", Box::new(m_sam(RHO, 4))), (12, 12)),
-        (("n-SAM", Box::new(n_sam(set, RHO))), (10 + 6, 10 + 6)),
+        (("n-SAM", Box::new(n_sam(RHO, set))), (10 + 6, 10 + 6)),
         (("RW-SAM, 1 probe", Box::new(weighed(probes(1, false)))), (3 * 6, 2 * 6)),
         (("RW-SAM, 5 probes", Box::new(weighed(probes(5, false)))), ((2 + 5) * 6, 2 * 6)),
         (("RW-SAM, 5 central probes", Box::new(weighed(probes(5, true)))), ((2 + 2 * 5) * 6, 2 * 6)),
-        (("RW-SAM, exact", Box::new(rw_sam(Exact, Temperature::Raw(1.), RHO))), (2 * 6, (2 + 6) * 6)),
+        (("RW-SAM, exact", Box::new(rw_sam(RHO, Temperature::Raw(1.), Exact))), (2 * 6, (2 + 6) * 6)),
     ];
     for ((name, mut rule), passes) in cases {
         let counted = Counted::new(&rows);
-        rule.gradient(&counted, &rows.params, &rows.batch)?;
+        rule.gradient(BatchLoss::new(&counted, &rows.params, &rows.batch))?;
         assert_eq!(counted.take(), passes, "{name}: samples forward and backward, of a batch of 6");
     }
     Ok(())
@@ -268,7 +269,7 @@ fn a_rule_costs_the_passes_that_it_promises() -> Result<()> {
 #[test]
 fn probes_are_functions_of_the_key_of_the_batch() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Group(32), 3)?, images(6, 1)?);
-    let mut rule = rw_sam(FiniteDifference::default(), Temperature::Relative(2.), RHO);
+    let mut rule = rw_sam(RHO, Temperature::Relative(2.), FiniteDifference::default());
     let first = after(&net, &mut rule, &batch)?;
     assert_same(&after(&net, &mut rule, &batch)?, &first, "the same key");
     let other = after(&net, &mut rule, &Batch { key: Key::new(99), ..batch })?;

@@ -3,7 +3,7 @@
 use crate::problems::{Build, Link, NETS, Net, Rows, distance, images, mlp, noise, resnet8, vit, wrn10};
 use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
-use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, losses_at};
+use msharp_core::{Batch, BatchLoss, Estimate, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation};
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, LastLayer, Probe};
 use msharp_models::Norm;
 use msharp_perturb::Plain;
@@ -21,7 +21,7 @@ fn norms(
     params: &Params,
     batch: &Batch,
 ) -> Result<Vec<f64>> {
-    estimator.norms(net, params, batch)?.to_vec1()
+    estimator.norms(BatchLoss::new(net, params, batch))?.to_vec1()
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn exact_norms_are_those_of_the_gradients_of_the_samples() -> Result<()> {
         for g in &all {
             mean = mean.add_scaled(1. / 5., g)?;
         }
-        let plain = Plain.gradient(&net, &net.params, &batch)?.grads;
+        let plain = Plain.gradient(BatchLoss::new(&net, &net.params, &batch))?.grads;
         assert!(distance(&mean.to_vec()?, &plain.to_vec()?) < 1e-4, "{name}");
     }
     Ok(())
@@ -110,8 +110,8 @@ fn more_probes_rank_the_samples_better() -> Result<()> {
 #[test]
 fn the_last_layer_is_a_part_of_the_exact_gradient() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Group(32), 6)?, images(5, 3)?);
-    let Estimate { losses, norms, .. } = LastLayer::default().estimate(&net, &net.params, &batch)?;
-    let exact = Exact.norms(&net, &net.params, &batch)?.to_vec1::<f64>()?;
+    let Estimate { losses, norms, .. } = LastLayer::default().estimate(BatchLoss::new(&net, &net.params, &batch))?;
+    let exact = Exact.norms(BatchLoss::new(&net, &net.params, &batch))?.to_vec1::<f64>()?;
     for (i, norm) in norms.to_vec1::<f64>()?.into_iter().enumerate() {
         let grads = ParamVec::collect(&net.params, &losses.get(i)?.backward()?)?;
         let last = net.params.iter().zip(grads.tensors()).filter(|(param, _)| param.name.starts_with("fc."));
@@ -122,7 +122,11 @@ fn the_last_layer_is_a_part_of_the_exact_gradient() -> Result<()> {
     }
     let other = |batch: &Batch, _: bool| batch.inputs.flatten_from(1)?.sum(1);
     assert!(
-        LastLayer::default().estimate(&other, &net.params, &batch).unwrap_err().to_string().contains("cross_entropy")
+        LastLayer::default()
+            .estimate(BatchLoss::new(&other, &net.params, &batch))
+            .unwrap_err()
+            .to_string()
+            .contains("cross_entropy")
     );
     Ok(())
 }
@@ -132,12 +136,16 @@ fn the_step_has_the_length_that_it_reports() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Group(32), 6)?, images(4, 3)?);
     let ratio = |delta| -> Result<f64> {
         let mut estimator = FiniteDifference { delta, probe: Probe::Gaussian, ..FiniteDifference::default() };
-        estimator.estimate(&net, &net.params, &batch)?.measures["probe_ratio"].to_scalar()
+        estimator.estimate(BatchLoss::new(&net, &net.params, &batch))?.measures["probe_ratio"].to_scalar()
     };
     assert!((ratio(FiniteDifference::default().delta)? / 1e-4 - 1.).abs() < 1e-12);
     let length = (net.params.count() as f64).sqrt(); // ‖z‖ is close to √d
     assert!((ratio(Delta::Absolute(1e-5))? / (1e-5 * length / net.params.norm()?) - 1.).abs() < 0.02);
-    let none = FiniteDifference { probes: 0, ..FiniteDifference::default() }.estimate(&net, &net.params, &batch);
+    let none = FiniteDifference { probes: 0, ..FiniteDifference::default() }.estimate(BatchLoss::new(
+        &net,
+        &net.params,
+        &batch,
+    ));
     assert!(none.unwrap_err().to_string().contains("probes is 0"));
     Ok(())
 }
@@ -221,8 +229,9 @@ fn the_default_step_stays_accurate_on_a_memorised_set() -> Result<()> {
         let delta = 1e-4 * net.params.norm()? / z.norm()?;
         let expected: Vec<f64> = all.iter().map(|g| z.dot(g)).collect::<Result<_>>()?;
         let derivative = |f: &dyn Objective| -> Result<Vec<f64>> {
-            let ahead = losses_at(f, &net.params, &batch, &z.scale(delta)?)?.to_vec1::<f32>()?;
-            let here = losses_at(f, &net.params, &batch, &ParamVec::zeros(&net.params)?)?.to_vec1::<f32>()?;
+            let ahead = BatchLoss::new(f, &net.params, &batch).losses_at(&z.scale(delta)?)?.to_vec1::<f32>()?;
+            let here =
+                BatchLoss::new(f, &net.params, &batch).losses_at(&ParamVec::zeros(&net.params)?)?.to_vec1::<f32>()?;
             Ok(ahead.iter().zip(here).map(|(a, b)| (*a as f64 - b as f64) / delta).collect())
         };
         ours += distance(&derivative(&net)?, &expected) / probes as f64;

@@ -4,8 +4,8 @@ use crate::problems::{Net, distance, images, mlp, noise, resnet8, small_vit, vit
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use msharp_core::{
-    Batch, Counted, Estimate, GradNormEstimator, Objective, ParamVec, Params, Perturbation, Seeded, Temperature,
-    backward,
+    Batch, BatchLoss, Counted, Estimate, GradNormEstimator, Objective, ParamVec, Params, Perturbation, Seeded,
+    Temperature, backward,
 };
 use msharp_gradnorm::{Exact, Ghost};
 use msharp_models::{Architecture, Model, Norm};
@@ -14,8 +14,8 @@ use msharp_train::Classifier;
 
 /// The largest relative difference of the norms of a sample.
 fn furthest(net: &dyn Objective, params: &Params, batch: &Batch) -> Result<f64> {
-    let ghost = Ghost::default().norms(net, params, batch)?.to_vec1::<f64>()?;
-    let exact = Exact.norms(net, params, batch)?.to_vec1::<f64>()?;
+    let ghost = Ghost::default().norms(BatchLoss::new(net, params, batch))?.to_vec1::<f64>()?;
+    let exact = Exact.norms(BatchLoss::new(net, params, batch))?.to_vec1::<f64>()?;
     Ok(ghost.iter().zip(&exact).map(|(ghost, exact)| (ghost / exact - 1.).abs()).fold(0., f64::max))
 }
 
@@ -62,7 +62,7 @@ fn in_f64_they_agree_to_ten_digits() -> Result<()> {
 fn the_graph_serves_an_ascent_and_passes_are_two() -> Result<()> {
     let (net, batch) = (resnet8(Norm::Group(32), 1)?, images(5, 2)?);
     let counted = Counted::new(&net);
-    let Estimate { losses, measures, .. } = Ghost::default().estimate(&counted, &net.params, &batch)?;
+    let Estimate { losses, measures, .. } = Ghost::default().estimate(BatchLoss::new(&counted, &net.params, &batch))?;
     assert_eq!(counted.take(), (5, 5));
     assert!(measures.is_empty(), "nothing couples the samples: {measures:?}");
     let weights = Tensor::new(&[0.1f64, 0.3, 0.2, 0.15, 0.25], &Device::Cpu)?;
@@ -70,8 +70,8 @@ fn the_graph_serves_an_ascent_and_passes_are_two() -> Result<()> {
     let fresh = backward(&net.losses(&batch, true)?, Some(&weights), &net.params)?.to_vec()?;
     assert_eq!(after, fresh);
     assert_eq!(counted.take(), (0, 5));
-    let mut rule = rw_sam(Ghost::default(), Temperature::Relative(1.), 0.1);
-    rule.gradient(&counted, &net.params, &batch)?;
+    let mut rule = rw_sam(0.1, Temperature::Relative(1.), Ghost::default());
+    rule.gradient(BatchLoss::new(&counted, &net.params, &batch))?;
     assert_eq!(counted.take(), (10, 15));
     Ok(())
 }
@@ -79,9 +79,9 @@ fn the_graph_serves_an_ascent_and_passes_are_two() -> Result<()> {
 #[test]
 fn rw_sam_is_the_same_with_either() -> Result<()> {
     let (net, batch) = (resnet8(Norm::Group(32), 4)?, images(6, 3)?);
-    let step = |rule: &mut dyn Perturbation| rule.gradient(&net, &net.params, &batch)?.grads.to_vec();
+    let step = |rule: &mut dyn Perturbation| rule.gradient(BatchLoss::new(&net, &net.params, &batch))?.grads.to_vec();
     for temperature in [Temperature::Relative(1.), Temperature::EffectiveSize(3.)] {
-        let (ghost, exact) = (rw_sam(Ghost::default(), temperature, 0.1), rw_sam(Exact, temperature, 0.1));
+        let (ghost, exact) = (rw_sam(0.1, temperature, Ghost::default()), rw_sam(0.1, temperature, Exact));
         let off = distance(&step(&mut ghost.clone())?, &step(&mut exact.clone())?);
         assert!(off < 1e-3, "{temperature:?}: the gradients differ by {off:e}");
         let off = distance(&step(&mut Micro { inner: ghost, size: 3 })?, &step(&mut Micro { inner: exact, size: 3 })?);
@@ -95,7 +95,7 @@ fn rw_sam_is_the_same_with_either() -> Result<()> {
 #[test]
 fn coupled_samples_are_reported() -> Result<()> {
     let (net, batch) = (resnet8(Norm::Batch, 1)?, images(5, 2)?);
-    let Estimate { losses, norms, measures } = Ghost::default().estimate(&net, &net.params, &batch)?;
+    let Estimate { losses, norms, measures } = Ghost::default().estimate(BatchLoss::new(&net, &net.params, &batch))?;
     assert_eq!(measures["coupled"].to_scalar::<f64>()?, 1.);
     let sum = ParamVec::collect(&net.params, &losses.sum_all()?.backward()?)?.norm()?;
     let together: f64 = norms.to_vec1::<f64>()?.iter().sum();
@@ -109,7 +109,7 @@ fn the_bits_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Group(32), 2)?, images(7, 1)?);
     let with = |threads: usize| -> Result<Vec<u64>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
-        let norms = pool.install(|| Ghost::default().norms(&net, &net.params, &batch))?;
+        let norms = pool.install(|| Ghost::default().norms(BatchLoss::new(&net, &net.params, &batch)))?;
         Ok(norms.to_vec1::<f64>()?.into_iter().map(f64::to_bits).collect())
     };
     let one = with(1)?;
@@ -124,8 +124,8 @@ fn nothing_is_hidden_and_nothing_made_up() -> Result<()> {
     let (net, batch) = (resnet8(Norm::Group(32), 1)?, images(3, 2)?);
     let factors = Tensor::new(&[0f32, f32::NAN, 1.], &Device::Cpu)?;
     let f = |batch: &Batch, train: bool| net.losses(batch, train)? * &factors;
-    let norms = Ghost::default().norms(&f, &net.params, &batch)?.to_vec1::<f64>()?;
-    let alone = Ghost::default().norms(&net, &net.params, &batch)?.to_vec1::<f64>()?;
+    let norms = Ghost::default().norms(BatchLoss::new(&f, &net.params, &batch))?.to_vec1::<f64>()?;
+    let alone = Ghost::default().norms(BatchLoss::new(&net, &net.params, &batch))?.to_vec1::<f64>()?;
     assert!(norms[0] == 0. && norms[1].is_nan() && norms[2] == alone[2], "{norms:?}, {alone:?}");
     Ok(())
 }
@@ -146,7 +146,7 @@ fn a_parameter_that_cannot_be_measured_is_named() -> Result<()> {
         (&penalised as &dyn Objective, "\"second.weight\"", "another op"),
         (&shared, "\"first.weight\"", "is shared by 2 ops"),
     ] {
-        let message = Ghost::default().estimate(f, &net.params, &batch).unwrap_err().to_string();
+        let message = Ghost::default().estimate(BatchLoss::new(f, &net.params, &batch)).unwrap_err().to_string();
         assert!(message.contains(name) && message.contains(expected), "{message}");
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::problems::{Fixed, Link, Rows, images, mlp, noise, refused, resnet8, task};
 use candle_core::{DType, Device, Result, Tensor, Var};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Objective, Params, Perturbation, Temperature};
+use msharp_core::{Batch, BatchLoss, Estimate, GradNormEstimator, Key, Objective, Params, Perturbation, Temperature};
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, Ghost, LastLayer, Noise, RandomNorms, Shuffled};
 use msharp_models::Norm;
 use msharp_perturb::{Micro, rw_sam, sam};
@@ -18,7 +18,11 @@ fn a_last_layer_is_measured_right_or_not_at_all() -> Result<()> {
     let penalised = |batch: &Batch, train: bool| net.losses(batch, train)?.broadcast_add(&last.sqr()?.sum_all()?);
     let two = |batch: &Batch, train: bool| net.losses(batch, train)? + net.losses(batch, train)?;
     for (what, f) in [("scaled", &scaled as &dyn Objective), ("penalised", &penalised), ("two", &two)] {
-        refused(what, LastLayer::default().norms(f, &net.params, &batch), &["Ghost", "Exact", "something else"]);
+        refused(
+            what,
+            LastLayer::default().norms(BatchLoss::new(f, &net.params, &batch)),
+            &["Ghost", "Exact", "something else"],
+        );
     }
     // The last weight also shapes its own input, by an op of candle's: found by the comparison with a gradient.
     let (w, first) = (Var::randn(0f64, 1., (3, 3), &Device::Cpu)?, Var::randn(0f64, 1., (3, 6), &Device::Cpu)?);
@@ -27,10 +31,17 @@ fn a_last_layer_is_measured_right_or_not_at_all() -> Result<()> {
         let h = msharp_ops::linear(&batch.inputs.to_dtype(DType::F64)?, &first, None)?.matmul(&w)?;
         msharp_ops::cross_entropy(&msharp_ops::linear(&h, &w, None)?, &batch.targets, 0.)
     };
-    refused("tied", LastLayer::default().norms(&tied, &params, &batch), &["Ghost", "Exact", "other ops"]);
+    refused(
+        "tied",
+        LastLayer::default().norms(BatchLoss::new(&tied, &params, &batch)),
+        &["Ghost", "Exact", "other ops"],
+    );
     // Trained alone, a bias is measured alone.
     let bias = Params::new([("bias".to_owned(), var("third.bias"))])?;
-    let (found, exact) = (LastLayer::default().norms(&net, &bias, &batch)?, Exact.norms(&net, &bias, &batch)?);
+    let (found, exact) = (
+        LastLayer::default().norms(BatchLoss::new(&net, &bias, &batch))?,
+        Exact.norms(BatchLoss::new(&net, &bias, &batch))?,
+    );
     let apart = (found / exact)?.affine(1., -1.)?.abs()?.max(0)?.to_scalar::<f64>()?;
     assert!(apart < 1e-5, "{apart:e}");
     Ok(())
@@ -49,15 +60,19 @@ fn rows_that_are_no_samples_are_found() -> Result<()> {
     };
     let inputs = Tensor::randn(0f64, 1., (k, d), &Device::Cpu)?;
     let batch = Batch::new(inputs, Tensor::new(&[0u32, 1, 2, 3], &Device::Cpu)?, Key::new(0));
-    refused("prototypes", Ghost::default().norms(&f, &params, &batch), &["\"w\"", "Exact"]);
-    Exact.norms(&f, &params, &batch)?;
+    refused("prototypes", Ghost::default().norms(BatchLoss::new(&f, &params, &batch)), &["\"w\"", "Exact"]);
+    Exact.norms(BatchLoss::new(&f, &params, &batch))?;
     // Losses that depend on each other.
     let net = mlp(6, 5, 3, 1)?;
     let contrast = |batch: &Batch, train: bool| {
         let losses = net.losses(batch, train)?;
         losses.broadcast_mul(&losses.mean_keepdim(0)?)
     };
-    refused("contrast", Ghost::default().norms(&contrast, &net.params, &noise(4, 6, 3, 2)?), &["Exact", "sample"]);
+    refused(
+        "contrast",
+        Ghost::default().norms(BatchLoss::new(&contrast, &net.params, &noise(4, 6, 3, 2)?)),
+        &["Exact", "sample"],
+    );
     Ok(())
 }
 
@@ -70,11 +85,15 @@ fn a_variance_is_taken_of_whole_gradients_only() -> Result<()> {
         ("Shuffled(LastLayer)", Box::new(Shuffled { inner: LastLayer::default() })),
     ];
     for (name, mut estimator) in estimators {
-        refused(name, Noise::measure(&mut *estimator, &net, &net.params, &batch), &[name, "whole gradients"]);
+        refused(
+            name,
+            Noise::measure(&mut *estimator, BatchLoss::new(&net, &net.params, &batch)),
+            &[name, "whole gradients"],
+        );
     }
-    Noise::measure(&mut Ghost::default(), &net, &net.params, &batch)?;
+    Noise::measure(&mut Ghost::default(), BatchLoss::new(&net, &net.params, &batch))?;
     let (normed, batch) = (resnet8(Norm::Batch, 1)?, images(4, 2)?);
-    let shares = Noise::measure(&mut Ghost::default(), &normed, &normed.params, &batch);
+    let shares = Noise::measure(&mut Ghost::default(), BatchLoss::new(&normed, &normed.params, &batch));
     refused("shares", shares, &["Ghost", "batch normalisation"]);
     Ok(())
 }
@@ -88,11 +107,19 @@ fn a_finite_difference_at_0_takes_an_absolute_step() -> Result<()> {
     let a = Tensor::new(&[[2f64, 0., 0., 0.], [0., 4., 0., 0.]], &Device::Cpu)?;
     let batch = Batch::new(a.clone(), a, Key::new(0));
     let absolute = FiniteDifference { delta: Delta::Absolute(1e-3), ..FiniteDifference::default() };
-    assert_eq!(absolute.clone().norms(&f, &params, &batch)?.to_vec1::<f64>()?, [2., 4.]);
-    refused("relative", FiniteDifference::default().norms(&f, &params, &batch), &["all parameters are 0", "Absolute"]);
+    assert_eq!(absolute.clone().norms(BatchLoss::new(&f, &params, &batch))?.to_vec1::<f64>()?, [2., 4.]);
+    refused(
+        "relative",
+        FiniteDifference::default().norms(BatchLoss::new(&f, &params, &batch)),
+        &["all parameters are 0", "Absolute"],
+    );
     for delta in [0., -1e-3, f64::NAN] {
         let step = FiniteDifference { delta: Delta::Absolute(delta), ..FiniteDifference::default() };
-        refused("a step", step.clone().norms(&f, &params, &batch), &["finite-difference step is", "above 0"]);
+        refused(
+            "a step",
+            step.clone().norms(BatchLoss::new(&f, &params, &batch)),
+            &["finite-difference step is", "above 0"],
+        );
     }
     Ok(())
 }
@@ -107,7 +134,7 @@ fn random_numbers_without_a_key_are_said_for_what_they_are() -> Result<()> {
         net.losses(&Batch { inputs, ..batch.clone() }, train)
     };
     for mut estimator in [FiniteDifference::default(), FiniteDifference::adaptive(2)] {
-        refused("dropout", estimator.norms(&f, &net.params, &batch), &["two evaluations", "Dropout"]);
+        refused("dropout", estimator.norms(BatchLoss::new(&f, &net.params, &batch)), &["two evaluations", "Dropout"]);
     }
     let (data, mut rule, mut sgd) = (Fixed(vec![batch]), sam(0.1), Sgd::default());
     let task = Task { data: &data, ..task(&f, &net.params, &mut rule, &mut sgd) };
@@ -120,9 +147,10 @@ fn random_numbers_without_a_key_are_said_for_what_they_are() -> Result<()> {
 fn estimators_are_part_of_what_is_checked_before_the_first_step() -> Result<()> {
     let rows = Rows::new(Link::Squares, 4, 3, 1)?;
     let none = FiniteDifference { probes: 0, ..FiniteDifference::default() };
-    let rule = Micro { inner: rw_sam(Shuffled { inner: none }, Temperature::Raw(1.), 0.1), size: 2 };
+    let rule = Micro { inner: rw_sam(0.1, Temperature::Raw(1.), Shuffled { inner: none }), size: 2 };
     refused("no probe", rule.check(&rows.params), &["probes is 0"]);
-    let Estimate { losses, .. } = FiniteDifference::default().estimate(&rows, &rows.params, &rows.batch)?;
+    let Estimate { losses, .. } =
+        FiniteDifference::default().estimate(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
     assert_eq!(losses.dims(), [4]);
     Ok(())
 }

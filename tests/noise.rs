@@ -4,7 +4,7 @@ use crate::problems::{Link, Rows, buffers, distance, dot, images, norm, weights,
 use crate::runs::{Rule, Run, STEPS, Stop, assert_same};
 use candle_core::Result;
 use msharp_core::{
-    Batch, Counted, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, State, Temperature,
+    Batch, BatchLoss, Counted, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, State, Temperature,
 };
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, Noise, Probe, TwoSizes};
 use msharp_models::Norm;
@@ -26,19 +26,20 @@ fn a_step_that_is_too_short_or_too_long_is_refused_with_what_to_set() -> Result<
         (30., false, ["too large", "curvature", "shorter δ"]),
         (30., true, ["too large", "curvature", "shorter δ"]),
     ] {
-        let error = checked(delta, central).estimate(&net, &net.params, &batch).unwrap_err().to_string();
+        let error =
+            checked(delta, central).estimate(BatchLoss::new(&net, &net.params, &batch)).unwrap_err().to_string();
         for part in ["FiniteDifference", "times their signal", "‖δz‖", "Adaptive"].iter().chain(&parts) {
             assert!(error.contains(part), "‖δz‖ = {delta}·‖x‖, central {central}: no {part:?} in {error}");
         }
     }
     for central in [false, true] {
-        let estimate = checked(1e-4, central).estimate(&net, &net.params, &batch)?;
+        let estimate = checked(1e-4, central).estimate(BatchLoss::new(&net, &net.params, &batch))?;
         let noise = estimate.measures["probe_noise"].to_scalar::<f64>()?;
         assert!(noise > 0. && noise < 0.1, "central {central}: {noise}");
     }
     // the bound of the rounding, for nothing, sees what is far too short
     let mut unchecked = FiniteDifference { delta: Delta::Absolute(1e-11), ..FiniteDifference::default() };
-    let error = unchecked.estimate(&net, &net.params, &batch).unwrap_err().to_string();
+    let error = unchecked.estimate(BatchLoss::new(&net, &net.params, &batch)).unwrap_err().to_string();
     assert!(error.contains("too small") && error.contains("1.0e-11") && error.contains("Adaptive"), "{error}");
     Ok(())
 }
@@ -58,8 +59,9 @@ fn an_adaptive_step_finds_its_length_from_anywhere() -> Result<()> {
     for (start, central) in [(1e-7, false), (1e-4, false), (0.05, false), (1e-7, true), (0.05, true)] {
         let mut estimator = FiniteDifference { central, ..FiniteDifference::adaptive(1) };
         estimator.tuned.ratio = start;
-        let noise = estimator.estimate(&net, &net.params, &batch)?.measures["probe_noise"].to_scalar::<f64>()?;
-        let off = distance(&estimator.norms(&net, &net.params, &batch)?.to_vec1()?, &expected);
+        let noise = estimator.estimate(BatchLoss::new(&net, &net.params, &batch))?.measures["probe_noise"]
+            .to_scalar::<f64>()?;
+        let off = distance(&estimator.norms(BatchLoss::new(&net, &net.params, &batch))?.to_vec1()?, &expected);
         let found = estimator.tuned.ratio;
         assert!((1e-6..2e-2).contains(&found), "from {start:e}, central {central}: to {found:e}");
         assert!(off < 0.1, "from {start:e}, central {central}: relative error {off} at {found:e}");
@@ -83,7 +85,7 @@ fn flat_losses_have_norms_of_0_and_are_no_error() -> Result<()> {
             checked(0.1, false),
             short,
         ] {
-            let estimate = estimator.estimate(&flat, &rows.params, &rows.batch)?;
+            let estimate = estimator.estimate(BatchLoss::new(&flat, &rows.params, &rows.batch))?;
             assert_eq!(estimate.norms.to_vec1::<f64>()?, [0.; 7]);
             assert_eq!(estimate.measures["probe_rounding"].to_scalar::<f64>()?, 0.);
         }
@@ -91,7 +93,7 @@ fn flat_losses_have_norms_of_0_and_are_no_error() -> Result<()> {
     // whereas the same short step on losses that do move is an error, although they seem flat to it
     let far = |batch: &Batch, train: bool| rows.losses(batch, train)? + 1e6;
     let mut short = FiniteDifference { delta: Delta::Absolute(1e-13), ..FiniteDifference::default() };
-    let error = short.estimate(&far, &rows.params, &rows.batch).unwrap_err().to_string();
+    let error = short.estimate(BatchLoss::new(&far, &rows.params, &rows.batch)).unwrap_err().to_string();
     assert!(error.contains("too small"), "{error}");
     Ok(())
 }
@@ -105,7 +107,8 @@ fn losses_that_are_not_finite_are_no_noise() -> Result<()> {
         let spoilt = |batch: &Batch, train: bool| (rows.losses(batch, train)? * value)?.abs();
         for mut estimator in [FiniteDifference::default(), FiniteDifference::adaptive(1), checked(1e-4, true)] {
             let ratio = estimator.tuned.ratio;
-            let norms = estimator.estimate(&spoilt, &rows.params, &rows.batch)?.norms.to_vec1::<f64>()?;
+            let norms =
+                estimator.estimate(BatchLoss::new(&spoilt, &rows.params, &rows.batch))?.norms.to_vec1::<f64>()?;
             assert!(norms.iter().all(|norm| !norm.is_finite()), "{value}: {norms:?}");
             assert_eq!(estimator.tuned.ratio, ratio, "nothing is learnt from it");
         }
@@ -120,7 +123,7 @@ fn a_check_costs_what_is_said_and_comes_when_it_is_said() -> Result<()> {
     for (central, check, plain) in [(false, 4, 2), (true, 5, 3)] {
         let mut estimator = FiniteDifference { check_every: 3, ..checked(1e-6, central) };
         for k in 0..7 {
-            let estimate = estimator.estimate(&counted, &rows.params, &rows.batch)?;
+            let estimate = estimator.estimate(BatchLoss::new(&counted, &rows.params, &rows.batch))?;
             let due = k % 3 == 0;
             assert_eq!(counted.take(), (6 * (plain + if due { check } else { 0 }), 0), "central {central}, step {k}");
             assert_eq!(estimate.measures.contains_key("probe_noise"), due);
@@ -135,7 +138,7 @@ fn a_check_costs_what_is_said_and_comes_when_it_is_said() -> Result<()> {
 fn what_adapted_is_saved_to_the_bit() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Group(32), 3)?, images(8, 2)?);
     let mut first = FiniteDifference::adaptive(1);
-    first.norms(&net, &net.params, &batch)?;
+    first.norms(BatchLoss::new(&net, &net.params, &batch))?;
     let (mut tensors, mut second) = (BTreeMap::new(), FiniteDifference::adaptive(1));
     first.state(&net.params, &mut State::save("e", &mut tensors))?;
     assert_ne!(first, second);
@@ -147,7 +150,7 @@ fn what_adapted_is_saved_to_the_bit() -> Result<()> {
 
 fn with_adaptive() -> Box<dyn Perturbation> {
     let estimator = FiniteDifference { check_every: 2, ..FiniteDifference::adaptive(1) };
-    Box::new(rw_sam(estimator, Temperature::Relative(1.), 0.05))
+    Box::new(rw_sam(0.05, Temperature::Relative(1.), estimator))
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn the_trace_is_the_closed_form_in_all_its_forms() -> Result<()> {
         let spread = |i: usize| norm(&crate::problems::along(&rows.grad(i, &x), -1., &mean)).powi(2);
         let trace: f64 = (0..n).map(spread).sum::<f64>() / n as f64;
 
-        let noise = Noise::measure(&mut Exact, &rows, &rows.params, &rows.batch)?;
+        let noise = Noise::measure(&mut Exact, BatchLoss::new(&rows, &rows.params, &rows.batch))?;
         assert!((noise.mean_norm / norm(&mean) - 1.).abs() < 1e-12);
         assert!((noise.trace_biased() / trace - 1.).abs() < 1e-9, "{link:?}");
         assert!((noise.trace() / (trace * 6. / 5.) - 1.).abs() < 1e-9);
@@ -204,13 +207,13 @@ fn the_trace_is_the_closed_form_in_all_its_forms() -> Result<()> {
 #[test]
 fn one_probe_estimates_the_trace_without_bias() -> Result<()> {
     let rows = Rows::new(Link::Linear, 8, 6, 9)?;
-    let exact = Noise::measure(&mut Exact, &rows, &rows.params, &rows.batch)?.trace();
+    let exact = Noise::measure(&mut Exact, BatchLoss::new(&rows, &rows.params, &rows.batch))?.trace();
     for probe in [Probe::Rademacher, Probe::Sphere] {
         let mut estimator = FiniteDifference { probe, ..FiniteDifference::default() };
         let mut found = Vec::new();
         for k in 0..400 {
             let batch = Batch { key: Key::new(4).fold(k), ..rows.batch.clone() };
-            found.push(Noise::measure(&mut estimator, &rows, &rows.params, &batch)?.trace());
+            found.push(Noise::measure(&mut estimator, BatchLoss::new(&rows, &rows.params, &batch))?.trace());
         }
         let mean = found.iter().sum::<f64>() / 400.;
         let error = (found.iter().map(|t| (t - mean).powi(2)).sum::<f64>() / 399. / 400.).sqrt();
@@ -235,7 +238,7 @@ impl Observer for Measuring {
         }
         self.0 += 1;
         let before = (weights(params)?, buffers(params)?);
-        let noise = Noise::measure(&mut Exact, f, params, batch)?;
+        let noise = Noise::measure(&mut Exact, BatchLoss::new(f, params, batch))?;
         assert!((weights(params)?, buffers(params)?) == before);
         Ok(BTreeMap::from([("noise_trace", noise.trace())]))
     }

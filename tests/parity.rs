@@ -6,7 +6,7 @@
 
 use crate::problems::Fixed;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use msharp_core::{Batch, Key, Moment, Optimizer, ParamVec, Params, Perturbation, Role, Temperature};
+use msharp_core::{Batch, BatchLoss, Key, Optimizer, ParamVec, Params, Perturbation, Role, Temperature};
 use msharp_gradnorm::Exact;
 use msharp_perturb::*;
 use msharp_train::{AdamW, Sgd};
@@ -91,7 +91,7 @@ fn error(case: &str, mut rule: Box<dyn Perturbation>, optimizer: &mut dyn Optimi
     };
     for t in 0..STEPS {
         let moment = Moment { progress: t as f64 / STEPS as f64, lr: lr[t] / lr[0] };
-        let step = rule.gradient(&f, params, &Batch { moment, ..batches[t].clone() })?;
+        let step = rule.gradient(BatchLoss::new(&f, params, &Batch { moment, ..batches[t].clone() }))?;
         compare(step.grads.tensors(), &expected["directions"][t])?;
         optimizer.step(params, &step.grads, lr[t])?;
     }
@@ -105,7 +105,7 @@ fn select(text: &str) -> Select {
 }
 
 fn scheduled(rho: f64, schedule: RhoSchedule) -> Box<dyn Perturbation> {
-    Box::new(within(Scheduled { inner: L2 { rho }, schedule }))
+    Box::new(with_offset(Scheduled { inner: L2 { rho }, schedule }))
 }
 
 /// The cases that step with plain SGD at rate 0.1, all but the random ones.
@@ -121,15 +121,15 @@ fn cases() -> Result<Vec<(&'static str, Box<dyn Perturbation>)>> {
         ("plain", Box::new(Plain)),
         ("sam", Box::new(sam(0.1))),
         ("usam", Box::new(usam(0.1))),
-        ("n_sam", Box::new(n_sam(set.clone(), 0.1))),
-        ("n_usam", Box::new(n_usam(set, 0.1))),
+        ("n_sam", Box::new(n_sam(0.1, set.clone()))),
+        ("n_usam", Box::new(n_usam(0.1, set))),
         ("m_sam", Box::new(m_sam(0.1, 2))),
         ("m_sam_3", Box::new(m_sam(0.1, 3))),
         ("m_usam", Box::new(m_usam(0.1, 2))),
-        ("rw_sam", Box::new(rw_sam(Exact, raw, 0.1))),
-        ("rw_usam", Box::new(rw_usam(Exact, raw, 0.1))),
-        ("rw_sam_relative", Box::new(rw_sam(Exact, Temperature::Relative(1.5), 0.1))),
-        ("m_rw_sam", Box::new(Micro { inner: rw_sam(Exact, raw, 0.1), size: 4 })),
+        ("rw_sam", Box::new(rw_sam(0.1, raw, Exact))),
+        ("rw_usam", Box::new(rw_usam(0.1, raw, Exact))),
+        ("rw_sam_relative", Box::new(rw_sam(0.1, Temperature::Relative(1.5), Exact))),
+        ("m_rw_sam", Box::new(Micro { inner: rw_sam(0.1, raw, Exact), size: 4 })),
         (
             "adaptive_rw_sam",
             Box::new(Sharp {
@@ -140,7 +140,7 @@ fn cases() -> Result<Vec<(&'static str, Box<dyn Perturbation>)>> {
         ),
         ("asam_all", Box::new(asam(0.5))),
         ("asam_weights", Box::new(asam_weights(0.5))),
-        ("asam_filter", Box::new(within(filters))),
+        ("asam_filter", Box::new(with_offset(filters))),
         ("asam_layer", Box::new(layer_sam(0.5))),
         ("linf", Box::new(linf_sam(0.01))),
         ("unified", Box::new(unified_sam(0.1, 0.5))),
@@ -154,19 +154,19 @@ fn cases() -> Result<Vec<(&'static str, Box<dyn Perturbation>)>> {
         ("pgn", Box::new(pgn(0.1, 0.3))),
         ("msam", Box::new(msam(0.1, 0.9))),
         ("ae_sam", Box::new(ae_sam(0.1))),
-        ("ae_sam_mixed", Box::new(Sharp { combine: Steep::new(4., -1., 0.9), ..ae_sam(0.1) })),
-        ("eigen_sam", Box::new(within(eigen))),
+        ("ae_sam_mixed", Box::new(Sharp { combine: AeSam::new(4., -1., 0.9), ..ae_sam(0.1) })),
+        ("eigen_sam", Box::new(with_offset(eigen))),
         ("multi_step", Box::new(multi_step_sam(0.3, 3))),
-        ("every_2", Box::new(Every::new(2, sam(0.1)))),
+        ("every_2", Box::new(Every::new(sam(0.1), 2))),
         ("during", Box::new(During { inner: sam(0.1), start: 1. / 3., end: 1. })),
         ("rho_cosine", scheduled(0.2, RhoSchedule::Cosine { end: 0. })),
         ("rho_warm_up", scheduled(0.1, RhoSchedule::WarmUp { share: 2. / 3. })),
         ("sam_on", Box::new(sam_on(0.1))),
-        ("without_norm", Box::new(within(Grouped::without(select("norm.*"), l2)))),
-        ("group_rho", Box::new(within(Grouped { inner: l2, groups }))),
+        ("without_norm", Box::new(with_offset(Grouped::without(select("norm.*"), l2)))),
+        ("group_rho", Box::new(with_offset(Grouped { inner: l2, groups }))),
         ("sam_on_gsam", Box::new(Sharp { ascent: Mean, offset: on_norm, combine: Gsam { alpha: 0.3 } })),
-        ("decay_in_ascent", Box::new(within(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
-        ("clipped_ascent", Box::new(within(Clipped { inner: Raw { rho: 0.1 }, most: 0.2 }))),
+        ("decay_in_ascent", Box::new(with_offset(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
+        ("clipped_ascent", Box::new(with_offset(Clipped { inner: Raw { rho: 0.1 }, most: 0.2 }))),
         ("clipped_descent", Box::new(Clipped { inner: sam(0.1), most: 0.2 })),
     ])
 }

@@ -5,7 +5,7 @@ use crate::rules::every_rule;
 use candle_core::{DType, Device, Error, Result, Tensor, Var};
 use candle_nn::{BatchNorm, BatchNormConfig, ModuleT, VarBuilder};
 use msharp_core::{
-    Batch, GradNormEstimator, Key, Objective, Optimizer, Params, Perturbation, Seeded, Temperature, gradient_at,
+    Batch, BatchLoss, GradNormEstimator, Key, Objective, Optimizer, Params, Perturbation, Seeded, Temperature,
 };
 use msharp_data::{Loader, synthetic};
 use msharp_gradnorm::{Exact, FiniteDifference, Ghost, LastLayer, Noise, RandomNorms, Shuffled};
@@ -29,7 +29,8 @@ fn one_variable_is_displaced_once() -> Result<()> {
     let params = named(&["a"])?;
     let f = |batch: &Batch, _: bool| batch.inputs.broadcast_mul(&((w.sqr()? - 1.)?.sqr()? * 0.5)?);
     let one = Tensor::ones(1, DType::F64, &Device::Cpu)?;
-    let found = sam(0.1).gradient(&f, &params, &Batch::new(one.clone(), one, Key::new(0)))?.grads.to_vec()?[0];
+    let found =
+        sam(0.1).gradient(BatchLoss::new(&f, &params, &Batch::new(one.clone(), one, Key::new(0))))?.grads.to_vec()?[0];
     assert!((found - 2. * 2.1 * (2.1f64.powi(2) - 1.)).abs() < 1e-12, "{found}");
     assert_eq!(w.to_vec1::<f64>()?, [2.]);
     Ok(())
@@ -48,13 +49,17 @@ fn an_empty_batch_has_one_sentence() -> Result<()> {
         ("shuffled", Box::new(Shuffled { inner: Exact })),
     ];
     for (name, mut estimator) in estimators {
-        refused(name, estimator.norms(&net, &net.params, &empty), &["the batch is empty"]);
-        refused(name, rw_sam(estimator, Temperature::Raw(1.), 0.1).gradient(&net, &net.params, &empty), &["is empty"]);
+        refused(name, estimator.norms(BatchLoss::new(&net, &net.params, &empty)), &["the batch is empty"]);
+        refused(
+            name,
+            rw_sam(0.1, Temperature::Raw(1.), estimator).gradient(BatchLoss::new(&net, &net.params, &empty)),
+            &["is empty"],
+        );
     }
     for (name, mut rule) in every_rule(0.1, &Fixed(vec![full.clone()])) {
-        refused(name, rule.gradient(&net, &net.params, &empty), &["the batch is empty"]);
+        refused(name, rule.gradient(BatchLoss::new(&net, &net.params, &empty)), &["the batch is empty"]);
     }
-    refused("noise", Noise::measure(&mut Exact, &net, &net.params, &empty), &["the batch is empty"]);
+    refused("noise", Noise::measure(&mut Exact, BatchLoss::new(&net, &net.params, &empty)), &["the batch is empty"]);
     Ok(())
 }
 
@@ -65,7 +70,7 @@ fn every_kth_step_counts_optimizer_steps_also_inside_micro_batches() -> Result<(
     let passes = |mut rule: Box<dyn Perturbation>| -> Result<Vec<u64>> {
         let counted = msharp_core::Counted::new(&rows);
         let step = |_| {
-            rule.gradient(&counted, &rows.params, &rows.batch)?;
+            rule.gradient(BatchLoss::new(&counted, &rows.params, &rows.batch))?;
             Ok(counted.take().0 / 8)
         };
         (0..5).map(step).collect()
@@ -73,14 +78,14 @@ fn every_kth_step_counts_optimizer_steps_also_inside_micro_batches() -> Result<(
     for size in [8, 4, 3, 2, 1] {
         let looks = passes(Box::new(Micro { inner: look_sam(0.1, 4, 0.7), size }))?;
         assert_eq!(looks, [2, 1, 1, 1, 2], "LookSAM in micro-batches of {size}");
-        let every = passes(Box::new(Micro { inner: Every::new(3, sam(0.1)), size }))?;
+        let every = passes(Box::new(Micro { inner: Every::new(sam(0.1), 3), size }))?;
         assert_eq!(every, [2, 1, 1, 2, 1], "every third step in micro-batches of {size}");
         let nested = passes(Box::new(Micro { inner: Micro { inner: look_sam(0.1, 4, 0.7), size: 1 }, size }))?;
         assert_eq!(nested, [2, 1, 1, 1, 2], "micro-batches of micro-batches of {size}");
     }
     let eigen = Eigen { every: 2, iterations: 1, ..Eigen::new(0.1, 0.2) };
-    assert_eq!(passes(Box::new(Micro { inner: within(eigen.clone()), size: 4 }))?, [4, 2, 4, 2, 4]);
-    let twice = within(Steps { inner: eigen, steps: 2 });
+    assert_eq!(passes(Box::new(Micro { inner: with_offset(eigen.clone()), size: 4 }))?, [4, 2, 4, 2, 4]);
+    let twice = with_offset(Steps { inner: eigen, steps: 2 });
     assert_eq!(passes(Box::new(Micro { inner: twice, size: 4 }))?, [7, 3, 7, 3, 7]);
     Ok(())
 }
@@ -90,9 +95,9 @@ fn every_kth_step_counts_optimizer_steps_also_inside_micro_batches() -> Result<(
 fn constants_that_no_formula_allows_are_refused_by_every_rule() -> Result<()> {
     let rows = Rows::new(Link::Squares, 4, 3, 1)?;
     let l2 = L2 { rho: 0.1 };
-    let grouped = |factor: f64| within(Grouped { inner: l2, groups: vec![(Select::All, factor)] });
-    let scheduled = |schedule| within(Scheduled { inner: l2, schedule });
-    let exact = |temperature| rw_sam(Exact, temperature, 0.1);
+    let grouped = |factor: f64| with_offset(Grouped { inner: l2, groups: vec![(Select::All, factor)] });
+    let scheduled = |schedule| with_offset(Scheduled { inner: l2, schedule });
+    let exact = |temperature| rw_sam(0.1, temperature, Exact);
     let rules: Vec<(Box<dyn Perturbation>, &str)> = vec![
         (Box::new(sam(f64::NAN)), "rho is NaN"),
         (Box::new(sam(-0.1)), "rho is -0.1"),
@@ -115,13 +120,13 @@ fn constants_that_no_formula_allows_are_refused_by_every_rule() -> Result<()> {
         (Box::new(unified_sam(0.1, 1.1)), "l is 1.1"),
         (Box::new(r_sam(0.1, -0.1)), "sigma is -0.1"),
         (Box::new(eigen_sam(0.1, f64::NAN)), "alpha is NaN"),
-        (Box::new(Every::new(0, sam(0.1))), "every is 0"),
+        (Box::new(Every::new(sam(0.1), 0)), "every is 0"),
         (Box::new(m_sam(0.1, 0)), "the size of a micro-batch is 0"),
         (Box::new(During { inner: sam(0.1), start: 0.5, end: 0.5 }), "from 0.5 to 0.5"),
         (Box::new(Clipped { inner: sam(0.1), most: 0. }), "to clip to is 0"),
-        (Box::new(within(Clipped { inner: l2, most: -1. })), "to clip to is -1"),
-        (Box::new(within(Adaptive { eta: -1., ..Adaptive::everywhere(0.1) })), "eta is -1"),
-        (Box::new(within(Decayed { inner: l2, weight_decay: f64::NAN, on: Select::All })), "weight_decay is NaN"),
+        (Box::new(with_offset(Clipped { inner: l2, most: -1. })), "to clip to is -1"),
+        (Box::new(with_offset(Adaptive { eta: -1., ..Adaptive::everywhere(0.1) })), "eta is -1"),
+        (Box::new(with_offset(Decayed { inner: l2, weight_decay: f64::NAN, on: Select::All })), "weight_decay is NaN"),
         (Box::new(grouped(-1.)), "factor of a group is -1"),
         (Box::new(scheduled(RhoSchedule::WarmUp { share: 0. })), "share is 0"),
         (Box::new(scheduled(RhoSchedule::Cosine { end: -1. })), "end is -1"),
@@ -130,12 +135,12 @@ fn constants_that_no_formula_allows_are_refused_by_every_rule() -> Result<()> {
     ];
     for (mut rule, part) in rules {
         refused(part, rule.check(&rows.params), &[part, "expected"]);
-        refused(part, rule.gradient(&rows, &rows.params, &rows.batch), &[part, "expected"]);
+        refused(part, rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch)), &[part, "expected"]);
         let (data, mut sgd) = (Fixed(vec![rows.batch.clone()]), Sgd::default());
         let task = Task { data: &data, ..task(&rows, &rows.params, &mut rule, &mut sgd) };
         refused(part, fit(task, Progress::default(), &mut ()), &[part]);
     }
-    let grads = gradient_at(&rows, &rows.params, &rows.batch, None, None)?.grads;
+    let grads = BatchLoss::new(&rows, &rows.params, &rows.batch).gradient()?.grads;
     let before = weights(&rows.params)?;
     let optimizers: [(Box<dyn Optimizer>, f64, &str); 5] = [
         (Box::new(Sgd { momentum: 1., ..Sgd::default() }), 0.1, "momentum is 1"),
@@ -169,9 +174,9 @@ fn what_can_be_known_before_the_first_step_is_said_before_it() -> Result<()> {
         change(&mut task);
         fit(task, progress, &mut ())
     };
-    let mut late = During { inner: Micro { inner: within(misspelt()), size: 2 }, start: 0.5, end: 1. };
+    let mut late = During { inner: Micro { inner: with_offset(misspelt()), size: 2 }, start: 0.5, end: 1. };
     refused("a name", go(&mut late, &|_| (), Progress::default()), &["layer9.*", "no parameter"]);
-    let mut rare = Every { step: 1., ..Every::new(100, within(misspelt())) };
+    let mut rare = Every { step: 1., ..Every::new(100, with_offset(misspelt())) };
     refused("a name", go(&mut rare, &|_| (), Progress::default()), &["layer9.*"]);
     for (what, change, part) in [
         ("a rate below 0", (&|task: &mut Task| task.lr = -0.1) as &dyn Fn(&mut Task), "learning rate is -0.1"),
@@ -273,14 +278,14 @@ fn a_state_is_restored_into_its_own_rule_only() -> Result<()> {
             ("msam", Box::new(msam(0.1, 0.9))),
             ("look-sam", Box::new(look_sam(0.1, 5, 0.7))),
             ("m-vasso", Box::new(Micro { inner: vasso(0.1, 0.4), size: 2 })),
-            ("boxed vasso", Box::new(within(Box::new(Averaged::new(L2 { rho: 0.1 }, 0.4)) as Box<dyn Offset>))),
+            ("boxed vasso", Box::new(with_offset(Box::new(Averaged::new(L2 { rho: 0.1 }, 0.4)) as Box<dyn Offset>))),
         ]
     };
     let names: Vec<String> = rules().iter().map(|(_, rule)| rule.name()).collect();
     assert_eq!(names[1], "Mean × Friendly(L2) × Descend");
     assert_eq!(names[5], "Micro(Mean × Averaged(L2) × Descend)");
     for (i, (name, mut rule)) in rules().into_iter().enumerate() {
-        rule.gradient(&rows, &rows.params, &rows.batch)?;
+        rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
         let saved = Checkpoint::of(&rows.params, &mut Sgd::default(), &mut rule, &Progress::default(), "")?;
         for (j, (other_name, mut other)) in rules().into_iter().enumerate() {
             let restored = saved.restore(&rows.params, &mut Sgd::default(), &mut other);

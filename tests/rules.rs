@@ -17,15 +17,15 @@ pub fn rules_of_the_paper(rho: f64, set: &Fixed) -> Vec<Named> {
         ("usam", Box::new(usam(rho))),
         ("m-sam", Box::new(m_sam(rho, 3))),
         ("m-usam", Box::new(m_usam(rho, 3))),
-        ("n-sam", Box::new(n_sam(set.clone(), rho))),
-        ("n-usam", Box::new(n_usam(set.clone(), rho))),
-        ("rw-sam, one probe", Box::new(rw_sam(probe, relative, rho))),
-        ("rw-sam, exact", Box::new(rw_sam(Exact, Temperature::EffectiveSize(3.), rho))),
+        ("n-sam", Box::new(n_sam(rho, set.clone()))),
+        ("n-usam", Box::new(n_usam(rho, set.clone()))),
+        ("rw-sam, one probe", Box::new(rw_sam(rho, relative, probe))),
+        ("rw-sam, exact", Box::new(rw_sam(rho, Temperature::EffectiveSize(3.), Exact))),
         (
             "rw-usam, central",
-            Box::new(rw_usam(FiniteDifference { central: true, ..probe }, Temperature::Raw(0.1), rho)),
+            Box::new(rw_usam(rho, Temperature::Raw(0.1), FiniteDifference { central: true, ..probe })),
         ),
-        ("m-rw-sam", Box::new(Micro { inner: rw_sam(probe, relative, rho), size: 3 })),
+        ("m-rw-sam", Box::new(Micro { inner: rw_sam(rho, relative, probe), size: 3 })),
     ]
 }
 
@@ -36,7 +36,7 @@ pub fn rules_of_two_passes(rho: f64) -> Vec<Named> {
     let reweighted = || Gibbs { estimator: FiniteDifference::default(), temperature: Temperature::Relative(1.) };
     vec![
         ("asam", Box::new(asam(5. * rho))),
-        ("asam, eta", Box::new(within(Adaptive { eta: 0.01, ..Adaptive::everywhere(5. * rho) }))),
+        ("asam, eta", Box::new(with_offset(Adaptive { eta: 0.01, ..Adaptive::everywhere(5. * rho) }))),
         ("layer sam", Box::new(layer_sam(rho))),
         ("linf sam", Box::new(linf_sam(rho / 10.))),
         ("unified sam and usam", Box::new(unified_sam(rho, 0.9))),
@@ -47,11 +47,11 @@ pub fn rules_of_two_passes(rho: f64) -> Vec<Named> {
         ("wsam", Box::new(wsam(rho, 0.6))),
         ("pgn", Box::new(pgn(rho, 0.3))),
         ("esam, drawn", Box::new(esam(rho, 0.6, 0.5))),
-        ("half rho", Box::new(within(Grouped { inner: l2, groups: vec![(Select::All, 0.5)] }))),
-        ("decay inside", Box::new(within(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
-        ("clipped usam", Box::new(within(Clipped { inner: Raw { rho }, most: 1. }))),
+        ("half rho", Box::new(with_offset(Grouped { inner: l2, groups: vec![(Select::All, 0.5)] }))),
+        ("decay inside", Box::new(with_offset(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
+        ("clipped usam", Box::new(with_offset(Clipped { inner: Raw { rho }, most: 1. }))),
         ("clipped sam", Box::new(Clipped { inner: sam(rho), most: 0.5 })),
-        ("cosine rho", Box::new(within(scheduled(RhoSchedule::Cosine { end: 0.5 })))),
+        ("cosine rho", Box::new(with_offset(scheduled(RhoSchedule::Cosine { end: 0.5 })))),
         (
             "rw-sam, adaptive, gsam",
             Box::new(Sharp {
@@ -73,9 +73,9 @@ pub fn rules_of_other_passes(rho: f64) -> Vec<Named> {
         ("r-sam, drawn", Box::new(r_sam(rho, rho / 10.))),
         ("look sam", Box::new(look_sam(rho, 2, 0.7))),
         ("ae-sam, read", Box::new(ae_sam(rho))),
-        ("eigen sam, drawn", Box::new(within(Eigen { every: 2, ..Eigen::new(rho, 0.2) }))),
+        ("eigen sam, drawn", Box::new(with_offset(Eigen { every: 2, ..Eigen::new(rho, 0.2) }))),
         ("3 steps", Box::new(multi_step_sam(rho, 3))),
-        ("every 2nd", Box::new(Every::new(2, sam(rho)))),
+        ("every 2nd", Box::new(Every::new(sam(rho), 2))),
         ("from the start on", Box::new(During { inner: sam(rho), start: 0., end: 0.5 })),
     ]
 }

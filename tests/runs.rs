@@ -108,11 +108,11 @@ pub fn with_sam() -> Box<dyn Perturbation> {
 }
 
 pub fn with_rw_sam() -> Box<dyn Perturbation> {
-    Box::new(rw_sam(FiniteDifference::default(), Temperature::Relative(1.), 0.05))
+    Box::new(rw_sam(0.05, Temperature::Relative(1.), FiniteDifference::default()))
 }
 
 pub fn with_m_rw_sam() -> Box<dyn Perturbation> {
-    Box::new(Micro { inner: rw_sam(FiniteDifference::default(), Temperature::EffectiveSize(4.), 0.05), size: 6 })
+    Box::new(Micro { inner: rw_sam(0.05, Temperature::EffectiveSize(4.), FiniteDifference::default()), size: 6 })
 }
 
 #[track_caller]

@@ -3,7 +3,7 @@
 use crate::problems::{Fixed, Link, Rows, bits, buffers, images, mlp, noise, weights, wrn10};
 use crate::rules::every_rule;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
-use msharp_core::{Batch, GradNormEstimator, Objective, Optimizer, Perturbation};
+use msharp_core::{Batch, BatchLoss, GradNormEstimator, Objective, Optimizer, Perturbation};
 use msharp_gradnorm::{Exact, FiniteDifference, Ghost};
 use msharp_models::Norm;
 use msharp_perturb::sam;
@@ -25,12 +25,12 @@ fn norms_have_no_side_effects() -> Result<()> {
         ("central", Box::new(FiniteDifference { central: true, ..two })),
     ];
     for (name, mut estimator) in estimators {
-        let norms = estimator.norms(&net, &net.params, &batch)?;
+        let norms = estimator.norms(BatchLoss::new(&net, &net.params, &batch))?;
         assert_eq!((norms.dims(), norms.dtype(), norms.track_op()), (&[6][..], DType::F64, false));
         assert!((weights(&net.params)?, buffers(&net.params)?) == before, "{name} left something behind");
     }
     // whereas an estimate is a training step's clean pass
-    Exact.estimate(&net, &net.params, &batch)?;
+    Exact.estimate(BatchLoss::new(&net, &net.params, &batch))?;
     assert!(weights(&net.params)? == before.0 && buffers(&net.params)? != before.1);
     Ok(())
 }
@@ -49,7 +49,7 @@ fn no_rule_panics_or_moves_the_weights_on_losses_that_are_not_finite() -> Result
             losses * Tensor::new(factors, batch.inputs.device())?
         };
         for (name, mut rule) in every_rule(RHO, &set) {
-            let outcome = rule.gradient(&spoilt, &net.params, &batch);
+            let outcome = rule.gradient(BatchLoss::new(&spoilt, &net.params, &batch));
             assert!(weights(&net.params)? == before, "{name}: the weights moved on {value}");
             if let Ok(step) = outcome {
                 assert!(!step.grads.norm()?.is_finite(), "{name}: {value} in the loss and a finite gradient");
@@ -64,7 +64,7 @@ fn a_zero_gradient_stays_zero() -> Result<()> {
     let rows = Rows::new(Link::Squares, 7, 4, 3)?;
     let flat = |batch: &Batch, train: bool| (rows.losses(batch, train)? * batch.targets.zeros_like()?)? + 1.;
     for (name, mut rule) in every_rule(RHO, &Fixed(rows.batch.chunks(4)?)) {
-        let step = rule.gradient(&flat, &rows.params, &rows.batch)?;
+        let step = rule.gradient(BatchLoss::new(&flat, &rows.params, &rows.batch))?;
         assert!(step.grads.to_vec()?.iter().all(|g| *g == 0.), "{name}: {:?}", step.grads.to_vec()?);
         for (measure, value) in &step.measures {
             assert!(value.to_scalar::<f64>()?.is_finite(), "{name}: {measure} is {value}");
@@ -90,7 +90,7 @@ fn huge_and_tiny_losses_give_finite_gradients() -> Result<()> {
             if scale > 1e10 && name.contains("usam") {
                 continue; // its displacement is proportional to the gradient, and overflows three layers of f32
             }
-            let step = rule.gradient(&scaled, &net.params, &batch)?;
+            let step = rule.gradient(BatchLoss::new(&scaled, &net.params, &batch))?;
             let norm = step.grads.norm()?;
             assert!(norm.is_finite() && norm > 0., "{name}, logits times {scale:e}: ‖g‖ = {norm}");
         }
@@ -137,7 +137,7 @@ fn a_graph_is_dropped_before_the_next_one_is_built_and_none_outlives_its_rule() 
     assert_eq!(Arc::strong_count(&traced.graphs), 2, "the count sees a graph that is alive");
     drop(held);
     for (name, mut rule) in every_rule(RHO, &Fixed(rows.batch.chunks(4)?)) {
-        let step = rule.gradient(&traced, &rows.params, &rows.batch)?;
+        let step = rule.gradient(BatchLoss::new(&traced, &rows.params, &rows.batch))?;
         assert_eq!(traced.most.get(), 0, "{name}: graphs of an earlier pass alive when the next began");
         assert_eq!(Arc::strong_count(&traced.graphs), 1, "{name}: the gradient or the losses hold a graph");
         assert!(step.losses.is_none_or(|losses| !losses.track_op()), "{name}");
@@ -152,7 +152,7 @@ fn a_velocity_holds_no_graph() -> Result<()> {
     let mut sgd = Sgd { momentum: 0.9, nesterov: true, weight_decay: 1e-3, ..Sgd::default() };
     let traced = Traced { inner: &net, graphs: Arc::new(()), most: Cell::new(0) };
     for _ in 0..5 {
-        let step = sam(RHO).gradient(&traced, &net.params, &batch)?;
+        let step = sam(RHO).gradient(BatchLoss::new(&traced, &net.params, &batch))?;
         sgd.step(&net.params, &step.grads, 0.1)?;
     }
     let velocity = sgd.velocity.expect("momentum keeps a velocity");
@@ -167,7 +167,7 @@ fn a_velocity_holds_no_graph() -> Result<()> {
 fn a_gradient_does_not_change_with_the_weights() -> Result<()> {
     let rows = Rows::new(Link::Linear, 7, 4, 9)?;
     for (name, mut rule) in every_rule(RHO, &Fixed(rows.batch.chunks(4)?)) {
-        let step = rule.gradient(&rows, &rows.params, &rows.batch)?;
+        let step = rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
         let before = bits(step.grads.tensors())?;
         Sgd::default().step(&rows.params, &step.grads, 0.1)?;
         assert!(bits(step.grads.tensors())? == before, "{name}");

@@ -4,7 +4,7 @@ use crate::problems::{Fixed, Link, Rows, bits, distance, images, mlp, noise, res
 use crate::rules::every_rule;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{
-    Accumulated, Batch, Combine, Counted, Gradient, Key, Moment, Objective, Offset, ParamVec, Params, Perturbation,
+    Accumulated, Batch, BatchLoss, Combine, Counted, Gradient, Key, Objective, Offset, ParamVec, Params, Perturbation,
     State, Temperature,
 };
 use msharp_gradnorm::Exact;
@@ -22,14 +22,14 @@ fn with<C: Combine + 'static>(combine: C) -> Boxed {
 }
 
 fn in_ball<O: Offset + 'static>(offset: O) -> Boxed {
-    Box::new(within(offset))
+    Box::new(with_offset(offset))
 }
 
 /// The directions of two steps, the second at another point.
 fn two_steps(rule: &mut dyn Perturbation) -> Result<Vec<Vec<f64>>> {
     let (net, batches) = (mlp(8, 16, 4, 1)?, [noise(9, 8, 4, 2)?, noise(9, 8, 4, 3)?]);
     let step = |batch: &Batch| -> Result<Vec<f64>> {
-        let step = rule.gradient(&net, &net.params, batch)?;
+        let step = rule.gradient(BatchLoss::new(&net, &net.params, batch))?;
         for (param, g) in net.params.iter().zip(step.grads.tensors()) {
             param.var.set(&(param.var.as_detached_tensor() - (g * 0.1)?)?)?;
         }
@@ -44,9 +44,9 @@ fn at_the_end_of_its_range_each_word_is_sam_to_the_bit() -> Result<()> {
     let cases: Vec<(&str, Boxed)> = vec![
         ("GSAM, α = 0", with(Gsam { alpha: 0. })),
         ("blend, α = 1", with(Blend { alpha: 1. })),
-        ("LookSAM, k = 1", with(Look::new(1, 0.7))),
-        ("AE-SAM, never too flat", with(Steep::new(-1e9, -1e9, 0.9))),
-        ("ESAM's selection, γ = 1", with(Selected { gamma: 1. })),
+        ("LookSAM, k = 1", with(LookSam::new(1, 0.7))),
+        ("AE-SAM, never too flat", with(AeSam::new(-1e9, -1e9, 0.9))),
+        ("ESAM's selection, γ = 1", with(EsamSelect { gamma: 1. })),
         ("VaSSO, θ = 1", in_ball(Averaged::new(l2, 1.))),
         ("F-SAM, σ = 0", in_ball(Friendly::new(l2, 0., 0.6))),
         ("ESAM's mask, β = 1", in_ball(Sparse { inner: l2, beta: 1. })),
@@ -58,10 +58,10 @@ fn at_the_end_of_its_range_each_word_is_sam_to_the_bit() -> Result<()> {
         ("ρ by a constant rate", in_ball(Scheduled { inner: l2, schedule: RhoSchedule::ByLearningRate { least: 0. } })),
         ("T = 1", in_ball(Adaptive { scale: Scale::Element, inner: l2, eta: 0., on: "!role:bias".parse()? })),
         ("far from clipping", Box::new(Clipped { inner: sam(RHO), most: 1e6 })),
-        ("every step", Box::new(Every::new(1, sam(RHO)))),
+        ("every step", Box::new(Every::new(sam(RHO), 1))),
         ("all of the run", Box::new(During { inner: sam(RHO), start: 0., end: 1. })),
         ("one micro-batch", Box::new(Micro { inner: sam(RHO), size: 9 })),
-        ("equal weights", Box::new(rw_sam(Exact, Temperature::Raw(0.), RHO))),
+        ("equal weights", Box::new(rw_sam(RHO, Temperature::Raw(0.), Exact))),
         ("in a box", in_ball(Box::new(l2) as Box<dyn Offset>)),
     ];
     let expected = two_steps(&mut sam(RHO))?;
@@ -159,7 +159,7 @@ fn directions_on_a_quadratic_are_their_closed_forms() -> Result<()> {
         ("clipped", Box::new(Clipped { inner: sam(rho), most: 1. }), each(&|j| s[j] / norm(&s))),
     ];
     for (name, mut rule, expected) in cases {
-        let found = rule.gradient(&f, &params, &batch)?.grads.to_vec()?;
+        let found = rule.gradient(BatchLoss::new(&f, &params, &batch))?.grads.to_vec()?;
         assert!(distance(&found, &expected) < 1e-10, "{name}: {found:?} for {expected:?}");
     }
     Ok(())
@@ -168,9 +168,10 @@ fn directions_on_a_quadratic_are_their_closed_forms() -> Result<()> {
 #[test]
 fn masks_and_groups_move_what_they_say() -> Result<()> {
     let (net, batch) = (resnet8(Norm::Group(32), 1)?, images(4, 1)?);
-    let g = Plain.gradient(&net, &net.params, &batch)?.grads;
+    let g = Plain.gradient(BatchLoss::new(&net, &net.params, &batch))?.grads;
     let moved = |groups: Vec<(Select, f64)>| -> Result<Vec<(String, f64)>> {
-        let epsilon = Grouped { inner: L2 { rho: 1. }, groups }.offset(&net, &net.params, &batch, &g)?;
+        let epsilon =
+            Grouped { inner: L2 { rho: 1. }, groups }.offset(BatchLoss::new(&net, &net.params, &batch), &g)?;
         let lengths = net.params.iter().zip(epsilon.tensors());
         lengths.map(|(p, e)| Ok((p.name.clone(), e.sqr()?.sum_all()?.to_scalar::<f32>()? as f64))).collect()
     };
@@ -211,7 +212,7 @@ fn each_rule_makes_the_passes_that_it_promises() -> Result<()> {
         let counted = Counted::new(&rows);
         for k in 0..3 {
             let moment = Moment { progress: 0.1 * k as f64, lr: 1. };
-            rule.gradient(&counted, &rows.params, &Batch { moment, ..rows.batch.clone() })?;
+            rule.gradient(BatchLoss::new(&counted, &rows.params, &Batch { moment, ..rows.batch.clone() }))?;
         }
         assert_eq!(counted.take(), (6 * expected.0, 6 * expected.1), "{name}");
     }
@@ -224,8 +225,8 @@ fn each_rule_resumes_to_the_bit() -> Result<()> {
     let rules = || every_rule(RHO, &Fixed(batches.to_vec())).into_iter();
     let mut with_state = Vec::new();
     for ((name, mut whole), (_, mut resumed)) in rules().zip(rules()) {
-        whole.gradient(&net, &net.params, &batches[0])?;
-        whole.gradient(&net, &net.params, &batches[1])?;
+        whole.gradient(BatchLoss::new(&net, &net.params, &batches[0]))?;
+        whole.gradient(BatchLoss::new(&net, &net.params, &batches[1]))?;
         let mut saved = BTreeMap::new();
         whole.state(&net.params, &mut State::save("rule", &mut saved))?;
         resumed.state(&net.params, &mut State::load("rule", &saved))?;
@@ -233,7 +234,7 @@ fn each_rule_resumes_to_the_bit() -> Result<()> {
             with_state.push(name);
         }
         let third = |rule: &mut Boxed| -> Result<_> {
-            let step = rule.gradient(&net, &net.params, &batches[2])?;
+            let step = rule.gradient(BatchLoss::new(&net, &net.params, &batches[2]))?;
             let mut again = BTreeMap::new();
             rule.state(&net.params, &mut State::save("rule", &mut again))?;
             Ok((bits(step.grads.tensors())?, bits(again.values())?))
@@ -259,7 +260,7 @@ fn a_parameter_without_a_gradient_is_named_by_every_rule() -> Result<()> {
     let (net, other) = (mlp(8, 16, 4, 1)?, mlp(8, 16, 4, 1)?);
     let batch = noise(6, 8, 4, 2)?;
     for (name, mut rule) in every_rule(RHO, &Fixed(vec![batch.clone()])) {
-        let error = rule.gradient(&net, &other.params, &batch).unwrap_err().to_string();
+        let error = rule.gradient(BatchLoss::new(&net, &other.params, &batch)).unwrap_err().to_string();
         assert!(error.contains("\"first.bias\" received no gradient"), "{name}: {error}");
     }
     Ok(())
@@ -270,19 +271,19 @@ fn a_parameter_without_a_gradient_is_named_by_every_rule() -> Result<()> {
 fn accumulation_does_not_depend_on_m() -> Result<()> {
     let (net, batch) = (wrn10(Norm::Group(32), 1)?, images(6, 1)?);
     let before = weights(&net.params)?;
-    let exact = || rw_sam(Exact, Temperature::Relative(1.), RHO);
+    let exact = || rw_sam(RHO, Temperature::Relative(1.), Exact);
     let rules: Vec<(&str, Boxed, Boxed)> = vec![
         ("plain", Box::new(Plain), Box::new(Plain)),
         ("SAM", Box::new(sam(RHO)), Box::new(sam(RHO))),
         ("m-SAM", Box::new(m_sam(RHO, 3)), Box::new(m_sam(RHO, 3))),
         ("RW-SAM", Box::new(exact()), Box::new(exact())),
-        ("ESAM's selection", with(Selected { gamma: 0.5 }), with(Selected { gamma: 0.5 })),
+        ("ESAM's selection", with(EsamSelect { gamma: 0.5 }), with(EsamSelect { gamma: 0.5 })),
         ("3 steps", Box::new(multi_step_sam(RHO, 3)), Box::new(multi_step_sam(RHO, 3))),
     ];
     for (name, mut whole, mut pieces) in rules {
-        let expected = whole.gradient(&net, &net.params, &batch)?;
+        let expected = whole.gradient(BatchLoss::new(&net, &net.params, &batch))?;
         for most in [1, 2, 4] {
-            let found = pieces.gradient(&Accumulated { objective: &net, most }, &net.params, &batch)?;
+            let found = pieces.gradient(BatchLoss::new(&Accumulated { objective: &net, most }, &net.params, &batch))?;
             let off = distance(&found.grads.to_vec()?, &expected.grads.to_vec()?);
             assert!(off < 2e-5, "{name} in pieces of {most}: off by {off:e}");
             let (found, expected) = (found.losses.expect("losses"), expected.losses.as_ref().expect("losses"));
@@ -290,12 +291,22 @@ fn accumulation_does_not_depend_on_m() -> Result<()> {
         }
     }
     let off = |most: usize| -> Result<f64> {
-        let found = m_sam(RHO, 3).gradient(&Accumulated { objective: &net, most }, &net.params, &batch)?;
-        Ok(distance(&found.grads.to_vec()?, &sam(RHO).gradient(&net, &net.params, &batch)?.grads.to_vec()?))
+        let found =
+            m_sam(RHO, 3).gradient(BatchLoss::new(&Accumulated { objective: &net, most }, &net.params, &batch))?;
+        Ok(distance(
+            &found.grads.to_vec()?,
+            &sam(RHO).gradient(BatchLoss::new(&net, &net.params, &batch))?.grads.to_vec()?,
+        ))
     };
     assert!(off(2)? > 1e-3, "m-SAM is SAM here, so this shows nothing");
     let none = Accumulated { objective: &net, most: 0 };
-    assert!(sam(RHO).gradient(&none, &net.params, &batch).unwrap_err().to_string().contains("at least one sample"));
+    assert!(
+        sam(RHO)
+            .gradient(BatchLoss::new(&none, &net.params, &batch))
+            .unwrap_err()
+            .to_string()
+            .contains("at least one sample")
+    );
     assert!(weights(&net.params)? == before);
     Ok(())
 }
@@ -305,18 +316,23 @@ fn accumulation_does_not_depend_on_m() -> Result<()> {
 fn what_is_no_gradient_cannot_be_combined() -> Result<()> {
     let rows = Rows::new(Link::Squares, 6, 4, 1)?;
     let mut rule = Sharp { ascent: Random::default(), offset: Raw { rho: RHO }, combine: Gsam { alpha: 0.1 } };
-    let error = rule.gradient(&rows, &rows.params, &rows.batch).unwrap_err().to_string();
+    let error = rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch)).unwrap_err().to_string();
     assert!(error.contains("needs the gradient at x"), "{error}");
-    let mut rule = Sharp { ascent: Momentum::new(0.9), offset: L2 { rho: RHO }, combine: Selected { gamma: 0.5 } };
-    assert!(rule.gradient(&rows, &rows.params, &rows.batch).unwrap_err().to_string().contains("losses at x"));
+    let mut rule = Sharp { ascent: Momentum::new(0.9), offset: L2 { rho: RHO }, combine: EsamSelect { gamma: 0.5 } };
+    assert!(
+        rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))
+            .unwrap_err()
+            .to_string()
+            .contains("losses at x")
+    );
     Ok(())
 }
 
 #[test]
 fn selection_takes_the_samples_that_rise_most() -> Result<()> {
     let rows = Rows::new(Link::Squares, 8, 5, 4)?;
-    let g = Plain.gradient(&rows, &rows.params, &rows.batch)?;
-    let epsilon: ParamVec = L2 { rho: 0.3 }.offset(&rows, &rows.params, &rows.batch, &g.grads)?;
+    let g = Plain.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
+    let epsilon: ParamVec = L2 { rho: 0.3 }.offset(BatchLoss::new(&rows, &rows.params, &rows.batch), &g.grads)?;
     let after = msharp_core::losses_at(&rows, &rows.params, &rows.batch, &epsilon)?.to_vec1::<f64>()?;
     let before = g.losses.expect("losses").to_vec1::<f64>()?;
     let mut order: Vec<usize> = (0..8).collect();
@@ -325,8 +341,8 @@ fn selection_takes_the_samples_that_rise_most() -> Result<()> {
     order[..3].iter().for_each(|&i| weights[i] = 1. / 3.);
     let weights = Tensor::new(&weights, &Device::Cpu)?;
     let expected = msharp_core::gradient_at(&rows, &rows.params, &rows.batch, Some(&epsilon), Some(&weights))?;
-    let mut rule = Sharp { ascent: Mean, offset: L2 { rho: 0.3 }, combine: Selected { gamma: 0.4 } }; // ⌊3.2⌋
-    let found = rule.gradient(&rows, &rows.params, &rows.batch)?;
+    let mut rule = Sharp { ascent: Mean, offset: L2 { rho: 0.3 }, combine: EsamSelect { gamma: 0.4 } }; // ⌊3.2⌋
+    let found = rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
     assert!(distance(&found.grads.to_vec()?, &expected.grads.to_vec()?) < 1e-12);
     Ok(())
 }
@@ -337,7 +353,7 @@ struct Sometimes(usize);
 impl Perturbation for Sometimes {
     fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
         self.0 += 1;
-        let mut step = Plain.gradient(f, params, batch)?;
+        let mut step = Plain.gradient(BatchLoss::new(f, params, batch))?;
         if self.0 % 2 == 1 {
             step.measures.insert("number", Tensor::new(self.0 as f64, &Device::Cpu)?);
         }
@@ -349,7 +365,7 @@ impl Perturbation for Sometimes {
 fn a_measure_that_some_micro_batches_have_is_the_mean_over_them() -> Result<()> {
     let rows = Rows::new(Link::Squares, 8, 4, 1)?;
     let mut rule = Micro { inner: Sometimes(0), size: 3 }; // of 3, 3 and 2 samples; the first and the last report
-    let step = rule.gradient(&rows, &rows.params, &rows.batch)?;
+    let step = rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
     let number = step.measures["number"].to_scalar::<f64>()?;
     assert!((number - (3. * 1. + 2. * 3.) / 5.).abs() < 1e-12, "{number}");
     Ok(())

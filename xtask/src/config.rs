@@ -191,13 +191,13 @@ impl RunConfig {
         if let Some(side) = model.image() {
             ensure!(side == 32, "--model {model} takes images of {side}×{side}; expected one for 32×32, as vit-mini");
         }
-        within("label-noise", self.label_noise, Range::SHARE)?;
-        within("rho", self.rho, L2::RHO)?;
+        with_offset("label-noise", self.label_noise, Range::SHARE)?;
+        with_offset("rho", self.rho, L2::RHO)?;
         let lambda = match self.temperature {
             TemperatureName::EffectiveSize => Temperature::SIZE,
             _ => Temperature::LAMBDA,
         };
-        within("lambda", self.lambda, lambda)?;
+        with_offset("lambda", self.lambda, lambda)?;
         let samples = self.micro_batch.unwrap_or(self.batch_size);
         ensure!(
             !self.is_reweighted() || self.temperature != TemperatureName::EffectiveSize || self.lambda < samples as f64,
@@ -205,13 +205,13 @@ impl RunConfig {
             self.lambda
         );
         if let Some(delta) = self.delta {
-            within("delta", delta, FiniteDifference::DELTA)?;
+            with_offset("delta", delta, FiniteDifference::DELTA)?;
         }
-        within("lr", self.lr, Range::ABOVE_0)?;
-        within("warm-up", self.warm_up, Range::BELOW_1)?;
-        within("momentum", self.momentum, Range::BELOW_1)?;
-        within("weight-decay", self.weight_decay, Range::AT_LEAST_0)?;
-        within("label-smoothing", self.label_smoothing, Range::BELOW_1)?;
+        with_offset("lr", self.lr, Range::ABOVE_0)?;
+        with_offset("warm-up", self.warm_up, Range::BELOW_1)?;
+        with_offset("momentum", self.momentum, Range::BELOW_1)?;
+        with_offset("weight-decay", self.weight_decay, Range::AT_LEAST_0)?;
+        with_offset("label-smoothing", self.label_smoothing, Range::BELOW_1)?;
         for (flag, value) in [
             ("probes", self.probes),
             ("epochs", self.epochs),

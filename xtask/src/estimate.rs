@@ -5,7 +5,7 @@ use crate::datasets::Datasets;
 use crate::rule::passes;
 use crate::run;
 use anyhow::{Context, Result};
-use msharp_core::{DataSource, Perturbation};
+use msharp_core::{BatchLoss, DataSource, Perturbation};
 use msharp_perturb::Plain;
 use std::time::Instant;
 
@@ -46,7 +46,7 @@ fn forward_seconds_a_sample(config: &RunConfig, classes: usize, train: &dyn Data
     let mut seconds = 0.;
     for _ in 0..2 {
         let started = Instant::now();
-        Plain.gradient(&classifier, &params, &batch)?.grads.norm()?; // to read is to wait for a GPU
+        Plain.gradient(BatchLoss::new(&classifier, &params, &batch))?.grads.norm()?; // to read is to wait for a GPU
         seconds = started.elapsed().as_secs_f64();
     }
     Ok(seconds / batch.len() as f64 / (1. + BACKWARD))

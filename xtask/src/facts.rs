@@ -5,7 +5,7 @@ use crate::config::{RuleName, RunConfig};
 use crate::experiments::typed;
 use crate::names::{AscentName, BallName, CombineName};
 use anyhow::{Context, Result, ensure};
-use msharp_core::{Moment, Param, Params, Perturbation, Role};
+use msharp_core::{Param, Params, Perturbation, Role};
 use msharp_models::Norm;
 use msharp_perturb::Select;
 use msharp_train::Decay;

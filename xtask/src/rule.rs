@@ -2,7 +2,7 @@
 
 use crate::config::{EstimatorName, RunConfig, TemperatureName};
 use crate::names::{AscentName, BallName, CombineName, RuleName};
-use msharp_core::{Ascent, Combine, GradNormEstimator, Offset, Perturbation, Role, Temperature};
+use msharp_core::{Ascent, BatchLoss, Combine, GradNormEstimator, Offset, Perturbation, Role, Temperature};
 use msharp_data::Loader;
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, Ghost, LastLayer, RandomNorms, Shuffled};
 use msharp_perturb::{
@@ -26,7 +26,7 @@ pub fn rule(config: &RunConfig, whole: Loader) -> Box<dyn Perturbation> {
         rule = Box::new(Micro { inner: rule, size });
     }
     if let Some(every) = words.every {
-        rule = Box::new(Every::new(every, rule));
+        rule = Box::new(Every::new(rule, every));
     }
     if words.from.is_some() || words.until.is_some() {
         rule = Box::new(During { inner: rule, start: words.from.unwrap_or(0.), end: words.until.unwrap_or(1.) });
@@ -112,9 +112,9 @@ fn combine(config: &RunConfig, name: CombineName) -> Box<dyn Combine> {
             Box::new(Blend { alpha: gamma / (1. - gamma) })
         }
         CombineName::Stable => Box::new(Stable),
-        CombineName::Look => Box::new(Look::new(constant("k") as usize, constant("alpha"))),
-        CombineName::Steep => Box::new(Steep::default()),
-        CombineName::Selected => Box::new(Selected { gamma: constant("select") }),
+        CombineName::Look => Box::new(LookSam::new(constant("k") as usize, constant("alpha"))),
+        CombineName::Steep => Box::new(AeSam::default()),
+        CombineName::Selected => Box::new(EsamSelect { gamma: constant("select") }),
     }
 }
 
@@ -203,9 +203,9 @@ mod tests {
             let classifier = classifier(model, &config);
             let counted = Counted::new(&classifier);
             let mut rule = rule(&config, set.clone());
-            let grads = rule.gradient(&counted, &params, &batch)?.grads;
+            let grads = rule.gradient(BatchLoss::new(&counted, &params, &batch))?.grads;
             for _ in 1..5 {
-                rule.gradient(&counted, &params, &batch)?;
+                rule.gradient(BatchLoss::new(&counted, &params, &batch))?;
             }
             let (forward, backward) = counted.take();
             let expected = passes(&config, 1);
@@ -236,7 +236,8 @@ mod tests {
             let config = parse(&format!("--norm group --batch-size 4 {flags}"));
             config.validate()?;
             let (model, params) = build(&config, 10)?;
-            let step = rule(&config, set.clone()).gradient(&classifier(model, &config), &params, &batch)?;
+            let step =
+                rule(&config, set.clone()).gradient(BatchLoss::new(&classifier(model, &config), &params, &batch))?;
             Ok(step.grads.norm()?)
         };
         let sam = length("--rule sam")?;
@@ -280,7 +281,7 @@ mod tests {
             let (model, params) = build(&config, 10)?;
             let classifier = classifier(model, &config);
             let counted = Counted::new(&classifier);
-            let step = rule(&config, set.clone()).gradient(&counted, &params, &batch)?;
+            let step = rule(&config, set.clone()).gradient(BatchLoss::new(&counted, &params, &batch))?;
             let m_eff = step.measures["m_eff"].to_scalar::<f64>()?;
             assert!((m_eff - 2.).abs() < 1e-3, "{flags}: {m_eff}");
             let (forward, backward) = counted.take();

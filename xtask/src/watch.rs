@@ -3,7 +3,7 @@
 use crate::config::RunConfig;
 use crate::rule;
 use candle_core::Result;
-use msharp_core::{Batch, GradNormEstimator, Objective, Params};
+use msharp_core::{Batch, BatchLoss, GradNormEstimator, Objective, Params};
 use msharp_gradnorm::{Histogram, Noise};
 use msharp_train::Tally;
 use std::collections::BTreeMap;
@@ -58,7 +58,8 @@ impl Watch {
             return Ok(BTreeMap::new());
         }
         let samples = self.samples.unwrap_or(batch.len()).min(batch.len());
-        let noise = Noise::measure(&mut *self.estimator, f, params, &batch.narrow(0, samples, batch.key)?)?;
+        let noise =
+            Noise::measure(&mut *self.estimator, BatchLoss::new(f, params, &batch.narrow(0, samples, batch.key)?))?;
         let Histogram { counts } = noise.histogram();
         let mut all = BTreeMap::from([
             ("noise_trace", noise.trace()),

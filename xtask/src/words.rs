@@ -148,7 +148,13 @@ impl Words {
         };
         let friendly = has_ball(BallName::Friendly);
         vec![
-            Constant("alpha", gsam || blend || look, self.alpha, alpha, if gsam { Gsam::ALPHA } else { Look::ALPHA }),
+            Constant(
+                "alpha",
+                gsam || blend || look,
+                self.alpha,
+                alpha,
+                if gsam { Gsam::ALPHA } else { LookSam::ALPHA },
+            ),
             Constant("gamma", combines(CombineName::Wsam), self.gamma, 0.9, Blend::GAMMA),
             Constant("theta", has_ball(BallName::Averaged), self.theta, 0.4, Averaged::THETA),
             Constant("sigma", friendly, self.sigma, 1., Friendly::SIGMA),

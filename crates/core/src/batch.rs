@@ -1,6 +1,6 @@
-//! A batch: inputs, targets, the key of its randomness and when it comes.
+//! A batch: inputs, targets, the key of its randomness and its place in the run.
 
-use crate::{Key, Moment};
+use crate::{Error, Key, TrainingPoint};
 use candle_core::{Result, Tensor, bail};
 
 /// What an objective is evaluated on.
@@ -12,8 +12,8 @@ pub struct Batch {
     pub targets: Tensor,
     /// (seed, epoch, step), folded with the index of the micro-batch. Probes and dropout are functions of it.
     pub key: Key,
-    /// Where training stands; [`Moment::default`] unless a trainer says.
-    pub moment: Moment,
+    /// How far training has come, where a trainer has said it.
+    pub training_point: Option<TrainingPoint>,
     /// Which part of an optimizer step's batch it is.
     pub part: Part,
 }
@@ -35,9 +35,22 @@ impl Part {
 }
 
 impl Batch {
-    /// A batch of its own, at the default moment.
+    /// A batch of its own, without a training point.
     pub fn new(inputs: Tensor, targets: Tensor, key: Key) -> Self {
-        Self { inputs, targets, key, moment: Moment::default(), part: Part::WHOLE }
+        Self { inputs, targets, key, training_point: None, part: Part::WHOLE }
+    }
+
+    /// The same batch at a point of a training run, as schedules need it.
+    pub fn at(self, point: TrainingPoint) -> Self {
+        Self { training_point: Some(point), ..self }
+    }
+
+    /// How far training has come.
+    ///
+    /// # Errors
+    /// [`Error::NoTrainingPoint`], if no trainer has said it.
+    pub fn training_point(&self) -> Result<TrainingPoint> {
+        Ok(self.training_point.ok_or(Error::NoTrainingPoint)?)
     }
 
     /// `b`, the number of samples.
@@ -55,7 +68,7 @@ impl Batch {
     /// If there is no sample, for which no mean, no norm and no weight is defined; or not as many targets.
     pub fn check(&self) -> Result<()> {
         if self.is_empty() {
-            bail!("the batch is empty (inputs {:?}); expected at least one sample", self.inputs.dims())
+            return Err(Error::EmptyBatch { dims: self.inputs.dims().to_vec() }.into());
         }
         if self.targets.dims().first() != Some(&self.len()) {
             bail!("{} samples have targets {:?}; expected as many in front", self.len(), self.targets.dims())

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An objective that counts the passes through another, in samples. Those inside [`uncounted`] are not counted.
-pub struct Counted<'a> {
-    objective: &'a dyn Objective,
+pub struct Counted<F> {
+    objective: F,
     forward: Arc<AtomicU64>,
     backward: Arc<AtomicU64>,
 }
 
-impl<'a> Counted<'a> {
+impl<F: Objective> Counted<F> {
     /// Nothing is counted yet.
-    pub fn new(objective: &'a dyn Objective) -> Self {
+    pub fn new(objective: F) -> Self {
         Self { objective, forward: Arc::default(), backward: Arc::default() }
     }
 
@@ -25,7 +25,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-impl Objective for Counted<'_> {
+impl<F: Objective> Objective for Counted<F> {
     fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor> {
         let losses = self.objective.losses(batch, train)?;
         if !COUNTS.get() {
@@ -40,8 +40,8 @@ impl Objective for Counted<'_> {
         })
     }
 
-    fn most(&self) -> Option<usize> {
-        self.objective.most()
+    fn max_samples(&self) -> Option<usize> {
+        self.objective.max_samples()
     }
 }
 
@@ -65,7 +65,7 @@ pub fn uncounted<R>(check: impl FnOnce() -> R) -> R {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Key, Params, gradient_at};
+    use crate::{BatchLoss, Key, Params};
     use candle_core::{Device, Var};
 
     #[test]
@@ -76,13 +76,13 @@ mod tests {
         let inputs = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
         let batch = Batch::new(inputs.clone(), inputs, Key::new(0));
         let counted = Counted::new(&f);
-        let plain = gradient_at(&f, &params, &batch, None, None)?;
-        let through = gradient_at(&counted, &params, &batch, None, None)?;
+        let plain = BatchLoss::new(&f, &params, &batch).gradient()?;
+        let through = BatchLoss::new(&counted, &params, &batch).gradient()?;
         assert_eq!(plain.grads.to_vec()?, through.grads.to_vec()?);
         assert_eq!(counted.take(), (3, 3));
         assert_eq!(counted.take(), (0, 0));
         let open = counted.losses(&batch, true)?;
-        uncounted(|| gradient_at(&counted, &params, &batch, None, None))?;
+        uncounted(|| BatchLoss::new(&counted, &params, &batch).gradient())?;
         uncounted(|| open.sum_all()?.backward())?;
         assert_eq!(counted.take(), (3, 0), "what was counted is the forward before");
         open.sum_all()?.backward()?;

@@ -33,6 +33,20 @@ impl Key {
         name.bytes().fold(self.fold(name.len() as u64), |key, byte| key.fold(byte as u64))
     }
 
+    /// The two halves of the number that this key is, for a checkpoint.
+    pub(crate) const fn halves(self) -> [u32; 2] {
+        [(self.0 >> 32) as u32, self.0 as u32]
+    }
+
+    pub(crate) const fn from_halves([high, low]: [u32; 2]) -> Self {
+        Self((high as u64) << 32 | low as u64)
+    }
+
+    /// The seed of this key's stream, as the random ops of msharp-ops take it.
+    pub fn seed(self) -> [u8; 32] {
+        self.rng().get_seed()
+    }
+
     /// The stream of this key, from its beginning.
     pub fn rng(self) -> ChaCha8Rng {
         ChaCha8Rng::seed_from_u64(self.0)

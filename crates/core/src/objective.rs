@@ -3,8 +3,8 @@
 use crate::Batch;
 use candle_core::{Result, Tensor, bail};
 
-/// Per-sample losses, the narrow waist: mean, weighted and micro-batch losses, per-sample gradient norms and their
-/// variance all derive from it.
+/// The loss of every sample. Mean, weighted and micro-batch losses, per-sample gradient norms and their variance all
+/// derive from it.
 ///
 /// Closures implement it:
 ///
@@ -27,7 +27,7 @@ pub trait Objective {
 
     /// The most samples that one pass may take, if there is a limit: larger batches then go through in pieces, whose
     /// gradients are accumulated. See [`Accumulated`].
-    fn most(&self) -> Option<usize> {
+    fn max_samples(&self) -> Option<usize> {
         None
     }
 
@@ -37,34 +37,44 @@ pub trait Objective {
     /// If the batch is empty.
     fn pieces(&self, batch: &Batch) -> Result<Vec<Batch>> {
         batch.check()?;
-        match self.most() {
-            Some(0) => bail!("gradients are accumulated over pieces of at least one sample, `most` is 0"),
-            Some(most) => batch.chunks(most),
+        match self.max_samples() {
+            Some(0) => bail!("gradients are accumulated over pieces of at least one sample, `max_samples` is 0"),
+            Some(size) => batch.chunks(size),
             None => Ok(vec![batch.clone()]),
         }
     }
 }
 
-/// Gradient accumulation: an objective whose batches go through in pieces of at most `most` samples.
+/// Gradient accumulation: an objective whose batches go through in pieces of at most `max_samples` samples.
 ///
 /// Memory is that of a piece, and a rule computes what it would have computed on the whole batch, up to rounding: the
 /// pieces of m-SAM are its *micro-batches*, each with a perturbation of its own; these only save memory. Under batch
 /// normalisation each piece is its own normalisation batch, and moves the running statistics.
-#[derive(Clone, Copy)]
-pub struct Accumulated<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Accumulated<F> {
     /// The losses.
-    pub objective: &'a dyn Objective,
+    pub objective: F,
     /// At least 1.
-    pub most: usize,
+    pub max_samples: usize,
 }
 
-impl Objective for Accumulated<'_> {
+impl<F: Objective> Objective for Accumulated<F> {
     fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor> {
         self.objective.losses(batch, train)
     }
 
-    fn most(&self) -> Option<usize> {
-        Some(self.objective.most().map_or(self.most, |most| most.min(self.most)))
+    fn max_samples(&self) -> Option<usize> {
+        Some(self.objective.max_samples().map_or(self.max_samples, |most| most.min(self.max_samples)))
+    }
+}
+
+impl Objective for &dyn Objective {
+    fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor> {
+        (**self).losses(batch, train)
+    }
+
+    fn max_samples(&self) -> Option<usize> {
+        (**self).max_samples()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Vectors in parameter space: gradients, offsets, velocities and probes are all of this one type.
 
-use crate::{Key, Length, Params};
+use crate::{Error, Key, Params, Rescale};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
@@ -32,11 +32,7 @@ impl ParamVec {
     pub fn collect(params: &Params, grads: &GradStore) -> Result<Self> {
         let of = |p: &crate::Param| match grads.get(&p.var) {
             Some(grad) => Ok(grad.detach()),
-            None => bail!(
-                "parameter {:?} received no gradient: the loss does not use it, or an operation without a backward \
-                 pass (candle's LayerNorm and softmax_last_dim, for instance) cut the graph",
-                p.name
-            ),
+            None => Err(Error::NoGradient { parameter: p.name.clone() }.into()),
         };
         Ok(Self(params.iter().map(of).collect::<Result<_>>()?))
     }
@@ -86,33 +82,33 @@ impl ParamVec {
         &self.0
     }
 
-    /// ⟨self, other⟩, summed in f64; waits for a GPU that has them.
+    /// ⟨self, other⟩, summed in f64; a host-device synchronisation on a GPU.
     pub fn dot(&self, other: &ParamVec) -> Result<f64> {
         msharp_ops::dot(&self.each(), &other.each())?.to_scalar()
     }
 
-    /// ⟨self, other⟩ where the parameters are, f64 `[]`: nobody waits for it before it is read.
+    /// ⟨self, other⟩ where the parameters are, f64 `[]`: no host-device synchronisation before it is read.
     pub fn inner(&self, other: &ParamVec) -> Result<Tensor> {
         msharp_ops::dot(&self.each(), &other.each())
     }
 
-    /// ‖self‖, summed in f64; waits for a GPU that has it.
+    /// ‖self‖, summed in f64; a host-device synchronisation on a GPU.
     pub fn norm(&self) -> Result<f64> {
         Ok(self.dot(self)?.sqrt())
     }
 
-    /// ‖self‖² where the parameters are, f64 `[]`: nobody waits for it before it is read.
+    /// ‖self‖² where the parameters are, f64 `[]`: no host-device synchronisation before it is read.
     pub fn squared_norm(&self) -> Result<Tensor> {
         msharp_ops::sum_of_squares(&self.each())
     }
 
     /// c · self.
     pub fn scale(&self, c: f64) -> Result<ParamVec> {
-        Ok(self.scale_to(Length::Times(c))?.0)
+        Ok(self.scale_to(Rescale::Times(c))?.0)
     }
 
-    /// f · self for the f that makes it as long as is said, and f, f64 `[]`, where the parameters are.
-    pub fn scale_to(&self, length: Length) -> Result<(ParamVec, Tensor)> {
+    /// f · self, rescaled to the given norm, and the factor f, f64 `[]`, where the parameters are.
+    pub fn scale_to(&self, length: Rescale) -> Result<(ParamVec, Tensor)> {
         let (scaled, f) = msharp_ops::scale(&self.each(), length)?;
         Ok((Self(scaled), f))
     }
@@ -120,7 +116,7 @@ impl ParamVec {
     /// The multiple of self that is nearest to `other`: ⟨self, other⟩/‖self‖² · self, and 0 if self is 0.
     pub fn nearest_to(&self, other: &ParamVec) -> Result<ParamVec> {
         let f = (self.inner(other)? / (self.squared_norm()? + 1e-300)?)?;
-        Ok(self.scale_to(Length::Given(&f))?.0)
+        Ok(self.scale_to(Rescale::Given(&f))?.0)
     }
 
     /// self, shortened to length `most` if it is longer.
@@ -128,7 +124,7 @@ impl ParamVec {
         let norm = self.squared_norm()?.sqrt()?;
         // 1/max(1, norm/most), in operations that need nothing from the host.
         let f = norm.affine(1. / most, -1.)?.relu()?.affine(1., 1.)?.recip()?;
-        Ok(self.scale_to(Length::Given(&f))?.0)
+        Ok(self.scale_to(Rescale::Given(&f))?.0)
     }
 
     /// What `f` makes of each tensor and the parameter that it belongs to: element-wise products, masks.

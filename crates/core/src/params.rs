@@ -1,17 +1,19 @@
 //! The trainable parameters and the buffers of a model, by name and in name order.
 
-use crate::role::{Role, role_by_name};
+use crate::{Error, Role, Select, role_by_name};
 use candle_core::{DType, Device, Result, Storage, Tensor, Var, bail};
+use candle_nn::VarMap;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
+use std::sync::PoisonError;
 
 /// A named trainable variable.
 #[derive(Clone, Debug)]
 pub struct Param {
     /// Its path in the model, dots between the parts.
     pub name: String,
-    /// Its value. [`gradient_at`](crate::gradient_at) displaces it, optimizers and [`Params::assign`] write it; nothing
-    /// else does.
+    /// Its value. [`BatchLoss`](crate::BatchLoss) displaces it, optimizers and [`Params::assign`] write it; nothing else
+    /// does.
     pub var: Var,
     /// What it is for.
     pub role: Role,
@@ -40,6 +42,35 @@ impl Params {
             (name, var, role)
         };
         Self::with_roles(vars.into_iter().map(role))
+    }
+
+    /// Those of a `VarMap` of candle-nn, in which a model keeps its variables.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use candle_nn::{VarBuilder, VarMap};
+    /// let varmap = VarMap::new();
+    /// let layer = candle_nn::linear(4, 3, VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu).pp("fc"))?;
+    /// assert_eq!(msharp_core::Params::from_varmap(&varmap)?.count(), 15);
+    /// # Ok::<(), candle_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As those of [`new`](Params::new).
+    pub fn from_varmap(varmap: &VarMap) -> Result<Self> {
+        let vars = varmap.data().lock().unwrap_or_else(PoisonError::into_inner);
+        let sorted: BTreeMap<String, Var> = vars.iter().map(|(name, var)| (name.clone(), var.clone())).collect();
+        Self::new(sorted)
+    }
+
+    /// Those parameters that `select` holds, with their roles, without buffers; the variables are shared.
+    ///
+    /// # Errors
+    /// If it holds none.
+    pub fn subset(&self, select: &Select) -> Result<Self> {
+        select.check(self)?;
+        let params: Vec<Param> = self.params.iter().filter(|param| select.holds(param)).cloned().collect();
+        Ok(Self { params, buffers: Vec::new() })
     }
 
     /// As [`new`](Params::new), with the roles given; `None` makes a buffer.
@@ -155,7 +186,7 @@ impl Params {
 
     /// Parameters and buffers under their names, *sharing storage with the model*: they change as it trains.
     /// [`snapshot`](Params::snapshot) does not.
-    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+    pub fn named_tensors(&self) -> BTreeMap<String, Tensor> {
         self.vars().map(|(name, var)| (name.to_owned(), var.as_detached_tensor())).collect()
     }
 
@@ -165,7 +196,7 @@ impl Params {
     }
 
     /// Writes the values of `tensors` into the parameters and buffers of the same names. Values that share storage with
-    /// this model, as those of [`tensors`](Params::tensors) do, are read before anything is written.
+    /// this model, as those of [`tensors`](Params::named_tensors) do, are read before anything is written.
     ///
     /// A missing `num_batches_tracked` is accepted, since PyTorch did not always write it. Nothing is changed if
     /// anything does not fit.
@@ -192,26 +223,31 @@ impl Params {
         for (name, var) in self.vars() {
             match tensors.get(name) {
                 Some(value) if value.dims() != var.dims() => {
-                    bail!("tensor {name:?} has the shape {:?}; this model has {:?}", value.dims(), var.dims())
+                    let problem = format!("has the shape {:?}; this model has {:?}", value.dims(), var.dims());
+                    return Err(Error::mismatch(name, problem));
                 }
-                Some(value) if value.dtype().is_float() != var.dtype().is_float() => bail!(
-                    "tensor {name:?} has elements of {:?}; this model has {:?}, and the one is not a rounding of the \
-                     other",
-                    value.dtype(),
-                    var.dtype()
-                ),
+                Some(value) if value.dtype().is_float() != var.dtype().is_float() => {
+                    let (found, own) = (value.dtype(), var.dtype());
+                    let problem = format!(
+                        "has elements of {found:?}; this model has {own:?}, and the one is not a rounding of the other"
+                    );
+                    return Err(Error::mismatch(name, problem));
+                }
                 Some(value) => {
                     let value = value.to_dtype(var.dtype())?.to_device(var.device())?.detach();
                     let shares = own.contains(&storage_of(&value));
                     writes.push((var, if shares { value.copy()? } else { value }));
                 }
                 None if name.ends_with("num_batches_tracked") => {}
-                None => bail!("tensor {name:?} of this model is missing{}", self.of_prefix(tensors)),
+                None => {
+                    let problem = format!("of this model is missing{}", self.of_prefix(tensors));
+                    return Err(Error::mismatch(name, problem));
+                }
             }
         }
         let known: BTreeMap<&str, &Var> = self.vars().collect();
         if let Some(name) = tensors.keys().find(|name| !known.contains_key(name.as_str())) {
-            bail!("tensor {name:?} is no parameter or buffer of this model")
+            return Err(Error::mismatch(name, "is no parameter or buffer of this model"));
         }
         Ok(writes)
     }
@@ -285,8 +321,8 @@ mod tests {
         let (params, other) = (named(&["a", "fc.weight"]), named(&["a", "b", "fc.weight"]));
         params.iter().for_each(|p| p.var.set(&p.var.ones_like().unwrap()).unwrap());
         let message = |r: Result<()>| r.unwrap_err().to_string();
-        assert!(message(other.assign(&params.tensors())).contains("\"b\" of this model is missing"));
-        assert!(message(params.assign(&other.tensors())).contains("\"b\" is no parameter"));
+        assert!(message(other.assign(&params.named_tensors())).contains("\"b\" of this model is missing"));
+        assert!(message(params.assign(&other.named_tensors())).contains("\"b\" is no parameter"));
         assert_eq!(params.norm().unwrap(), 3.);
     }
 
@@ -313,15 +349,15 @@ mod tests {
         params.iter().enumerate().for_each(|(i, p)| {
             p.var.set(&p.var.ones_like().unwrap().affine(i as f64 + 1., 0.).unwrap()).unwrap();
         });
-        let first = |name: &str| params.tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];
+        let first = |name: &str| params.named_tensors()[name].flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];
         let before = params.snapshot().unwrap();
 
-        let mut t = params.tensors();
+        let mut t = params.named_tensors();
         t.insert("fc.weight".to_owned(), Tensor::full(9f32, (3, 2), &Device::Cpu).unwrap());
         params.assign(&t).unwrap();
         assert_eq!((first("a"), first("b"), first("fc.weight")), (1., 2., 9.));
 
-        let mut swapped = params.tensors();
+        let mut swapped = params.named_tensors();
         let (a, b) = (swapped["a"].clone(), swapped["b"].clone());
         swapped.insert("a".to_owned(), b);
         swapped.insert("b".to_owned(), a);

@@ -39,3 +39,17 @@ impl<D: DataSource + ?Sized> DataSource for std::sync::Arc<D> {
         (**self).epoch_from(epoch, step)
     }
 }
+
+impl<D: DataSource + ?Sized> DataSource for Box<D> {
+    fn steps(&self) -> usize {
+        (**self).steps()
+    }
+
+    fn samples(&self) -> usize {
+        (**self).samples()
+    }
+
+    fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
+        (**self).epoch_from(epoch, step)
+    }
+}

@@ -1,6 +1,6 @@
 //! One visitor that saves and restores what rules and optimizers carry from step to step.
 
-use crate::{ParamVec, Params};
+use crate::{Batch, Key, ParamVec, Params};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,11 +54,8 @@ impl<'a> State<'a> {
                 }
             }
             Direction::Load { tensors, read } => {
-                let exists = match entry(tensors, read, &path)? {
-                    marker if marker.rank() == 0 && marker.dtype() == DType::U8 => marker.to_scalar::<u8>()? == 1,
-                    other => bail!("{path:?} in the saved state is {other}; expected whether there is a vector"),
-                };
-                *value = exists.then(|| read_vector(tensors, read, &path, params)).transpose()?;
+                *value =
+                    exists(tensors, read, &path)?.then(|| read_vector(tensors, read, &path, params)).transpose()?;
             }
         }
         Ok(())
@@ -78,6 +75,59 @@ impl<'a> State<'a> {
                 tensor if tensor.rank() == 0 => *value = tensor.to_dtype(DType::F64)?.to_scalar()?,
                 tensor => bail!("{path:?} in the saved state has the shape {:?}; expected a number", tensor.dims()),
             },
+        }
+        Ok(())
+    }
+
+    /// A whole number: of steps, of estimates.
+    ///
+    /// # Errors
+    /// If it is to be read and is missing, or is no whole number from 0 to 2⁶³ − 1.
+    pub fn count(&mut self, name: &str, value: &mut u64) -> Result<()> {
+        let path = format!("{}/{name}", self.path);
+        match &mut self.direction {
+            Direction::Save(tensors) => {
+                let Ok(signed) = i64::try_from(*value) else { bail!("{path:?} is {value}, too large to be saved") };
+                tensors.insert(path, Tensor::new(signed, &Device::Cpu)?);
+            }
+            Direction::Load { tensors, read } => match entry(tensors, read, &path)? {
+                tensor if tensor.rank() == 0 && tensor.dtype() == DType::I64 => match tensor.to_scalar::<i64>()? {
+                    saved if saved >= 0 => *value = saved as u64,
+                    saved => bail!("{path:?} in the saved state is {saved}; expected a count"),
+                },
+                tensor => bail!("{path:?} in the saved state is {tensor}; expected a whole number"),
+            },
+        }
+        Ok(())
+    }
+
+    /// A batch that may not exist yet: inputs, targets and key. It is restored as a whole batch without a training point.
+    ///
+    /// # Errors
+    /// Names what is missing or is no part of a batch.
+    pub fn batch(&mut self, name: &str, params: &Params, value: &mut Option<Batch>) -> Result<()> {
+        let path = format!("{}/{name}", self.path);
+        let at = |part: &str| format!("{path}/{part}");
+        match &mut self.direction {
+            Direction::Save(tensors) => {
+                tensors.insert(path.clone(), Tensor::new(u8::from(value.is_some()), &Device::Cpu)?);
+                if let Some(batch) = value {
+                    tensors.insert(at("inputs"), batch.inputs.copy()?);
+                    tensors.insert(at("targets"), batch.targets.copy()?);
+                    tensors.insert(at("key"), Tensor::new(&batch.key.halves(), &Device::Cpu)?);
+                }
+            }
+            Direction::Load { tensors, read } => {
+                *value = match exists(tensors, read, &path)? {
+                    false => None,
+                    true => {
+                        let tensor = |part: &str| entry(tensors, read, &at(part))?.to_device(params.device())?.copy();
+                        let key = entry(tensors, read, &at("key"))?.to_device(&Device::Cpu)?.to_vec1::<u32>()?;
+                        let Ok(halves) = key.try_into() else { bail!("{:?} in the saved state is no key", at("key")) };
+                        Some(Batch::new(tensor("inputs")?, tensor("targets")?, Key::from_halves(halves)))
+                    }
+                };
+            }
         }
         Ok(())
     }
@@ -106,6 +156,14 @@ fn entry<'t>(
     Ok(tensor)
 }
 
+/// Whether something that may not exist yet was there.
+fn exists(tensors: &BTreeMap<String, Tensor>, read: &RefCell<BTreeSet<String>>, path: &str) -> Result<bool> {
+    match entry(tensors, read, path)? {
+        marker if marker.rank() == 0 && marker.dtype() == DType::U8 => Ok(marker.to_scalar::<u8>()? == 1),
+        other => bail!("{path:?} in the saved state is {other}; expected whether there is a vector or a batch"),
+    }
+}
+
 fn read_vector(
     tensors: &BTreeMap<String, Tensor>,
     read: &RefCell<BTreeSet<String>>,
@@ -127,34 +185,37 @@ fn read_vector(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Key;
     use candle_core::Var;
 
     #[test]
     fn what_is_saved_is_loaded_and_what_is_missing_is_named() -> Result<()> {
         let var = |n: usize| Var::zeros(n, DType::F32, &Device::Cpu);
         let params = Params::new([("a".to_owned(), var(2)?), ("b".to_owned(), var(3)?)])?;
-        let (mut velocity, mut count) = (Some(ParamVec::gaussian(&params, Key::new(1))?), 7.);
+        let (mut velocity, mut count) = (Some(ParamVec::gaussian(&params, Key::new(1))?), 7);
         let mut tensors = BTreeMap::new();
         {
             let mut state = State::save("optimizer", &mut tensors);
             state.vector("velocity", &params, &mut velocity)?;
             state.vector("nothing", &params, &mut None)?;
-            state.part("inner").number("count", &mut count)?;
+            state.part("inner").count("count", &mut count)?;
+            state.part("inner").number("mean", &mut 0.5)?;
         }
         assert!(tensors.contains_key("optimizer/velocity/b") && tensors.contains_key("optimizer/inner/count"));
 
-        let (mut read, mut none, mut number) = (None, velocity.clone(), 0.);
+        let (mut read, mut none, mut number, mut mean) = (None, velocity.clone(), 0, 0.);
         let mut state = State::load("optimizer", &tensors);
         state.vector("velocity", &params, &mut read)?;
         state.vector("nothing", &params, &mut none)?;
         let error = state.check_all_read().unwrap_err().to_string();
         assert!(error.contains("\"optimizer/inner/count\""), "{error}");
-        state.part("inner").number("count", &mut number)?;
+        state.part("inner").count("count", &mut number)?;
+        state.part("inner").number("mean", &mut mean)?;
         state.check_all_read()?;
         assert_eq!(read.unwrap().to_vec()?, velocity.unwrap().to_vec()?);
         assert!(none.is_none());
-        assert_eq!(number, 7.);
+        assert_eq!((number, mean), (7, 0.5));
+        let error = State::load("optimizer", &tensors).part("inner").count("mean", &mut number).unwrap_err();
+        assert!(error.to_string().contains("expected a whole number"), "{error}");
 
         let error = State::load("optimizer", &tensors).vector("mean", &params, &mut None).unwrap_err();
         assert!(

@@ -42,7 +42,7 @@ impl Params {
     /// As [`save`](Params::save), with text about the weights in the file's metadata: what they are of, and what their
     /// inputs were normalised by.
     pub fn save_with(&self, path: &Path, about: &BTreeMap<String, String>) -> Result<()> {
-        let bytes = to_safetensors(&self.tensors(), about)?;
+        let bytes = to_safetensors(&self.named_tensors(), about)?;
         crate::write_aside(path, |file| Ok(std::io::Write::write_all(file, &bytes)?))
     }
 }
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn equal_weights_are_equal_files() {
         let about: BTreeMap<String, String> = (0..9).map(|i| (format!("entry {i}"), format!("\"{i}\" – é"))).collect();
-        let tensors = named(&["a", "b", "c", "fc.weight"]).tensors();
+        let tensors = named(&["a", "b", "c", "fc.weight"]).named_tensors();
         let once = to_safetensors(&tensors, &about).unwrap();
         assert!((0..9).all(|_| to_safetensors(&tensors, &about.clone()).unwrap() == once));
         let read = candle_core::safetensors::load_buffer(&once, &Device::Cpu).unwrap();

@@ -5,8 +5,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Module, linear, ops};
-use msharp_core::{Batch, Key, Seeded};
-use msharp_gradnorm::{Exact, FiniteDifference, GradNormEstimator, Noise, Temperature};
+use msharp_core::{Batch, BatchLoss, GradNormEstimator, Key, Seeded, Temperature};
+use msharp_gradnorm::{Exact, FiniteDifference, Noise};
 
 fn main() -> Result<()> {
     let (samples, inputs, classes) = (12, 20, 4);
@@ -31,9 +31,9 @@ fn main() -> Result<()> {
     let points = (points + centres.index_select(&targets, 0)?)?.broadcast_mul(&lengths)?;
     let batch = Batch::new(points.detach(), targets, Key::new(3));
 
-    let exact = Exact.norms(&losses, &params, &batch)?.to_vec1::<f64>()?;
+    let exact = Exact.norms(BatchLoss::new(&losses, &params, &batch))?.to_vec1::<f64>()?;
     let mut probes = FiniteDifference { check_every: 1, ..FiniteDifference::adaptive(6) };
-    let estimate = probes.estimate(&losses, &params, &batch)?;
+    let estimate = probes.estimate(BatchLoss::new(&losses, &params, &batch))?;
     println!("{:>8} {:>8} {:>10}", "sample", "exact", "6 probes");
     for (i, (exact, estimated)) in exact.iter().zip(estimate.norms.to_vec1::<f64>()?).enumerate() {
         println!("{i:>8} {exact:>8.3} {estimated:>10.3}");
@@ -41,8 +41,8 @@ fn main() -> Result<()> {
     let ratio = |name: &str| estimate.measures[name].to_scalar::<f64>();
     println!("step: ‖δz‖ = {:.1e}·‖x‖, noise to signal of a slope {:.4}", ratio("probe_ratio")?, ratio("probe_noise")?);
 
-    let estimated = Noise::measure(&mut probes, &losses, &params, &batch)?;
-    let exact = Noise::measure(&mut Exact, &losses, &params, &batch)?;
+    let estimated = Noise::measure(&mut probes, BatchLoss::new(&losses, &params, &batch))?;
+    let exact = Noise::measure(&mut Exact, BatchLoss::new(&losses, &params, &batch))?;
     for (name, noise) in [("exact", &exact), ("6 probes", &estimated)] {
         println!(
             "{name:>8}: tr V {:.3}, noise scale {:.1}, m_eff at λ = 1 relative {:.1} of {samples}",

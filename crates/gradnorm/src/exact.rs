@@ -1,7 +1,7 @@
 //! One backward pass for each sample.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, ParamVec, Params, losses_of};
+use msharp_core::{BatchLoss, Component, Cost, Estimate, GradNormEstimator, Measures, ParamVec};
 
 /// ‖∇ℓᵢ(x)‖ by b backward passes over one graph.
 ///
@@ -13,11 +13,17 @@ use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Param
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Exact;
 
+impl Component for Exact {}
+
 impl GradNormEstimator for Exact {
-    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
-        let losses = losses_of(f, batch)?; // [b]
-        let norm = |i: usize| ParamVec::collect(params, &losses.get(i)?.backward()?)?.norm();
-        let norms: Vec<f64> = (0..batch.len()).map(norm).collect::<Result<_>>()?;
+    fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
+        let losses = loss.losses()?; // [b]
+        let norm = |i: usize| ParamVec::collect(loss.params, &losses.get(i)?.backward()?)?.norm();
+        let norms: Vec<f64> = (0..loss.batch.len()).map(norm).collect::<Result<_>>()?;
         Ok(Estimate { norms: Tensor::new(norms, losses.device())?, losses, measures: Measures::new() })
+    }
+
+    fn cost(&self, samples: usize) -> Cost {
+        Cost { forward: 1., backward: samples as f64 }
     }
 }

@@ -4,10 +4,10 @@ mod check;
 
 use candle_core::{Result, Tensor, bail};
 use msharp_core::{
-    Batch, Estimate, GradNormEstimator, Key, Length, Measures, Objective, ParamVec, Params, Range, State, at_least_1,
-    check_repeatable, losses_at, losses_at_signs, losses_of,
+    Batch, BatchLoss, Component, Cost, Estimate, GradNormEstimator, Key, Measures, ParamVec, Params, Precision, Range,
+    Rescale, State, at_least_1,
 };
-use msharp_ops::{Precision, Slope, rms_slopes};
+use msharp_ops::{Slope, rms_slopes};
 
 /// ‖∇ℓᵢ‖ ≈ √( 1/K Σₖ ((ℓᵢ(x + δzₖ) − ℓᵢ(x))/δ)² ) for random zₖ, since E⟨z, g⟩² = ‖g‖².
 ///
@@ -36,8 +36,8 @@ use msharp_ops::{Precision, Slope, rms_slopes};
 /// and reports `probe_noise`, noise to signal. `probe_ratio` = ‖δz‖/‖x‖ is reported too.
 ///
 /// # Errors
-/// Where a ratio reaches 1, with its value, δ, whether δ is too short or too long, and what to set. On a GPU nobody may
-/// wait inside a step: there a ratio is a measure and no error, but for [`Delta::Adaptive`], which reads at its checks.
+/// Where a ratio reaches 1, with its value, δ, whether δ is too short or too long, and what to set. On a GPU there is
+/// no host-device synchronisation inside a step: there a ratio is a measure and no error, but for [`Delta::Adaptive`], which reads at its checks.
 /// Losses that do not move even along the default step have gradients of 0 as far as differences can tell: their norms
 /// are 0, and that is no error, since weights of equal norms need no information.
 ///
@@ -133,36 +133,30 @@ impl FiniteDifference {
             Probe::Gaussian => ParamVec::gaussian(params, key),
             Probe::Sphere => {
                 let radius = (params.count() as f64).sqrt();
-                Ok(ParamVec::gaussian(params, key)?.scale_to(Length::Of(radius))?.0)
+                Ok(ParamVec::gaussian(params, key)?.scale_to(Rescale::Of(radius))?.0)
             }
         }
     }
 
     /// ℓᵢ at x + t δz for the probe z of `key`; δ; and ‖δz‖/‖x‖ (both for t = 1).
-    fn step(
-        &self,
-        f: &dyn Objective,
-        params: &Params,
-        batch: &Batch,
-        key: Key,
-        t: f64,
-    ) -> Result<(Tensor, Tensor, Tensor)> {
+    fn step(&self, loss: BatchLoss, key: Key, t: f64) -> Result<(Tensor, Tensor, Tensor)> {
+        let params = loss.params;
         let (x, d, now) = (params.each(), params.count() as f64, self.now());
         let length = match (now, self.probe) {
-            (Step::Relative(ratio), _) => Length::Relative(t * ratio, &x),
-            (Step::Absolute(delta), Probe::Sphere) => Length::Of(t * delta * d.sqrt()),
-            (Step::Absolute(delta), _) => Length::Times(t * delta),
+            (Step::Relative(ratio), _) => Rescale::Relative(t * ratio, &x),
+            (Step::Absolute(delta), Probe::Sphere) => Rescale::Of(t * delta * d.sqrt()),
+            (Step::Absolute(delta), _) => Rescale::Times(t * delta),
         };
         let (losses, delta, squared_length) = match self.probe {
             Probe::Rademacher => {
-                let (losses, delta) = losses_at_signs(f, params, batch, key, length)?;
+                let (losses, delta) = loss.losses_at_signs(key, length)?;
                 (losses, delta, None)
             }
             Probe::Gaussian | Probe::Sphere => {
                 let (offset, factor) = ParamVec::gaussian(params, key)?.scale_to(length)?;
                 let squared = offset.squared_norm()?;
                 let delta = if self.probe == Probe::Sphere { (&squared / d)?.sqrt()? } else { factor };
-                (losses_at(f, params, batch, &offset)?, delta, Some(squared))
+                (loss.losses_at(&offset)?, delta, Some(squared))
             }
         };
         let ratio = match (now, squared_length) {
@@ -203,8 +197,23 @@ fn probe_key(batch: &Batch, k: usize) -> Key {
     batch.key.fold_name("probe").fold(k as u64)
 }
 
+impl Component for FiniteDifference {
+    fn own_check(&self, _: &Params) -> Result<()> {
+        self.check_constants()
+    }
+
+    fn own_state(&mut self, _: &Params, state: &mut State) -> Result<()> {
+        if self.check_every == 0 {
+            return Ok(());
+        }
+        state.count("estimates", &mut self.tuned.estimates)?;
+        state.number("ratio", &mut self.tuned.ratio)
+    }
+}
+
 impl GradNormEstimator for FiniteDifference {
-    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
+    fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
+        let BatchLoss { params, batch, .. } = loss;
         self.check_constants()?;
         // Where to read is no synchronisation, what is wrong is an error at once; elsewhere a step of length 0 makes
         // losses that are not finite, and those are the trainer's business.
@@ -218,44 +227,35 @@ impl GradNormEstimator for FiniteDifference {
         }
         msharp_ops::with_precision(Precision::F32, || {
             if on_cpu && self.tuned.estimates == 0 {
-                check_repeatable(f, params, batch)?; // first, for a noise that is no rounding has no better δ
+                loss.check_repeatable()?; // first, for a noise that is no rounding has no better δ
             }
             let (mut slopes, mut measures) = (Vec::new(), Measures::new());
             if self.check_every > 0 && self.tuned.estimates.is_multiple_of(self.check_every as u64) {
-                measures.insert("probe_noise", self.check_noise(f, params, batch)?);
+                measures.insert("probe_noise", self.check_noise(loss)?);
             }
             // The probes come first: they keep no graph, and the one at x stays open.
             for k in 0..self.probes {
                 let key = probe_key(batch, k);
-                let (ahead, delta, ratio) = self.step(f, params, batch, key, 1.)?;
-                let behind = if self.central { Some(self.step(f, params, batch, key, -1.)?.0) } else { None };
+                let (ahead, delta, ratio) = self.step(loss, key, 1.)?;
+                let behind = if self.central { Some(self.step(loss, key, -1.)?.0) } else { None };
                 slopes.push((ahead, behind, delta));
                 measures.insert("probe_ratio", ratio);
             }
-            let losses = losses_of(f, batch)?; // [b]
+            let losses = loss.losses()?; // [b]
             self.tuned.estimates += 1;
             let slope = |(ahead, behind, delta): (Tensor, Option<Tensor>, Tensor)| match behind {
                 None => Slope { ahead, behind: losses.detach(), delta, sides: 1. },
                 Some(behind) => Slope { ahead, behind, delta, sides: 2. },
             };
             let slopes: Vec<Slope> = slopes.into_iter().map(slope).collect();
-            measures.insert("probe_rounding", self.rounding(f, params, batch, &slopes, &losses)?);
+            measures.insert("probe_rounding", self.rounding(loss, &slopes, &losses)?);
             Ok(Estimate { losses, norms: rms_slopes(&slopes)?, measures })
         })
     }
 
-    fn check(&self, _: &Params) -> Result<()> {
-        self.check_constants()
-    }
-
-    fn state(&mut self, _params: &Params, state: &mut State) -> Result<()> {
-        if self.check_every == 0 {
-            return Ok(());
-        }
-        let (mut estimates, mut ratio) = (self.tuned.estimates as f64, self.tuned.ratio);
-        state.number("estimates", &mut estimates)?;
-        state.number("ratio", &mut ratio)?;
-        self.tuned = Tuned { ratio, estimates: estimates as u64 };
-        Ok(())
+    /// Without the checks: 4 forwards in 64 steps, where the step adapts.
+    fn cost(&self, _: usize) -> Cost {
+        let probes = if self.central { 2 * self.probes } else { self.probes };
+        Cost { forward: 1. + probes as f64, backward: 0. }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::against_exact::{compare, two_gradients};
 use candle_core::{DType, Result, Tensor};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Measures, Objective, Params, losses_of};
+use msharp_core::{BatchLoss, Component, Cost, Estimate, GradNormEstimator, Key, Measures, Params};
 use msharp_ops::GhostNorms;
 
 /// ‖∇ℓᵢ(x)‖ from layer inputs and output gradients, by one backward pass that computes no gradient of a parameter. 1
@@ -30,27 +30,33 @@ pub struct Ghost {
     pub checked: bool,
 }
 
+impl Component for Ghost {}
+
 impl GradNormEstimator for Ghost {
-    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
-        let named: Vec<(&str, &Tensor)> =
-            params.iter().map(|param| (param.name.as_str(), param.var.as_tensor())).collect();
-        let found = msharp_ops::ghost_norms(&named, || losses_of(f, batch))?; // [b]
-        if !self.checked {
-            check(&found, params, batch.key).map_err(|error| {
-                error.context("Ghost does not hold for these losses; take Exact or FiniteDifference")
-            })?;
-            self.checked = true;
-        }
-        let mut measures = Measures::new();
-        if found.coupled {
-            measures.insert("coupled", Tensor::ones((), DType::F64, params.device())?);
-        }
-        Ok(Estimate { losses: found.losses, norms: found.norms, measures })
+    fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
+        measure(loss, loss.params, &mut self.checked)
+            .map_err(|error| error.context("Ghost does not hold for these losses; take Exact or FiniteDifference"))
     }
 
-    fn name(&self) -> String {
-        "Ghost".to_owned()
+    fn cost(&self, _: usize) -> Cost {
+        Cost::passes(1.)
     }
+}
+
+/// Losses, and norms of the parts of their gradients with respect to `of`, some or all of the parameters. Where
+/// `checked` is false, two samples are compared with their own gradients.
+pub(crate) fn measure(loss: BatchLoss, of: &Params, checked: &mut bool) -> Result<Estimate> {
+    let named: Vec<(&str, &Tensor)> = of.iter().map(|param| (param.name.as_str(), param.var.as_tensor())).collect();
+    let found = msharp_ops::ghost_norms(&named, || loss.losses())?; // [b]
+    if !*checked {
+        check(&found, of, loss.batch.key)?;
+        *checked = true;
+    }
+    let mut measures = Measures::new();
+    if found.coupled {
+        measures.insert("coupled", Tensor::ones((), DType::F64, of.device())?);
+    }
+    Ok(Estimate { losses: found.losses, norms: found.norms, measures })
 }
 
 /// Two samples, parameter by parameter.

@@ -2,7 +2,7 @@
 
 use crate::against_exact::{compare, two_gradients};
 use candle_core::{Error, Result, Tensor, TensorId};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Key, Measures, Objective, Params, losses_of};
+use msharp_core::{BatchLoss, Component, Estimate, GradNormEstimator, Key, Measures, Params};
 use msharp_ops::LastLayerNorms;
 
 /// ‖∇ℓᵢ‖ restricted to the last layer's weight and bias: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h, probabilities p and
@@ -32,10 +32,13 @@ pub struct LastLayer {
     pub checked: bool,
 }
 
+impl Component for LastLayer {}
+
 impl GradNormEstimator for LastLayer {
-    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
+    fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
+        let BatchLoss { params, batch, .. } = loss;
         let LastLayerNorms { losses, norms, of } =
-            msharp_ops::last_layer_norms(&params.each(), || losses_of(f, batch)).map_err(named)?; // [b] both
+            msharp_ops::last_layer_norms(&params.each(), || loss.losses()).map_err(named)?; // [b] both
         if !self.checked && params.device().is_cpu() {
             Self::compare(&losses, &norms, params, &of, batch.key).map_err(named)?;
             self.checked = true;
@@ -45,10 +48,6 @@ impl GradNormEstimator for LastLayer {
 
     fn is_of_whole_gradients(&self) -> bool {
         false
-    }
-
-    fn name(&self) -> String {
-        "LastLayer".to_owned()
     }
 }
 

@@ -1,10 +1,7 @@
 //! What the norms of the samples' gradients say about the noise of a batch's gradient.
 
 use candle_core::{Result, bail};
-use msharp_core::{
-    Batch, Estimate, GradNormEstimator, Objective, Params, Temperature, backward, effective_size, gibbs,
-    keeping_buffers, quantile,
-};
+use msharp_core::{BatchLoss, Estimate, GradNormEstimator, Temperature, backward, effective_size, gibbs, quantile};
 
 /// The norms of the n samples' gradients gᵢ of a batch, and of their mean: all that the noise scale needs.
 ///
@@ -42,12 +39,7 @@ impl Noise {
     /// If the estimator's norms are not those of whole gradients: [`LastLayer`](crate::LastLayer) and
     /// [`RandomNorms`](crate::RandomNorms) have no variance of all parameters, and [`Ghost`](crate::Ghost) measures
     /// something else under batch normalisation.
-    pub fn measure(
-        estimator: &mut dyn GradNormEstimator,
-        f: &dyn Objective,
-        params: &Params,
-        batch: &Batch,
-    ) -> Result<Self> {
+    pub fn measure(estimator: &mut dyn GradNormEstimator, loss: BatchLoss) -> Result<Self> {
         if !estimator.is_of_whole_gradients() {
             bail!(
                 "{} does not measure the norms of whole gradients, and no variance of all parameters follows from \
@@ -55,8 +47,8 @@ impl Noise {
                 estimator.name()
             )
         }
-        keeping_buffers(params, || {
-            let Estimate { losses, norms, measures } = estimator.estimate(f, params, batch)?;
+        loss.params.keeping_buffers(|| {
+            let Estimate { losses, norms, measures } = estimator.estimate(loss)?;
             if measures.contains_key("coupled") {
                 bail!(
                     "under batch normalisation {} measures shares of the batch's gradient, and not the gradients of \
@@ -64,7 +56,7 @@ impl Noise {
                     estimator.name()
                 )
             }
-            let mean_norm = backward(&losses, None, params)?.norm()?;
+            let mean_norm = backward(&losses, None, loss.params)?.norm()?;
             Ok(Self { norms: norms.to_vec1()?, mean_norm })
         })
     }

@@ -1,7 +1,7 @@
 //! A control: uninformative norms.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Measures, Objective, Params, losses_of};
+use msharp_core::{BatchLoss, Component, Estimate, GradNormEstimator, Measures};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
@@ -15,14 +15,17 @@ use rand_distr::StandardNormal;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RandomNorms;
 
+impl Component for RandomNorms {}
+
 impl GradNormEstimator for RandomNorms {
-    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
+    fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
+        let batch = loss.batch;
         let mut rng = batch.key.fold_name("random norms").rng();
         let norm = |_| rng.sample::<f64, _>(StandardNormal).abs();
         let norms: Vec<f64> = (0..batch.len()).map(norm).collect();
-        let losses = losses_of(f, batch)?; // [b]
+        let losses = loss.losses()?; // [b]
         Ok(Estimate {
-            norms: Tensor::from_vec(norms, batch.len(), params.device())?,
+            norms: Tensor::from_vec(norms, batch.len(), loss.params.device())?,
             losses,
             measures: Measures::new(),
         })
@@ -37,7 +40,7 @@ impl GradNormEstimator for RandomNorms {
 mod tests {
     use super::*;
     use candle_core::{DType, Device};
-    use msharp_core::{Key, Seeded, Temperature, effective_size, gibbs};
+    use msharp_core::{Batch, Key, Seeded, Temperature, effective_size, gibbs};
 
     #[test]
     fn they_depend_on_the_key_alone_and_are_half_normal() -> Result<()> {
@@ -47,7 +50,7 @@ mod tests {
         let loss = |batch: &Batch, _: bool| batch.inputs.broadcast_mul(&w);
         let norms = |value: f32, key: Key| -> Result<Vec<f64>> {
             let inputs = Tensor::full(value, 2000, &Device::Cpu)?;
-            RandomNorms.norms(&loss, &params, &Batch::new(inputs.clone(), inputs, key))?.to_vec1()
+            RandomNorms.norms(BatchLoss::new(&loss, &params, &Batch::new(inputs.clone(), inputs, key)))?.to_vec1()
         };
         let found = norms(1., Key::new(0))?;
         assert_eq!(found, norms(7., Key::new(0))?);

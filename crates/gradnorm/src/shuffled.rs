@@ -1,15 +1,15 @@
 //! A control: the norms of another estimator, given to the wrong samples.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Estimate, GradNormEstimator, Objective, Params, State};
+use msharp_core::{BatchLoss, Component, Cost, Estimate, GradNormEstimator, parts};
 use rand::seq::SliceRandom;
 
 /// sᵢ = s̃_π(i) for the norms s̃ of `inner` and a permutation π of the batch, uniform over all and a pure function of
 /// the batch's key.
 ///
 /// The weights that are made of them are the same b numbers, so that m_eff is that of `inner`, but which sample has
-/// which does not depend on its gradient: what a rule gains over this control it gains by knowing whose gradient is
-/// large.
+/// which does not depend on its gradient: what a rule gains over this control is due to which sample has
+/// which gradient norm.
 ///
 /// **Bias, variance.** As estimates of ‖∇ℓᵢ‖ they are none: their mean over π is the batch's mean norm, whatever i is.
 /// **Cost, state, errors.** Those of `inner`. **Randomness.** π, and what `inner` draws.
@@ -19,30 +19,26 @@ pub struct Shuffled<E> {
     pub inner: E,
 }
 
+impl<E: GradNormEstimator> Component for Shuffled<E> {
+    parts!(inner);
+}
+
 impl<E: GradNormEstimator> GradNormEstimator for Shuffled<E> {
-    fn estimate(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Estimate> {
-        let estimate = self.inner.estimate(f, params, batch)?;
+    fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
+        let (estimate, batch) = (self.inner.estimate(loss)?, loss.batch);
         let mut order: Vec<u32> = (0..batch.len() as u32).collect();
         order.shuffle(&mut batch.key.fold_name("shuffled norms").rng());
         let order = Tensor::from_vec(order, batch.len(), estimate.norms.device())?;
         Ok(Estimate { norms: estimate.norms.index_select(&order, 0)?, ..estimate })
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Shuffled({})", self.inner.name())
-    }
-
     /// In another order they are the same norms.
     fn is_of_whole_gradients(&self) -> bool {
         self.inner.is_of_whole_gradients()
+    }
+
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }
 
@@ -51,7 +47,7 @@ mod tests {
     use super::*;
     use crate::Exact;
     use candle_core::{DType, Device};
-    use msharp_core::{Key, Seeded};
+    use msharp_core::{Batch, Key, Seeded};
 
     /// ℓᵢ = i w, so that the norm of sample i is i.
     #[test]
@@ -63,7 +59,8 @@ mod tests {
         let inputs = Tensor::arange(0f32, 8., &Device::Cpu)?;
         let estimate = |key: Key| {
             let batch = Batch::new(inputs.clone(), inputs.clone(), key);
-            let Estimate { norms, losses, .. } = Shuffled { inner: Exact }.estimate(&loss, &params, &batch)?;
+            let Estimate { norms, losses, .. } =
+                Shuffled { inner: Exact }.estimate(BatchLoss::new(&loss, &params, &batch))?;
             Ok::<_, candle_core::Error>((norms.to_vec1::<f64>()?, losses.to_vec1::<f32>()?))
         };
         let mut firsts = Vec::new();

@@ -1,9 +1,9 @@
 //! Gradients of bounded length, at a defined point: what is clipped is what goes into an offset or comes out of a rule.
 
 use candle_core::Result;
-use msharp_core::{Batch, Gradient, Objective, Offset, ParamVec, Params, Perturbation, Range, State};
+use msharp_core::{BatchLoss, Component, Cost, Gradient, Offset, ParamVec, Params, Perturbation, Range, parts};
 
-/// Around an offset, the ascent gradient that goes *into* it is shortened to `most`: of use for USAM, whose ε grows
+/// Around an offset, the ascent gradient that goes *into* it is shortened to `max_norm`: of use for USAM, whose ε grows
 /// with it. Around a rule, the direction that comes *out of* it is, before the optimizer sees it: what is called
 /// gradient clipping in training.
 ///
@@ -13,50 +13,40 @@ pub struct Clipped<T> {
     /// What is clipped before or after.
     pub inner: T,
     /// The length, > 0.
-    pub most: f64,
+    pub max_norm: f64,
 }
 
 impl Clipped<()> {
     /// What the length may be.
-    pub const MOST: Range = Range::ABOVE_0;
+    pub const MAX_NORM: Range = Range::ABOVE_0;
+}
+
+impl<T: Component> Component for Clipped<T> {
+    parts!(inner);
+
+    fn own_check(&self, _: &Params) -> Result<()> {
+        Clipped::MAX_NORM.check("the length to clip to", self.max_norm)
+    }
 }
 
 impl<O: Offset> Offset for Clipped<O> {
-    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        self.inner.offset(f, params, batch, &g.clipped(self.most)?)
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        self.inner.offset(loss, &g.clipped(self.max_norm)?)
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        Clipped::MOST.check("the length to clip to", self.most)?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Clipped({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }
 
 impl<P: Perturbation> Perturbation for Clipped<P> {
-    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
-        Clipped::MOST.check("the length to clip to", self.most)?;
-        let step = self.inner.gradient(f, params, batch)?;
-        Ok(Gradient { grads: step.grads.clipped(self.most)?, ..step })
+    fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
+        Clipped::MAX_NORM.check("the length to clip to", self.max_norm)?;
+        let step = self.inner.gradient(loss)?;
+        Ok(Gradient { grads: step.grads.clipped(self.max_norm)?, ..step })
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        Clipped::MOST.check("the length to clip to", self.most)?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Clipped({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }

@@ -1,17 +1,17 @@
-//! How the gradients at x and at x + ε become the direction to descend: one file a way.
+//! How the gradients at x and at x + ε become the direction to descend: one file for each combination.
 
+mod ae_sam;
 mod blend;
 mod descend;
+mod esam_select;
 mod gsam;
-mod look;
-mod selected;
+mod look_sam;
 mod stable;
-mod steep;
 
+pub use ae_sam::AeSam;
 pub use blend::Blend;
 pub use descend::Descend;
+pub use esam_select::EsamSelect;
 pub use gsam::Gsam;
-pub use look::Look;
-pub use selected::Selected;
+pub use look_sam::LookSam;
 pub use stable::Stable;
-pub use steep::Steep;

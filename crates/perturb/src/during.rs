@@ -2,13 +2,15 @@
 
 use crate::Plain;
 use candle_core::{Result, bail};
-use msharp_core::{Batch, Gradient, Objective, Params, Perturbation, Range, State};
+use msharp_core::{BatchLoss, Component, Cost, Gradient, Params, Perturbation, Range, parts};
 
-/// The rule `inner` while the [progress](msharp_core::Moment) of the run is in `start..end`; else the plain gradient.
+/// The rule `inner` while the [progress](msharp_core::TrainingPoint) of the run is in `start..end`; else the plain
+/// gradient.
 ///
-/// Cost: that of `inner`, or 1 forward and 1 backward. State: that of `inner`.
+/// Cost: that of `inner`, or 1 forward and 1 backward. State: that of `inner`. Errors: a batch without a training point.
 ///
-/// Reference: SAM at the end of training only is nearly as good (Andriushchenko, Flammarion, ICML 2022, §4.2).
+/// Reference: SAM at the end of training only is nearly as good (Andriushchenko, Flammarion, ICML 2022, §4.2; late-phase
+/// SAM: Zhou et al. 2024, arXiv 2410.10373).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct During<P> {
     /// The rule.
@@ -29,25 +31,25 @@ impl<P> During<P> {
     }
 }
 
+impl<P: Perturbation> Component for During<P> {
+    parts!(inner);
+
+    fn own_check(&self, _: &Params) -> Result<()> {
+        self.check_part()
+    }
+}
+
 impl<P: Perturbation> Perturbation for During<P> {
-    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+    fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
         self.check_part()?;
-        if (self.start..self.end).contains(&batch.moment.progress) {
-            return self.inner.gradient(f, params, batch);
+        if (self.start..self.end).contains(&loss.batch.training_point()?.progress) {
+            return self.inner.gradient(loss);
         }
-        Plain.gradient(f, params, batch)
+        Plain.gradient(loss)
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        self.check_part()?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("During({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        let share = self.end - self.start;
+        share * self.inner.cost(samples) + (1. - share) * Plain.cost(samples)
     }
 }

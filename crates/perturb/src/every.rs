@@ -2,7 +2,7 @@
 
 use crate::Plain;
 use candle_core::Result;
-use msharp_core::{Batch, Gradient, Objective, Params, Perturbation, State, at_least_1};
+use msharp_core::{BatchLoss, Component, Cost, Gradient, Params, Perturbation, State, at_least_1, parts};
 
 /// The rule `inner` in every k-th optimizer step, the first included; the plain gradient in the others.
 ///
@@ -14,38 +14,41 @@ pub struct Every<P> {
     pub inner: P,
     /// k ≥ 1.
     pub every: usize,
-    /// The number of optimizer steps made: micro-batches of one step are all in it.
-    pub step: f64,
+    /// Optimizer steps made: the micro-batches of a step count once.
+    step: u64,
 }
 
 impl<P> Every<P> {
-    /// No step was made yet.
-    pub fn new(every: usize, inner: P) -> Self {
-        Self { inner, every, step: 0. }
+    /// Before the first step.
+    pub fn new(inner: P, every: usize) -> Self {
+        Self { inner, every, step: 0 }
+    }
+}
+
+impl<P: Perturbation> Component for Every<P> {
+    parts!(inner);
+
+    fn own_state(&mut self, _: &Params, state: &mut State) -> Result<()> {
+        state.count("step", &mut self.step)
+    }
+
+    fn own_check(&self, _: &Params) -> Result<()> {
+        at_least_1("every", self.every)
     }
 }
 
 impl<P: Perturbation> Perturbation for Every<P> {
-    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+    fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
         at_least_1("every", self.every)?;
-        let due = (self.step as usize).is_multiple_of(self.every);
-        let step = if due { self.inner.gradient(f, params, batch) } else { Plain.gradient(f, params, batch) }?;
+        let due = self.step.is_multiple_of(self.every as u64);
+        let step = if due { self.inner.gradient(loss) } else { Plain.gradient(loss) }?;
         // A step that failed may be tried again; one in micro-batches is made when its last one is.
-        self.step += f64::from(u8::from(batch.part.last));
+        self.step += u64::from(loss.batch.part.last);
         Ok(step)
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        state.number("step", &mut self.step)?;
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        at_least_1("every", self.every)?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Every({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        let share = 1. / self.every as f64;
+        share * self.inner.cost(samples) + (1. - share) * Plain.cost(samples)
     }
 }

@@ -1,7 +1,7 @@
 //! Micro-batches: m-SAM, and the m-variant of every other rule.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Gradient, Measures, Objective, ParamVec, Params, Perturbation, State, at_least_1};
+use msharp_core::{BatchLoss, Component, Cost, Gradient, Measures, ParamVec, Params, Perturbation, at_least_1, parts};
 use std::collections::BTreeMap;
 
 /// The mean over micro-batches of `size` samples of what `inner` computes on each, weighted by their length.
@@ -23,18 +23,26 @@ pub struct Micro<P> {
     pub size: usize,
 }
 
+impl<P: Perturbation> Component for Micro<P> {
+    parts!(inner);
+
+    fn own_check(&self, _: &Params) -> Result<()> {
+        at_least_1("the size of a micro-batch", self.size)
+    }
+}
+
 impl<P: Perturbation> Perturbation for Micro<P> {
-    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+    fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
         at_least_1("the size of a micro-batch", self.size)?;
-        let chunks = batch.chunks(self.size)?;
+        let chunks = loss.batch.chunks(self.size)?;
         if let [whole] = chunks.as_slice() {
-            return self.inner.gradient(f, params, whole);
+            return self.inner.gradient(loss.of(whole));
         }
         let (mut sum, mut losses) = (None, Vec::new());
         let mut measures: BTreeMap<&str, (Tensor, f64)> = BTreeMap::new();
         for chunk in &chunks {
-            let share = chunk.len() as f64 / batch.len() as f64;
-            let part = self.inner.gradient(f, params, chunk)?;
+            let share = chunk.len() as f64 / loss.batch.len() as f64;
+            let part = self.inner.gradient(loss.of(chunk))?;
             ParamVec::accumulate(&mut sum, share, &part.grads)?;
             losses.extend(part.losses);
             for (name, value) in part.measures {
@@ -54,16 +62,8 @@ impl<P: Perturbation> Perturbation for Micro<P> {
         Ok(Gradient { losses, grads, measures })
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        at_least_1("the size of a micro-batch", self.size)?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Micro({})", self.inner.name())
+    /// That of `inner` on a micro-batch: b/m of them are a batch.
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples.min(self.size))
     }
 }

@@ -1,14 +1,20 @@
 //! No perturbation at all.
 
 use candle_core::Result;
-use msharp_core::{Batch, Gradient, Objective, Params, Perturbation, gradient_at};
+use msharp_core::{BatchLoss, Component, Cost, Gradient, Perturbation};
 
 /// ∇f_γ(x): what SGD descends. One forward and one backward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Plain;
 
+impl Component for Plain {}
+
 impl Perturbation for Plain {
-    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
-        gradient_at(f, params, batch, None, None)
+    fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
+        loss.gradient()
+    }
+
+    fn cost(&self, _: usize) -> Cost {
+        Cost::passes(1.)
     }
 }

@@ -1,45 +1,52 @@
-//! The two passes, written once.
+//! Composed rules: the two passes, written once.
 
 use candle_core::Result;
-use msharp_core::{Ascent, Batch, Combine, Gradient, Objective, Offset, Params, Passes, Perturbation, State};
+use msharp_core::{Ascent, BatchLoss, Combine, Component, Cost, Gradient, Offset, Passes, Perturbation, parts};
 
-/// A rule as a sentence: ascend, displace, take the gradient there, combine.
+/// A rule composed of three parts: ascend, perturb, take the gradient there, combine.
 ///
 /// Cost: the ascent's passes, and one forward and one backward at x + ε in the steps in which the combination asks for
-/// them. It reports the mean loss at x + ε as `sharp_loss`. State: that of its words. Running statistics of
-/// norm layers move in the ascent's pass at x and not in the displaced one.
+/// them. It reports ‖ε‖ as `offset_norm` and the mean loss at x + ε as `sharp_loss`. State: that of its parts. Running
+/// statistics of norm layers move in the ascent's pass at x, if it makes one, and otherwise in the pass at x + ε.
+///
+/// A combination that needs the gradient at x does not compile with an ascent that computes none:
+///
+/// ```compile_fail
+/// use msharp_core::Perturbation;
+/// use msharp_perturb::{Gsam, L2, Momentum, Sharp};
+/// fn is_a_rule<P: Perturbation>(_: P) {}
+/// is_a_rule(Sharp { ascent: Momentum::new(0.9), offset: L2 { rho: 0.1 }, combine: Gsam { alpha: 0.4 } });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Sharp<A, O, C = crate::Descend> {
-    /// Where the ascent gradient comes from.
+    /// Where the ascent direction comes from.
     pub ascent: A,
     /// How it becomes an offset ε.
     pub offset: O,
-    /// How the ascent gradient and the one at x + ε combine.
+    /// How the gradients at x and at x + ε combine.
     pub combine: C,
 }
 
-impl<A: Ascent, O: Offset, C: Combine> Perturbation for Sharp<A, O, C> {
-    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
-        self.check(params)?;
-        let uphill = self.ascent.ascend(f, params, batch)?;
-        let mut passes = Passes::new(f, params, batch, uphill, self.ascent.at_x(), &mut self.offset);
+impl<A: Ascent, O: Offset, C: Combine<A::Uphill>> Perturbation for Sharp<A, O, C> {
+    fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
+        self.check(loss.params)?;
+        let uphill = self.ascent.ascend(loss)?;
+        let mut passes = Passes::new(loss, uphill, &mut self.offset);
         let direction = self.combine.combine(&mut passes)?;
         let step = passes.finish(direction);
         self.ascent.learn(&step.grads)?;
         Ok(step)
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.ascent.state(params, &mut state.part("ascent"))?;
-        self.offset.state(params, &mut state.part("offset"))?;
-        self.combine.state(params, &mut state.part("combine"))
+    /// A combination that asks for x + ε in every k-th step pays for the offset there only.
+    fn cost(&self, samples: usize) -> Cost {
+        let sharp = self.combine.cost(samples);
+        self.ascent.cost(samples) + sharp + sharp.forward * self.offset.cost(samples)
     }
+}
 
-    fn check(&self, params: &Params) -> Result<()> {
-        self.ascent.check(params)?;
-        self.offset.check(params)?;
-        self.combine.check(params)
-    }
+impl<A: Component, O: Component, C: Component> Component for Sharp<A, O, C> {
+    parts!(ascent, offset, combine);
 
     fn name(&self) -> String {
         format!("{} × {} × {}", self.ascent.name(), self.offset.name(), self.combine.name())

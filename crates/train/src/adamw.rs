@@ -1,7 +1,7 @@
 //! Adam with decoupled weight decay.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Optimizer, ParamVec, Params, Range, Role, State};
+use msharp_core::{Component, Optimizer, ParamVec, Params, Range, Role, State};
 use msharp_ops::AdamWStep;
 
 /// AdamW as PyTorch defines it: x ← x − lr·wd·x; m ← β₁m + (1 − β₁)g; v ← β₂v + (1 − β₂)g²; x ← x − lr·m̂/(√v̂ + ε),
@@ -44,6 +44,21 @@ impl Default for AdamW {
     }
 }
 
+impl Component for AdamW {
+    fn own_state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.vector("mean", params, &mut self.mean)?;
+        state.vector("square", params, &mut self.square)?;
+        state.count("steps", &mut self.steps)
+    }
+
+    fn own_check(&self, _: &Params) -> Result<()> {
+        Range::BELOW_1.check("beta1", self.beta1)?;
+        Range::BELOW_1.check("beta2", self.beta2)?;
+        Range::ABOVE_0.check("eps", self.eps)?;
+        Range::AT_LEAST_0.check("the weight decay", self.weight_decay)
+    }
+}
+
 impl Optimizer for AdamW {
     fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
         self.check(params)?;
@@ -64,22 +79,6 @@ impl Optimizer for AdamW {
             (self.mean, self.square) = (Some(ParamVec::new(params, mean)), Some(ParamVec::new(params, square)));
         }
         Ok(())
-    }
-
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        let (mut mean, mut square, mut steps) = (self.mean.clone(), self.square.clone(), self.steps as f64);
-        state.vector("mean", params, &mut mean)?;
-        state.vector("square", params, &mut square)?;
-        state.number("steps", &mut steps)?;
-        (self.mean, self.square, self.steps) = (mean, square, steps as u64);
-        Ok(())
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
-        Range::BELOW_1.check("beta1", self.beta1)?;
-        Range::BELOW_1.check("beta2", self.beta2)?;
-        Range::ABOVE_0.check("eps", self.eps)?;
-        Range::AT_LEAST_0.check("the weight decay", self.weight_decay)
     }
 }
 

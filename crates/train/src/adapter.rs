@@ -1,7 +1,7 @@
 //! Any optimizer of candle-nn, or of a crate in its manner, behind our seam.
 
 use candle_core::{Result, Tensor, bail};
-use msharp_core::{Optimizer, ParamVec, Params, Range, State};
+use msharp_core::{Component, Optimizer, ParamVec, Params, Range, State};
 
 /// Steps with an optimizer that implements [`candle_nn::Optimizer`], made for the variables of the same parameters. Its
 /// learning rate is set in each step, so the trainer's schedule holds.
@@ -28,6 +28,15 @@ use msharp_core::{Optimizer, ParamVec, Params, Range, State};
 #[derive(Debug)]
 pub struct CandleNn<O>(pub O);
 
+impl<O: candle_nn::Optimizer> Component for CandleNn<O> {
+    fn own_state(&mut self, _: &Params, _: &mut State) -> Result<()> {
+        bail!(
+            "an optimizer of candle-nn does not show its state, so a checkpoint cannot hold it; expected Sgd or AdamW \
+             of msharp-train, or a run without checkpoints"
+        )
+    }
+}
+
 impl<O: candle_nn::Optimizer> Optimizer for CandleNn<O> {
     fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
         // candle makes an empty store only as the gradients of something.
@@ -38,13 +47,6 @@ impl<O: candle_nn::Optimizer> Optimizer for CandleNn<O> {
         Range::AT_LEAST_0.check("the learning rate", lr)?;
         self.0.set_learning_rate(lr);
         self.0.step(&store)
-    }
-
-    fn state(&mut self, _: &Params, _: &mut State) -> Result<()> {
-        bail!(
-            "an optimizer of candle-nn does not show its state, so a checkpoint cannot hold it; expected Sgd or AdamW \
-             of msharp-train, or a run without checkpoints"
-        )
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const FORMAT: &str = "msharp-checkpoint-4";
+const FORMAT: &str = "msharp-checkpoint-5";
 
 /// When and where [`fit`](crate::fit) writes checkpoints.
 #[derive(Clone, Debug)]
@@ -19,6 +19,35 @@ pub struct CheckpointPolicy {
     pub every: Duration,
     /// The configuration of the run, kept as it is.
     pub config: String,
+    /// Whether each epoch leaves a checkpoint of its own, `run.epoch-3.safetensors` for `run.safetensors`.
+    pub each_epoch: bool,
+    /// Whether the epoch with the highest [score](crate::Observer::score) leaves one, `run.best.safetensors`.
+    pub best: bool,
+}
+
+impl CheckpointPolicy {
+    /// One file, at most ten minutes old.
+    pub fn new(path: impl Into<PathBuf>, config: impl Into<String>) -> Self {
+        let every = Duration::from_secs(600);
+        Self { path: path.into(), every, config: config.into(), each_epoch: false, best: false }
+    }
+
+    /// Where the checkpoint after `epoch` complete epochs goes.
+    pub fn path_of_epoch(&self, epoch: usize) -> PathBuf {
+        self.beside(&format!("epoch-{epoch}"))
+    }
+
+    /// Where the checkpoint of the best epoch goes.
+    pub fn path_of_best(&self) -> PathBuf {
+        self.beside("best")
+    }
+
+    fn beside(&self, what: &str) -> PathBuf {
+        match self.path.extension() {
+            Some(extension) => self.path.with_extension(format!("{what}.{}", extension.to_string_lossy())),
+            None => self.path.with_extension(what),
+        }
+    }
 }
 
 /// A run at rest. The file is safetensors: `model/…` (parameters and buffers, under the names that PyTorch reads),
@@ -31,9 +60,9 @@ pub struct Checkpoint {
     pub config: String,
     /// What [`Observer::notes`](crate::Observer::notes) were.
     pub notes: String,
-    /// The [name](Optimizer::name) of the optimizer whose state it holds.
+    /// The [name](msharp_core::Component::name) of the optimizer whose state it holds.
     pub optimizer: String,
-    /// The [name](Perturbation::name) of the rule whose state it holds.
+    /// The [name](msharp_core::Component::name) of the rule whose state it holds.
     pub rule: String,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -53,6 +82,33 @@ impl Checkpoint {
         rule.state(params, &mut State::save("rule", &mut tensors))?;
         let (progress, config, notes) = (progress.clone(), config.to_owned(), String::new());
         Ok(Self { progress, config, notes, optimizer: optimizer.name(), rule: rule.name(), tensors })
+    }
+
+    /// Restores the checkpoint at `path`, if there is one, and returns where the run stands; or begins a run.
+    ///
+    /// # Errors
+    /// If the checkpoint is one of another configuration than `config`; those of [`read`](Checkpoint::read) and
+    /// [`restore`](Checkpoint::restore).
+    pub fn resume_or_start(
+        path: &Path,
+        config: &str,
+        params: &Params,
+        optimizer: &mut dyn Optimizer,
+        rule: &mut dyn Perturbation,
+    ) -> Result<Progress> {
+        if !path.exists() {
+            return Ok(Progress::default());
+        }
+        let checkpoint = Self::read(path)?;
+        if checkpoint.config != config {
+            bail!(
+                "the checkpoint {} is one of a run with another configuration, {:?}; expected {config:?}, or another \
+                 file",
+                path.display(),
+                checkpoint.config
+            )
+        }
+        checkpoint.restore(params, optimizer, rule)
     }
 
     /// Writes it aside, flushes and renames.
@@ -171,17 +227,13 @@ mod tests {
     use super::*;
     use crate::Sgd;
     use candle_core::{DType, Var};
-    use msharp_core::{Key, ParamVec};
+    use msharp_core::{BatchLoss, Component, Gradient, Key, ParamVec};
 
     struct NoRule;
+    impl Component for NoRule {}
     impl Perturbation for NoRule {
-        fn gradient(
-            &mut self,
-            f: &dyn msharp_core::Objective,
-            params: &Params,
-            batch: &msharp_core::Batch,
-        ) -> Result<msharp_core::Gradient> {
-            msharp_core::gradient_at(f, params, batch, None, None)
+        fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
+            loss.gradient()
         }
     }
 
@@ -217,19 +269,16 @@ mod tests {
         steps: f64,
         other_name: bool,
     }
-    impl Perturbation for Average {
-        fn gradient(
-            &mut self,
-            f: &dyn msharp_core::Objective,
-            params: &Params,
-            batch: &msharp_core::Batch,
-        ) -> Result<msharp_core::Gradient> {
-            NoRule.gradient(f, params, batch)
-        }
-
-        fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+    impl Component for Average {
+        fn own_state(&mut self, params: &Params, state: &mut State) -> Result<()> {
             state.number(if self.other_name { "count" } else { "steps" }, &mut self.steps)?;
             state.vector("mean", params, &mut self.mean)
+        }
+    }
+
+    impl Perturbation for Average {
+        fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
+            NoRule.gradient(loss)
         }
     }
 

@@ -2,8 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
-use msharp_core::{Batch, Objective};
-use msharp_ops::{Precision, with_precision};
+use msharp_core::{Batch, Objective, Precision, with_precision};
 
 /// The objective of a classifier: ℓᵢ is the cross-entropy of sample i.
 ///

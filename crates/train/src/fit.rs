@@ -3,8 +3,7 @@
 use crate::{Checkpoint, CheckpointPolicy, Control, Extent, Observer, Progress, Schedule, StepReport, Tally};
 use candle_core::{DType, Result, Tensor, bail};
 use msharp_core::{
-    Counted, DataSource, Gradient, Moment, Objective, Optimizer, Params, Perturbation, Range, at_least_1,
-    check_repeatable, check_writable,
+    BatchLoss, Counted, DataSource, Gradient, Objective, Optimizer, Params, Perturbation, at_least_1, check_writable,
 };
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -23,15 +22,29 @@ pub struct Task<'a> {
     pub data: &'a dyn DataSource,
     /// How often it is gone through.
     pub epochs: usize,
-    /// The base learning rate.
-    pub lr: f64,
-    /// A factor on it for each step.
+    /// The learning rate of each step.
     pub schedule: Schedule,
     /// Where checkpoints go, if anywhere.
     pub checkpoint: Option<CheckpointPolicy>,
-    /// Every so many steps the loss, the norm of the gradient and the measures are read; at least 1. Between them
-    /// nobody waits for a GPU, and a run that diverges is found at the next reading. On the CPU 1 costs nothing.
+    /// Every so many steps the loss, the norm of the gradient and the measures are read; at least 1. Between readings
+    /// there is no host-device synchronisation, and a run that diverges is found at the next one. On the CPU 1 costs
+    /// nothing.
     pub read_every: usize,
+}
+
+impl<'a> Task<'a> {
+    /// Without checkpoints, and with numbers that are read in each step.
+    pub fn new(
+        objective: &'a dyn Objective,
+        params: &'a Params,
+        rule: &'a mut dyn Perturbation,
+        optimizer: &'a mut dyn Optimizer,
+        data: &'a dyn DataSource,
+        epochs: usize,
+        schedule: Schedule,
+    ) -> Self {
+        Self { objective, params, rule, optimizer, data, epochs, schedule, checkpoint: None, read_every: 1 }
+    }
 }
 
 /// How a run ended.
@@ -54,16 +67,63 @@ pub enum Outcome {
 
 /// Trains from where `progress` stands ([`Progress::default`], or what [`Checkpoint::restore`] returned) to the end.
 ///
-/// Before the first step it evaluates the objective twice at one point, two forward passes: a rule compares losses at
-/// two points, and where two at one point differ it compares nothing.
+/// Before the first step it [checks](BatchLoss::check) the objective.
 ///
 /// # Errors
 /// Before the first step: constants out of their ranges, selections that select nothing, a learning rate below 0, a
-/// checkpoint that cannot be written, a `progress` that is not one of this run on these data, losses that are not a
-/// function of the batch and its key. After it: those of the parts, with the epoch and the step.
+/// checkpoint that cannot be written, a `progress` that is not one of this run on these data, losses that are not one for
+/// each sample or not a function of the batch and its key, a parameter without gradient. After it: those of the parts,
+/// with the epoch and the step.
+///
+/// # Resuming
+/// A run that may be interrupted begins with [`Checkpoint::resume_or_start`]:
+///
+/// ```
+/// # use candle_core::{DType, Device, Result, Tensor};
+/// # use msharp_core::{Batch, Batches, DataSource, Key, Seeded};
+/// # use msharp_train::{Checkpoint, CheckpointPolicy, Classifier, Schedule, Sgd, Task, fit};
+/// # struct Two;
+/// # impl DataSource for Two {
+/// #     fn steps(&self) -> usize { 1 }
+/// #     fn samples(&self) -> usize { 2 }
+/// #     fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
+/// #         let batch = move || Ok(Batch::new(
+/// #             Tensor::new(&[[1f32, 0.], [0., 1.]], &Device::Cpu)?,
+/// #             Tensor::new(&[0u32, 1], &Device::Cpu)?,
+/// #             Key::new(0).fold(epoch as u64),
+/// #         ));
+/// #         Box::new((step..1).map(move |_| batch()))
+/// #     }
+/// # }
+/// # struct Plain;
+/// # impl msharp_core::Component for Plain {}
+/// # impl msharp_core::Perturbation for Plain {
+/// #     fn gradient(&mut self, loss: msharp_core::BatchLoss) -> Result<msharp_core::Gradient> { loss.gradient() }
+/// # }
+/// # let folder = std::env::temp_dir().join(format!("msharp-resume-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// let path = folder.join("run.safetensors");
+/// let train = |epochs: usize| -> Result<usize> {
+///     let init = Seeded::new(0, DType::F32, &Device::Cpu);
+///     let classifier = Classifier::new(candle_nn::linear(2, 2, init.var_builder())?);
+///     let params = init.params()?;
+///     let (mut rule, mut sgd) = (Plain, Sgd { momentum: 0.9, ..Sgd::default() });
+///     let progress = Checkpoint::resume_or_start(&path, "seed 0", &params, &mut sgd, &mut rule)?;
+///     let started_at = progress.epoch;
+///     let checkpoint = Some(CheckpointPolicy::new(&path, "seed 0"));
+///     let schedule = Schedule::constant(0.1);
+///     let task = Task::new(&classifier, &params, &mut rule, &mut sgd, &Two, epochs, schedule);
+///     fit(Task { checkpoint, ..task }, progress, &mut ())?;
+///     Ok(started_at)
+/// };
+/// assert_eq!(train(3)?, 0);
+/// assert_eq!(train(5)?, 3); // goes on where the first one stopped
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), candle_core::Error>(())
+/// ```
 pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> Result<(Outcome, Progress)> {
     check(&task, &progress)?;
-    let Task { objective, params, rule, optimizer, data, epochs, lr, schedule, checkpoint, read_every } = task;
+    let Task { objective, params, rule, optimizer, data, epochs, schedule, checkpoint, read_every } = task;
     let (steps, uncounted, objective) = (data.steps(), objective, Counted::new(objective));
     progress.of = Some(Extent { steps, samples: data.samples() });
     let save = |progress: &Progress, notes: String, rule: &mut dyn Perturbation, optimizer: &mut dyn Optimizer| {
@@ -76,7 +136,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
         // What cannot be saved says so now, and not after hours.
         Checkpoint::of(params, optimizer, rule, &progress, &policy.config)?.check_progress()?;
     }
-    let (mut saved, mut is_repeatable) = (Instant::now(), false);
+    let (mut saved, mut is_checked) = (Instant::now(), false);
 
     while progress.epoch < epochs {
         let epoch = progress.epoch;
@@ -87,21 +147,21 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             let Some(batch) = batches.next() else {
                 bail!("the data source promised {steps} batches an epoch and ended before step {step} of epoch {epoch}")
             };
-            let mut batch = batch.map_err(located)?;
-            let (done, all) = (epoch * steps + step, epochs * steps);
-            let factor = schedule.factor(done, all);
-            batch.moment = Moment { progress: done as f64 / all as f64, lr: factor };
-            if !is_repeatable {
-                check_repeatable(uncounted, params, &batch).map_err(located)?;
-                (is_repeatable, started) = (true, Instant::now());
+            let done = epoch * steps + step;
+            let point = schedule.at(done, epochs * steps);
+            let batch = batch.map_err(located)?.at(point);
+            if !is_checked {
+                BatchLoss::new(uncounted, params, &batch).check().map_err(located)?;
+                (is_checked, started) = (true, Instant::now());
             }
 
             let measuring = Instant::now();
-            let observed = observer.before_step(uncounted, params, &batch, done).map_err(located)?;
+            let observed = observer.before_step(BatchLoss::new(uncounted, params, &batch), done).map_err(located)?;
             let measuring = measuring.elapsed();
 
-            let Gradient { losses, grads, measures } = rule.gradient(&objective, params, &batch).map_err(located)?;
-            let lr = lr * factor;
+            let Gradient { losses, grads, measures } =
+                rule.gradient(BatchLoss::new(&objective, params, &batch)).map_err(located)?;
+            let lr = point.lr;
             let read = step.is_multiple_of(read_every) || step + 1 == steps;
             let (mut loss, mut grad_norm, mut numbers) = (None, None, BTreeMap::new());
             if read {
@@ -161,6 +221,15 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
         (progress.epoch, progress.step) = (epoch + 1, 0);
         let control = observer.epoch(&progress)?;
         progress.this_epoch = Tally::default();
+        if let Some(policy) = &checkpoint {
+            let is_best = policy.best && is_better(observer.score(), &mut progress.best)?;
+            let also = [(policy.each_epoch, policy.path_of_epoch(epoch + 1)), (is_best, policy.path_of_best())];
+            for (_, path) in also.into_iter().filter(|(is_due, _)| *is_due) {
+                let mut copy = Checkpoint::of(params, optimizer, rule, &progress, &policy.config)?;
+                copy.notes = observer.notes()?;
+                copy.write(&path)?;
+            }
+        }
         if control == Control::Stop && progress.epoch < epochs {
             save(&progress, observer.notes()?, rule, optimizer)?;
             return Ok((Outcome::Stopped, progress));
@@ -172,7 +241,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
 
 /// What can be known before the first step.
 fn check(task: &Task, progress: &Progress) -> Result<()> {
-    let Task { params, rule, optimizer, data, epochs, lr, schedule, checkpoint, read_every, .. } = task;
+    let Task { params, rule, optimizer, data, epochs, schedule, checkpoint, read_every, .. } = task;
     let extent = Extent { steps: data.steps(), samples: data.samples() };
     if extent.steps == 0 {
         bail!("the training set has no batch: {} samples", extent.samples)
@@ -193,15 +262,29 @@ fn check(task: &Task, progress: &Progress) -> Result<()> {
             extent.steps
         )
     }
-    Range::AT_LEAST_0.check("the learning rate", *lr)?;
     at_least_1("read_every", *read_every)?;
     schedule.check()?;
     optimizer.check(params)?;
     rule.check(params)?;
     match checkpoint {
+        Some(policy) if policy.best => {
+            [policy.path_of_best(), policy.path.clone()].iter().try_for_each(|path| check_writable(path))
+        }
         Some(policy) => check_writable(&policy.path),
         None => Ok(()),
     }
+}
+
+/// Whether `score` exceeds the best so far, which then is replaced.
+fn is_better(score: Option<f64>, best: &mut Option<f64>) -> Result<bool> {
+    let Some(score) = score else {
+        bail!("a checkpoint of the best epoch needs a score, and the observer has none; expected `Observer::score`")
+    };
+    let is_better = score.is_finite() && best.is_none_or(|best| score > best);
+    if is_better {
+        *best = Some(score);
+    }
+    Ok(is_better)
 }
 
 fn mean(losses: &Tensor) -> Result<f64> {

@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Result, Tensor};
-//! use msharp_core::{Batch, Batches, DataSource, Key, Perturbation, Seeded, gradient_at};
+//! use msharp_core::{Batch, BatchLoss, Batches, Component, DataSource, Gradient, Key, Perturbation, Seeded};
 //! use msharp_train::{Classifier, Outcome, Progress, Schedule, Sgd, Task, evaluate, fit};
 //!
 //! struct Two; // two samples, one batch an epoch
@@ -26,29 +26,18 @@
 //!     }
 //! }
 //! struct Plain; // any rule goes here; msharp-perturb has them
+//! impl Component for Plain {}
 //! impl Perturbation for Plain {
-//!     fn gradient(
-//!         &mut self, f: &dyn msharp_core::Objective, params: &msharp_core::Params, batch: &Batch,
-//!     ) -> Result<msharp_core::Gradient> {
-//!         gradient_at(f, params, batch, None, None)
+//!     fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
+//!         loss.gradient()
 //!     }
 //! }
 //!
 //! let init = Seeded::new(0, DType::F32, &Device::Cpu);
 //! let classifier = Classifier::new(candle_nn::linear(2, 2, init.var_builder())?);
 //! let params = init.params()?;
-//! let task = Task {
-//!     objective: &classifier,
-//!     params: &params,
-//!     rule: &mut Plain,
-//!     optimizer: &mut Sgd { momentum: 0.9, ..Sgd::default() },
-//!     data: &Two,
-//!     epochs: 20,
-//!     lr: 0.5,
-//!     schedule: Schedule::cosine(),
-//!     checkpoint: None,
-//!     read_every: 1,
-//! };
+//! let mut sgd = Sgd { momentum: 0.9, ..Sgd::default() };
+//! let task = Task::new(&classifier, &params, &mut Plain, &mut sgd, &Two, 20, Schedule::cosine(0.5));
 //! let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
 //! assert_eq!((outcome, progress.epoch), (Outcome::Finished, 20));
 //! assert_eq!(evaluate(&classifier, &Two)?.accuracy, 1.);
@@ -62,6 +51,7 @@ mod classifier;
 mod evaluate;
 mod fit;
 mod observer;
+mod param_groups;
 mod progress;
 mod schedule;
 mod sgd;
@@ -73,6 +63,7 @@ pub use classifier::Classifier;
 pub use evaluate::{Evaluation, evaluate, finite_rows};
 pub use fit::{Outcome, Task, fit};
 pub use observer::{Control, Observer};
+pub use param_groups::ParamGroups;
 pub use progress::{Extent, Progress, StepReport, Sum, Tally};
 pub use schedule::{Decay, Schedule};
 pub use sgd::Sgd;

@@ -2,7 +2,7 @@
 
 use crate::{Progress, StepReport};
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Params};
+use msharp_core::BatchLoss;
 use std::collections::BTreeMap;
 
 /// What an observer wants to happen next.
@@ -16,16 +16,10 @@ pub enum Control {
 
 /// Called at every step and every epoch; `()` observes nothing.
 pub trait Observer {
-    /// Before step number `step` of the run, from 0: a moment to measure something at the point where the step begins,
+    /// Before step number `step` of the run, from 0: a place to measure something at the point where the step begins,
     /// on its batch. What it returns goes into the step's report and into the tallies, beside what the rule measures;
     /// its passes and its time are not the step's. It must leave parameters and buffers as they are.
-    fn before_step(
-        &mut self,
-        _f: &dyn Objective,
-        _params: &Params,
-        _batch: &Batch,
-        _step: usize,
-    ) -> Result<BTreeMap<&'static str, f64>> {
+    fn before_step(&mut self, _loss: BatchLoss, _step: usize) -> Result<BTreeMap<&'static str, f64>> {
         Ok(BTreeMap::new())
     }
 
@@ -40,9 +34,15 @@ pub trait Observer {
         Ok(Control::Continue)
     }
 
-    /// After each epoch; `progress.epoch` are complete. A good moment to evaluate.
+    /// After each epoch; `progress.epoch` are complete. A good place to evaluate.
     fn epoch(&mut self, _progress: &Progress) -> Result<Control> {
         Ok(Control::Continue)
+    }
+
+    /// After [`epoch`](Observer::epoch): how good the model is, larger is better, as the accuracy on a validation set.
+    /// A checkpoint of the [best epoch](crate::CheckpointPolicy::best) needs it. None by default.
+    fn score(&self) -> Option<f64> {
+        None
     }
 }
 

@@ -13,7 +13,10 @@ pub struct Progress {
     /// What an epoch is, once a step was made: a run goes on with the same.
     #[serde(default)]
     pub of: Option<Extent>,
-    /// Over the current epoch, or over the one just completed when an observer is told of it.
+    /// The best [score](crate::Observer::score) of an epoch so far, where one is asked for.
+    #[serde(default)]
+    pub best: Option<f64>,
+    /// Over the current epoch, or over the one just completed when an observer is called.
     pub this_epoch: Tally,
     /// Over the whole run.
     pub whole_run: Tally,

@@ -1,7 +1,7 @@
 //! Stochastic gradient descent with momentum.
 
 use candle_core::{Result, Tensor, bail};
-use msharp_core::{Optimizer, ParamVec, Params, Range, Role, State};
+use msharp_core::{Component, Optimizer, ParamVec, Params, Range, Role, State};
 use msharp_ops::SgdStep;
 
 /// SGD as PyTorch defines it: d = g + wd·x; v ← μv + d (v = d at first); x ← x − lr·v, or x − lr·(d + μv) with
@@ -29,6 +29,21 @@ impl Default for Sgd {
     }
 }
 
+impl Component for Sgd {
+    fn own_state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.vector("velocity", params, &mut self.velocity)
+    }
+
+    fn own_check(&self, _: &Params) -> Result<()> {
+        Range::BELOW_1.check("the momentum", self.momentum)?;
+        Range::AT_LEAST_0.check("the weight decay", self.weight_decay)?;
+        if self.nesterov && self.momentum == 0. {
+            bail!("Nesterov's form is one of momentum, and the momentum is 0; expected a momentum above 0")
+        }
+        Ok(())
+    }
+}
+
 impl Optimizer for Sgd {
     fn step(&mut self, params: &Params, grads: &ParamVec, lr: f64) -> Result<()> {
         self.check(params)?;
@@ -41,19 +56,6 @@ impl Optimizer for Sgd {
         let mut velocity = self.velocity.as_ref().map(|v| v.tensors().to_vec());
         msharp_ops::sgd_step(&params.each(), &grads, &mut velocity, step)?;
         self.velocity = velocity.map(|velocity| ParamVec::new(params, velocity));
-        Ok(())
-    }
-
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        state.vector("velocity", params, &mut self.velocity)
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
-        Range::BELOW_1.check("the momentum", self.momentum)?;
-        Range::AT_LEAST_0.check("the weight decay", self.weight_decay)?;
-        if self.nesterov && self.momentum == 0. {
-            bail!("Nesterov's form is one of momentum, and the momentum is 0; expected a momentum above 0")
-        }
         Ok(())
     }
 }

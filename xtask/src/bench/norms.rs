@@ -28,7 +28,7 @@ pub fn norms(args: NormsArgs) -> Result<()> {
         (
             "forward and backward",
             Box::new(|subject| {
-                gradient_at(&subject.classifier, &subject.params, &subject.batch, None, None)?;
+                BatchLoss::new(&subject.classifier, &subject.params, &subject.batch).gradient()?;
                 Ok(())
             }),
         ),
@@ -43,7 +43,7 @@ pub fn norms(args: NormsArgs) -> Result<()> {
         cases.push((
             name,
             Box::new(move |subject| {
-                estimator.estimate(&subject.classifier, &subject.params, &subject.batch)?;
+                estimator.estimate(BatchLoss::new(&subject.classifier, &subject.params, &subject.batch))?;
                 Ok(())
             }),
         ));

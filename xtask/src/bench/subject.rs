@@ -7,7 +7,7 @@ use crate::{rule, run};
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::{Args, ValueEnum};
-use msharp_core::{Batch, Key, Objective, Optimizer, Params, Perturbation, Seeded};
+use msharp_core::{Batch, BatchLoss, Key, Objective, Optimizer, Params, Perturbation, Seeded};
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Architecture, Model, Norm};
 use msharp_train::Classifier;
@@ -147,7 +147,7 @@ impl Subject {
         match rule {
             None => drop(msharp_ops::no_grad(|| self.classifier.losses(&self.batch, true))?),
             Some(rule) => {
-                let gradient = rule.gradient(&self.classifier, &self.params, &self.batch)?;
+                let gradient = rule.gradient(BatchLoss::new(&self.classifier, &self.params, &self.batch))?;
                 self.sgd.step(&self.params, &gradient.grads, 0.1)?;
             }
         }

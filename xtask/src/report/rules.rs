@@ -8,7 +8,7 @@ use crate::rule::{passes, rule};
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use clap::ValueEnum;
-use msharp_core::{Batch, Key, Params, Perturbation, Seeded, State};
+use msharp_core::{Batch, BatchLoss, Key, Params, Perturbation, Seeded, State};
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Architecture, Norm};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +69,7 @@ fn state(name: RuleName) -> Result<String> {
     let batch = Batch::new(inputs, Tensor::ones(4, DType::F64, &Device::Cpu)?, Key::new(0));
     let config = RunConfig { estimator: EstimatorName::Exact, ..config(name) };
     let mut rule = rule(&config, Loader::eval(Arc::new(synthetic(1, 0, 0).train), 1));
-    rule.gradient(&f, &params, &batch)?;
+    rule.gradient(BatchLoss::new(&f, &params, &batch))?;
     let mut saved = BTreeMap::new();
     rule.state(&params, &mut State::save("", &mut saved))?;
     // A vector has an entry of its own, which says whether it exists, above those of its tensors.

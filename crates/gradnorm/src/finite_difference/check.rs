@@ -3,8 +3,8 @@
 use super::{Delta, FiniteDifference, Step, probe_key};
 use crate::probe_noise::{Moments, Points, ProbeNoise, SHORT};
 use candle_core::{DType, Result, Tensor, bail};
-use msharp_core::{Batch, Objective, ParamVec, Params, check_repeatable, losses_at};
-use msharp_ops::{Precision, Slope};
+use msharp_core::{BatchLoss, ParamVec, Params, Precision};
+use msharp_ops::Slope;
 
 /// Checks in a row at most, while the step is far from the best.
 const ROUNDS: usize = 8;
@@ -14,25 +14,26 @@ const LONGEST: f64 = 0.1;
 
 impl FiniteDifference {
     /// Measures the noise of the first probe of the batch's key at the current step: 4 forwards, 5 if `central`, and
-    /// nothing else; parameters and buffers are put back. Waits for a GPU.
-    pub fn noise(&self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<ProbeNoise> {
+    /// nothing else; parameters and buffers are put back. A host-device synchronisation on a GPU.
+    pub fn noise(&self, loss: BatchLoss) -> Result<ProbeNoise> {
         self.check_constants()?;
-        check_repeatable(f, params, batch)?;
-        msharp_ops::with_precision(Precision::F32, || self.moments(f, params, batch)?.read())
+        loss.check_repeatable()?;
+        msharp_ops::with_precision(Precision::F32, || self.moments(loss)?.read())
     }
 
-    fn moments(&self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Moments> {
-        let at = |t| -> Result<Tensor> { Ok(self.step(f, params, batch, probe_key(batch, 0), t)?.0) };
-        let here = losses_at(f, params, batch, &ParamVec::zeros(params)?)?;
+    fn moments(&self, loss: BatchLoss) -> Result<Moments> {
+        let at = |t| -> Result<Tensor> { Ok(self.step(loss, probe_key(loss.batch, 0), t)?.0) };
+        let here = loss.losses_at(&ParamVec::zeros(loss.params)?)?;
         let far = self.central.then(|| at(2.)).transpose()?;
         let ulp = epsilon(here.dtype());
         Points { behind: at(-1.)?, here, short: at(SHORT)?, ahead: at(1.)?, far, ulp }.moments()
     }
 
     /// Checks the noise, and moves an adaptive step to where there is least of it.
-    pub(super) fn check_noise(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Tensor> {
+    pub(super) fn check_noise(&mut self, loss: BatchLoss) -> Result<Tensor> {
+        let params = loss.params;
         if self.delta != Delta::Adaptive {
-            let moments = self.moments(f, params, batch)?;
+            let moments = self.moments(loss)?;
             if params.device().is_cpu() {
                 self.refuse(&moments.read()?, params)?;
             }
@@ -40,7 +41,7 @@ impl FiniteDifference {
         }
         let shortest = 64. * params.iter().map(|param| epsilon(param.var.dtype())).fold(0., f64::max);
         self.tuned.ratio = self.tuned.ratio.clamp(shortest, LONGEST);
-        let (mut noise, mut here) = (self.moments(f, params, batch)?.read()?, self.tuned.ratio);
+        let (mut noise, mut here) = (self.moments(loss)?.read()?, self.tuned.ratio);
         let (mut best, mut at) = (noise, here);
         if self.tuned.estimates > 0 && noise.ratio() < 0.5 {
             at = here * noise.factor(); // settled: it follows what is measured
@@ -53,7 +54,7 @@ impl FiniteDifference {
                     break;
                 }
                 self.tuned.ratio = here;
-                noise = self.moments(f, params, batch)?.read()?;
+                noise = self.moments(loss)?.read()?;
                 if noise.ratio() <= best.ratio() {
                     (best, at) = (noise, here);
                 }
@@ -101,14 +102,8 @@ impl FiniteDifference {
     /// Rounding to signal of the differences, f64 `[]`, if the rounding of a loss is half an ulp of it: `Err` from 1
     /// on, where losses move by less than an ulp, if to read is not to wait, but for losses that do not move along a
     /// good step either, where it is 0.
-    pub(super) fn rounding(
-        &self,
-        f: &dyn Objective,
-        params: &Params,
-        batch: &Batch,
-        slopes: &[Slope],
-        losses: &Tensor,
-    ) -> Result<Tensor> {
+    pub(super) fn rounding(&self, loss: BatchLoss, slopes: &[Slope], losses: &Tensor) -> Result<Tensor> {
+        let params = loss.params;
         let most = epsilon(losses.dtype()) / 2.;
         let noise = (mean_square(losses)? * (2. * most * most))?;
         let mut moved = noise.zeros_like()?;
@@ -128,7 +123,7 @@ impl FiniteDifference {
         let mut still = moved.to_scalar::<f64>()? == 0.;
         if still && self.relative(params)? < Self::DEFAULT_RATIO / 2. {
             let standard = Self { delta: Delta::Relative(Self::DEFAULT_RATIO), ..*self };
-            let (ahead, ..) = standard.step(f, params, batch, probe_key(batch, 0), 1.)?;
+            let (ahead, ..) = standard.step(loss, probe_key(loss.batch, 0), 1.)?;
             still = mean_square(&(ahead - losses.detach())?)?.to_scalar::<f64>()? == 0.;
         }
         if still {

@@ -101,7 +101,7 @@ fn features_are_what_the_classifier_sees() -> Result<()> {
         let (model, params) = small(0, network)?;
         let features = model.features(&images(3)?, false)?;
         assert_eq!(features.dims(), [3, channels]);
-        let tensors = params.tensors();
+        let tensors = params.named_tensors();
         let logits = features.matmul(&tensors["fc.weight"].t()?)?.broadcast_add(&tensors["fc.bias"])?;
         for (a, b) in values(&logits).into_iter().zip(values(&model.forward_t(&images(3)?, false)?)) {
             assert!((a - b).abs() <= 1e-5 * (1. + b.abs()), "{network:?}: {a}, {b}");
@@ -142,7 +142,7 @@ fn a_saved_network_is_pytorchs_state_dict() -> Result<()> {
 #[test]
 fn an_old_checkpoint_has_no_counts_and_an_incomplete_one_is_refused() -> Result<()> {
     let (model, params) = small(0, SMALL[0])?;
-    let mut tensors: HashMap<String, Tensor> = params.tensors().into_iter().collect();
+    let mut tensors: HashMap<String, Tensor> = params.named_tensors().into_iter().collect();
     tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
     let build = |tensors| resnet8(Norm::Batch, 4, VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu));
     let old = build(tensors.clone())?;

@@ -1,7 +1,7 @@
 //! The gradient of the whole training set: n-SAM and n-USAM.
 
 use candle_core::{Result, bail};
-use msharp_core::{Ascent, Batch, DataSource, Gradient, Measures, Objective, ParamVec, Params, gradient_at};
+use msharp_core::{Ascent, BatchLoss, Component, Cost, DataSource, Gradient, Measures, ParamVec, Params};
 
 /// g = ∇f(x) over all samples of `data`, whatever the batch.
 ///
@@ -17,15 +17,26 @@ pub struct FullBatch<D> {
     pub data: D,
 }
 
+impl<D: DataSource> Component for FullBatch<D> {
+    fn own_check(&self, _: &Params) -> Result<()> {
+        match self.data.samples() {
+            0 => bail!("the full-batch ascent was given a data source without samples"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl<D: DataSource> Ascent for FullBatch<D> {
-    fn ascend(&mut self, f: &dyn Objective, params: &Params, _batch: &Batch) -> Result<Gradient> {
+    type Uphill = Gradient;
+
+    fn ascend(&mut self, loss: BatchLoss) -> Result<Gradient> {
         let n = self.data.samples() as f64;
         let (mut sum, mut seen) = (None, 0);
         for batch in self.data.epoch(0) {
             let batch = batch?;
             let share = batch.len() as f64 / n;
             seen += batch.len();
-            let grads = gradient_at(f, params, &batch, None, None)?.grads;
+            let grads = loss.of(&batch).gradient()?.grads;
             ParamVec::accumulate(&mut sum, share, &grads)?;
         }
         if seen != self.data.samples() {
@@ -37,14 +48,7 @@ impl<D: DataSource> Ascent for FullBatch<D> {
         }
     }
 
-    fn check(&self, _: &Params) -> Result<()> {
-        match self.data.samples() {
-            0 => bail!("the full-batch ascent was given a data source without samples"),
-            _ => Ok(()),
-        }
-    }
-
-    fn name(&self) -> String {
-        "FullBatch".to_owned()
+    fn cost(&self, samples: usize) -> Cost {
+        Cost::passes(self.data.samples() as f64 / samples as f64)
     }
 }

@@ -1,6 +1,6 @@
 //! The mean gradient of the batch.
 
-use msharp_core::{Ascent, Batch, Gradient, Objective, Params, gradient_at};
+use msharp_core::{Ascent, BatchLoss, Component, Gradient};
 
 /// g = ∇f_γ(x), the gradient of the batch mean. One forward and one backward pass.
 ///
@@ -8,8 +8,12 @@ use msharp_core::{Ascent, Batch, Gradient, Objective, Params, gradient_at};
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mean;
 
+impl Component for Mean {}
+
 impl Ascent for Mean {
-    fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> candle_core::Result<Gradient> {
-        gradient_at(f, params, batch, None, None)
+    type Uphill = Gradient;
+
+    fn ascend(&mut self, loss: BatchLoss) -> candle_core::Result<Gradient> {
+        loss.gradient()
     }
 }

@@ -1,7 +1,7 @@
 //! The moving average of what was descended: MSAM, which needs no pass at x.
 
 use candle_core::Result;
-use msharp_core::{Ascent, Batch, Gradient, Measures, Objective, ParamVec, Params, Range, State};
+use msharp_core::{Ascent, BatchLoss, Component, Cost, Direction, ParamVec, Params, Range, State};
 
 /// −v for v ← μ v + d, d being the direction that the rule returned in each step before.
 ///
@@ -18,30 +18,37 @@ pub struct Momentum {
     /// μ, from 0 to below 1.
     pub mu: f64,
     /// v, once there was a step.
-    pub v: Option<ParamVec>,
+    v: Option<ParamVec>,
 }
 
 impl Momentum {
     /// What μ may be.
     pub const MU: Range = Range::BELOW_1;
 
-    /// Nothing was descended yet.
+    /// Before the first step.
     pub fn new(mu: f64) -> Self {
         Self { mu, v: None }
     }
 }
 
-impl Ascent for Momentum {
-    fn ascend(&mut self, _: &dyn Objective, params: &Params, _: &Batch) -> Result<Gradient> {
-        let grads = match &self.v {
-            Some(v) => v.scale(-1.)?,
-            None => ParamVec::zeros(params)?,
-        };
-        Ok(Gradient { losses: None, grads, measures: Measures::new() })
+impl Component for Momentum {
+    fn own_state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.vector("v", params, &mut self.v)
     }
 
-    fn at_x(&self) -> bool {
-        false
+    fn own_check(&self, _: &Params) -> Result<()> {
+        Self::MU.check("mu", self.mu)
+    }
+}
+
+impl Ascent for Momentum {
+    type Uphill = Direction;
+
+    fn ascend(&mut self, loss: BatchLoss) -> Result<Direction> {
+        Ok(Direction(match &self.v {
+            Some(v) => v.scale(-1.)?,
+            None => ParamVec::zeros(loss.params)?,
+        }))
     }
 
     fn learn(&mut self, direction: &ParamVec) -> Result<()> {
@@ -52,11 +59,7 @@ impl Ascent for Momentum {
         Ok(())
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        state.vector("v", params, &mut self.v)
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
-        Self::MU.check("mu", self.mu)
+    fn cost(&self, _: usize) -> Cost {
+        Cost::passes(0.)
     }
 }

@@ -1,9 +1,8 @@
 //! A random direction: random weight perturbation, which needs no pass at x.
 
-use candle_core::Result;
-use msharp_core::{Ascent, Batch, Gradient, Key, Measures, Objective, ParamVec, Params};
-
 use crate::Scale;
+use candle_core::Result;
+use msharp_core::{Ascent, BatchLoss, Component, Cost, Direction, Key, ParamVec, Params};
 
 /// z ~ N(0, I), or T z with the size T of the parameters; a function of the batch's key.
 ///
@@ -29,12 +28,16 @@ impl Random {
     }
 }
 
+impl Component for Random {}
+
 impl Ascent for Random {
-    fn ascend(&mut self, _: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
-        Ok(Gradient { losses: None, grads: self.draw(params, batch.key)?, measures: Measures::new() })
+    type Uphill = Direction;
+
+    fn ascend(&mut self, loss: BatchLoss) -> Result<Direction> {
+        Ok(Direction(self.draw(loss.params, loss.batch.key)?))
     }
 
-    fn at_x(&self) -> bool {
-        false
+    fn cost(&self, _: usize) -> Cost {
+        Cost::passes(0.)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Random;
 use candle_core::Result;
-use msharp_core::{Ascent, Batch, Gradient, Measures, Objective, ParamVec, Params, Range, gradient_at};
+use msharp_core::{Ascent, BatchLoss, Component, Direction, ParamVec, Params, Range};
 
 /// n + ∇f_γ(x + n) for noise n = σ T z, z ~ N(0, I).
 ///
@@ -25,18 +25,17 @@ impl Smoothed {
     pub const SIGMA: Range = Range::AT_LEAST_0;
 }
 
-impl Ascent for Smoothed {
-    fn ascend(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
-        let noise: ParamVec = self.noise.draw(params, batch.key)?.scale(self.sigma)?;
-        let grads = noise.add_scaled(1., &gradient_at(f, params, batch, Some(&noise), None)?.grads)?;
-        Ok(Gradient { losses: None, grads, measures: Measures::new() })
-    }
-
-    fn at_x(&self) -> bool {
-        false
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
+impl Component for Smoothed {
+    fn own_check(&self, _: &Params) -> Result<()> {
         Self::SIGMA.check("sigma", self.sigma)
+    }
+}
+
+impl Ascent for Smoothed {
+    type Uphill = Direction;
+
+    fn ascend(&mut self, loss: BatchLoss) -> Result<Direction> {
+        let noise: ParamVec = self.noise.draw(loss.params, loss.batch.key)?.scale(self.sigma)?;
+        Ok(Direction(noise.add_scaled(1., &loss.gradient_at(&noise)?.grads)?))
     }
 }

@@ -1,7 +1,7 @@
 //! A weighted mean of two gradients: the penalty on the gradient norm, and WSAM.
 
 use candle_core::{Result, bail};
-use msharp_core::{Combine, ParamVec, Params, Passes, Range};
+use msharp_core::{Combine, Component, ParamVec, Params, Passes, Range};
 
 /// (1 − α) g + α s, for g at x and s at x + ε.
 ///
@@ -21,15 +21,15 @@ impl Blend {
     pub const ALPHA: Range = Range::AT_LEAST_0;
     /// What γ may be, of which α = γ/(1 − γ) makes WSAM.
     pub const GAMMA: Range = Range::BELOW_1;
+
+    /// WSAM, α = γ/(1 − γ).
+    pub fn wsam(gamma: f64) -> Self {
+        Self { alpha: gamma / (1. - gamma) }
+    }
 }
 
-impl Combine for Blend {
-    fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
-        let sharp = passes.sharp()?;
-        passes.clean()?.scale(1. - self.alpha)?.add_scaled(self.alpha, &sharp)
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
+impl Component for Blend {
+    fn own_check(&self, _: &Params) -> Result<()> {
         if !Self::ALPHA.holds(self.alpha) {
             bail!(
                 "alpha is {}; expected {}, which α = γ/(1 − γ) is for γ in WSAM {}",
@@ -39,5 +39,12 @@ impl Combine for Blend {
             )
         }
         Ok(())
+    }
+}
+
+impl Combine for Blend {
+    fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
+        let sharp = passes.sharp()?;
+        passes.clean().scale(1. - self.alpha)?.add_scaled(self.alpha, &sharp)
     }
 }

@@ -1,8 +1,8 @@
-//! Balls whose shape follows the size of the parameters.
+//! Offsets that are scaled with the size of the parameters: ASAM.
 
-use crate::{L2, Scale, Select};
+use crate::{L2, Scale};
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Objective, Offset, Param, ParamVec, Params, Range, State};
+use msharp_core::{BatchLoss, Component, Cost, Offset, Param, ParamVec, Params, Range, Select, parts};
 
 /// ε = T · (what `inner` makes of T g): with [`L2`], ε = ρ T² g/‖T g‖, the maximiser of ⟨g, ε⟩ over ‖T⁻¹ε‖ ≤ ρ.
 ///
@@ -31,34 +31,32 @@ impl Adaptive<L2> {
     /// T = |w| + 0.01 on every parameter called `weight`, those of norm layers included, and 1 on biases: the authors'
     /// definition.
     pub fn weights(rho: f64) -> Self {
-        let named_weight = glob::Pattern::new("*weight").expect("a glob");
-        Self { inner: L2 { rho }, scale: Scale::Element, eta: 0.01, on: Select::Name(named_weight) }
+        let named_weight = "*weight".parse().expect("a glob");
+        Self { inner: L2 { rho }, scale: Scale::Element, eta: 0.01, on: named_weight }
+    }
+}
+
+impl<O: Offset> Component for Adaptive<O> {
+    parts!(inner);
+
+    fn own_check(&self, params: &Params) -> Result<()> {
+        Range::AT_LEAST_0.check("eta", self.eta)?;
+        self.on.check(params)
     }
 }
 
 impl<O: Offset> Offset for Adaptive<O> {
-    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        self.on.check(params)?;
-        let (scale, eta, on) = (self.scale, self.eta, &self.on);
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        let (params, scale, eta, on) = (loss.params, self.scale, self.eta, &self.on);
         let times_t = |param: &Param, g: &Tensor| match on.holds(param) {
             true => g.broadcast_mul(&(scale.of(param)? + eta)?),
             false => Ok(g.clone()),
         };
         let scaled = g.map(params, times_t)?;
-        self.inner.offset(f, params, batch, &scaled)?.map(params, times_t)
+        self.inner.offset(loss, &scaled)?.map(params, times_t)
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        Range::AT_LEAST_0.check("eta", self.eta)?;
-        self.on.check(params)?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Adaptive({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }

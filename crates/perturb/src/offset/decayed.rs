@@ -1,8 +1,7 @@
 //! Weight decay inside the ascent gradient.
 
-use crate::Select;
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, Range, State};
+use msharp_core::{BatchLoss, Component, Cost, Offset, ParamVec, Params, Range, Select, parts};
 
 /// The offset of g + λ x: the ascent gradient of the loss with the penalty (λ/2)‖x‖².
 ///
@@ -19,26 +18,25 @@ pub struct Decayed<O> {
     pub on: Select,
 }
 
+impl<O: Offset> Component for Decayed<O> {
+    parts!(inner);
+
+    fn own_check(&self, params: &Params) -> Result<()> {
+        Range::AT_LEAST_0.check("weight_decay", self.weight_decay)?;
+        self.on.check(params)
+    }
+}
+
 impl<O: Offset> Offset for Decayed<O> {
-    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        let decayed = g.map(params, |param, g| match self.on.holds(param) {
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        let decayed = g.map(loss.params, |param, g| match self.on.holds(param) {
             true => g + param.var.as_detached_tensor().affine(self.weight_decay, 0.)?,
             false => Ok(g.clone()),
         });
-        self.inner.offset(f, params, batch, &decayed?)
+        self.inner.offset(loss, &decayed?)
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        Range::AT_LEAST_0.check("weight_decay", self.weight_decay)?;
-        self.on.check(params)?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Decayed({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }

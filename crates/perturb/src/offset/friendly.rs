@@ -1,7 +1,7 @@
 //! The batch-specific part of the gradient: Friendly SAM.
 
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, Range, State};
+use msharp_core::{BatchLoss, Component, Cost, Offset, ParamVec, Params, Range, State, parts};
 
 /// The offset of g − σ m, for the moving average m ← λ m + (1 − λ) g.
 ///
@@ -18,11 +18,11 @@ pub struct Friendly<O> {
     /// λ from 0 to below 1: how much of the average is kept.
     pub lambda: f64,
     /// The average, once there was a step.
-    pub mean: Option<ParamVec>,
+    mean: Option<ParamVec>,
 }
 
 impl<O> Friendly<O> {
-    /// No gradient was seen yet.
+    /// Before the first step.
     pub fn new(inner: O, sigma: f64, lambda: f64) -> Self {
         Self { inner, sigma, lambda, mean: None }
     }
@@ -35,31 +35,33 @@ impl Friendly<()> {
     pub const LAMBDA: Range = Range::BELOW_1;
 }
 
+impl<O: Offset> Component for Friendly<O> {
+    parts!(inner);
+
+    fn own_state(&mut self, params: &Params, state: &mut State) -> Result<()> {
+        state.vector("mean", params, &mut self.mean)
+    }
+
+    fn own_check(&self, _: &Params) -> Result<()> {
+        Friendly::SIGMA.check("sigma", self.sigma)?;
+        Friendly::LAMBDA.check("lambda", self.lambda)
+    }
+}
+
 impl<O: Offset> Offset for Friendly<O> {
-    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
         let fresh = g.scale(1. - self.lambda)?;
         let mean = match &self.mean {
             Some(mean) => fresh.add_scaled(self.lambda, mean)?,
             None => fresh,
         };
         let noise = g.add_scaled(-self.sigma, &mean)?;
-        let epsilon = self.inner.offset(f, params, batch, &noise)?;
+        let epsilon = self.inner.offset(loss, &noise)?;
         self.mean = Some(mean);
         Ok(epsilon)
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        state.vector("mean", params, &mut self.mean)?;
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        Friendly::SIGMA.check("sigma", self.sigma)?;
-        Friendly::LAMBDA.check("lambda", self.lambda)?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Friendly({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }

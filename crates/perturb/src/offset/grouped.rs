@@ -1,8 +1,7 @@
 //! Some parameters more than others, and some not at all.
 
-use crate::Select;
 use candle_core::{Result, Tensor, bail};
-use msharp_core::{Batch, Objective, Offset, Param, ParamVec, Params, Range, State};
+use msharp_core::{BatchLoss, Component, Cost, Offset, Param, ParamVec, Params, Range, Select, parts};
 
 /// A factor on the ε of groups of parameters: the first group that holds a parameter decides, and 1 where none does.
 ///
@@ -39,24 +38,10 @@ impl Grouped<()> {
     pub const FACTOR: Range = Range::AT_LEAST_0;
 }
 
-impl<O: Offset> Offset for Grouped<O> {
-    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        self.groups.iter().try_for_each(|(select, _)| select.check(params))?;
-        let times = |factor: f64, t: &Tensor| match factor {
-            0. => t.zeros_like(),
-            1. => Ok(t.clone()),
-            factor => t.affine(factor, 0.),
-        };
-        let masked = g.map(params, |param, g| times(if self.factor(param) == 0. { 0. } else { 1. }, g))?;
-        let epsilon = self.inner.offset(f, params, batch, &masked)?;
-        epsilon.map(params, |param, epsilon| times(self.factor(param), epsilon))
-    }
+impl<O: Offset> Component for Grouped<O> {
+    parts!(inner);
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
+    fn own_check(&self, params: &Params) -> Result<()> {
         for (i, (select, factor)) in self.groups.iter().enumerate() {
             Grouped::FACTOR.check("the factor of a group", *factor)?;
             select.check(params)?;
@@ -65,10 +50,24 @@ impl<O: Offset> Offset for Grouped<O> {
                 bail!("the group {select} decides about no parameter: groups before it hold all of its own")
             }
         }
-        self.inner.check(params)
+        Ok(())
+    }
+}
+
+impl<O: Offset> Offset for Grouped<O> {
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        let params = loss.params;
+        let times = |factor: f64, t: &Tensor| match factor {
+            0. => t.zeros_like(),
+            1. => Ok(t.clone()),
+            factor => t.affine(factor, 0.),
+        };
+        let masked = g.map(params, |param, g| times(if self.factor(param) == 0. { 0. } else { 1. }, g))?;
+        let epsilon = self.inner.offset(loss, &masked)?;
+        epsilon.map(params, |param, epsilon| times(self.factor(param), epsilon))
     }
 
-    fn name(&self) -> String {
-        format!("Grouped({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }

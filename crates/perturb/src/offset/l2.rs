@@ -1,7 +1,7 @@
-//! The L2 ball.
+//! The gradient, rescaled to length ρ.
 
 use candle_core::Result;
-use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params, Range};
+use msharp_core::{BatchLoss, Component, Offset, ParamVec, Params, Range, Rescale};
 
 /// ε = ρ g/‖g‖, the maximiser of ⟨g, ε⟩ over ‖ε‖ ≤ ρ; ‖·‖ is over all parameters together.
 ///
@@ -19,12 +19,14 @@ impl L2 {
     pub const RHO: Range = Range::AT_LEAST_0;
 }
 
-impl Offset for L2 {
-    fn offset(&mut self, _: &dyn Objective, _: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        Ok(g.scale_to(Length::Of(self.rho))?.0)
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
+impl Component for L2 {
+    fn own_check(&self, _: &Params) -> Result<()> {
         Self::RHO.check("rho", self.rho)
+    }
+}
+
+impl Offset for L2 {
+    fn offset(&mut self, _: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        Ok(g.scale_to(Rescale::Of(self.rho))?.0)
     }
 }

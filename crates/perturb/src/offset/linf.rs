@@ -1,8 +1,8 @@
-//! The L∞ ball.
+//! The sign of the gradient, times ρ.
 
 use crate::L2;
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params};
+use msharp_core::{BatchLoss, Component, Offset, ParamVec, Params};
 
 /// ε = ρ sign(g), the maximiser of ⟨g, ε⟩ over |εⱼ| ≤ ρ; where gⱼ = 0, εⱼ = 0.
 ///
@@ -14,12 +14,14 @@ pub struct Linf {
     pub rho: f64,
 }
 
-impl Offset for Linf {
-    fn offset(&mut self, _: &dyn Objective, params: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        g.map(params, |_, g| g.sign())?.scale(self.rho)
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
+impl Component for Linf {
+    fn own_check(&self, _: &Params) -> Result<()> {
         L2::RHO.check("rho", self.rho)
+    }
+}
+
+impl Offset for Linf {
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        g.map(loss.params, |_, g| g.sign())?.scale(self.rho)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::L2;
 use candle_core::Result;
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params};
+use msharp_core::{BatchLoss, Component, Offset, ParamVec, Params};
 
 /// ε = ρ g.
 ///
@@ -13,12 +13,14 @@ pub struct Raw {
     pub rho: f64,
 }
 
-impl Offset for Raw {
-    fn offset(&mut self, _: &dyn Objective, _: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        g.scale(self.rho)
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
+impl Component for Raw {
+    fn own_check(&self, _: &Params) -> Result<()> {
         L2::RHO.check("rho", self.rho)
+    }
+}
+
+impl Offset for Raw {
+    fn offset(&mut self, _: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        g.scale(self.rho)
     }
 }

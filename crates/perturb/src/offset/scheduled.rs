@@ -1,10 +1,10 @@
 //! A radius that changes during training.
 
 use candle_core::Result;
-use msharp_core::{Batch, Moment, Objective, Offset, ParamVec, Params, Range, State};
+use msharp_core::{BatchLoss, Component, Cost, Offset, ParamVec, Range, TrainingPoint, parts};
 use std::f64::consts::PI;
 
-/// A factor on ε, a function of the [`Moment`] of the batch. Without state: a resumed run goes on exactly. Several
+/// A factor on ε, a function of the [`TrainingPoint`] of the batch. Without state: a resumed run goes on exactly. Several
 /// [`Steps`](crate::Steps) go around it, so that each step shrinks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scheduled<O> {
@@ -51,10 +51,10 @@ impl RhoSchedule {
     }
 
     /// What ρ is multiplied with.
-    pub fn factor(&self, Moment { progress, lr }: Moment) -> f64 {
+    pub fn factor(&self, TrainingPoint { progress, lr_factor, .. }: TrainingPoint) -> f64 {
         match self {
             RhoSchedule::Constant => 1.,
-            RhoSchedule::ByLearningRate { least } => least + (1. - least) * lr,
+            RhoSchedule::ByLearningRate { least } => least + (1. - least) * lr_factor,
             RhoSchedule::Cosine { end } => end + (1. - end) * 0.5 * (1. + (PI * progress).cos()),
             RhoSchedule::WarmUp { share } if progress < *share => progress / share,
             RhoSchedule::WarmUp { .. } => 1.,
@@ -62,21 +62,20 @@ impl RhoSchedule {
     }
 }
 
+impl<O: Offset> Component for Scheduled<O> {
+    parts!(inner);
+
+    fn own_check(&self, _: &msharp_core::Params) -> Result<()> {
+        self.schedule.check()
+    }
+}
+
 impl<O: Offset> Offset for Scheduled<O> {
-    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        self.inner.offset(f, params, batch, g)?.scale(self.schedule.factor(batch.moment))
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        self.inner.offset(loss, g)?.scale(self.schedule.factor(loss.batch.training_point()?))
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        self.schedule.check()?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Scheduled({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }

@@ -1,7 +1,7 @@
 //! Random parameters only: the stochastic weight perturbation of ESAM.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Objective, Offset, ParamVec, Params, Range, State};
+use msharp_core::{BatchLoss, Component, Cost, Offset, ParamVec, Params, Range, parts};
 
 /// ε ∘ m/β for an ε of `inner`, which sees the whole gradient, and mⱼ = 1 with probability β, else 0; the mean over m
 /// is ε. A function of the batch's key. On a GPU the mask is drawn by the host.
@@ -20,25 +20,24 @@ impl Sparse<()> {
     pub const BETA: Range = Range::SHARE_ABOVE_0;
 }
 
+impl<O: Offset> Component for Sparse<O> {
+    parts!(inner);
+
+    fn own_check(&self, _: &Params) -> Result<()> {
+        Sparse::BETA.check("beta", self.beta)
+    }
+}
+
 impl<O: Offset> Offset for Sparse<O> {
-    fn offset(&mut self, f: &dyn Objective, params: &Params, batch: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        let epsilon = self.inner.offset(f, params, batch, g)?.scale(1. / self.beta)?;
-        let uniform = ParamVec::uniform(params, batch.key.fold_name("sparse"))?;
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        let epsilon = self.inner.offset(loss, g)?.scale(1. / self.beta)?;
+        let uniform = ParamVec::uniform(loss.params, loss.batch.key.fold_name("sparse"))?;
         let masked = |(epsilon, u): (&Tensor, &Tensor)| epsilon * u.lt(self.beta)?.to_dtype(epsilon.dtype())?;
         let pairs = epsilon.tensors().iter().zip(uniform.tensors());
-        Ok(ParamVec::new(params, pairs.map(masked).collect::<Result<_>>()?))
+        Ok(ParamVec::new(loss.params, pairs.map(masked).collect::<Result<_>>()?))
     }
 
-    fn state(&mut self, params: &Params, state: &mut State) -> Result<()> {
-        self.inner.state(params, &mut state.part("inner"))
-    }
-
-    fn check(&self, params: &Params) -> Result<()> {
-        Sparse::BETA.check("beta", self.beta)?;
-        self.inner.check(params)
-    }
-
-    fn name(&self) -> String {
-        format!("Sparse({})", self.inner.name())
+    fn cost(&self, samples: usize) -> Cost {
+        self.inner.cost(samples)
     }
 }

@@ -1,8 +1,8 @@
-//! Between the raw gradient and the L2 ball.
+//! Between the gradient itself and the gradient rescaled to length ρ.
 
 use crate::L2;
 use candle_core::Result;
-use msharp_core::{Batch, Length, Objective, Offset, ParamVec, Params, Range};
+use msharp_core::{BatchLoss, Component, Offset, ParamVec, Params, Range, Rescale};
 
 /// ε = ρ (1 − l + l/‖g‖) g: USAM for l = 0, SAM for l = 1.
 ///
@@ -20,13 +20,15 @@ impl Unified {
     pub const L: Range = Range::SHARE;
 }
 
-impl Offset for Unified {
-    fn offset(&mut self, _: &dyn Objective, _: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
-        g.scale_to(Length::Of(self.rho * self.l))?.0.add_scaled(self.rho * (1. - self.l), g)
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
+impl Component for Unified {
+    fn own_check(&self, _: &Params) -> Result<()> {
         L2::RHO.check("rho", self.rho)?;
         Self::L.check("l", self.l)
+    }
+}
+
+impl Offset for Unified {
+    fn offset(&mut self, _: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        g.scale_to(Rescale::Of(self.rho * self.l))?.0.add_scaled(self.rho * (1. - self.l), g)
     }
 }

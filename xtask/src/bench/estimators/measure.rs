@@ -6,7 +6,7 @@ use super::truth::{Truth, mean_norm};
 use crate::interrupt;
 use crate::statistics::median;
 use anyhow::Result;
-use msharp_core::{Batch, GradNormEstimator, Objective, Params, Temperature, effective_size, gibbs, keeping_buffers};
+use msharp_core::{Batch, BatchLoss, GradNormEstimator, Objective, Params, Temperature, effective_size, gibbs};
 use msharp_gradnorm::{Delta, FiniteDifference, Ghost, LastLayer, Noise, Probe};
 use rand::RngExt;
 use std::time::Instant;
@@ -65,7 +65,7 @@ impl<'a> Cell<'a> {
         let mut times = Vec::new();
         for repetition in 0..6 {
             let started = Instant::now();
-            keeping_buffers(params, || msharp_ops::no_grad(|| f.losses(&batches[0], true)))?;
+            params.keeping_buffers(|| msharp_ops::no_grad(|| f.losses(&batches[0], true)))?;
             if repetition > 0 {
                 times.push(started.elapsed().as_secs_f64());
             }
@@ -119,8 +119,9 @@ impl<'a> Cell<'a> {
                 }
                 let batch = Batch { key: batch.key.fold(draw as u64), ..batch.clone() };
                 let started = Instant::now();
-                let estimate =
-                    keeping_buffers(self.params, || candidate.estimator.estimate(self.f, self.params, &batch));
+                let estimate = self
+                    .params
+                    .keeping_buffers(|| candidate.estimator.estimate(BatchLoss::new(self.f, self.params, &batch)));
                 seconds.push(started.elapsed().as_secs_f64());
                 match estimate {
                     Ok(estimate) => {
@@ -181,7 +182,7 @@ impl<'a> Cell<'a> {
             }
             let batch = Batch { key: batch.key.fold_name("sweep").fold(draw as u64), ..batch.clone() };
             let slopes: Vec<f64> = truth.along(&step.probe(self.params, &batch, 0)?)?.iter().map(|s| s.abs()).collect();
-            if let Ok(norms) = { step }.norms(self.f, self.params, &batch) {
+            if let Ok(norms) = { step }.norms(BatchLoss::new(self.f, self.params, &batch)) {
                 errors.push(relative_error(&norms.to_vec1::<f64>()?, &slopes));
             }
             let noise = step.noise(self.f, self.params, &batch)?;
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!((spearman.mean, error.mean, variation.mean, cosine.mean), (1., 0., 0., 1.));
         assert!(shuffled.mean < 1. && minus_shuffled.mean > 0.);
         // the noise from products is that of gradients
-        let noise = Noise::measure(&mut Exact, &f, &params, &cell.batches[0].0).unwrap();
+        let noise = Noise::measure(&mut Exact, BatchLoss::new(&f, &params, &cell.batches[0].0)).unwrap();
         assert!((cell.noise().0 / noise.trace() - 1.).abs() < 1e-4);
         let point = cell.point(1e-3, 2).unwrap().unwrap();
         assert!(point.error.unwrap().mean < 0.5 && point.refused.is_none());

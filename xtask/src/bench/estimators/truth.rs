@@ -3,7 +3,7 @@
 use super::figures::Gram;
 use anyhow::Result;
 use candle_core::{DType, Tensor};
-use msharp_core::{Batch, Objective, ParamVec, Params, keeping_buffers};
+use msharp_core::{Batch, Objective, ParamVec, Params};
 use std::time::Instant;
 
 /// What an estimate is held against.
@@ -22,7 +22,7 @@ impl Truth {
     /// One forward, b backwards, and memory for b gradients.
     pub fn of(f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Self> {
         let started = Instant::now();
-        let (losses, gradients) = keeping_buffers(params, || {
+        let (losses, gradients) = params.keeping_buffers(|| {
             let losses = f.losses(batch, true)?;
             let one = |i| ParamVec::collect(params, &losses.get(i)?.backward()?);
             let gradients = (0..batch.len()).map(one).collect::<candle_core::Result<Vec<_>>>()?;

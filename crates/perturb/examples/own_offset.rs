@@ -1,23 +1,24 @@
-//! A word of your own in a trainer of your own: an offset that nobody published, in SAM, in m-SAM and combined as in
-//! GSAM.
+//! An offset of your own in a trainer of your own: in SAM, in m-SAM and combined as in GSAM.
 //!
-//! `cargo run -p msharp-perturb --example own_word`
+//! `cargo run -p msharp-perturb --example own_offset`
 
 use candle_core::{DType, Device, Result, Tensor};
-use msharp_core::{Batch, Key, Objective, Offset, ParamVec, Params, Perturbation, Seeded};
+use msharp_core::{Batch, BatchLoss, Component, Key, Offset, ParamVec, Perturbation, Seeded, testing};
 use msharp_perturb::{Descend, Gsam, Mean, Micro, Sharp};
 
-/// ε = ρ · g / √(|g| ‖g‖) element by element: between the L2 ball, which follows large entries, and L∞, which ignores
-/// how large they are.
+/// ε = ρ · g / √(|g| ‖g‖) element by element: between [`L2`](msharp_perturb::L2), which is proportional to the entries,
+/// and [`Linf`](msharp_perturb::Linf), which has their signs only.
 struct Root {
     rho: f64,
 }
 
+impl Component for Root {} // no state, nothing to check
+
 impl Offset for Root {
-    fn offset(&mut self, _: &dyn Objective, params: &Params, _: &Batch, g: &ParamVec) -> Result<ParamVec> {
+    fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
         let norm = g.norm()?;
         let root = |g: &Tensor| g / (g.abs()?.affine(norm, 1e-12)?.sqrt())?;
-        g.map(params, |_, g| root(g))?.scale(self.rho)
+        g.map(loss.params, |_, g| root(g))?.scale(self.rho)
     }
 }
 
@@ -35,7 +36,7 @@ fn main() -> Result<()> {
         println!("{name}: the loss was {first:.4} and is {last:.4}");
         assert!(last < 0.1 * first, "{name} does not learn");
     }
-    Ok(())
+    testing::check_resumes(|| Sharp { ascent: Mean, offset: Root { rho: 0.05 }, combine: Descend })
 }
 
 /// Fits a line by plain gradient descent; the mean losses of the first step and the last.
@@ -51,7 +52,7 @@ fn train(rule: &mut dyn Perturbation) -> Result<(f32, f32)> {
     let mut losses = Vec::new();
     for k in 0..60 {
         let batch = Batch::new(inputs.clone(), targets.clone(), Key::new(0).fold(k));
-        let step = rule.gradient(&squares, &params, &batch)?;
+        let step = rule.gradient(BatchLoss::new(&squares, &params, &batch))?;
         for (param, grad) in params.iter().zip(step.grads.tensors()) {
             param.var.set(&(param.var.as_detached_tensor() - (grad * 0.2)?)?)?;
         }

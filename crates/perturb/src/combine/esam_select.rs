@@ -1,7 +1,7 @@
 //! The samples whose loss rises most: the data selection of ESAM.
 
 use candle_core::{DType, Result, Tensor};
-use msharp_core::{Combine, ParamVec, Params, Passes, Range, share_of};
+use msharp_core::{Combine, Component, ParamVec, Params, Passes, Range, share_of};
 
 /// The mean gradient at x + ε over the ⌊γb⌋ samples, at least one, whose losses rose most from ℓᵢ(x) to ℓᵢ(x + ε), and
 /// over all that tie with the last of them.
@@ -10,17 +10,23 @@ use msharp_core::{Combine, ParamVec, Params, Passes, Range, share_of};
 ///
 /// Reference: ESAM (Du et al., ICLR 2022, §3.2).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Selected {
+pub struct EsamSelect {
     /// γ from above 0 to 1.
     pub gamma: f64,
 }
 
-impl Selected {
+impl EsamSelect {
     /// What γ may be.
     pub const GAMMA: Range = Range::SHARE_ABOVE_0;
 }
 
-impl Combine for Selected {
+impl Component for EsamSelect {
+    fn own_check(&self, _: &Params) -> Result<()> {
+        Self::GAMMA.check("gamma", self.gamma)
+    }
+}
+
+impl Combine for EsamSelect {
     fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
         let before = passes.losses()?.to_dtype(DType::F64)?;
         let count = share_of(self.gamma, passes.batch().len()).max(1) as f64;
@@ -31,10 +37,6 @@ impl Combine for Selected {
             let taken = at_most_1(&rank.affine(-1., count)?.relu()?)?; // [b]: 1 for rank < count, else 0
             taken.broadcast_div(&taken.sum_all()?)
         })
-    }
-
-    fn check(&self, _: &Params) -> Result<()> {
-        Self::GAMMA.check("gamma", self.gamma)
     }
 }
 

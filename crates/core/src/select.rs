@@ -1,8 +1,8 @@
-//! Which parameters a word is about: by their names, or by their roles.
+//! Sets of parameters: by their names, or by their roles.
 
+use crate::{Param, Params, Role};
 use candle_core::{Result, bail};
 use glob::Pattern;
-use msharp_core::{Param, Params, Role};
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
@@ -12,9 +12,9 @@ use std::str::FromStr;
 /// `!` in front takes the others.
 ///
 /// ```
-/// use msharp_perturb::Select;
+/// use msharp_core::{Role, Select};
 /// let select: Select = "!role:norm".parse()?;
-/// assert_eq!(select, Select::Not(Box::new(Select::Role(msharp_core::Role::Norm))));
+/// assert_eq!(select, Select::Not(Box::new(Select::Role(Role::Norm))));
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,82 @@
+//! The combinations that a rule can take instead of its own.
+
+use super::choice::{Combinations, Kind};
+use super::entry::{Entry, Needs, Parameter, Values};
+use crate::{AeSam, Blend, Descend, EsamSelect, Gsam, LookSam, Stable};
+use msharp_core::Combine;
+
+type Listed = Entry<<Combinations as Kind>::Build>;
+
+const AS_SAM: &str = "sam, which descends s alone";
+
+/// The parameter of [`Gsam`].
+pub(super) const ALPHA_GSAM: Parameter =
+    Parameter::number("alpha", 0.4, Gsam::ALPHA, "how much of g⊥, the part of g orthogonal to s, is subtracted")
+        .special(&[(0., AS_SAM)]);
+/// The parameter of [`Blend`].
+pub(super) const ALPHA_BLEND: Parameter =
+    Parameter::number("alpha", 0.8, Blend::ALPHA, "the weight of s; λ/ρ for the penalty λ‖∇f‖")
+        .special(&[(0., "sgd, which descends g alone"), (1., AS_SAM)]);
+/// γ of WSAM.
+pub(super) const GAMMA_WSAM: Parameter =
+    Parameter::number("gamma", 0.9, Blend::GAMMA, "the weight of the sharpness; above 0.5, s − g is extrapolated")
+        .special(&[(0., "sgd, which descends g alone"), (0.5, AS_SAM)]);
+/// The parameters of [`LookSam`].
+pub(super) const K: Parameter = Parameter::count("k", 5., "SAM in every k-th step").special(&[(1., AS_SAM)]);
+pub(super) const ALPHA_LOOK: Parameter =
+    Parameter::number("alpha", 0.7, LookSam::ALPHA, "the length of the reused part, relative to ‖g‖");
+/// The parameter of [`EsamSelect`].
+pub(super) const GAMMA_ESAM: Parameter =
+    Parameter::number("gamma", 0.5, EsamSelect::GAMMA, "the share of the samples that is descended")
+        .special(&[(1., "one that descends all samples")]);
+
+const fn combination(
+    name: &'static str,
+    about: &'static str,
+    formula: &'static str,
+    parameters: &'static [Parameter],
+    build: fn(&Values) -> Box<dyn Combine>,
+) -> Listed {
+    let needs = Needs::Nothing;
+    Entry { name, label: name, about, parameters, formula, reference: "", radius: "", needs, check: |_| Ok(()), build }
+}
+
+/// All combinations.
+pub const fn combinations() -> &'static [Listed] {
+    &COMBINATIONS
+}
+
+static COMBINATIONS: [Listed; 8] = [
+    combination("descend", "The gradient at x + ε alone", "s", &[], |_| Box::new(Descend)),
+    combination("gsam", "s less the part of g orthogonal to it", "s − αg⊥", &[ALPHA_GSAM], |v| {
+        Box::new(Gsam { alpha: v.number("alpha") })
+    }),
+    combination("blend", "A weighted mean of g and s", "(1 − α)g + αs", &[ALPHA_BLEND], |v| {
+        Box::new(Blend { alpha: v.number("alpha") })
+    }),
+    combination("wsam", "g, and γ/(1 − γ) of the difference", "g + γ/(1 − γ)·(s − g)", &[GAMMA_WSAM], |v| {
+        Box::new(Blend::wsam(v.number("gamma")))
+    }),
+    combination("stable", "s at the length of g", "‖g‖ŝ", &[], |_| Box::new(Stable)),
+    combination(
+        "look-sam",
+        "s in every k-th step, its part across g reused between",
+        "s every k-th step, else g + α‖g‖v̂",
+        &[K, ALPHA_LOOK],
+        |v| Box::new(LookSam::new(v.count("k"), v.number("alpha"))),
+    ),
+    combination(
+        "ae-sam",
+        "s where ‖g‖² exceeds its running threshold",
+        "s where ‖g‖² ≥ μ + cσ, else g",
+        &[],
+        |_| Box::new(AeSam::default()),
+    ),
+    combination(
+        "esam-select",
+        "s of the samples whose loss rises most",
+        "s of the ⌊γb⌋ samples that rise most",
+        &[GAMMA_ESAM],
+        |v| Box::new(EsamSelect { gamma: v.number("gamma") }),
+    ),
+];

@@ -1,0 +1,418 @@
+//! The catalogue of rules. To add one, add an entry.
+
+use super::built::{Built, Supplies};
+use super::choice::{Kind, Rules};
+use super::combinations::{ALPHA_BLEND, ALPHA_GSAM, ALPHA_LOOK, GAMMA_ESAM, GAMMA_WSAM, K};
+use super::entry::{Entry, Needs, Parameter, Value, Values};
+use super::offsets::{ALPHA_EIGEN, BETA, L, LAMBDA, SIGMA, THETA};
+use crate::constructors::*;
+use crate::{L2, Momentum, Plain, Sampa, Smoothed};
+use msharp_core::{DataSource, GradNormEstimator, Range, Temperature};
+
+/// An entry of this catalogue.
+type Listed = Entry<<Rules as Kind>::Build>;
+
+/// All rules.
+pub const fn rules() -> &'static [Listed] {
+    &RULES
+}
+
+const RHO: Parameter = Parameter::number("rho", 0.1, L2::RHO, "ρ, the radius of the perturbation");
+const M: Parameter = Parameter::count("m", 32., "the samples of a micro-batch");
+const TEMPERATURES: [&str; 3] = ["effective-size", "relative", "raw"];
+const TEMPERATURE: Parameter = Parameter::name(
+    "temperature",
+    &TEMPERATURES,
+    "the unit of λ: the effective size 1/Σp² to reach, relative to the batch's mean norm, or raw as in the paper",
+);
+const LAMBDA_RW: Parameter =
+    Parameter::number("lambda", 32., Range::AT_LEAST_0, "λ of p = softmax(λ‖∇ℓᵢ‖), in the unit of the temperature")
+        .special(&[(0., "sam, which weighs all samples alike")]);
+
+/// What most entries have in common.
+const BASE: Listed = Entry {
+    name: "",
+    label: "",
+    about: "",
+    parameters: &[RHO],
+    formula: "",
+    reference: "",
+    radius: "",
+    needs: Needs::Nothing,
+    check: |_| Ok(()),
+    build: |_, _| Ok(Built::whole(Plain)),
+};
+
+static RULES: [Listed; 32] = [
+    Entry {
+        name: "sgd",
+        label: "SGD",
+        about: "No perturbation",
+        parameters: &[],
+        formula: "g",
+        reference: "–",
+        build: |_, _| Ok(Built::whole(Plain)),
+        ..BASE
+    },
+    Entry {
+        name: "sam",
+        label: "SAM",
+        about: "Sharpness-aware minimisation",
+        formula: "s at ε = ρĝ",
+        reference: "Foret et al., ICLR 2021",
+        radius: "0.05 (CIFAR-10), 0.1 (CIFAR-100)",
+        build: |v, _| Ok(Built::at_x(sam(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "usam",
+        label: "USAM",
+        about: "SAM without the normalisation of the gradient",
+        formula: "s at ε = ρg",
+        reference: "Andriushchenko, Flammarion, ICML 2022",
+        build: |v, _| Ok(Built::at_x(usam(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "m-sam",
+        label: "m-SAM",
+        about: "SAM on each micro-batch of m samples, averaged",
+        parameters: &[RHO, M],
+        formula: "mean of SAM's s over micro-batches of m samples",
+        reference: "Foret et al., ICLR 2021, §4.1",
+        build: |v, _| Ok(Built::whole(m_sam(v.number("rho"), v.count("m")))),
+        ..BASE
+    },
+    Entry {
+        name: "m-usam",
+        label: "m-USAM",
+        about: "USAM on each micro-batch of m samples, averaged",
+        parameters: &[RHO, M],
+        formula: "mean of USAM's s over micro-batches of m samples",
+        reference: "Andriushchenko, Flammarion, ICML 2022",
+        build: |v, _| Ok(Built::whole(m_usam(v.number("rho"), v.count("m")))),
+        ..BASE
+    },
+    Entry {
+        name: "n-sam",
+        label: "n-SAM",
+        about: "SAM with the perturbation of the whole training set (very slow)",
+        formula: "s at ε = ρû, u = ∇f of the whole set",
+        reference: "Luo et al., NeurIPS 2025",
+        needs: Needs::Data,
+        build: |v, supplies| Ok(Built::at_x(n_sam(v.number("rho"), data(supplies)?))),
+        ..BASE
+    },
+    Entry {
+        name: "n-usam",
+        label: "n-USAM",
+        about: "USAM with the perturbation of the whole training set (very slow)",
+        formula: "s at ε = ρ∇f of the whole set",
+        reference: "Luo et al., NeurIPS 2025",
+        needs: Needs::Data,
+        build: |v, supplies| Ok(Built::at_x(n_usam(v.number("rho"), data(supplies)?))),
+        ..BASE
+    },
+    Entry {
+        name: "rw-sam",
+        label: "RW-SAM",
+        about: "SAM with samples weighted by the softmax of their gradient norms",
+        parameters: &[RHO, LAMBDA_RW, TEMPERATURE],
+        formula: "s at ε = ρû, u = Σpᵢ∇ℓᵢ, p = softmax(λ‖∇ℓᵢ‖)",
+        reference: "Luo et al., NeurIPS 2025",
+        needs: Needs::Estimator,
+        check: |v| check_lambda(v),
+        build: |v, supplies| Ok(Built::at_x(rw_sam(v.number("rho"), temperature(v), estimator(supplies)?))),
+        ..BASE
+    },
+    Entry {
+        name: "rw-usam",
+        label: "RW-USAM",
+        about: "USAM with samples weighted by the softmax of their gradient norms",
+        parameters: &[RHO, LAMBDA_RW, TEMPERATURE],
+        formula: "s at ε = ρΣpᵢ∇ℓᵢ, p = softmax(λ‖∇ℓᵢ‖)",
+        reference: "Luo et al., NeurIPS 2025",
+        needs: Needs::Estimator,
+        check: |v| check_lambda(v),
+        build: |v, supplies| Ok(Built::at_x(rw_usam(v.number("rho"), temperature(v), estimator(supplies)?))),
+        ..BASE
+    },
+    Entry {
+        name: "delta-sam",
+        label: "δ-SAM",
+        about: "SAM with samples weighted in proportion to their gradient norms",
+        formula: "s at ε = ρû, u = Σpᵢ∇ℓᵢ, pᵢ = ‖∇ℓᵢ‖/Σ‖∇ℓⱼ‖",
+        reference: "Zhou et al., EMNLP 2022",
+        needs: Needs::Estimator,
+        build: |v, supplies| Ok(Built::at_x(delta_sam(v.number("rho"), estimator(supplies)?))),
+        ..BASE
+    },
+    Entry {
+        name: "asam",
+        label: "ASAM",
+        about: "Adaptive SAM: the perturbation of each parameter is scaled with its size",
+        formula: "s at ε = ρT²g/‖Tg‖, T = abs(x)",
+        reference: "Kwon et al., ICML 2021, as in davda54/sam",
+        radius: "0.5 (CIFAR-10), 1 (CIFAR-100)",
+        build: |v, _| Ok(Built::at_x(asam(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "asam-weights",
+        label: "ASAM (weights)",
+        about: "Adaptive SAM as its authors have it: biases are not scaled",
+        formula: "as asam, T = abs(x) + 0.01 on weights, 1 on biases",
+        reference: "Kwon et al., ICML 2021",
+        radius: "0.5 (CIFAR-10), 1 (CIFAR-100)",
+        build: |v, _| Ok(Built::at_x(asam_weights(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "layer-sam",
+        label: "layer-wise SAM",
+        about: "Adaptive SAM with one scale for each tensor",
+        formula: "as asam, T = ‖X‖ of each tensor",
+        reference: "Müller et al., NeurIPS 2023",
+        build: |v, _| Ok(Built::at_x(layer_sam(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "linf-sam",
+        label: "L∞ SAM",
+        about: "SAM in the L∞ norm; ρ is the distance that each parameter moves",
+        formula: "s at ε = ρ sign(g)",
+        reference: "Foret et al., ICLR 2021, p = ∞",
+        build: |v, _| Ok(Built::at_x(linf_sam(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "unified-sam",
+        label: "Unified SAM",
+        about: "Between USAM and SAM",
+        parameters: &[RHO, L],
+        formula: "s at ε = ρ(1 − l + l/‖g‖)g",
+        reference: "Oikonomou, Loizou, ICLR 2025",
+        build: |v, _| Ok(Built::at_x(unified_sam(v.number("rho"), v.number("l")))),
+        ..BASE
+    },
+    Entry {
+        name: "multi-step-sam",
+        label: "multi-step SAM",
+        about: "SAM with k ascent steps of radius ρ/k",
+        parameters: &[RHO, Parameter::count("k", 2., "the number of ascent steps").special(&[(1., "sam")])],
+        formula: "s at ε = Σεⱼ, εⱼ = (ρ/k)ĝ at the point reached",
+        reference: "Foret et al., ICLR 2021, appendix",
+        build: |v, _| Ok(Built::at_x(multi_step_sam(v.number("rho"), v.count("k")))),
+        ..BASE
+    },
+    Entry {
+        name: "gsam",
+        label: "GSAM",
+        about: "Surrogate gap: s less the part of g orthogonal to it; ρ follows the learning rate",
+        parameters: &[
+            RHO,
+            ALPHA_GSAM,
+            Parameter::number(
+                "rho-min",
+                0.01,
+                Range::AT_LEAST_0,
+                "the radius at learning rate 0; rho is that at the base rate",
+            ),
+        ],
+        formula: "s − α(g − ⟨g, ŝ⟩ŝ), ε = (ρ_min + (ρ − ρ_min)η/η₀)ĝ",
+        reference: "Zhuang et al., ICLR 2022",
+        check: |v| match (v.number("rho"), v.number("rho-min")) {
+            (rho, min) if min > rho => Err(format!("rho-min is {min}; expected at most rho, {rho}")),
+            _ => Ok(()),
+        },
+        build: |v, _| Ok(Built::at_x(gsam(v.number("rho"), v.number("alpha"), v.number("rho-min")))),
+        ..BASE
+    },
+    Entry {
+        name: "friendly-sam",
+        label: "F-SAM",
+        about: "Friendly SAM: perturbed along the gradient less its moving average",
+        parameters: &[RHO, SIGMA, LAMBDA],
+        formula: "s at ε = ρû, u = g − σm, m ← λm + (1 − λ)g",
+        reference: "Li et al., CVPR 2024",
+        radius: "0.2 (CIFAR-100)",
+        build: |v, _| Ok(Built::at_x(friendly_sam(v.number("rho"), v.number("sigma"), v.number("lambda")))),
+        ..BASE
+    },
+    Entry {
+        name: "vasso",
+        label: "VaSSO",
+        about: "Perturbed along a moving average of gradients",
+        parameters: &[RHO, THETA],
+        formula: "s at ε = ρm̂, m ← (1 − θ)m + θg",
+        reference: "Li, Giannakis, NeurIPS 2023",
+        radius: "0.2 (CIFAR-100)",
+        build: |v, _| Ok(Built::at_x(vasso(v.number("rho"), v.number("theta")))),
+        ..BASE
+    },
+    Entry {
+        name: "look-sam",
+        label: "LookSAM",
+        about: "SAM in every k-th step, its part across g reused between",
+        parameters: &[RHO, K, ALPHA_LOOK],
+        formula: "s, v = s − ⟨s, ĝ⟩ĝ every k-th step; else g + α‖g‖v̂",
+        reference: "Liu et al., CVPR 2022",
+        build: |v, _| Ok(Built::at_x(look_sam(v.number("rho"), v.count("k"), v.number("alpha")))),
+        ..BASE
+    },
+    Entry {
+        name: "esam",
+        label: "ESAM",
+        about: "A random share of the parameters perturbed, a share of the samples descended",
+        parameters: &[RHO, BETA, GAMMA_ESAM],
+        formula: "s of the ⌊γb⌋ samples that rise most, ε = ρĝ∘mask/β",
+        reference: "Du et al., ICLR 2022",
+        build: |v, _| Ok(Built::at_x(esam(v.number("rho"), v.number("beta"), v.number("gamma")))),
+        ..BASE
+    },
+    Entry {
+        name: "wsam",
+        label: "WSAM",
+        about: "Weighted sharpness as a regulariser",
+        parameters: &[RHO, GAMMA_WSAM],
+        formula: "g + γ/(1 − γ)·(s − g)",
+        reference: "Yue et al., KDD 2023",
+        build: |v, _| Ok(Built::at_x(wsam(v.number("rho"), v.number("gamma")))),
+        ..BASE
+    },
+    Entry {
+        name: "stable-sam",
+        label: "Stable SAM",
+        about: "The direction of s at the length of g",
+        formula: "‖g‖ŝ",
+        reference: "Tan et al. 2024",
+        build: |v, _| Ok(Built::at_x(stable_sam(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "msam",
+        label: "MSAM",
+        about: "Perturbed along the rule's own momentum: one pass",
+        parameters: &[RHO, Parameter::number("mu", 0.9, Momentum::MU, "μ of the momentum v ← μv + s")],
+        formula: "s at ε = −ρv̂, v ← μv + s",
+        reference: "Becker et al. 2024",
+        build: |v, _| Ok(Built::along(msam(v.number("rho"), v.number("mu")))),
+        ..BASE
+    },
+    Entry {
+        name: "ae-sam",
+        label: "AE-SAM",
+        about: "SAM in the steps in which ‖g‖² exceeds its running threshold",
+        formula: "s where ‖g‖² ≥ μ + cσ, else g",
+        reference: "Jiang et al., ICLR 2023",
+        build: |v, _| Ok(Built::at_x(ae_sam(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "eigen-sam",
+        label: "Eigen-SAM",
+        about: "The perturbation turned towards the leading eigenvector v of the Hessian",
+        parameters: &[RHO, ALPHA_EIGEN],
+        formula: "s at ε = ρ(ĝ + α sign⟨g, v⟩(v − ⟨v, ĝ⟩ĝ)), v of the Hessian",
+        reference: "Luo et al., NeurIPS 2024",
+        radius: "0.1 (CIFAR-100)",
+        build: |v, _| Ok(Built::at_x(eigen_sam(v.number("rho"), v.number("alpha")))),
+        ..BASE
+    },
+    Entry {
+        name: "rwp",
+        label: "RWP",
+        about: "Random weight perturbation, filter-wise: one pass",
+        parameters: &[Parameter::number(
+            "sigma",
+            0.01,
+            L2::RHO,
+            "σ, the size of the noise relative to each filter's norm",
+        )],
+        formula: "s at ε = σTz, z ~ N(0, I), T = norm of each filter",
+        reference: "Bisla et al., AISTATS 2022; Li et al. 2022",
+        build: |v, _| Ok(Built::along(rwp(v.number("sigma")))),
+        ..BASE
+    },
+    Entry {
+        name: "r-sam",
+        label: "R-SAM",
+        about: "SAM at randomly perturbed weights",
+        parameters: &[RHO, Parameter::number("sigma", 0.01, Smoothed::SIGMA, "the size of the noise n")],
+        formula: "s at ε = ρû, u = n + ∇f(x + n), n = σTz",
+        reference: "Liu et al., NeurIPS 2022",
+        build: |v, _| Ok(Built::along(r_sam(v.number("rho"), v.number("sigma")))),
+        ..BASE
+    },
+    Entry {
+        name: "pgn",
+        label: "PGN",
+        about: "The penalty on the gradient norm",
+        parameters: &[RHO, ALPHA_BLEND],
+        formula: "(1 − α)g + αs",
+        reference: "Zhao et al., ICML 2022",
+        build: |v, _| Ok(Built::at_x(pgn(v.number("rho"), v.number("alpha")))),
+        ..BASE
+    },
+    Entry {
+        name: "sam-on",
+        label: "SAM-ON",
+        about: "SAM on the parameters of norm layers only",
+        formula: "as sam, ε = 0 on all but norm layers",
+        reference: "Müller et al., NeurIPS 2023",
+        build: |v, _| Ok(Built::at_x(sam_on(v.number("rho")))),
+        ..BASE
+    },
+    Entry {
+        name: "sampa",
+        label: "SAMPa",
+        about: "The perturbation from an auxiliary iterate: two gradients that do not depend on each other",
+        parameters: &[RHO, Parameter::number("lambda", 0.2, Sampa::LAMBDA, "the weight of the auxiliary gradient")],
+        formula: "(1 − λ)∇f(x + ρĝ) + λg⁺, g⁺ = ∇f(x − ηg), g ← g⁺",
+        reference: "Xie et al., NeurIPS 2024",
+        radius: "0.1 (CIFAR-10)",
+        build: |v, _| Ok(Built::whole(sampa(v.number("rho"), v.number("lambda")))),
+        ..BASE
+    },
+    Entry {
+        name: "late-phase-sam",
+        label: "late-phase SAM",
+        about: "The plain gradient first, and SAM in the last part of the run only",
+        parameters: &[
+            RHO,
+            Parameter::number("start", 0.875, Range::BELOW_1, "the share of the run before SAM")
+                .special(&[(0., "sam")]),
+        ],
+        formula: "g while t/T < start, then SAM's s",
+        reference: "Zhou et al. 2024, arXiv 2410.10373",
+        build: |v, _| Ok(Built::whole(late_phase_sam(v.number("rho"), v.number("start")))),
+        ..BASE
+    },
+];
+
+fn temperature(v: &Values) -> Temperature {
+    let lambda = v.number("lambda");
+    match v.value("temperature") {
+        Value::Name("raw") => Temperature::Raw(lambda),
+        Value::Name("relative") => Temperature::Relative(lambda),
+        _ => Temperature::EffectiveSize(lambda),
+    }
+}
+
+fn check_lambda(v: &Values) -> Result<(), String> {
+    let (lambda, range) = (v.number("lambda"), Temperature::SIZE);
+    match temperature(v) {
+        Temperature::EffectiveSize(_) if !range.holds(lambda) => {
+            Err(format!("lambda is {lambda}, with the temperature effective-size; expected {range}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn estimator(supplies: &mut Supplies) -> candle_core::Result<Box<dyn GradNormEstimator>> {
+    supplies.estimator.take().ok_or_else(|| candle_core::Error::msg("no estimator was supplied"))
+}
+
+fn data(supplies: &mut Supplies) -> candle_core::Result<Box<dyn DataSource>> {
+    supplies.data.take().ok_or_else(|| candle_core::Error::msg("no data set was supplied"))
+}
