@@ -209,7 +209,8 @@ fn the_gradient_noise_of_a_batch_is_the_trace_over_its_size() -> Result<()> {
     let gradient = |indices: &[u32], weights: Option<&Tensor>| -> Result<Vec<f64>> {
         let inputs = noise.index_select(&Tensor::new(indices, &Device::Cpu)?, 0)?;
         let batch = Batch::new(inputs.clone(), inputs, Key::new(0));
-        gradient_at(&f, &params, &batch, None, weights)?.grads.to_vec()
+        let loss = BatchLoss::new(&f, &params, &batch);
+        weights.map_or_else(|| loss.gradient(), |weights| loss.weighted_gradient(weights))?.grads.to_vec()
     };
     let square = |g: Vec<f64>| dot(&g, &g);
     let all: Vec<u32> = (0..n).collect();

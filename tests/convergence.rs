@@ -24,8 +24,7 @@ fn every_rule_fits_a_convex_problem() -> Result<()> {
             optimizer: &mut Sgd { momentum: 0.5, ..Sgd::default() },
             data: &data,
             epochs: 150,
-            lr: 0.03,
-            schedule: Schedule::cosine(),
+            schedule: Schedule::cosine(0.03),
             checkpoint: None,
             read_every: 1,
         };
@@ -50,8 +49,7 @@ fn every_rule_memorises_noise_with_a_small_network() -> Result<()> {
             optimizer: &mut Sgd { momentum: 0.9, ..Sgd::default() },
             data: &data,
             epochs: 60,
-            lr: 0.1,
-            schedule: Schedule::cosine(),
+            schedule: Schedule::cosine(0.1),
             checkpoint: None,
             read_every: 1,
         };

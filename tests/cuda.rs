@@ -238,8 +238,7 @@ fn go(
         optimizer: &mut sgd,
         data: &Loader { memory: Memory::of(set, gpu())?, ..Loader::train(set.clone(), 8, 5) },
         epochs,
-        lr: 0.05,
-        schedule: Schedule::cosine(),
+        schedule: Schedule::cosine(0.05),
         checkpoint: Some(CheckpointPolicy {
             path: path.to_owned(),
             every: Duration::from_secs(3600),

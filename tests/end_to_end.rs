@@ -31,8 +31,7 @@ fn a_short_run_learns_more_than_chance() -> Result<()> {
         optimizer: &mut Sgd { momentum: 0.9, weight_decay: 5e-4, ..Sgd::default() },
         data: &train,
         epochs: 6,
-        lr: 0.05,
-        schedule: Schedule::cosine(),
+        schedule: Schedule::cosine(0.05),
         checkpoint: None,
         read_every: 1,
     };

@@ -211,8 +211,7 @@ fn the_default_step_stays_accurate_on_a_memorised_set() -> Result<()> {
         optimizer: &mut Sgd { momentum: 0.9, ..Sgd::default() },
         data: &data,
         epochs: MEMORISING,
-        lr: 0.1,
-        schedule: Schedule { warm_up: 0., decay: msharp_train::Decay::Constant },
+        schedule: Schedule::constant(0.1),
         checkpoint: None,
         read_every: 1,
     };

@@ -2,7 +2,7 @@
 
 use crate::problems::{Fixed, Link, Rows, images, mlp, noise, refused, resnet8, task};
 use candle_core::{DType, Device, Result, Tensor, Var};
-use msharp_core::{Batch, BatchLoss, Estimate, GradNormEstimator, Key, Objective, Params, Perturbation, Temperature};
+use msharp_core::{Batch, BatchLoss, Component, Estimate, GradNormEstimator, Key, Objective, Params, Temperature};
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, Ghost, LastLayer, Noise, RandomNorms, Shuffled};
 use msharp_models::Norm;
 use msharp_perturb::{Micro, rw_sam, sam};

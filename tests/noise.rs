@@ -4,7 +4,8 @@ use crate::problems::{Link, Rows, buffers, distance, dot, images, norm, weights,
 use crate::runs::{Rule, Run, STEPS, Stop, assert_same};
 use candle_core::Result;
 use msharp_core::{
-    Batch, BatchLoss, Counted, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, State, Temperature,
+    Batch, BatchLoss, Component, Counted, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, State,
+    Temperature,
 };
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, Noise, Probe, TwoSizes};
 use msharp_models::Norm;
@@ -128,7 +129,7 @@ fn a_check_costs_what_is_said_and_comes_when_it_is_said() -> Result<()> {
             assert_eq!(counted.take(), (6 * (plain + if due { check } else { 0 }), 0), "central {central}, step {k}");
             assert_eq!(estimate.measures.contains_key("probe_noise"), due);
         }
-        estimator.noise(&counted, &rows.params, &rows.batch)?;
+        estimator.noise(BatchLoss::new(&counted, &rows.params, &rows.batch))?;
         assert_eq!(counted.take(), (6 * check, 0));
     }
     Ok(())
@@ -226,19 +227,14 @@ fn one_probe_estimates_the_trace_without_bias() -> Result<()> {
 struct Measuring(usize);
 
 impl Observer for Measuring {
-    fn before_step(
-        &mut self,
-        f: &dyn Objective,
-        params: &Params,
-        batch: &Batch,
-        step: usize,
-    ) -> Result<BTreeMap<&'static str, f64>> {
+    fn before_step(&mut self, loss: BatchLoss, step: usize) -> Result<BTreeMap<&'static str, f64>> {
         if !step.is_multiple_of(2) {
             return Ok(BTreeMap::new());
         }
         self.0 += 1;
+        let params = loss.params;
         let before = (weights(params)?, buffers(params)?);
-        let noise = Noise::measure(&mut Exact, BatchLoss::new(f, params, batch))?;
+        let noise = Noise::measure(&mut Exact, loss)?;
         assert!((weights(params)?, buffers(params)?) == before);
         Ok(BTreeMap::from([("noise_trace", noise.trace())]))
     }

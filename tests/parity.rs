@@ -6,7 +6,9 @@
 
 use crate::problems::Fixed;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use msharp_core::{Batch, BatchLoss, Key, Optimizer, ParamVec, Params, Perturbation, Role, Temperature};
+use msharp_core::{
+    Batch, BatchLoss, Key, Optimizer, ParamVec, Params, Perturbation, Role, Select, Temperature, TrainingPoint,
+};
 use msharp_gradnorm::Exact;
 use msharp_perturb::*;
 use msharp_train::{AdamW, Sgd};
@@ -90,8 +92,8 @@ fn error(case: &str, mut rule: Box<dyn Perturbation>, optimizer: &mut dyn Optimi
         Ok(())
     };
     for t in 0..STEPS {
-        let moment = Moment { progress: t as f64 / STEPS as f64, lr: lr[t] / lr[0] };
-        let step = rule.gradient(BatchLoss::new(&f, params, &Batch { moment, ..batches[t].clone() }))?;
+        let point = TrainingPoint { progress: t as f64 / STEPS as f64, lr: lr[t], lr_factor: lr[t] / lr[0] };
+        let step = rule.gradient(BatchLoss::new(&f, params, &batches[t].clone().at(point)))?;
         compare(step.grads.tensors(), &expected["directions"][t])?;
         optimizer.step(params, &step.grads, lr[t])?;
     }
@@ -166,8 +168,8 @@ fn cases() -> Result<Vec<(&'static str, Box<dyn Perturbation>)>> {
         ("group_rho", Box::new(with_offset(Grouped { inner: l2, groups }))),
         ("sam_on_gsam", Box::new(Sharp { ascent: Mean, offset: on_norm, combine: Gsam { alpha: 0.3 } })),
         ("decay_in_ascent", Box::new(with_offset(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
-        ("clipped_ascent", Box::new(with_offset(Clipped { inner: Raw { rho: 0.1 }, most: 0.2 }))),
-        ("clipped_descent", Box::new(Clipped { inner: sam(0.1), most: 0.2 })),
+        ("clipped_ascent", Box::new(with_offset(Clipped { inner: Raw { rho: 0.1 }, max_norm: 0.2 }))),
+        ("clipped_descent", Box::new(Clipped { inner: sam(0.1), max_norm: 0.2 })),
     ])
 }
 

@@ -268,8 +268,7 @@ pub fn task<'a>(
         optimizer,
         data: &Nothing,
         epochs: 2,
-        lr: 0.1,
-        schedule: Schedule::cosine(),
+        schedule: Schedule::cosine(0.1),
         checkpoint: None,
         read_every: 1,
     }

@@ -5,7 +5,8 @@ use crate::rules::every_rule;
 use candle_core::{DType, Device, Error, Result, Tensor, Var};
 use candle_nn::{BatchNorm, BatchNormConfig, ModuleT, VarBuilder};
 use msharp_core::{
-    Batch, BatchLoss, GradNormEstimator, Key, Objective, Optimizer, Params, Perturbation, Seeded, Temperature,
+    Batch, BatchLoss, Component, GradNormEstimator, Key, Offset, Optimizer, Params, Perturbation, Seeded, Select,
+    Temperature,
 };
 use msharp_data::{Loader, synthetic};
 use msharp_gradnorm::{Exact, FiniteDifference, Ghost, LastLayer, Noise, RandomNorms, Shuffled};
@@ -123,8 +124,8 @@ fn constants_that_no_formula_allows_are_refused_by_every_rule() -> Result<()> {
         (Box::new(Every::new(sam(0.1), 0)), "every is 0"),
         (Box::new(m_sam(0.1, 0)), "the size of a micro-batch is 0"),
         (Box::new(During { inner: sam(0.1), start: 0.5, end: 0.5 }), "from 0.5 to 0.5"),
-        (Box::new(Clipped { inner: sam(0.1), most: 0. }), "to clip to is 0"),
-        (Box::new(with_offset(Clipped { inner: l2, most: -1. })), "to clip to is -1"),
+        (Box::new(Clipped { inner: sam(0.1), max_norm: 0. }), "to clip to is 0"),
+        (Box::new(with_offset(Clipped { inner: l2, max_norm: -1. })), "to clip to is -1"),
         (Box::new(with_offset(Adaptive { eta: -1., ..Adaptive::everywhere(0.1) })), "eta is -1"),
         (Box::new(with_offset(Decayed { inner: l2, weight_decay: f64::NAN, on: Select::All })), "weight_decay is NaN"),
         (Box::new(grouped(-1.)), "factor of a group is -1"),
@@ -166,7 +167,10 @@ fn what_can_be_known_before_the_first_step_is_said_before_it() -> Result<()> {
     std::fs::create_dir(folder.path().join("folder"))?;
     std::fs::write(folder.path().join("file"), b"")?;
     let policy = |name: &str| {
-        Some(CheckpointPolicy { path: folder.path().join(name), every: Duration::MAX, config: String::new() })
+        Some(CheckpointPolicy {
+            every: Duration::MAX,
+            ..CheckpointPolicy::new(folder.path().join(name), String::new())
+        })
     };
     let go = |rule: &mut dyn Perturbation, change: &dyn Fn(&mut Task), progress: Progress| {
         let mut sgd = Sgd::default();
@@ -176,11 +180,11 @@ fn what_can_be_known_before_the_first_step_is_said_before_it() -> Result<()> {
     };
     let mut late = During { inner: Micro { inner: with_offset(misspelt()), size: 2 }, start: 0.5, end: 1. };
     refused("a name", go(&mut late, &|_| (), Progress::default()), &["layer9.*", "no parameter"]);
-    let mut rare = Every { step: 1., ..Every::new(100, with_offset(misspelt())) };
+    let mut rare = Every::new(with_offset(misspelt()), 100);
     refused("a name", go(&mut rare, &|_| (), Progress::default()), &["layer9.*"]);
     for (what, change, part) in [
-        ("a rate below 0", (&|task: &mut Task| task.lr = -0.1) as &dyn Fn(&mut Task), "learning rate is -0.1"),
-        ("a rate that is no number", &|task| task.lr = f64::NAN, "learning rate is NaN"),
+        ("a rate below 0", (&|task: &mut Task| task.schedule.lr = -0.1) as &dyn Fn(&mut Task), "learning rate is -0.1"),
+        ("a rate that is no number", &|task| task.schedule.lr = f64::NAN, "learning rate is NaN"),
         ("a warm-up", &|task| task.schedule.warm_up = 1.5, "warm-up is 1.5"),
         ("a decay", &|task| task.schedule.decay = Decay::Step { at: vec![2.], factor: 0.1 }, "share 2"),
         ("no reading", &|task| task.read_every = 0, "read_every is 0"),
@@ -235,13 +239,7 @@ fn a_buffer_that_is_no_number_ends_the_run_and_is_named() -> Result<()> {
 struct Endless;
 
 impl Observer for Endless {
-    fn before_step(
-        &mut self,
-        _: &dyn Objective,
-        _: &Params,
-        _: &Batch,
-        step: usize,
-    ) -> Result<BTreeMap<&'static str, f64>> {
+    fn before_step(&mut self, _: BatchLoss, step: usize) -> Result<BTreeMap<&'static str, f64>> {
         Ok(BTreeMap::from([("ratio", if step == 1 { 3. } else { f64::INFINITY })]))
     }
 }
@@ -252,7 +250,7 @@ fn a_measure_that_is_not_finite_does_not_cost_the_run() -> Result<()> {
     let folder = tempfile::tempdir().map_err(Error::wrap)?;
     let path = folder.path().join("c.safetensors");
     let go = |net: &Net<_>, path: &Path| -> Result<Progress> {
-        let checkpoint = Some(CheckpointPolicy { path: path.into(), every: Duration::ZERO, config: String::new() });
+        let checkpoint = Some(CheckpointPolicy { every: Duration::ZERO, ..CheckpointPolicy::new(path, "") });
         let (mut rule, mut sgd, data) = (sam(0.1), Sgd::default(), Fixed(vec![batch.clone(); 2]));
         let task = Task { data: &data, checkpoint, ..task(net, &net.params, &mut rule, &mut sgd) };
         Ok(fit(task, Progress::default(), &mut Endless)?.1)

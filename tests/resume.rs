@@ -125,9 +125,11 @@ fn a_periodic_checkpoint_is_never_at_a_displaced_point() -> Result<()> {
         optimizer: &mut Sgd { momentum: 0.9, ..Sgd::default() },
         data: &Loader::train(Arc::new(synthetic(40, 0, 4).train), 16, 5),
         epochs: EPOCHS,
-        lr: 0.1,
-        schedule: Schedule::cosine(),
-        checkpoint: Some(CheckpointPolicy { path: path.clone(), every: Duration::ZERO, config: String::new() }),
+        schedule: Schedule::cosine(0.1),
+        checkpoint: Some(CheckpointPolicy {
+            every: Duration::ZERO,
+            ..CheckpointPolicy::new(path.clone(), String::new())
+        }),
         read_every: 1,
     };
     fit(task, Progress::default(), &mut watch)?;

@@ -1,7 +1,7 @@
 //! Every rule that the crates name, and some that nobody has named, for the tests of what holds for all of them.
 
 use crate::problems::Fixed;
-use msharp_core::{Perturbation, Temperature};
+use msharp_core::{Perturbation, Select, Temperature};
 use msharp_gradnorm::{Exact, FiniteDifference};
 use msharp_perturb::*;
 
@@ -49,8 +49,8 @@ pub fn rules_of_two_passes(rho: f64) -> Vec<Named> {
         ("esam, drawn", Box::new(esam(rho, 0.6, 0.5))),
         ("half rho", Box::new(with_offset(Grouped { inner: l2, groups: vec![(Select::All, 0.5)] }))),
         ("decay inside", Box::new(with_offset(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
-        ("clipped usam", Box::new(with_offset(Clipped { inner: Raw { rho }, most: 1. }))),
-        ("clipped sam", Box::new(Clipped { inner: sam(rho), most: 0.5 })),
+        ("clipped usam", Box::new(with_offset(Clipped { inner: Raw { rho }, max_norm: 1. }))),
+        ("clipped sam", Box::new(Clipped { inner: sam(rho), max_norm: 0.5 })),
         ("cosine rho", Box::new(with_offset(scheduled(RhoSchedule::Cosine { end: 0.5 })))),
         (
             "rw-sam, adaptive, gsam",

@@ -54,9 +54,8 @@ impl Run<'_> {
             optimizer: &mut sgd,
             data: &Loader::train(Arc::new(synthetic(40, 0, 4).train), 16, 5),
             epochs: EPOCHS,
-            lr: self.lr,
-            schedule: Schedule::cosine(),
-            checkpoint: Some(CheckpointPolicy { path: self.path.into(), every: self.every, config: "{}".into() }),
+            schedule: Schedule::cosine(self.lr),
+            checkpoint: Some(CheckpointPolicy { every: self.every, ..CheckpointPolicy::new(self.path, "{}") }),
             read_every: 1,
         };
         let (outcome, progress) = fit(task, progress, observer)?;

@@ -4,16 +4,19 @@ use crate::problems::{Fixed, Link, Rows, bits, distance, images, mlp, noise, res
 use crate::rules::every_rule;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{
-    Accumulated, Batch, BatchLoss, Combine, Counted, Gradient, Key, Objective, Offset, ParamVec, Params, Perturbation,
-    State, Temperature,
+    Accumulated, Batch, BatchLoss, Combine, Component, Counted, Gradient, Key, Offset, ParamVec, Params, Perturbation,
+    Select, State, Temperature, TrainingPoint,
 };
 use msharp_gradnorm::Exact;
 use msharp_models::Norm;
+use msharp_perturb::catalogue::Supplies;
 use msharp_perturb::*;
 use msharp_train::{CandleNn, CheckpointPolicy, Progress, Schedule, Task, fit};
 use std::collections::BTreeMap;
 
 const RHO: f64 = 0.05;
+
+const START: TrainingPoint = TrainingPoint { progress: 0., lr: 0.1, lr_factor: 1. };
 
 type Boxed = Box<dyn Perturbation>;
 
@@ -25,9 +28,17 @@ fn in_ball<O: Offset + 'static>(offset: O) -> Boxed {
     Box::new(with_offset(offset))
 }
 
+/// `rule` after so many steps, as a checkpoint restores it.
+fn on_step(step: u64, mut rule: Every<Sharp<Mean, L2>>) -> Result<Every<Sharp<Mean, L2>>> {
+    let params = mlp(8, 16, 4, 1)?.params;
+    let saved = BTreeMap::from([("rule/step".to_owned(), Tensor::new(step as i64, &Device::Cpu)?)]);
+    rule.state(&params, &mut State::load("rule", &saved))?;
+    Ok(rule)
+}
+
 /// The directions of two steps, the second at another point.
 fn two_steps(rule: &mut dyn Perturbation) -> Result<Vec<Vec<f64>>> {
-    let (net, batches) = (mlp(8, 16, 4, 1)?, [noise(9, 8, 4, 2)?, noise(9, 8, 4, 3)?]);
+    let (net, batches) = (mlp(8, 16, 4, 1)?, [noise(9, 8, 4, 2)?, noise(9, 8, 4, 3)?].map(|batch| batch.at(START)));
     let step = |batch: &Batch| -> Result<Vec<f64>> {
         let step = rule.gradient(BatchLoss::new(&net, &net.params, batch))?;
         for (param, g) in net.params.iter().zip(step.grads.tensors()) {
@@ -57,7 +68,7 @@ fn at_the_end_of_its_range_each_word_is_sam_to_the_bit() -> Result<()> {
         ("constant ρ", in_ball(Scheduled { inner: l2, schedule: RhoSchedule::Constant })),
         ("ρ by a constant rate", in_ball(Scheduled { inner: l2, schedule: RhoSchedule::ByLearningRate { least: 0. } })),
         ("T = 1", in_ball(Adaptive { scale: Scale::Element, inner: l2, eta: 0., on: "!role:bias".parse()? })),
-        ("far from clipping", Box::new(Clipped { inner: sam(RHO), most: 1e6 })),
+        ("far from clipping", Box::new(Clipped { inner: sam(RHO), max_norm: 1e6 })),
         ("every step", Box::new(Every::new(sam(RHO), 1))),
         ("all of the run", Box::new(During { inner: sam(RHO), start: 0., end: 1. })),
         ("one micro-batch", Box::new(Micro { inner: sam(RHO), size: 9 })),
@@ -99,7 +110,7 @@ fn without_a_radius_each_rule_is_plain() -> Result<()> {
         ("msam", Box::new(msam(0., 0.9))),
         ("rwp", Box::new(rwp(0.))),
         ("r-sam", Box::new(r_sam(0., 0.))),
-        ("every 3rd, on a step between", Box::new(Every { step: 1., ..Every::new(3, sam(RHO)) })),
+        ("every 3rd, on a step between", Box::new(on_step(1, Every::new(sam(RHO), 3))?)),
         ("before the rule begins", Box::new(During { inner: sam(RHO), start: 0.5, end: 1. })),
         ("all is masked", in_ball(Grouped::without(Select::All, L2 { rho: RHO }))),
     ];
@@ -156,7 +167,7 @@ fn directions_on_a_quadratic_are_their_closed_forms() -> Result<()> {
             in_ball(Decayed { inner: Raw { rho }, weight_decay: 2., on: Select::All }),
             at(&each(&|j| rho * (g[j] + 2. * x[j]))),
         ),
-        ("clipped", Box::new(Clipped { inner: sam(rho), most: 1. }), each(&|j| s[j] / norm(&s))),
+        ("clipped", Box::new(Clipped { inner: sam(rho), max_norm: 1. }), each(&|j| s[j] / norm(&s))),
     ];
     for (name, mut rule, expected) in cases {
         let found = rule.gradient(BatchLoss::new(&f, &params, &batch))?.grads.to_vec()?;
@@ -211,8 +222,8 @@ fn each_rule_makes_the_passes_that_it_promises() -> Result<()> {
         };
         let counted = Counted::new(&rows);
         for k in 0..3 {
-            let moment = Moment { progress: 0.1 * k as f64, lr: 1. };
-            rule.gradient(BatchLoss::new(&counted, &rows.params, &Batch { moment, ..rows.batch.clone() }))?;
+            let batch = rows.batch.clone().at(TrainingPoint { progress: 0.1 * k as f64, lr: 0.1, lr_factor: 1. });
+            rule.gradient(BatchLoss::new(&counted, &rows.params, &batch))?;
         }
         assert_eq!(counted.take(), (6 * expected.0, 6 * expected.1), "{name}");
     }
@@ -282,24 +293,28 @@ fn accumulation_does_not_depend_on_m() -> Result<()> {
     ];
     for (name, mut whole, mut pieces) in rules {
         let expected = whole.gradient(BatchLoss::new(&net, &net.params, &batch))?;
-        for most in [1, 2, 4] {
-            let found = pieces.gradient(BatchLoss::new(&Accumulated { objective: &net, most }, &net.params, &batch))?;
+        for max_samples in [1, 2, 4] {
+            let found =
+                pieces.gradient(BatchLoss::new(&Accumulated { objective: &net, max_samples }, &net.params, &batch))?;
             let off = distance(&found.grads.to_vec()?, &expected.grads.to_vec()?);
-            assert!(off < 2e-5, "{name} in pieces of {most}: off by {off:e}");
+            assert!(off < 2e-5, "{name} in pieces of {max_samples}: off by {off:e}");
             let (found, expected) = (found.losses.expect("losses"), expected.losses.as_ref().expect("losses"));
             assert!((found - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5, "{name}: the losses");
         }
     }
-    let off = |most: usize| -> Result<f64> {
-        let found =
-            m_sam(RHO, 3).gradient(BatchLoss::new(&Accumulated { objective: &net, most }, &net.params, &batch))?;
+    let off = |max_samples: usize| -> Result<f64> {
+        let found = m_sam(RHO, 3).gradient(BatchLoss::new(
+            &Accumulated { objective: &net, max_samples },
+            &net.params,
+            &batch,
+        ))?;
         Ok(distance(
             &found.grads.to_vec()?,
             &sam(RHO).gradient(BatchLoss::new(&net, &net.params, &batch))?.grads.to_vec()?,
         ))
     };
     assert!(off(2)? > 1e-3, "m-SAM is SAM here, so this shows nothing");
-    let none = Accumulated { objective: &net, most: 0 };
+    let none = Accumulated { objective: &net, max_samples: 0 };
     assert!(
         sam(RHO)
             .gradient(BatchLoss::new(&none, &net.params, &batch))
@@ -311,20 +326,30 @@ fn accumulation_does_not_depend_on_m() -> Result<()> {
     Ok(())
 }
 
-/// A combination that needs the gradient at x, after an ascent that has none, is an error and not a silent mistake.
+/// A combination that needs the gradient at x does not compile after an ascent that has none; where the parts are chosen
+/// at run time it is an error when the rule is composed, before any step.
 #[test]
 fn what_is_no_gradient_cannot_be_combined() -> Result<()> {
+    for name in ["rwp", "msam", "r-sam"] {
+        let composed = name.parse::<Rule>()?.compose(Supplies::default())?;
+        let error = composed.with_combine(Box::new(Gsam { alpha: 0.1 })).map(drop).unwrap_err().to_string();
+        assert!(error.contains("needs the gradient at x"), "{error}");
+    }
+    Ok(())
+}
+
+/// The ascent of n-SAM makes no pass over the batch; ESAM's selection then makes one.
+#[test]
+fn losses_that_no_ascent_computed_are_computed() -> Result<()> {
     let rows = Rows::new(Link::Squares, 6, 4, 1)?;
-    let mut rule = Sharp { ascent: Random::default(), offset: Raw { rho: RHO }, combine: Gsam { alpha: 0.1 } };
-    let error = rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch)).unwrap_err().to_string();
-    assert!(error.contains("needs the gradient at x"), "{error}");
-    let mut rule = Sharp { ascent: Momentum::new(0.9), offset: L2 { rho: RHO }, combine: EsamSelect { gamma: 0.5 } };
-    assert!(
-        rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))
-            .unwrap_err()
-            .to_string()
-            .contains("losses at x")
-    );
+    let select = || EsamSelect { gamma: 0.5 };
+    let set = Fixed(vec![rows.batch.clone()]);
+    let mut full = Sharp { ascent: FullBatch { data: set }, offset: L2 { rho: 0.3 }, combine: select() };
+    let mut own = Sharp { ascent: Mean, offset: L2 { rho: 0.3 }, combine: select() };
+    let counted = Counted::new(&rows);
+    let found = full.gradient(BatchLoss::new(&counted, &rows.params, &rows.batch))?.grads.to_vec()?;
+    assert_eq!(counted.take(), (18, 12));
+    assert!(found == own.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?.grads.to_vec()?);
     Ok(())
 }
 
@@ -333,14 +358,14 @@ fn selection_takes_the_samples_that_rise_most() -> Result<()> {
     let rows = Rows::new(Link::Squares, 8, 5, 4)?;
     let g = Plain.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
     let epsilon: ParamVec = L2 { rho: 0.3 }.offset(BatchLoss::new(&rows, &rows.params, &rows.batch), &g.grads)?;
-    let after = msharp_core::losses_at(&rows, &rows.params, &rows.batch, &epsilon)?.to_vec1::<f64>()?;
+    let after = BatchLoss::new(&rows, &rows.params, &rows.batch).losses_at(&epsilon)?.to_vec1::<f64>()?;
     let before = g.losses.expect("losses").to_vec1::<f64>()?;
     let mut order: Vec<usize> = (0..8).collect();
     order.sort_by(|&i, &j| (after[j] - before[j]).total_cmp(&(after[i] - before[i])));
     let mut weights = [0f64; 8];
     order[..3].iter().for_each(|&i| weights[i] = 1. / 3.);
     let weights = Tensor::new(&weights, &Device::Cpu)?;
-    let expected = msharp_core::gradient_at(&rows, &rows.params, &rows.batch, Some(&epsilon), Some(&weights))?;
+    let expected = BatchLoss::new(&rows, &rows.params, &rows.batch).weighted_gradient_at(&epsilon, &weights)?;
     let mut rule = Sharp { ascent: Mean, offset: L2 { rho: 0.3 }, combine: EsamSelect { gamma: 0.4 } }; // ⌊3.2⌋
     let found = rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
     assert!(distance(&found.grads.to_vec()?, &expected.grads.to_vec()?) < 1e-12);
@@ -350,10 +375,12 @@ fn selection_takes_the_samples_that_rise_most() -> Result<()> {
 /// Reports a number in every second call only, as a rule with a second pass in some steps does.
 struct Sometimes(usize);
 
+impl Component for Sometimes {}
+
 impl Perturbation for Sometimes {
-    fn gradient(&mut self, f: &dyn Objective, params: &Params, batch: &Batch) -> Result<Gradient> {
+    fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
         self.0 += 1;
-        let mut step = Plain.gradient(BatchLoss::new(f, params, batch))?;
+        let mut step = Plain.gradient(loss)?;
         if self.0 % 2 == 1 {
             step.measures.insert("number", Tensor::new(self.0 as f64, &Device::Cpu)?);
         }
@@ -376,9 +403,8 @@ fn what_cannot_be_saved_is_told_before_the_first_step() -> Result<()> {
     let rows = Rows::new(Link::Squares, 8, 4, 1)?;
     let folder = tempfile::tempdir().map_err(candle_core::Error::wrap)?;
     let policy = CheckpointPolicy {
-        path: folder.path().join("checkpoint"),
         every: std::time::Duration::from_secs(3600),
-        config: String::new(),
+        ..CheckpointPolicy::new(folder.path().join("checkpoint"), "")
     };
     let before = weights(&rows.params)?;
     let vars = rows.params.iter().map(|param| param.var.clone()).collect();
@@ -389,8 +415,7 @@ fn what_cannot_be_saved_is_told_before_the_first_step() -> Result<()> {
         optimizer: &mut CandleNn(<candle_nn::SGD as candle_nn::Optimizer>::new(vars, 0.1)?),
         data: &Fixed(rows.batch.chunks(4)?),
         epochs: 1,
-        lr: 0.1,
-        schedule: Schedule::cosine(),
+        schedule: Schedule::cosine(0.1),
         checkpoint: Some(policy),
         read_every: 1,
     };

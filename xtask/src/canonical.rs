@@ -1,59 +1,125 @@
-//! One record for each run: what goes without saying is not said.
+//! One record for each run: what a flag abbreviates is written out, and what is at its default is left out.
 
-use crate::config::{DataName, RuleName, RunConfig};
+use crate::config::{DataName, RunConfig};
 use crate::experiments::standard;
-use crate::names::AscentName;
 use crate::start::START_LR;
+use anyhow::{Result, ensure};
+use msharp_core::{Role, Select};
 use msharp_models::{Architecture, Norm};
-use msharp_perturb::RhoSchedule;
+use msharp_perturb::catalogue::{Choice, Combination, Kind, OffsetChoice, Value, rules};
+use msharp_perturb::{RhoSchedule, Rule};
 use msharp_train::Decay;
 
 impl RunConfig {
     /// What the command line takes where nothing is said.
     pub fn defaults() -> Self {
-        let data = DataName::Synthetic;
-        Self { rule: RuleName::Sam, ..standard(Architecture::ResNet8, Norm::Batch, data) }
+        Self { rule: named("sam"), ..standard(Architecture::ResNet8, Norm::Batch, DataName::Synthetic) }
     }
 
-    /// Whether the rule weighs the samples of a batch.
-    pub fn is_reweighted(&self) -> bool {
-        self.rule.sentence().is_some_and(|(ascent, _, _)| ascent == AscentName::Gibbs)
+    /// The same with --rho in the rule, and with rules that are another one in micro-batches, in several steps, in a part
+    /// of the run or on some parameters written as that.
+    ///
+    /// # Errors
+    /// If a flag says again what the rule says, or the rule has no radius.
+    pub fn settled(mut self) -> Result<Self> {
+        if let Some(rho) = self.rho.take() {
+            let own = self.rule.changed().any(|(name, _)| name == "rho");
+            ensure!(!own, "--rho is {rho}, and --rule {} has a rho too; expected it once", self.rule);
+            self.rule = self.rule.with("rho", rho)?;
+        }
+        let rule = self.rule.clone();
+        let plain = |base: &str| named(base).with("rho", rule.number("rho"));
+        let once = |is_given: bool, flag: &str| {
+            ensure!(!is_given, "--{flag} is a part of --rule {}; expected one of them, or another rule", rule.name());
+            Ok(())
+        };
+        match rule.name() {
+            "m-sam" | "m-usam" => {
+                once(self.micro_batch.is_some(), "micro-batch")?;
+                self.micro_batch = Some(rule.values().count("m"));
+                self.rule = plain(if rule.name() == "m-sam" { "sam" } else { "usam" })?;
+            }
+            "multi-step-sam" => {
+                once(self.changes.ascent_steps.is_some(), "ascent-steps")?;
+                self.changes.ascent_steps = Some(rule.values().count("k"));
+                self.rule = plain("sam")?;
+            }
+            "late-phase-sam" => {
+                once(self.changes.from.is_some() || self.changes.until.is_some(), "from")?;
+                self.changes.from = Some(rule.number("start"));
+                self.rule = plain("sam")?;
+            }
+            "sam-on" => {
+                once(self.changes.perturb.is_some(), "perturb")?;
+                self.changes.perturb = Some(Select::Role(Role::Norm));
+                self.rule = plain("sam")?;
+            }
+            _ => {}
+        }
+        Ok(self)
     }
 
-    /// The same run without what goes without saying (a constant at its default, micro-batches of the whole batch):
-    /// runs with the same bits have one record.
+    /// The same run without what is at its default (micro-batches of the whole batch, parts that are exchanged for
+    /// themselves): runs with the same bits have one record.
     pub fn canonical(mut self) -> Self {
-        let (rule, batch) = (self.rule, self.batch_size);
+        let batch = self.batch_size;
         self.micro_batch.take_if(|m| *m == batch);
         self.noise_samples.take_if(|samples| *samples == batch);
         self.start.start_lr.take_if(|lr| *lr == START_LR);
-        if let Some((_, ball, combine)) = rule.sentence() {
-            self.words.ball.take_if(|other| *other == ball);
-            self.words.combine.take_if(|other| *other == combine);
-        }
-        let has_words = self.words.ball.is_some() || self.words.combine.is_some();
-        if let Some(named) =
-            self.words.sentence(rule).and_then(RuleName::of).filter(|_| has_words && rule != RuleName::SamOn)
-        {
-            (self.rule, self.words.ball, self.words.combine) = (named, None, None);
-        }
+        self.name_parts();
         if let Decay::Step { at, .. } = &mut self.schedule.0 {
             at.sort_by(f64::total_cmp);
         }
-        while self.words.rho_groups.len() > 1 && self.words.rho_groups.last().is_some_and(|group| group.1 == 1.) {
-            self.words.rho_groups.pop();
+        let changes = &mut self.changes;
+        while changes.rho_groups.len() > 1 && changes.rho_groups.last().is_some_and(|group| group.1 == 1.) {
+            changes.rho_groups.pop();
         }
-        let rule = self.rule;
-        for (flag, default) in self.words.defaults(rule) {
-            self.words.given(flag).take_if(|given| *given == default);
-        }
-        self.words.ascent_steps.take_if(|steps| *steps == 1);
-        self.words.every.take_if(|every| *every == 1);
-        self.words.from.take_if(|from| *from == 0.);
-        self.words.until.take_if(|until| *until == 1.);
-        self.words.rho_schedule.take_if(|schedule| schedule.0 == RhoSchedule::Constant);
+        changes.ascent_steps.take_if(|steps| *steps == 1);
+        changes.every.take_if(|every| *every == 1);
+        changes.from.take_if(|from| *from == 0.);
+        changes.until.take_if(|until| *until == 1.);
+        changes.rho_schedule.take_if(|schedule| schedule.0 == RhoSchedule::Constant);
         self
     }
+
+    /// Where parts are exchanged: the rule that is composed of them, if there is one, and otherwise the rule of the same
+    /// ascent with an l2 offset that is descended at x + ε, with the parts that differ.
+    fn name_parts(&mut self) {
+        let (rule, changes) = (&self.rule, &self.changes);
+        let Some([ascent, offset, combine]) = changes.parts(rule) else { return };
+        if changes.offset.is_none() && changes.combine.is_none() {
+            return;
+        }
+        let own = |name: &str| rule.has(name).then(|| rule.values().value(name));
+        let offset: Option<OffsetChoice> = changes.offset.clone().or_else(|| filled(Choice::named(offset).ok()?, own));
+        let combine: Option<Combination> =
+            changes.combine.clone().or_else(|| filled(Choice::named(combine).ok()?, own));
+        // The offset of gsam has a schedule, and is in no list.
+        let (Some(offset), Some(combine)) = (offset, combine) else { return };
+        let of = |parts: [&str; 3]| rules().iter().find(|entry| entry.parts == Some(parts)).map(Rule::of);
+        let of_all = |name: &str| {
+            let of_offset = offset.has(name).then(|| offset.values().value(name));
+            of_offset.or_else(|| combine.has(name).then(|| combine.values().value(name))).or_else(|| own(name))
+        };
+        if let Some(named) = of([ascent, offset.name(), combine.name()]).and_then(|rule| filled(rule, of_all)) {
+            (self.rule, self.changes.offset, self.changes.combine) = (named, None, None);
+        } else if let Some(base) = of([ascent, "l2", "descend"]).and_then(|rule| filled(rule, own)) {
+            self.changes.offset = Some(offset).filter(|offset| offset.name() != "l2");
+            self.changes.combine = Some(combine).filter(|combine| combine.name() != "descend");
+            self.rule = base;
+        }
+    }
+}
+
+/// `choice` with these values of all its parameters.
+fn filled<K: Kind>(choice: Choice<K>, value: impl Fn(&str) -> Option<Value>) -> Option<Choice<K>> {
+    let parameters = choice.entry().parameters;
+    parameters.iter().try_fold(choice, |choice, parameter| choice.with(parameter.name, value(parameter.name)?).ok())
+}
+
+/// The rule of that name, which exists.
+pub fn named(name: &str) -> Rule {
+    Rule::named(name).expect("a rule of the catalogue")
 }
 
 #[cfg(test)]
@@ -71,25 +137,46 @@ mod tests {
     fn runs_with_the_same_bits_have_one_record() {
         for (flags, plain) in [
             ("--micro-batch 128", ""),
-            ("--ball l2 --combine descend --from 0 --until 1 --every 1 --ascent-steps 1", ""),
+            ("--offset l2 --combine descend --from 0 --until 1 --every 1 --ascent-steps 1", ""),
             ("--rho-schedule constant", ""),
-            ("--rule gsam --alpha 0.4", "--rule gsam"),
-            ("--rule esam --mask 0.6 --select 0.5", "--rule esam"),
-            ("--rule look-sam --k 5 --alpha 0.7", "--rule look-sam"),
+            ("--rule gsam:alpha=0.4", "--rule gsam"),
+            ("--rule esam:beta=0.6,gamma=0.5", "--rule esam"),
+            ("--rule look-sam:k=5,alpha=0.7", "--rule look-sam"),
             ("--noise-every 2 --noise-samples 128", "--noise-every 2"),
-            ("--rule usam --ball l2", ""),
-            ("--rule gsam --combine descend", ""),
-            ("--ball adaptive", "--rule asam"),
-            ("--combine gsam --alpha 0.2", "--rule gsam --alpha 0.2"),
+            ("--rule usam --offset l2", ""),
+            ("--rule pgn --combine descend", ""),
+            ("--offset adaptive", "--rule asam"),
+            ("--combine blend:alpha=0.2", "--rule pgn:alpha=0.2"),
+            ("--rule gsam --offset l2", "--combine gsam"),
+            ("--rule unified-sam:l=0.25 --combine gsam", "--offset unified:l=0.25 --combine gsam"),
+            (
+                "--rule eigen-sam:alpha=0.3 --combine gsam:alpha=0.2",
+                "--offset eigen:alpha=0.3 --combine gsam:alpha=0.2",
+            ),
+            ("--rule rw-usam:lambda=8,rho=0.2 --offset l2", "--rule rw-sam:lambda=8 --rho 0.2"),
+            ("--rule esam:gamma=0.25 --offset sparse:beta=0.3", "--rule esam:beta=0.3,gamma=0.25"),
             ("--schedule step:0.75,0.5:0.1", "--schedule step:0.5,0.75:0.1"),
             ("--rho-groups fc.*=2,*=1", "--rho-groups fc.*=2"),
             ("--after-random-labels 2 --start-lr 0.05", "--after-random-labels 2"),
+            ("--rho 0.2", "--rule sam:rho=0.2"),
+            ("--rule m-sam:m=16", "--micro-batch 16"),
+            ("--rule m-usam:m=16,rho=0.2", "--rule usam --rho 0.2 --micro-batch 16"),
+            ("--rule multi-step-sam:k=3", "--ascent-steps 3"),
+            ("--rule late-phase-sam:start=0.5", "--from 0.5"),
+            ("--rule sam-on", "--perturb role:norm"),
         ] {
             let (found, expected) = (parse(flags).canonical(), parse(plain));
             assert_eq!(found.id(), expected.id(), "{flags}");
+            assert_eq!(found, expected);
             assert_eq!(expected, expected.clone().canonical());
         }
-        for flags in ["--micro-batch 64", "--rule gsam --alpha 0.3", "--rule rw-sam --ball adaptive", "--from 0.5"] {
+        for flags in [
+            "--micro-batch 64",
+            "--rule gsam:alpha=0.3",
+            "--rule rw-sam --offset adaptive",
+            "--from 0.5",
+            "--rule sampa",
+        ] {
             assert_eq!(parse(flags).canonical(), parse(flags));
         }
     }

@@ -1,9 +1,9 @@
 //! A run's configuration: the same struct is the command line, the record in a row, and the identity of a run.
 
-pub use crate::names::{AugmentName, DataName, EstimatorName, OptimizerName, RuleName, TemperatureName};
+pub use crate::changes::Changes;
+pub use crate::names::{AugmentName, DataName, EstimatorName, OptimizerName};
 pub use crate::start::Start;
 pub use crate::text::ScheduleText;
-pub use crate::words::Words;
 
 pub use crate::device::is_default;
 use crate::device::{DeviceName, PrecisionName};
@@ -11,10 +11,11 @@ use crate::experiments::typed;
 use crate::text::as_text;
 use anyhow::{Result, ensure};
 use clap::Args;
-use msharp_core::{Range, Temperature};
+use msharp_core::Range;
 use msharp_gradnorm::FiniteDifference;
 use msharp_models::{Architecture, Norm};
-use msharp_perturb::L2;
+use msharp_perturb::Rule;
+use msharp_perturb::catalogue::{Needs, Value};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -50,23 +51,19 @@ pub struct RunConfig {
     #[arg(long)]
     pub cutout: Option<usize>,
 
-    /// The rule that computes gradients
-    #[arg(long, default_value = "sam")]
-    pub rule: RuleName,
-    /// ρ, the perturbation radius
-    #[arg(long, default_value_t = 0.1, allow_hyphen_values = true)]
-    pub rho: f64,
+    /// The rule, with its parameters: sam, rw-sam:lambda=16, esam:beta=0.6,gamma=0.5; `cargo xtask rules` lists all
+    #[arg(long, default_value = "sam", value_name = "NAME:PARAMETERS")]
+    #[serde(with = "as_text")]
+    pub rule: Rule,
+    /// ρ, the perturbation radius: short for the parameter rho of --rule [default: 0.1]
+    #[arg(long, allow_hyphen_values = true)]
+    #[serde(skip)]
+    pub rho: Option<f64>,
     /// m: apply the rule on micro-batches of so many samples and average (m-SAM); under batch normalisation each
     /// micro-batch is its own normalisation batch
     #[arg(long)]
     pub micro_batch: Option<usize>,
-    /// λ of RW-SAM, in the units of --temperature; with effective-size, the m_eff to aim at
-    #[arg(long, default_value_t = 32., allow_hyphen_values = true)]
-    pub lambda: f64,
-    /// What λ means: raw as in the paper, relative to the batch's mean norm, or the effective size 1/Σp² to reach
-    #[arg(long, default_value = "effective-size")]
-    pub temperature: TemperatureName,
-    /// Where RW-SAM takes the samples' gradient norms from
+    /// Where RW-SAM and δ-SAM take the samples' gradient norms from
     #[arg(long, default_value = "finite-difference")]
     pub estimator: EstimatorName,
     /// K, the number of finite-difference probes
@@ -97,7 +94,7 @@ pub struct RunConfig {
 
     #[command(flatten)]
     #[serde(flatten)]
-    pub words: Words,
+    pub changes: Changes,
     #[command(flatten)]
     #[serde(flatten)]
     pub start: Start,
@@ -127,7 +124,7 @@ pub struct RunConfig {
     /// The share of the run over which it first rises
     #[arg(long, default_value_t = 0., allow_hyphen_values = true)]
     pub warm_up: f64,
-    /// What steps with the rule's gradient
+    /// The optimizer
     #[arg(long, default_value = "sgd")]
     #[serde(default, skip_serializing_if = "is_default")]
     pub optimizer: OptimizerName,
@@ -150,11 +147,11 @@ pub struct RunConfig {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 
-    /// What computes
+    /// The device
     #[arg(long, default_value = "cpu")]
     #[serde(default, skip_serializing_if = "is_default")]
     pub device: DeviceName,
-    /// What a GPU multiplies; a finite difference is in f32 in each [default: f32, and bf16 on cuda]
+    /// The precision of a GPU's products; finite differences are in f32 in each [default: f32, and bf16 on cuda]
     #[arg(long, default_value = "f32", default_value_if("device", "cuda", "bf16"), hide_default_value = true)]
     #[serde(default, skip_serializing_if = "is_default")]
     pub precision: PrecisionName,
@@ -191,27 +188,23 @@ impl RunConfig {
         if let Some(side) = model.image() {
             ensure!(side == 32, "--model {model} takes images of {side}×{side}; expected one for 32×32, as vit-mini");
         }
-        with_offset("label-noise", self.label_noise, Range::SHARE)?;
-        with_offset("rho", self.rho, L2::RHO)?;
-        let lambda = match self.temperature {
-            TemperatureName::EffectiveSize => Temperature::SIZE,
-            _ => Temperature::LAMBDA,
-        };
-        with_offset("lambda", self.lambda, lambda)?;
-        let samples = self.micro_batch.unwrap_or(self.batch_size);
-        ensure!(
-            !self.is_reweighted() || self.temperature != TemperatureName::EffectiveSize || self.lambda < samples as f64,
-            "--lambda is {}; expected an effective size below the {samples} samples that are reweighted",
-            self.lambda
-        );
-        if let Some(delta) = self.delta {
-            with_offset("delta", delta, FiniteDifference::DELTA)?;
+        within("label-noise", self.label_noise, Range::SHARE)?;
+        if let Some(lambda) = self.effective_size() {
+            let samples = self.micro_batch.unwrap_or(self.batch_size);
+            ensure!(
+                lambda < samples as f64,
+                "--rule {}: lambda is {lambda}; expected an effective size below the {samples} samples that are reweighted",
+                self.rule
+            );
         }
-        with_offset("lr", self.lr, Range::ABOVE_0)?;
-        with_offset("warm-up", self.warm_up, Range::BELOW_1)?;
-        with_offset("momentum", self.momentum, Range::BELOW_1)?;
-        with_offset("weight-decay", self.weight_decay, Range::AT_LEAST_0)?;
-        with_offset("label-smoothing", self.label_smoothing, Range::BELOW_1)?;
+        if let Some(delta) = self.delta {
+            within("delta", delta, FiniteDifference::DELTA)?;
+        }
+        within("lr", self.lr, Range::ABOVE_0)?;
+        within("warm-up", self.warm_up, Range::BELOW_1)?;
+        within("momentum", self.momentum, Range::BELOW_1)?;
+        within("weight-decay", self.weight_decay, Range::AT_LEAST_0)?;
+        within("label-smoothing", self.label_smoothing, Range::BELOW_1)?;
         for (flag, value) in [
             ("probes", self.probes),
             ("epochs", self.epochs),
@@ -227,7 +220,7 @@ impl RunConfig {
             self.device == DeviceName::Cuda || self.precision == PrecisionName::F32,
             "--precision on the CPU is f32; expected --device cuda for another"
         );
-        self.words.validate(self.rule, self.weight_decay)?;
+        self.changes.validate(&self.rule, self.weight_decay)?;
         self.start.validate(self.label_noise)?;
         ensure!(self.accumulate != Some(0), "--accumulate is 0; expected at least 1 sample");
         ensure!(
@@ -243,18 +236,19 @@ impl RunConfig {
             );
         }
         ensure!(
-            ![EstimatorName::LastLayer, EstimatorName::Random].contains(&self.noise_estimator),
+            ![EstimatorName::LastLayer, EstimatorName::NormLayers, EstimatorName::Random]
+                .contains(&self.noise_estimator),
             "--noise-estimator is {}, whose norms are not those of whole gradients; expected exact, ghost or \
              finite-difference",
             typed(self.noise_estimator)
         );
         ensure!(
-            self.estimator != EstimatorName::Random || !self.words.shuffle_weights,
+            self.estimator != EstimatorName::Random || !self.changes.shuffle_weights,
             "--shuffle-weights has no effect on random weights; expected another --estimator than random"
         );
         ensure!(
             self.estimator != EstimatorName::Random || self.is_reweighted(),
-            "--estimator random is for rules that weigh the samples of a batch; expected --rule rw-sam or rw-usam"
+            "--estimator random is for rules that weigh the samples of a batch; expected --rule rw-sam, rw-usam or delta-sam"
         );
         if let Some(m) = self.micro_batch {
             let batch = self.batch_size;
@@ -262,6 +256,17 @@ impl RunConfig {
             ensure!(m <= batch, "--micro-batch is {m}, more than --batch-size {batch}; expected at most {batch}");
         }
         self.check_effects()
+    }
+
+    /// Whether the rule weighs the samples of a batch.
+    pub fn is_reweighted(&self) -> bool {
+        self.rule.entry().needs == Needs::Estimator
+    }
+
+    /// The m_eff that the rule aims at, if it does.
+    pub fn effective_size(&self) -> Option<f64> {
+        let unit = self.rule.has("temperature").then(|| self.rule.values().value("temperature"));
+        (unit == Some(Value::Name("effective-size"))).then(|| self.rule.number("lambda"))
     }
 
     /// The record.
@@ -293,8 +298,14 @@ pub mod tests {
         config: RunConfig,
     }
 
+    /// # Errors
+    /// Those of the command line.
+    pub fn try_parse(flags: &str) -> anyhow::Result<RunConfig> {
+        Line::try_parse_from(["x"].into_iter().chain(flags.split_whitespace()))?.config.settled()
+    }
+
     pub fn parse(flags: &str) -> RunConfig {
-        Line::try_parse_from(["x"].into_iter().chain(flags.split_whitespace())).unwrap().config
+        try_parse(flags).unwrap()
     }
 
     #[test]
@@ -305,21 +316,17 @@ pub mod tests {
         assert_eq!(config.rule_label(), "RW-SAM (m_eff = 32)");
         assert_eq!(config.id()[..], read.id()[..]);
         assert_ne!(config.id(), parse("").id());
-        assert_eq!(parse("").differences(&parse("--rho 0.2 --batch-size 64")).unwrap(), ["batch-size", "rho"]);
-        let other = parse("--ball adaptive --accumulate 8");
-        assert_eq!(parse("").differences(&other).unwrap(), ["accumulate", "ball"]);
-        assert_eq!(other.differences(&parse("")).unwrap(), ["accumulate", "ball"]);
+        assert_eq!(parse("").differences(&parse("--rho 0.2 --batch-size 64")).unwrap(), ["batch-size", "rule"]);
+        let other = parse("--offset adaptive --accumulate 8");
+        assert_eq!(parse("").differences(&other).unwrap(), ["accumulate", "offset"]);
+        assert_eq!(other.differences(&parse("")).unwrap(), ["accumulate", "offset"]);
     }
 
     #[test]
     fn bad_numbers_are_named_with_what_was_expected() {
         for (flags, flag) in [
-            ("--rho -1", "--rho"),
-            ("--rho NaN", "--rho"),
-            ("--lambda -1 --temperature raw", "--lambda"),
-            ("--lambda 0.5", "--lambda"),
-            ("--rule rw-sam --batch-size 32", "--lambda"),
-            ("--rule rw-sam --micro-batch 16", "--lambda"),
+            ("--rule rw-sam --batch-size 32", "lambda"),
+            ("--rule rw-sam --micro-batch 16", "lambda"),
             ("--delta 0", "--delta"),
             ("--delta NaN", "--delta"),
             ("--micro-batch 0", "--micro-batch"),
@@ -332,19 +339,14 @@ pub mod tests {
             ("--label-smoothing 1", "--label-smoothing"),
             ("--accumulate 0", "--accumulate"),
             ("--optimizer adamw --nesterov", "--nesterov"),
-            ("--theta 0.5", "--theta"),
-            ("--rule vasso --theta 0", "--theta"),
-            ("--rule wsam --gamma 1", "--gamma"),
             ("--rule sgd --rho-schedule cosine", "--rule sgd"),
+            ("--rule sampa --rho-schedule cosine", "--rho-schedule"),
+            ("--rule sampa --combine gsam", "--combine"),
             ("--rule msam --combine gsam", "--combine"),
-            ("--rule esam --select 0", "--select"),
-            ("--rule look-sam --k 2.5", "--k"),
-            ("--rule gsam --alpha -1", "--alpha"),
             ("--rule vasso --ascent-steps 2", "--ascent-steps"),
             ("--rule rw-sam --ascent-steps 2", "--ascent-steps"),
             ("--rule msam --decay-in-ascent", "--decay-in-ascent"),
             ("--decay-in-ascent --weight-decay 0", "--decay-in-ascent"),
-            ("--rule n-sam --combine selected", "--combine"),
             ("--rule r-sam --perturb role:norm", "--perturb"),
             ("--clip 0", "--clip"),
             ("--shuffle-weights", "--shuffle-weights"),
@@ -357,24 +359,53 @@ pub mod tests {
             let message = parse(flags).validate().unwrap_err().to_string();
             assert!(message.contains(flag) && message.contains("expected"), "{flags}: {message}");
         }
+        // What the catalogue rules out is refused where the command line is read.
+        for (flags, parts) in [
+            ("--rho -1", ["rho", "expected at least 0"]),
+            ("--rho NaN", ["rho", "expected"]),
+            ("--rule rw-sam:lambda=-1,temperature=raw", ["lambda", "expected at least 0"]),
+            ("--rule rw-sam:lambda=0.5", ["lambda", "expected at least 1"]),
+            ("--rule sam:theta=0.5", ["theta", "expected rho"]),
+            ("--rule vasso:theta=0", ["theta", "above 0"]),
+            ("--rule wsam:gamma=1", ["gamma", "expected"]),
+            ("--rule esam:gamma=0", ["gamma", "above 0"]),
+            ("--rule look-sam:k=2.5", ["k of look-sam", "whole"]),
+            ("--rule gsam:alpha=-1", ["alpha", "expected at least 0"]),
+            ("--rule sgd --rho 0.2", ["rho", "expected none"]),
+            ("--rule rwp --rho 0.2", ["rho", "expected sigma"]),
+            ("--rule sam:rho=0.2 --rho 0.1", ["--rho", "once"]),
+            ("--rule esma", ["esma", "esam, "]),
+            ("--combine gsma", ["gsma", "gsam, "]),
+            ("--rule m-sam:m=4 --micro-batch 8", ["--micro-batch", "m-sam"]),
+            ("--rule sam-on --perturb fc.*", ["--perturb", "sam-on"]),
+        ] {
+            let message = try_parse(flags).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| message.contains(part)), "{flags}: {message}");
+        }
         assert!(parse("--precision bf16").validate().unwrap_err().to_string().contains("--device cuda"));
     }
 
     #[test]
-    fn words_are_part_of_the_record() {
-        let flags = "--rule rw-sam --ball adaptive --combine gsam --alpha 0.2 --perturb !role:bias --rho-groups \
+    fn changes_are_part_of_the_record() {
+        let flags = "--rule rw-sam --offset adaptive --combine gsam:alpha=0.2 --perturb !role:bias --rho-groups \
                      fc.*=2,*=1 --rho-schedule by-lr --every 2 --decay-in-ascent";
         let config = parse(flags);
         config.validate().unwrap();
         assert_eq!(serde_json::from_str::<RunConfig>(&config.json()).unwrap(), config);
         let label = config.rule_label();
-        for part in
-            ["RW-SAM (m_eff = 32, ", "ball adaptive", "alpha = 0.2", "!role:bias", "fc.*=2,*=1", "by-lr:0", "decay"]
-        {
+        for part in [
+            "RW-SAM (m_eff = 32, ",
+            "offset adaptive",
+            "gsam:alpha=0.2",
+            "!role:bias",
+            "fc.*=2,*=1",
+            "by-lr:0",
+            "decay",
+        ] {
             assert!(label.contains(part), "{label} without {part}");
         }
-        // Rows from before there were words keep their names.
-        assert!(["ball", "accumulate", "optimizer"].iter().all(|word| !parse("").json().contains(word)));
+        // Rows from before there were such flags keep their names.
+        assert!(["offset", "accumulate", "optimizer"].iter().all(|flag| !parse("").json().contains(flag)));
         for wrong in ["--perturb role:x", "--rho-groups fc=", "--rho-schedule sine", "--rho-schedule warm-up"] {
             let line = ["x"].into_iter().chain(wrong.split_whitespace());
             let message = Line::try_parse_from(line).map(drop).unwrap_err().to_string();

@@ -1,29 +1,26 @@
 //! Whether every setting has an effect beside the others: a setting that cannot matter makes a row of its own with the
 //! numbers of another, and is refused.
 
-use crate::config::{EstimatorName, OptimizerName, RuleName, RunConfig};
+use crate::config::{EstimatorName, OptimizerName, RunConfig};
 use crate::device::DeviceName;
 use crate::experiments::typed;
-use crate::names::{BallName, CombineName};
 use anyhow::{Result, bail, ensure};
 use msharp_models::Norm;
 use msharp_perturb::RhoSchedule;
 use msharp_train::Decay;
+use std::fmt::Display;
 
 impl RunConfig {
     /// # Errors
     /// Names a flag that the other flags leave without an effect.
     pub fn check_effects(&self) -> Result<()> {
-        let (own, rule) = (Self::defaults(), typed(self.rule));
+        let (own, rule) = (Self::defaults(), self.rule.name());
         let probes_rule = self.is_reweighted() && self.estimator == EstimatorName::FiniteDifference;
         let measures = self.noise_every > 0;
         let probes = probes_rule || (measures && self.noise_estimator == EstimatorName::FiniteDifference);
-        let weighs = "rules that weigh the samples of a batch: --rule rw-sam or rw-usam";
+        let weighs = "rules that weigh the samples of a batch: --rule rw-sam, rw-usam or delta-sam";
         let differs = "estimates by finite differences, in --rule rw-sam or with --noise-every";
         for (flag, is_default, is_used, of) in [
-            ("rho", self.rho == own.rho, self.rule != RuleName::Sgd, "rules that perturb"),
-            ("lambda", self.lambda == own.lambda, self.is_reweighted(), weighs),
-            ("temperature", self.temperature == own.temperature, self.is_reweighted(), weighs),
             ("estimator", self.estimator == own.estimator, self.is_reweighted(), weighs),
             ("probes", self.probes == own.probes, probes, differs),
             ("delta", self.delta.is_none(), probes, differs),
@@ -41,12 +38,8 @@ impl RunConfig {
             );
         }
         ensure!(
-            self.rule == RuleName::Sgd || self.rho > 0.,
+            self.rule.radius().is_none_or(|radius| radius > 0.),
             "--rho is 0, which leaves --rule {rule} without a perturbation; expected a number above 0, or --rule sgd"
-        );
-        ensure!(
-            !self.is_reweighted() || self.lambda > 0.,
-            "--lambda is 0, which makes all weights equal: --rule {rule} without weights; expected a number above 0"
         );
         ensure!(
             self.evaluate_every <= self.epochs,
@@ -71,7 +64,7 @@ impl RunConfig {
         }
         ensure!(self.cutout != Some(0), "--cutout is 0, which cuts nothing out; expected at least 1 pixel");
         ensure!(
-            self.rule != RuleName::Sgd || self.micro_batch.is_none() || is_batch,
+            rule != "sgd" || self.micro_batch.is_none() || is_batch,
             "--micro-batch has no effect on --rule sgd but under --norm batch: the mean of the micro-batches' gradients \
              is the batch's gradient; expected none, or --accumulate to save memory"
         );
@@ -82,7 +75,7 @@ impl RunConfig {
                 "--accumulate is {most}, and {at_once} samples go through at once; expected fewer, or no such flag"
             );
         }
-        let selects = matches!(self.words.sentence(self.rule), Some((_, _, CombineName::Selected)));
+        let selects = self.changes.parts(&self.rule).is_some_and(|[.., combine]| combine == "esam-select");
         ensure!(
             at_once > 1 || !(self.is_reweighted() || selects),
             "--rule {rule} weighs the samples that go through together, and that is one; expected a --micro-batch or \
@@ -92,27 +85,46 @@ impl RunConfig {
             !matches!(self.schedule.0, Decay::Step { factor: 1., .. }),
             "--schedule has steps by a factor of 1, which change nothing; expected another factor, or constant"
         );
-        self.check_words()
+        self.check_changes()
     }
 
-    fn check_words(&self) -> Result<()> {
-        let words = &self.words;
-        let Some((_, ball, _)) = words.sentence(self.rule) else { return Ok(()) };
-        ensure!(
-            self.rule != RuleName::SamOn || words.perturb.is_none(),
-            "--perturb would take the place of the norm layers, which --rule sam-on perturbs; expected one of them"
-        );
-        if let Some((flag, value, what)) = words.neutral(self.rule) {
-            bail!("--{flag} is {value}, which makes --rule {} {what}; expected another number", typed(self.rule));
+    fn check_changes(&self) -> Result<()> {
+        let (rule, changes) = (&self.rule, &self.changes);
+        let special = [
+            ("rule", rule.to_string(), rule.special()),
+            ("offset", text(&changes.offset), changes.offset.as_ref().and_then(|offset| offset.special())),
+            ("combine", text(&changes.combine), changes.combine.as_ref().and_then(|combine| combine.special())),
+        ];
+        for (flag, choice, special) in special {
+            if let Some((parameter, value, what)) = special {
+                bail!("--{flag} {choice}: {parameter} is {value}, which makes it {what}; expected another value")
+            }
         }
-        let keeps_length = [BallName::Raw, BallName::Unified, BallName::Friendly, BallName::Averaged].contains(&ball);
+        if rule.name() == "gsam" && changes.offset.is_none() {
+            let (rho, min) = (rule.number("rho"), rule.number("rho-min"));
+            ensure!(
+                rho != min,
+                "--rule {rule}: rho-min is rho, so that the radius is constant; expected a smaller one, or --rule sam \
+                 --combine gsam"
+            );
+            ensure!(
+                self.schedule.0 != Decay::Constant || self.warm_up > 0.,
+                "--rule {rule}: the radius follows the learning rate, which --schedule constant keeps as it is; expected \
+                 another schedule, or --rule sam --combine gsam"
+            );
+        }
         ensure!(
-            words.clip_ascent.is_none() || keeps_length,
-            "--clip-ascent has no effect on --ball {}, which takes the direction of the ascent gradient and not its \
-             length; expected a ball that keeps it, such as raw",
-            typed(ball)
+            rule.name() != "sampa" || self.micro_batch.is_none(),
+            "--micro-batch has no form for --rule sampa, which goes on from the last step's batch; expected none"
         );
-        let schedule = words.rho_schedule.map(|schedule| schedule.0);
+        let Some([_, offset, _]) = changes.parts(rule) else { return Ok(()) };
+        let keeps_length = ["raw", "unified", "friendly", "averaged"].contains(&offset);
+        ensure!(
+            changes.clip_ascent.is_none() || keeps_length,
+            "--clip-ascent has no effect on --offset {offset}, which takes the direction of the ascent gradient and not \
+             its length; expected an offset that keeps it, such as raw"
+        );
+        let schedule = changes.rho_schedule.map(|schedule| schedule.0);
         ensure!(
             !matches!(schedule, Some(RhoSchedule::ByLearningRate { .. }))
                 || self.schedule.0 != Decay::Constant
@@ -128,6 +140,10 @@ impl RunConfig {
     }
 }
 
+fn text(choice: &Option<impl Display>) -> String {
+    choice.as_ref().map_or_else(String::new, ToString::to_string)
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::tests::parse;
@@ -135,11 +151,8 @@ mod tests {
     #[test]
     fn a_setting_without_an_effect_is_named() {
         for (flags, flag) in [
-            ("--rule sgd --rho 0.2", "--rho"),
             ("--rho 0", "--rho"),
-            ("--lambda 8", "--lambda"),
-            ("--rule rw-sam --temperature raw --lambda 0", "--lambda"),
-            ("--temperature raw", "--temperature"),
+            ("--rule rw-sam:temperature=raw,lambda=0", "lambda"),
             ("--estimator exact", "--estimator"),
             ("--probes 4", "--probes"),
             ("--rule rw-sam --estimator ghost --probes 4", "--probes"),
@@ -162,22 +175,26 @@ mod tests {
             ("--rho-schedule by-lr --schedule constant", "--rho-schedule"),
             ("--rho-schedule cosine:1", "--rho-schedule"),
             ("--schedule step:0.5:1", "--schedule"),
-            ("--rule sam-on --perturb fc.*", "--perturb"),
-            ("--rule rw-sam --temperature raw --micro-batch 1", "--micro-batch"),
-            ("--combine selected --micro-batch 1", "--micro-batch"),
+            ("--rule sampa --micro-batch 16", "--micro-batch"),
+            ("--rule rw-sam:temperature=raw --micro-batch 1", "--micro-batch"),
+            ("--combine esam-select --micro-batch 1", "--micro-batch"),
             ("--rule sgd --model vit-mini --micro-batch 16", "--micro-batch"),
-            ("--rule unified-sam --share 1", "--share"),
-            ("--rule unified-sam --share 0", "--share"),
-            ("--rule pgn --alpha 0", "--alpha"),
-            ("--rule pgn --alpha 1", "--alpha"),
-            ("--rule gsam --alpha 0", "--alpha"),
-            ("--rule wsam --gamma 0.5", "--gamma"),
-            ("--rule wsam --gamma 0", "--gamma"),
-            ("--rule vasso --theta 1", "--theta"),
-            ("--rule friendly-sam --sigma 0", "--sigma"),
-            ("--rule look-sam --k 1", "--k"),
-            ("--rule esam --mask 1", "--mask"),
-            ("--rule eigen-sam --bend 0", "--bend"),
+            ("--rule unified-sam:l=1", "l is 1"),
+            ("--rule unified-sam:l=0", "l is 0"),
+            ("--rule pgn:alpha=0", "alpha is 0"),
+            ("--rule pgn:alpha=1", "alpha is 1"),
+            ("--rule gsam:alpha=0", "alpha is 0"),
+            ("--rule wsam:gamma=0.5", "gamma is 0.5"),
+            ("--rule wsam:gamma=0", "gamma is 0"),
+            ("--rule vasso:theta=1", "theta is 1"),
+            ("--rule friendly-sam:sigma=0", "sigma is 0"),
+            ("--rule look-sam:k=1", "k is 1"),
+            ("--rule esam:beta=1", "beta is 1"),
+            ("--rule eigen-sam:alpha=0", "alpha is 0"),
+            ("--offset unified:l=1", "--offset unified:l=1"),
+            ("--combine gsam:alpha=0", "--combine gsam:alpha=0"),
+            ("--rule gsam:rho-min=0.1", "rho-min"),
+            ("--rule gsam --schedule constant", "--schedule constant"),
         ] {
             let message = parse(flags).validate().unwrap_err().to_string();
             assert!(message.contains(flag) && message.contains("expected"), "{flags}: {message}");

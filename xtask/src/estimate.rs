@@ -2,7 +2,7 @@
 
 use crate::config::RunConfig;
 use crate::datasets::Datasets;
-use crate::rule::passes;
+use crate::rule::cost;
 use crate::run;
 use anyhow::{Context, Result};
 use msharp_core::{BatchLoss, DataSource, Perturbation};
@@ -30,8 +30,8 @@ pub fn seconds(configs: &[RunConfig], data: &mut Datasets) -> Result<Vec<f64>> {
                 pass
             }
         };
-        let (forward, backward) = passes(config, streams.train.steps());
-        let training = streams.train.samples() as f64 * (forward + BACKWARD * backward);
+        let passes = cost(config, streams.whole.clone())?;
+        let training = streams.train.samples() as f64 * (passes.forward + BACKWARD * passes.backward);
         let testing = streams.test.samples() as f64 / config.evaluate_every as f64;
         expected.push(config.epochs as f64 * pass * (training + testing));
     }

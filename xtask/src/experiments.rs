@@ -5,13 +5,12 @@ mod escape;
 mod m_sharpness;
 mod toy;
 
-use crate::config::{
-    AugmentName, DataName, EstimatorName, OptimizerName, RuleName, RunConfig, ScheduleText, Start, TemperatureName,
-    Words,
-};
+use crate::canonical::named;
+use crate::config::{AugmentName, Changes, DataName, EstimatorName, OptimizerName, RunConfig, ScheduleText, Start};
 use crate::device::{DeviceName, PrecisionName};
 use clap::ValueEnum;
 use msharp_models::{Architecture, Norm};
+use msharp_perturb::Rule;
 use msharp_train::Decay;
 
 /// An experiment by name.
@@ -52,7 +51,7 @@ pub struct Published {
     /// The network.
     pub model: Architecture,
     /// The rule.
-    pub rule: RuleName,
+    pub rule: &'static str,
     /// Test accuracy in percent, mean and deviation.
     pub accuracy: (f64, f64),
 }
@@ -94,7 +93,7 @@ impl Experiment {
 
     /// What a reader must know of the set-up, above the table. `runs` are what it is of.
     pub fn about(self, preset: Preset, runs: &[RunConfig]) -> String {
-        let perturbed = runs.iter().find(|config| config.rule != RuleName::Sgd);
+        let perturbed = runs.iter().find(|config| config.rule.name() != "sgd");
         let Some(first) = perturbed.or(runs.first()) else { return String::new() };
         match self {
             Experiment::Toy => toy::about(preset).to_owned(),
@@ -124,15 +123,13 @@ pub fn standard(model: Architecture, norm: Norm, data: DataName) -> RunConfig {
         label_noise: 0.,
         augment: AugmentName::Standard,
         cutout: None,
-        rule: RuleName::Sgd,
-        rho: 0.1,
+        rule: named("sgd"),
+        rho: None,
         micro_batch: None,
-        lambda: 32.,
-        temperature: TemperatureName::EffectiveSize,
         estimator: EstimatorName::FiniteDifference,
         probes: 1,
         delta: None,
-        words: Words::default(),
+        changes: Changes::default(),
         start: Start::default(),
         accumulate: None,
         adapt_delta: false,
@@ -169,7 +166,8 @@ fn set_up(config: &RunConfig) -> String {
         DataName::Cifar100 => "CIFAR-100",
     };
     let tested = config.test_subset.map_or("all test images".to_owned(), |n| format!("{n} test images"));
-    let RunConfig { epochs, batch_size, lr, schedule, momentum, weight_decay, label_noise, rho, .. } = config;
+    let RunConfig { epochs, batch_size, lr, schedule, momentum, weight_decay, label_noise, .. } = config;
+    let rho = config.rule.radius().unwrap_or(0.);
     let network = config.network_label();
     let subset = if config.subset.is_some() { ", another subset for each seed" } else { "" };
     let wrong = match label_noise {
@@ -182,14 +180,24 @@ fn set_up(config: &RunConfig) -> String {
     )
 }
 
+/// A rule of the catalogue at a radius that it can have.
+fn of_radius(name: &str, rho: f64) -> Rule {
+    named(name).with("rho", rho).expect("a radius")
+}
+
+/// RW-SAM at a radius and an effective size.
+fn rw_sam(rho: f64, size: usize) -> Rule {
+    of_radius("rw-sam", rho).with("lambda", size).expect("an effective size")
+}
+
 /// SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m: paired by seed.
 fn four_rules(base: &RunConfig, rho: f64, m: usize, seeds: u64) -> Vec<RunConfig> {
-    let rule = |rule, micro_batch| RunConfig { rule, rho, micro_batch, ..base.clone() };
+    let rule = |rule, micro_batch| RunConfig { rule, micro_batch, ..base.clone() };
     let rules = [
-        RunConfig { rule: RuleName::Sgd, ..base.clone() },
-        rule(RuleName::Sam, None),
-        rule(RuleName::Sam, Some(m)),
-        RunConfig { lambda: m as f64, ..rule(RuleName::RwSam, None) },
+        rule(named("sgd"), None),
+        rule(of_radius("sam", rho), None),
+        rule(of_radius("sam", rho), Some(m)),
+        rule(rw_sam(rho, m), None),
     ];
     (0..seeds).flat_map(|seed| rules.clone().map(|config| RunConfig { seed, ..config })).collect()
 }
@@ -206,7 +214,7 @@ mod tests {
             assert_eq!(of(Experiment::Escape), of(Experiment::NoiseTrace));
             let (escape, sharpness) = (of(Experiment::Escape), of(Experiment::MSharpness));
             let own = escape.iter().filter(|config| !sharpness.contains(config));
-            assert!(own.clone().all(|config| config.rule == RuleName::NSam), "{preset:?}");
+            assert!(own.clone().all(|config| config.rule.name() == "n-sam"), "{preset:?}");
             assert!(own.count() < escape.len() / 2);
         }
     }

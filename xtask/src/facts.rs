@@ -1,13 +1,10 @@
 //! Whether every setting has an effect on the data, in the steps and on the parameters that there are, and selects some
 //! of them: what is known before the first step.
 
-use crate::config::{RuleName, RunConfig};
-use crate::experiments::typed;
-use crate::names::{AscentName, BallName, CombineName};
+use crate::config::RunConfig;
 use anyhow::{Context, Result, ensure};
-use msharp_core::{Param, Params, Perturbation, Role};
+use msharp_core::{Param, Params, Perturbation, Role, Select};
 use msharp_models::Norm;
-use msharp_perturb::Select;
 use msharp_train::Decay;
 
 /// What a run is on, which is known once its data are read and its network is built.
@@ -72,17 +69,17 @@ impl RunConfig {
             );
         }
         self.check_selections(params)?;
-        rule.check(params).with_context(|| format!("--rule {}", typed(self.rule)))?;
+        rule.check(params).with_context(|| format!("--rule {}", self.rule))?;
         Ok(())
     }
 
     /// In which of the run's steps the rule is applied, and what is left of its settings there.
     fn check_steps(&self, steps: usize) -> Result<()> {
-        let words = &self.words;
-        let (from, until) = (words.from.unwrap_or(0.), words.until.unwrap_or(1.));
+        let changes = &self.changes;
+        let (from, until) = (changes.from.unwrap_or(0.), changes.until.unwrap_or(1.));
         let progress = |step: usize| step as f64 / steps as f64;
         let within: Vec<usize> = (0..steps).filter(|k| (from..until).contains(&progress(*k))).collect();
-        if words.from.is_some() || words.until.is_some() {
+        if changes.from.is_some() || changes.until.is_some() {
             ensure!(
                 !within.is_empty(),
                 "--from {from} --until {until} holds none of the run's {steps} steps, which would all be plain; expected \
@@ -93,32 +90,37 @@ impl RunConfig {
                 "--from {from} --until {until} holds all of the run's {steps} steps; expected a shorter part, or none"
             );
         }
-        let applied: Vec<usize> = within.iter().copied().step_by(words.every.unwrap_or(1)).collect();
-        let Some((ascent, ball, combine)) = words.sentence(self.rule) else { return Ok(()) };
-        let k = (combine == CombineName::Look).then(|| words.constant(self.rule, "k") as usize);
+        let applied: Vec<usize> = within.iter().copied().step_by(changes.every.unwrap_or(1)).collect();
+        let [ascent, offset, combine] = changes.parts(&self.rule).unwrap_or_default();
+        let k = match (&changes.combine, combine) {
+            (Some(other), "look-sam") => Some(other.values().count("k")),
+            (None, "look-sam") => Some(self.rule.values().count("k")),
+            _ => None,
+        };
         let measured = (self.noise_every > 0).then_some(self.noise_every);
-        for (flag, every, of) in
-            [("every", words.every, within.len()), ("k", k, applied.len()), ("noise-every", measured, steps)]
+        let of_k = if changes.combine.is_some() { "k of --combine look-sam" } else { "k of --rule look-sam" };
+        for (what, every, of) in
+            [("--every", changes.every, within.len()), (of_k, k, applied.len()), ("--noise-every", measured, steps)]
         {
             ensure!(
                 every.is_none_or(|every| every <= of),
-                "--{flag} is {}, and there are {of} such steps, of {steps} in the run; expected at most as many",
+                "{what} is {}, and there are {of} such steps, of {steps} in the run; expected at most as many",
                 every.unwrap_or(0)
             );
         }
-        let carries = ascent == AscentName::Momentum
-            || [BallName::Friendly, BallName::Averaged].contains(&ball)
-            || [CombineName::Look, CombineName::Steep].contains(&combine);
+        let carries = ascent == "momentum"
+            || ["friendly", "averaged"].contains(&offset)
+            || ["look-sam", "ae-sam"].contains(&combine)
+            || self.rule.name() == "sampa";
         ensure!(
             applied.len() > 1 || !carries,
             "--rule {} carries something from step to step, and is applied in one of the run's {steps} steps; expected \
              more steps",
-            typed(self.rule)
+            self.rule.name()
         );
-        if let Some(schedule) = words.rho_schedule.map(|schedule| schedule.0) {
-            let rates = self.schedule.schedule(self.warm_up);
-            let moment = |step: &usize| Moment { progress: progress(*step), lr: rates.factor(*step, steps) };
-            let factors: Vec<f64> = applied.iter().map(|step| schedule.factor(moment(step))).collect();
+        if let Some(schedule) = changes.rho_schedule.map(|schedule| schedule.0) {
+            let rates = self.schedule.schedule(self.lr, self.warm_up);
+            let factors: Vec<f64> = applied.iter().map(|step| schedule.factor(rates.at(*step, steps))).collect();
             ensure!(
                 factors.iter().any(|factor| *factor != 0.),
                 "--rho-schedule makes ρ 0 in every step in which the rule is applied; expected another"
@@ -132,9 +134,9 @@ impl RunConfig {
     }
 
     fn check_selections(&self, params: &Params) -> Result<()> {
-        let words = &self.words;
+        let changes = &self.changes;
         let holds = |select: &Select| params.iter().filter(|param| select.holds(param)).count();
-        if let Some(select) = &words.perturb {
+        if let Some(select) = &changes.perturb {
             select.check(params).with_context(|| format!("--perturb {select}"))?;
             let held = holds(select);
             ensure!(held > 0, "--perturb {select} selects no parameter; expected at least one");
@@ -143,13 +145,9 @@ impl RunConfig {
                 "--perturb {select} selects every parameter, as without it; expected none, or another"
             );
         }
-        let on_norms = self.rule == RuleName::SamOn;
-        let masked = |param: &Param| match &words.perturb {
-            Some(select) => !select.holds(param),
-            None => on_norms && param.role != Role::Norm,
-        };
-        let first = |param: &Param| words.rho_groups.iter().position(|group| group.0.holds(param));
-        for (i, group) in words.rho_groups.iter().enumerate() {
+        let masked = |param: &Param| changes.perturb.as_ref().is_some_and(|select| !select.holds(param));
+        let first = |param: &Param| changes.rho_groups.iter().position(|group| group.0.holds(param));
+        for (i, group) in changes.rho_groups.iter().enumerate() {
             group.0.check(params).with_context(|| format!("--rho-groups {group}"))?;
             ensure!(
                 params.iter().any(|param| !masked(param) && first(param) == Some(i)),
@@ -159,15 +157,15 @@ impl RunConfig {
         }
         let factor = |param: &Param| match first(param) {
             _ if masked(param) => 0.,
-            Some(i) => words.rho_groups[i].1,
+            Some(i) => changes.rho_groups[i].1,
             None => 1.,
         };
         let decays = |param: &Param| !self.decay_weights_only || param.role == Role::Weight;
         ensure!(
-            !words.decay_in_ascent || params.iter().any(|param| factor(param) != 0. && decays(param)),
+            !changes.decay_in_ascent || params.iter().any(|param| factor(param) != 0. && decays(param)),
             "--decay-in-ascent has no effect: no parameter that is perturbed decays (--decay-weights-only); expected none"
         );
-        if !words.rho_groups.is_empty() {
+        if !changes.rho_groups.is_empty() {
             ensure!(
                 params.iter().any(|param| !masked(param) && factor(param) != 1.),
                 "--rho-groups multiplies no radius by anything but 1; expected another factor, or none"
@@ -200,7 +198,7 @@ mod tests {
             config.validate()?;
             let (_, params) = build(&config, 10)?;
             let facts = Facts { samples: 40, steps: 4, params: &params, size: (32, 32) };
-            config.check_against(&facts, &rule(&config, set.clone()))
+            config.check_against(&facts, &*rule(&config, set.clone())?)
         };
         for flags in [
             "",
@@ -225,8 +223,8 @@ mod tests {
             ("--until 0.9", ["--until 0.9", "all of the run's 4 steps"]),
             ("--every 5", ["--every is 5", "4 such steps"]),
             ("--every 3 --until 0.5", ["--every is 3", "2 such steps, of 4"]),
-            ("--rule look-sam --k 9", ["--k is 9", "4 such steps"]),
-            ("--rule look-sam --k 3 --every 2", ["--k is 3", "2 such steps"]),
+            ("--rule look-sam:k=9", ["k of --rule look-sam is 9", "4 such steps"]),
+            ("--combine look-sam:k=3 --every 2", ["k of --combine look-sam is 3", "2 such steps"]),
             ("--rule vasso --until 0.2", ["--rule vasso", "one of the run's 4 steps"]),
             ("--until 0.2 --rho-schedule warm-up:0.5", ["--rho-schedule", "ρ 0 in every step"]),
             ("--from 0.5 --rho-schedule warm-up:0.3", ["--rho-schedule", "leaves ρ as it is"]),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod canonical;
+mod changes;
 mod claim;
 mod config;
 mod cuda;
@@ -28,6 +29,7 @@ mod reproduce;
 mod row;
 mod rows;
 mod rule;
+mod rules;
 mod run;
 mod screen;
 mod start;
@@ -36,7 +38,6 @@ mod text;
 mod theory;
 mod train;
 mod watch;
-mod words;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -58,6 +59,8 @@ enum Command {
     Reproduce(reproduce::ReproduceArgs),
     /// Train one network with one rule.
     Train(Box<train::TrainArgs>),
+    /// List the rules, or print one with its formula, cost, state, reference and defaults.
+    Rules(rules::RulesArgs),
     /// Compute the logits of images with trained weights.
     Predict(predict::PredictArgs),
     /// Rewrite the README's tables and the plots from the committed rows.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Reproduce(args) => reproduce::reproduce(args),
         Command::Train(args) => train::train(*args),
+        Command::Rules(args) => rules::rules(args),
         Command::Predict(args) => predict::predict(args),
         Command::Report(args) => report::report(args),
         Command::Bench(args) => bench::bench(args),

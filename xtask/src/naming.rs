@@ -1,6 +1,8 @@
 //! What a configuration is called: in folders, and in tables.
 
-use crate::config::{EstimatorName, RunConfig, TemperatureName};
+use crate::config::{EstimatorName, RunConfig};
+use msharp_core::{Role, Select};
+use msharp_perturb::catalogue::Value;
 use sha2::{Digest, Sha256};
 
 impl RunConfig {
@@ -8,7 +10,7 @@ impl RunConfig {
     pub fn id(&self) -> String {
         let digest = Sha256::digest(self.json());
         let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        let rule = self.sentence_label(None).to_lowercase();
+        let rule = self.label_with(None).to_lowercase();
         let rule: String = rule.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         let rule = rule.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
         format!("{}-{rule}-seed{}-{hash}", self.model, self.seed)
@@ -24,7 +26,7 @@ impl RunConfig {
 
     /// The rule as a table calls it.
     pub fn rule_label(&self) -> String {
-        self.sentence_label(self.estimator_label())
+        self.label_with(self.estimator_label())
     }
 
     /// Where the norms come from, unless it is from one finite-difference probe as in the paper.
@@ -35,22 +37,34 @@ impl RunConfig {
             EstimatorName::FiniteDifference => Some(format!("{} probes", self.probes)),
             EstimatorName::Exact | EstimatorName::Ghost => Some("exact norms".to_owned()),
             EstimatorName::LastLayer => Some("last layer's norms".to_owned()),
+            EstimatorName::NormLayers => Some("norm layers' norms".to_owned()),
             EstimatorName::Random => Some("random weights".to_owned()),
         }
     }
 
-    fn sentence_label(&self, estimator: Option<String>) -> String {
-        let name = self.rule.label();
-        let temperature = match self.temperature {
-            TemperatureName::Raw => format!("λ = {}", self.lambda),
-            TemperatureName::Relative => format!("λ = {} relative", self.lambda),
-            TemperatureName::EffectiveSize => format!("m_eff = {}", self.lambda),
-        };
+    fn label_with(&self, estimator: Option<String>) -> String {
+        let (rule, mut changes) = (&self.rule, self.changes.clone());
+        let is_on_norms = rule.name() == "sam" && changes.perturb == Some(Select::Role(Role::Norm));
+        let name = if is_on_norms { "SAM-ON" } else { rule.entry().label };
+        changes.perturb.take_if(|_| is_on_norms);
+
+        let temperature = rule.has("temperature").then(|| {
+            let lambda = rule.number("lambda");
+            match rule.values().value("temperature") {
+                Value::Name("raw") => format!("λ = {lambda}"),
+                Value::Name("relative") => format!("λ = {lambda} relative"),
+                _ => format!("m_eff = {lambda}"),
+            }
+        });
+        let said = if temperature.is_some() { &["rho", "lambda", "temperature"][..] } else { &["rho"] };
+        let others = rule.changed().filter(|(parameter, _)| !said.contains(parameter));
+
         let mut details = Vec::new();
         details.extend(self.micro_batch.map(|m| format!("m = {m}")));
-        details.extend(self.is_reweighted().then_some(temperature));
+        details.extend(temperature);
+        details.extend(others.map(|(parameter, value)| format!("{parameter} = {value}")));
         details.extend(estimator);
-        details.extend(self.words.label());
+        details.extend(changes.label());
         let m = if self.micro_batch.is_some() { "m-" } else { "" };
         if details.is_empty() { format!("{m}{name}") } else { format!("{m}{name} ({})", details.join(", ")) }
     }

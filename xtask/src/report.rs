@@ -11,7 +11,7 @@ mod noise_trace;
 mod page;
 mod plot;
 mod points;
-mod rules;
+pub mod rules;
 pub mod table;
 mod view;
 

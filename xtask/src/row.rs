@@ -190,7 +190,6 @@ pub fn record(path: &Path, row: &Row) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RuleName;
     use crate::report::table::tests::row;
 
     fn with_curve(epochs: &[usize]) -> Row {
@@ -202,7 +201,7 @@ mod tests {
             seconds: 1.,
             measures: BTreeMap::new(),
         };
-        let row = row(RuleName::Sam, 0, Some(0.5));
+        let row = row("sam", 0, Some(0.5));
         Row { config: RunConfig { epochs: 3, ..row.config }, curve: epochs.iter().map(line).collect(), ..row }
     }
 

@@ -14,7 +14,7 @@ use crate::watch::{self, Watch};
 use crate::{interrupt, leftovers, rows, start};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::DType;
-use msharp_core::{Accumulated, Batch, DataSource, Objective, Optimizer, Params, Seeded, write_aside};
+use msharp_core::{Accumulated, BatchLoss, DataSource, Objective, Optimizer, Params, Seeded, write_aside};
 use msharp_data::Dataset;
 use msharp_models::{Description, Model};
 use msharp_train::{
@@ -79,7 +79,7 @@ fn check_against(config: &RunConfig, streams: &Streams, params: &Params) -> Resu
     let Streams { train, whole, .. } = streams;
     let (samples, size) = (train.samples(), train.dataset.size);
     let facts = Facts { samples, steps: train.steps() * config.epochs, params, size };
-    config.check_against(&facts, &rule(config, whole.clone()))
+    config.check_against(&facts, &*rule(config, whole.clone())?)
 }
 
 /// Trains in `folder`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
@@ -115,7 +115,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     let about = description(config, &streams);
     let Streams { train, whole, test, .. } = streams;
     let classifier = classifier(model, config);
-    let (mut rule, mut optimizer) = (rule(config, whole.clone()), optimizer(config));
+    let (mut rule, mut optimizer) = (rule(config, whole.clone())?, optimizer(config));
 
     let (progress, notes) = match &saved {
         Some(checkpoint) => (
@@ -154,7 +154,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         watcher.begin(&whole)?;
     }
     let objective = match config.accumulate {
-        Some(most) => &Accumulated { objective: &classifier, most } as &dyn Objective,
+        Some(max_samples) => &Accumulated { objective: &classifier, max_samples } as &dyn Objective,
         None => &classifier,
     };
     let task = Task {
@@ -164,9 +164,8 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         optimizer: &mut optimizer,
         data: &train,
         epochs: config.epochs,
-        lr: config.lr,
-        schedule: config.schedule.schedule(config.warm_up),
-        checkpoint: Some(CheckpointPolicy { path: path.clone(), every: CHECKPOINT_EVERY, config: config.json() }),
+        schedule: config.schedule.schedule(config.lr, config.warm_up),
+        checkpoint: Some(CheckpointPolicy { every: CHECKPOINT_EVERY, ..CheckpointPolicy::new(&path, config.json()) }),
         read_every: config.device.read_every(),
     };
     let (outcome, progress) = fit(task, progress, &mut watcher)?;
@@ -283,14 +282,8 @@ impl Watcher<'_> {
 }
 
 impl Observer for Watcher<'_> {
-    fn before_step(
-        &mut self,
-        f: &dyn Objective,
-        params: &Params,
-        batch: &Batch,
-        step: usize,
-    ) -> candle_core::Result<BTreeMap<&'static str, f64>> {
-        self.watch.measure(f, params, batch, step)
+    fn before_step(&mut self, loss: BatchLoss, step: usize) -> candle_core::Result<BTreeMap<&'static str, f64>> {
+        self.watch.measure(loss, step)
     }
 
     fn notes(&self) -> candle_core::Result<String> {

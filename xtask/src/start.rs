@@ -153,7 +153,6 @@ pub fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Dataset
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RuleName;
     use crate::config::tests::parse;
 
     const FLAGS: &str = "--norm group --subset 64 --lr 0.01 --momentum 0 --weight-decay 0";
@@ -171,7 +170,7 @@ mod tests {
         assert_eq!(before(&sam).as_ref(), Some(truth));
         for phase in &phases {
             phase.validate().unwrap();
-            assert_eq!((phase.rule, phase.subset, phase.augment), (RuleName::Sgd, Some(64), AugmentName::None));
+            assert_eq!((phase.rule.name(), phase.subset, phase.augment), ("sgd", Some(64), AugmentName::None));
         }
     }
 

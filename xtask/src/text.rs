@@ -1,7 +1,8 @@
 //! What a configuration says in a word: schedules, and whatever else has a textual form.
 
 use anyhow::{Result, bail, ensure};
-use msharp_perturb::{RhoSchedule, Select};
+use msharp_core::Select;
+use msharp_perturb::RhoSchedule;
 use msharp_train::{Decay, Schedule};
 use serde::Deserialize;
 use std::fmt::Display;
@@ -12,9 +13,9 @@ use std::str::FromStr;
 pub struct ScheduleText(pub Decay);
 
 impl ScheduleText {
-    /// With the warm-up.
-    pub fn schedule(&self, warm_up: f64) -> Schedule {
-        Schedule { warm_up, decay: self.0.clone() }
+    /// From a base rate, after a warm-up.
+    pub fn schedule(&self, lr: f64, warm_up: f64) -> Schedule {
+        Schedule { lr, warm_up, decay: self.0.clone() }
     }
 }
 

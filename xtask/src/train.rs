@@ -27,7 +27,7 @@ pub struct TrainArgs {
 /// Trains, prints the result as a table, and leaves the row in the run's folder.
 pub fn train(args: TrainArgs) -> Result<()> {
     let TrainArgs { config, machine, out, resume } = args;
-    let config = config.canonical();
+    let config = config.settled()?.canonical();
     config.validate()?;
     let data_dir = machine.prepare()?;
     let is_named = out.is_some();

@@ -3,7 +3,7 @@
 use crate::config::RunConfig;
 use crate::rule;
 use candle_core::Result;
-use msharp_core::{Batch, BatchLoss, GradNormEstimator, Objective, Params};
+use msharp_core::{BatchLoss, GradNormEstimator};
 use msharp_gradnorm::{Histogram, Noise};
 use msharp_train::Tally;
 use std::collections::BTreeMap;
@@ -47,19 +47,13 @@ impl Watch {
     }
 
     /// What there is to say before step `step` of a run; nothing if it is not its turn.
-    pub fn measure(
-        &mut self,
-        f: &dyn Objective,
-        params: &Params,
-        batch: &Batch,
-        step: usize,
-    ) -> Result<BTreeMap<&'static str, f64>> {
+    pub fn measure(&mut self, loss: BatchLoss, step: usize) -> Result<BTreeMap<&'static str, f64>> {
+        let batch = loss.batch;
         if self.every == 0 || !step.is_multiple_of(self.every) {
             return Ok(BTreeMap::new());
         }
         let samples = self.samples.unwrap_or(batch.len()).min(batch.len());
-        let noise =
-            Noise::measure(&mut *self.estimator, BatchLoss::new(f, params, &batch.narrow(0, samples, batch.key)?))?;
+        let noise = Noise::measure(&mut *self.estimator, loss.of(&batch.narrow(0, samples, batch.key)?))?;
         let Histogram { counts } = noise.histogram();
         let mut all = BTreeMap::from([
             ("noise_trace", noise.trace()),
@@ -96,7 +90,7 @@ mod tests {
     use crate::config::DataName;
     use crate::experiments::standard;
     use candle_core::{Device, Tensor, Var};
-    use msharp_core::Key;
+    use msharp_core::{Batch, Key, Params};
     use msharp_models::{Architecture, Norm};
 
     #[test]
@@ -109,8 +103,8 @@ mod tests {
         // gradients (1, 0), (3, 0), (2, 3), and one that is not among the samples
         let inputs = Tensor::new(&[[1f32, 0.], [3., 0.], [2., 3.], [9., 9.]], &Device::Cpu).unwrap();
         let batch = Batch::new(inputs.clone(), inputs, Key::new(0));
-        assert!(watch.measure(&f, &params, &batch, 1).unwrap().is_empty());
-        let all = watch.measure(&f, &params, &batch, 3).unwrap();
+        assert!(watch.measure(BatchLoss::new(&f, &params, &batch), 1).unwrap().is_empty());
+        let all = watch.measure(BatchLoss::new(&f, &params, &batch), 3).unwrap();
         assert!((all["noise_trace"] - 4.).abs() < 1e-6 && (all["noise_mean_norm"] - 5f64.sqrt()).abs() < 1e-6);
         assert!((all["noise_squared_gradient"] - (5. - 4. / 3.)).abs() < 1e-6);
         assert_eq!(all["noise_without_gradient"], 0.);

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An objective that counts the passes through another, in samples. Those inside [`uncounted`] are not counted.
-pub struct Counted<F> {
-    objective: F,
+pub struct Counted<'a> {
+    objective: &'a dyn Objective,
     forward: Arc<AtomicU64>,
     backward: Arc<AtomicU64>,
 }
 
-impl<F: Objective> Counted<F> {
+impl<'a> Counted<'a> {
     /// Nothing is counted yet.
-    pub fn new(objective: F) -> Self {
+    pub fn new(objective: &'a dyn Objective) -> Self {
         Self { objective, forward: Arc::default(), backward: Arc::default() }
     }
 
@@ -25,7 +25,7 @@ impl<F: Objective> Counted<F> {
     }
 }
 
-impl<F: Objective> Objective for Counted<F> {
+impl Objective for Counted<'_> {
     fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor> {
         let losses = self.objective.losses(batch, train)?;
         if !COUNTS.get() {

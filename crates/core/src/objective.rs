@@ -50,31 +50,21 @@ pub trait Objective {
 /// Memory is that of a piece, and a rule computes what it would have computed on the whole batch, up to rounding: the
 /// pieces of m-SAM are its *micro-batches*, each with a perturbation of its own; these only save memory. Under batch
 /// normalisation each piece is its own normalisation batch, and moves the running statistics.
-#[derive(Clone, Copy, Debug)]
-pub struct Accumulated<F> {
+#[derive(Clone, Copy)]
+pub struct Accumulated<'a> {
     /// The losses.
-    pub objective: F,
+    pub objective: &'a dyn Objective,
     /// At least 1.
     pub max_samples: usize,
 }
 
-impl<F: Objective> Objective for Accumulated<F> {
+impl Objective for Accumulated<'_> {
     fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor> {
         self.objective.losses(batch, train)
     }
 
     fn max_samples(&self) -> Option<usize> {
         Some(self.objective.max_samples().map_or(self.max_samples, |most| most.min(self.max_samples)))
-    }
-}
-
-impl Objective for &dyn Objective {
-    fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor> {
-        (**self).losses(batch, train)
-    }
-
-    fn max_samples(&self) -> Option<usize> {
-        (**self).max_samples()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::rule;
 use crate::statistics::median;
 use anyhow::Result;
 use clap::Args;
-use msharp_core::gradient_at;
+use msharp_core::BatchLoss;
 use std::time::Instant;
 
 /// The network.

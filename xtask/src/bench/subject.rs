@@ -1,6 +1,7 @@
 //! What is timed: a network on a batch of noise, and the kinds of step.
 
-use crate::config::{DataName, EstimatorName, RuleName, RunConfig};
+use crate::canonical::named;
+use crate::config::{DataName, EstimatorName, RunConfig};
 use crate::experiments::standard;
 use crate::machine::set_threads;
 use crate::{rule, run};
@@ -132,14 +133,15 @@ impl Subject {
     pub fn rule(&self, kind: Kind, m: Option<usize>) -> Option<Box<dyn Perturbation>> {
         let (name, m) = match kind {
             Kind::Forward => return None,
-            Kind::Sgd => (RuleName::Sgd, m),
-            Kind::Sam => (RuleName::Sam, m),
-            Kind::MSam => (RuleName::Sam, m.or(Some(MICRO_BATCH))),
-            Kind::RwSam => (RuleName::RwSam, m),
+            Kind::Sgd => ("sgd", m),
+            Kind::Sam => ("sam", m),
+            Kind::MSam => ("sam", m.or(Some(MICRO_BATCH))),
+            Kind::RwSam => ("rw-sam", m),
         };
         let micro_batch = m.filter(|m| *m < self.batch.len());
-        let config = RunConfig { rule: name, micro_batch, ..self.config.clone() };
-        Some(rule::rule(&config, Loader::eval(Arc::new(synthetic(1, 0, 0).train), 1)))
+        let config = RunConfig { rule: named(name), micro_batch, ..self.config.clone() };
+        let whole = Loader::eval(Arc::new(synthetic(1, 0, 0).train), 1);
+        Some(rule::rule(&config, whole).expect("rules of the paper are built of what is supplied"))
     }
 
     /// One step.
@@ -178,7 +180,7 @@ impl Subject {
 
 /// The configuration of everything that is timed.
 pub fn configured(model: Architecture, norm: Norm, batch: usize) -> RunConfig {
-    RunConfig { rho: 0.1, batch_size: batch, ..standard(model, norm, DataName::Synthetic) }
+    RunConfig { batch_size: batch, ..standard(model, norm, DataName::Synthetic) }
 }
 
 /// The speed that this machine reaches in a matrix product, in GFLOP/s: the best of ten, 1024 × 1024 × 1024.

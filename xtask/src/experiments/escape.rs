@@ -2,7 +2,8 @@
 //! Table 6.
 
 use super::{Preset, set_up, standard};
-use crate::config::{AugmentName, DataName, EstimatorName, RuleName, RunConfig, ScheduleText, Start};
+use super::{of_radius, rw_sam};
+use crate::config::{AugmentName, DataName, EstimatorName, RunConfig, ScheduleText, Start};
 use msharp_models::{Architecture, Norm};
 use msharp_train::Decay;
 
@@ -69,10 +70,10 @@ pub fn minimum(preset: Preset, data: DataName) -> Minimum {
 
 /// SGD, n-SAM, SAM, and m-SAM and RW-SAM for each size: paired by seed.
 fn rules(base: &RunConfig, rho: f64, sizes: &[usize], seeds: u64) -> Vec<RunConfig> {
-    let rule = |rule, micro_batch| RunConfig { rule, rho, micro_batch, ..base.clone() };
-    let mut rules = vec![base.clone(), rule(RuleName::NSam, None), rule(RuleName::Sam, None)];
-    rules.extend(sizes.iter().map(|m| rule(RuleName::Sam, Some(*m))));
-    rules.extend(sizes.iter().map(|m| RunConfig { lambda: *m as f64, ..rule(RuleName::RwSam, None) }));
+    let rule = |rule, micro_batch| RunConfig { rule, micro_batch, ..base.clone() };
+    let mut rules = vec![base.clone(), rule(of_radius("n-sam", rho), None), rule(of_radius("sam", rho), None)];
+    rules.extend(sizes.iter().map(|m| rule(of_radius("sam", rho), Some(*m))));
+    rules.extend(sizes.iter().map(|m| rule(rw_sam(rho, *m), None)));
     (0..seeds).flat_map(|seed| rules.clone().into_iter().map(move |config| RunConfig { seed, ..config })).collect()
 }
 

@@ -2,7 +2,8 @@
 
 use super::Preset;
 use super::escape::{Minimum, about_start, minimum};
-use crate::config::{DataName, EstimatorName, RuleName, RunConfig, Words};
+use super::{of_radius, rw_sam};
+use crate::config::{Changes, DataName, EstimatorName, RunConfig};
 
 /// From the poor minimum of `escape`, whose runs it shares: there rules differ by more than seeds do, at a size that
 /// two cores finish. From initial weights they did not: of 320 images, on a seed that is not in the table, SGD learnt
@@ -21,13 +22,11 @@ pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
 
 /// SGD, SAM, m-SAM and RW-SAM for each size, and at `control` the controls: exact norms, and weights that know less.
 fn rules(base: &RunConfig, rho: f64, sizes: &[usize], control: usize, seeds: u64) -> Vec<RunConfig> {
-    let sam = |micro_batch| RunConfig { rule: RuleName::Sam, rho, micro_batch, ..base.clone() };
+    let sam = |micro_batch| RunConfig { rule: of_radius("sam", rho), micro_batch, ..base.clone() };
     let rw = |m: usize, estimator, shuffle_weights| RunConfig {
-        rule: RuleName::RwSam,
-        rho,
-        lambda: m as f64,
+        rule: rw_sam(rho, m),
         estimator,
-        words: Words { shuffle_weights, ..Words::default() },
+        changes: Changes { shuffle_weights, ..Changes::default() },
         ..base.clone()
     };
     let mut rules = vec![base.clone(), sam(None)];

@@ -3,7 +3,6 @@
 use super::contest::{Column, Contest, Measure, Says, Scale, labels, mean, standing};
 use super::lines::Lines;
 use super::view::{Picture, View};
-use crate::config::RuleName;
 use crate::row::Row;
 use anyhow::Result;
 use plotters::prelude::SeriesLabelPosition;
@@ -24,7 +23,7 @@ pub fn view(rows: &[Row]) -> Result<View> {
     let at_start = |row: &Row, of: fn(&crate::row::EpochLine) -> Option<f64>| {
         row.curve.iter().find(|line| line.epoch == 0).and_then(of).map(|share| 100. * share)
     };
-    let all: Vec<&Row> = rows.iter().filter(|row| row.config.rule == RuleName::Sgd).collect();
+    let all: Vec<&Row> = rows.iter().filter(|row| row.config.rule.name() == "sgd").collect();
     let start = format!(
         "At the start the networks know {} % of their training images and {} % of the test images (mean over the seeds \
          ± standard deviation).\n\nCompared is {}, in points; ± is the standard deviation over the seeds, and an \
@@ -68,8 +67,8 @@ pub fn contests(rows: &[Row], more: Says) -> Vec<Contest> {
         let of_rule: Vec<Row> = rows.iter().filter(|row| fits(row)).cloned().collect();
         labels(&of_rule)
     };
-    let micro = of(&|row| row.config.rule == RuleName::Sam && row.config.micro_batch.is_some());
-    let reweighted = of(&|row| row.config.rule == RuleName::RwSam);
+    let micro = of(&|row| row.config.rule.name() == "sam" && row.config.micro_batch.is_some());
+    let reweighted = of(&|row| row.config.rule.name() == "rw-sam");
     let mut contests = Vec::new();
     if all.iter().any(|label| label == "n-SAM") {
         contests.push(Contest::new("SAM", "n-SAM", more));

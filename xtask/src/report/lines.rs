@@ -109,7 +109,6 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RuleName;
     use crate::report::table::tests::row;
 
     #[test]
@@ -122,7 +121,7 @@ mod tests {
             seconds: 1.,
             measures: BTreeMap::new(),
         };
-        let (mut a, mut b) = (row(RuleName::Sam, 0, Some(0.5)), row(RuleName::Sam, 1, Some(0.5)));
+        let (mut a, mut b) = (row("sam", 0, Some(0.5)), row("sam", 1, Some(0.5)));
         (a.cost.steps, b.cost.steps) = (20, 20);
         a.curve = vec![line(0, 0.1), line(1, 0.2), line(2, 0.4)];
         b.curve = vec![line(0, 0.3), line(1, 0.4)];

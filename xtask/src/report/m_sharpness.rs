@@ -4,7 +4,7 @@ use super::contest::{Column, Contest, Measure, Says, Scale, at_end, labels, mean
 use super::points::{Point, Series, draw};
 use super::table::groups;
 use super::view::{Picture, View};
-use crate::config::{EstimatorName, RuleName, RunConfig};
+use crate::config::{EstimatorName, RunConfig};
 use crate::row::{Ending, Row};
 use crate::statistics::summarise;
 use anyhow::Result;
@@ -32,13 +32,13 @@ enum Kind {
 }
 
 fn kind(config: &RunConfig) -> Kind {
-    match (config.rule, config.estimator, config.words.shuffle_weights) {
-        (RuleName::Sgd, ..) => Kind::Sgd,
-        (RuleName::RwSam, EstimatorName::FiniteDifference, false) => Kind::Probe(config.lambda),
-        (RuleName::RwSam, EstimatorName::FiniteDifference, true) => Kind::ShuffledProbe,
-        (RuleName::RwSam, EstimatorName::Random, _) => Kind::Random,
-        (RuleName::RwSam, _, false) => Kind::Exact,
-        (RuleName::RwSam, _, true) => Kind::ShuffledExact,
+    match (config.rule.name(), config.estimator, config.changes.shuffle_weights) {
+        ("sgd", ..) => Kind::Sgd,
+        ("rw-sam", EstimatorName::FiniteDifference, false) => Kind::Probe(config.rule.number("lambda")),
+        ("rw-sam", EstimatorName::FiniteDifference, true) => Kind::ShuffledProbe,
+        ("rw-sam", EstimatorName::Random, _) => Kind::Random,
+        ("rw-sam", _, false) => Kind::Exact,
+        ("rw-sam", _, true) => Kind::ShuffledExact,
         _ => Kind::Sam(config.micro_batch.unwrap_or(config.batch_size)),
     }
 }
@@ -91,7 +91,7 @@ fn contests(rows: &[Row]) -> Vec<Contest> {
         }
     }
     // The controls at their m_eff. The paper's reason for RW-SAM is that its weights know which gradients are long.
-    let at = rows.iter().find(|row| kind(&row.config) == Kind::Exact).map(|row| row.config.lambda);
+    let at = rows.iter().find(|row| kind(&row.config) == Kind::Exact).map(|row| row.config.rule.number("lambda"));
     let of = |wanted: Kind| label(rows, |kind| kind == wanted);
     let one = at.and_then(|m_eff| of(Kind::Probe(m_eff)));
     let (exact, random) = (of(Kind::Exact), of(Kind::Random));
@@ -157,7 +157,7 @@ mod tests {
         let of = |config: RunConfig| {
             let gain = if kind(&config) == Kind::ShuffledExact { -0.05 } else { 0. };
             let accuracy = 0.4 + 0.02 * config.seed as f64 + gain;
-            let mut row = row(RuleName::Sgd, config.seed, Some(accuracy));
+            let mut row = row("sgd", config.seed, Some(accuracy));
             let line = |epoch: usize| EpochLine {
                 epoch,
                 train_loss: None,
@@ -167,8 +167,8 @@ mod tests {
                 measures: BTreeMap::new(),
             };
             row.curve = (0..=config.epochs).map(line).collect();
-            if config.rule == RuleName::RwSam {
-                row.metrics.measures.insert("m_eff".to_owned(), config.lambda);
+            if config.rule.name() == "rw-sam" {
+                row.metrics.measures.insert("m_eff".to_owned(), config.rule.number("lambda"));
             }
             Row { config, ..row }
         };
@@ -187,7 +187,7 @@ mod tests {
                 .find(|text| text.starts_with(&start))
                 .unwrap_or_else(|| panic!("{start} in {claims:#?}"))
         };
-        let control = rows.iter().find(|row| kind(&row.config) == Kind::Exact).unwrap().config.lambda;
+        let control = rows.iter().find(|row| kind(&row.config) == Kind::Exact).unwrap().config.rule.number("lambda");
         let rw = |more: &str| format!("RW-SAM (m_eff = {control}{more})");
         assert!(found(&rw(", exact norms"), &rw(", exact norms, shuffle-weights")).contains("+5.00"));
         assert!(found(&rw(""), &rw(", shuffle-weights")).contains("no difference can be told"));

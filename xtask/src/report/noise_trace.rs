@@ -71,7 +71,7 @@ pub fn view(rows: &[Row]) -> Result<View> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{DataName, RuleName, RunConfig};
+    use crate::config::{DataName, RunConfig};
     use crate::experiments::{Experiment, Preset};
     use crate::report::table::tests::row;
     use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ mod tests {
                 )]),
             };
             let curve = (1..=config.epochs).map(line).collect();
-            let row = row(RuleName::Sgd, config.seed, Some(0.3));
+            let row = row("sgd", config.seed, Some(0.3));
             Row { config, curve, ..row }
         };
         let rows: Vec<Row> = configs.into_iter().map(of).collect();

@@ -1,6 +1,7 @@
 //! Rows as a Markdown table: one line for each network and rule, over the seeds.
 
-use crate::config::{RuleName, RunConfig, Words};
+use crate::canonical::named;
+use crate::config::{Changes, RunConfig};
 use crate::experiments::Published;
 use crate::row::{Ending, Row};
 use crate::statistics::summarise;
@@ -86,21 +87,21 @@ pub fn groups(rows: &[Row]) -> Vec<Vec<&Row>> {
 
 /// The configuration of SGD that a run is compared with: the same in all but the rule.
 fn sgd(config: &RunConfig) -> RunConfig {
-    RunConfig { rule: RuleName::Sgd, micro_batch: None, words: Words::default(), ..config.clone() }
+    RunConfig { rule: named("sgd"), micro_batch: None, changes: Changes::default(), ..config.clone() }
 }
 
 fn same_rule(a: &RunConfig, b: &RunConfig) -> bool {
-    a.rule == b.rule && a.micro_batch == b.micro_batch && a.words == b.words
+    a.rule == b.rule && a.micro_batch == b.micro_batch && a.changes == b.changes
 }
 
 /// Whether `other` is SGD on what `config` is on, whatever it says of the perturbation that SGD does not have.
 fn is_baseline(other: &RunConfig, config: &RunConfig) -> bool {
-    let RunConfig { rho, lambda, temperature, estimator, probes, delta, adapt_delta, .. } = other.clone();
-    *other == RunConfig { rho, lambda, temperature, estimator, probes, delta, adapt_delta, ..sgd(config) }
+    let RunConfig { estimator, probes, delta, adapt_delta, .. } = other.clone();
+    *other == RunConfig { estimator, probes, delta, adapt_delta, ..sgd(config) }
 }
 
 fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, f64)> {
-    let fits = |p: &&Published| p.model == config.model && p.rule == config.rule && config.micro_batch.is_none();
+    let fits = |p: &&Published| p.model == config.model && p.rule == config.rule.name() && config.micro_batch.is_none();
     published.iter().find(fits).map(|p| p.accuracy)
 }
 
@@ -113,16 +114,16 @@ pub mod tests {
     use crate::row::{Cost, Metrics};
     use msharp_models::{Architecture, Norm};
 
-    pub fn row(rule: RuleName, seed: u64, accuracy: Option<f64>) -> Row {
+    pub fn row(rule: &str, seed: u64, accuracy: Option<f64>) -> Row {
         let base = standard(Architecture::ResNet18, Norm::Batch, DataName::Cifar10);
         let diverged = Ending::Diverged { epoch: 0, step: 0, what: String::new() };
         let outcome = accuracy.map_or(diverged, |_| Ending::Finished);
-        let passes = if rule == RuleName::Sgd { 1. } else { 2. };
+        let passes = if rule == "sgd" { 1. } else { 2. };
         let steps = if accuracy.is_some() { 10 } else { 0 };
         Row {
             experiment: "cifar10".to_owned(),
             preset: "paper".to_owned(),
-            config: RunConfig { rule, seed, rho: if rule == RuleName::Sgd { 0. } else { 0.05 }, ..base },
+            config: RunConfig { rule: named(rule), seed, ..base },
             outcome,
             metrics: Metrics { test_accuracy: accuracy, ..Metrics::default() },
             curve: Vec::new(),
@@ -140,13 +141,13 @@ pub mod tests {
     }
 
     fn lines(rows: &[Row]) -> Vec<String> {
-        let sgd = Published { model: Architecture::ResNet18, rule: RuleName::Sgd, accuracy: (95.62, 0.03) };
+        let sgd = Published { model: Architecture::ResNet18, rule: "sgd", accuracy: (95.62, 0.03) };
         table(rows, &[sgd]).lines().skip(2).map(str::to_owned).collect()
     }
 
     #[test]
     fn differences_are_paired_by_seed_and_the_papers_value_stands_beside_ours() {
-        let (sgd, sam) = (RuleName::Sgd, RuleName::Sam);
+        let (sgd, sam) = ("sgd", "sam");
         let found = lines(&[
             row(sgd, 0, Some(0.90)),
             row(sgd, 1, Some(0.92)),
@@ -162,7 +163,7 @@ pub mod tests {
 
     #[test]
     fn a_run_that_diverged_is_counted_and_enters_no_mean() {
-        let (sgd, sam) = (RuleName::Sgd, RuleName::Sam);
+        let (sgd, sam) = ("sgd", "sam");
         let rows = [row(sgd, 0, None), row(sgd, 1, Some(0.92)), row(sam, 0, Some(0.91)), row(sam, 1, Some(0.95))];
         let found = lines(&rows);
         assert!(found[0].contains("| 92.00 | 1 (1 diverged) |"), "{}", found[0]);

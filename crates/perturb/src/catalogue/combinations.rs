@@ -37,8 +37,19 @@ const fn combination(
     parameters: &'static [Parameter],
     build: fn(&Values) -> Box<dyn Combine>,
 ) -> Listed {
-    let needs = Needs::Nothing;
-    Entry { name, label: name, about, parameters, formula, reference: "", radius: "", needs, check: |_| Ok(()), build }
+    Entry {
+        name,
+        label: name,
+        about,
+        parameters,
+        formula,
+        reference: "",
+        radius: "",
+        needs: Needs::Nothing,
+        parts: None,
+        check: |_| Ok(()),
+        build,
+    }
 }
 
 /// All combinations.

@@ -21,6 +21,8 @@ pub struct Entry<B> {
     pub radius: &'static str,
     /// What it is built with, besides its parameters.
     pub needs: Needs,
+    /// Of a rule whose parts can be exchanged: the names of its ascent, its offset and its combination.
+    pub parts: Option<[&'static str; 3]>,
     /// What must hold between parameters that are each in their range.
     pub(super) check: fn(&Values) -> Result<(), String>,
     pub(super) build: B,

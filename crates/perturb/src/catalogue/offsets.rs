@@ -36,8 +36,19 @@ const fn offset(
     parameters: &'static [Parameter],
     build: fn(f64, &Values) -> Box<dyn Offset>,
 ) -> Listed {
-    let needs = Needs::Nothing;
-    Entry { name, label: name, about, parameters, formula, reference: "", radius: "", needs, check: |_| Ok(()), build }
+    Entry {
+        name,
+        label: name,
+        about,
+        parameters,
+        formula,
+        reference: "",
+        radius: "",
+        needs: Needs::Nothing,
+        parts: None,
+        check: |_| Ok(()),
+        build,
+    }
 }
 
 fn scaled(rho: f64, scale: Scale) -> Box<dyn Offset> {

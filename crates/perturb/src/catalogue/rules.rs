@@ -39,6 +39,7 @@ const BASE: Listed = Entry {
     reference: "",
     radius: "",
     needs: Needs::Nothing,
+    parts: None,
     check: |_| Ok(()),
     build: |_, _| Ok(Built::whole(Plain)),
 };
@@ -62,6 +63,7 @@ static RULES: [Listed; 32] = [
         reference: "Foret et al., ICLR 2021",
         radius: "0.05 (CIFAR-10), 0.1 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(sam(v.number("rho")))),
+        parts: Some(["mean", "l2", "descend"]),
         ..BASE
     },
     Entry {
@@ -71,6 +73,7 @@ static RULES: [Listed; 32] = [
         formula: "s at ε = ρg",
         reference: "Andriushchenko, Flammarion, ICML 2022",
         build: |v, _| Ok(Built::at_x(usam(v.number("rho")))),
+        parts: Some(["mean", "raw", "descend"]),
         ..BASE
     },
     Entry {
@@ -101,6 +104,7 @@ static RULES: [Listed; 32] = [
         reference: "Luo et al., NeurIPS 2025",
         needs: Needs::Data,
         build: |v, supplies| Ok(Built::at_x(n_sam(v.number("rho"), data(supplies)?))),
+        parts: Some(["full-batch", "l2", "descend"]),
         ..BASE
     },
     Entry {
@@ -111,6 +115,7 @@ static RULES: [Listed; 32] = [
         reference: "Luo et al., NeurIPS 2025",
         needs: Needs::Data,
         build: |v, supplies| Ok(Built::at_x(n_usam(v.number("rho"), data(supplies)?))),
+        parts: Some(["full-batch", "raw", "descend"]),
         ..BASE
     },
     Entry {
@@ -123,6 +128,7 @@ static RULES: [Listed; 32] = [
         needs: Needs::Estimator,
         check: |v| check_lambda(v),
         build: |v, supplies| Ok(Built::at_x(rw_sam(v.number("rho"), temperature(v), estimator(supplies)?))),
+        parts: Some(["gibbs", "l2", "descend"]),
         ..BASE
     },
     Entry {
@@ -135,6 +141,7 @@ static RULES: [Listed; 32] = [
         needs: Needs::Estimator,
         check: |v| check_lambda(v),
         build: |v, supplies| Ok(Built::at_x(rw_usam(v.number("rho"), temperature(v), estimator(supplies)?))),
+        parts: Some(["gibbs", "raw", "descend"]),
         ..BASE
     },
     Entry {
@@ -145,6 +152,7 @@ static RULES: [Listed; 32] = [
         reference: "Zhou et al., EMNLP 2022",
         needs: Needs::Estimator,
         build: |v, supplies| Ok(Built::at_x(delta_sam(v.number("rho"), estimator(supplies)?))),
+        parts: Some(["proportional", "l2", "descend"]),
         ..BASE
     },
     Entry {
@@ -155,6 +163,7 @@ static RULES: [Listed; 32] = [
         reference: "Kwon et al., ICML 2021, as in davda54/sam",
         radius: "0.5 (CIFAR-10), 1 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(asam(v.number("rho")))),
+        parts: Some(["mean", "adaptive", "descend"]),
         ..BASE
     },
     Entry {
@@ -165,6 +174,7 @@ static RULES: [Listed; 32] = [
         reference: "Kwon et al., ICML 2021",
         radius: "0.5 (CIFAR-10), 1 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(asam_weights(v.number("rho")))),
+        parts: Some(["mean", "adaptive-weights", "descend"]),
         ..BASE
     },
     Entry {
@@ -174,6 +184,7 @@ static RULES: [Listed; 32] = [
         formula: "as asam, T = ‖X‖ of each tensor",
         reference: "Müller et al., NeurIPS 2023",
         build: |v, _| Ok(Built::at_x(layer_sam(v.number("rho")))),
+        parts: Some(["mean", "adaptive-tensor", "descend"]),
         ..BASE
     },
     Entry {
@@ -183,6 +194,7 @@ static RULES: [Listed; 32] = [
         formula: "s at ε = ρ sign(g)",
         reference: "Foret et al., ICLR 2021, p = ∞",
         build: |v, _| Ok(Built::at_x(linf_sam(v.number("rho")))),
+        parts: Some(["mean", "linf", "descend"]),
         ..BASE
     },
     Entry {
@@ -193,6 +205,7 @@ static RULES: [Listed; 32] = [
         formula: "s at ε = ρ(1 − l + l/‖g‖)g",
         reference: "Oikonomou, Loizou, ICLR 2025",
         build: |v, _| Ok(Built::at_x(unified_sam(v.number("rho"), v.number("l")))),
+        parts: Some(["mean", "unified", "descend"]),
         ..BASE
     },
     Entry {
@@ -226,6 +239,7 @@ static RULES: [Listed; 32] = [
             _ => Ok(()),
         },
         build: |v, _| Ok(Built::at_x(gsam(v.number("rho"), v.number("alpha"), v.number("rho-min")))),
+        parts: Some(["mean", "scheduled-l2", "gsam"]),
         ..BASE
     },
     Entry {
@@ -237,6 +251,7 @@ static RULES: [Listed; 32] = [
         reference: "Li et al., CVPR 2024",
         radius: "0.2 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(friendly_sam(v.number("rho"), v.number("sigma"), v.number("lambda")))),
+        parts: Some(["mean", "friendly", "descend"]),
         ..BASE
     },
     Entry {
@@ -248,6 +263,7 @@ static RULES: [Listed; 32] = [
         reference: "Li, Giannakis, NeurIPS 2023",
         radius: "0.2 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(vasso(v.number("rho"), v.number("theta")))),
+        parts: Some(["mean", "averaged", "descend"]),
         ..BASE
     },
     Entry {
@@ -258,6 +274,7 @@ static RULES: [Listed; 32] = [
         formula: "s, v = s − ⟨s, ĝ⟩ĝ every k-th step; else g + α‖g‖v̂",
         reference: "Liu et al., CVPR 2022",
         build: |v, _| Ok(Built::at_x(look_sam(v.number("rho"), v.count("k"), v.number("alpha")))),
+        parts: Some(["mean", "l2", "look-sam"]),
         ..BASE
     },
     Entry {
@@ -268,6 +285,7 @@ static RULES: [Listed; 32] = [
         formula: "s of the ⌊γb⌋ samples that rise most, ε = ρĝ∘mask/β",
         reference: "Du et al., ICLR 2022",
         build: |v, _| Ok(Built::at_x(esam(v.number("rho"), v.number("beta"), v.number("gamma")))),
+        parts: Some(["mean", "sparse", "esam-select"]),
         ..BASE
     },
     Entry {
@@ -278,6 +296,7 @@ static RULES: [Listed; 32] = [
         formula: "g + γ/(1 − γ)·(s − g)",
         reference: "Yue et al., KDD 2023",
         build: |v, _| Ok(Built::at_x(wsam(v.number("rho"), v.number("gamma")))),
+        parts: Some(["mean", "l2", "wsam"]),
         ..BASE
     },
     Entry {
@@ -287,6 +306,7 @@ static RULES: [Listed; 32] = [
         formula: "‖g‖ŝ",
         reference: "Tan et al. 2024",
         build: |v, _| Ok(Built::at_x(stable_sam(v.number("rho")))),
+        parts: Some(["mean", "l2", "stable"]),
         ..BASE
     },
     Entry {
@@ -297,6 +317,7 @@ static RULES: [Listed; 32] = [
         formula: "s at ε = −ρv̂, v ← μv + s",
         reference: "Becker et al. 2024",
         build: |v, _| Ok(Built::along(msam(v.number("rho"), v.number("mu")))),
+        parts: Some(["momentum", "l2", "descend"]),
         ..BASE
     },
     Entry {
@@ -306,6 +327,7 @@ static RULES: [Listed; 32] = [
         formula: "s where ‖g‖² ≥ μ + cσ, else g",
         reference: "Jiang et al., ICLR 2023",
         build: |v, _| Ok(Built::at_x(ae_sam(v.number("rho")))),
+        parts: Some(["mean", "l2", "ae-sam"]),
         ..BASE
     },
     Entry {
@@ -317,6 +339,7 @@ static RULES: [Listed; 32] = [
         reference: "Luo et al., NeurIPS 2024",
         radius: "0.1 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(eigen_sam(v.number("rho"), v.number("alpha")))),
+        parts: Some(["mean", "eigen", "descend"]),
         ..BASE
     },
     Entry {
@@ -332,6 +355,7 @@ static RULES: [Listed; 32] = [
         formula: "s at ε = σTz, z ~ N(0, I), T = norm of each filter",
         reference: "Bisla et al., AISTATS 2022; Li et al. 2022",
         build: |v, _| Ok(Built::along(rwp(v.number("sigma")))),
+        parts: Some(["random", "raw", "descend"]),
         ..BASE
     },
     Entry {
@@ -342,6 +366,7 @@ static RULES: [Listed; 32] = [
         formula: "s at ε = ρû, u = n + ∇f(x + n), n = σTz",
         reference: "Liu et al., NeurIPS 2022",
         build: |v, _| Ok(Built::along(r_sam(v.number("rho"), v.number("sigma")))),
+        parts: Some(["smoothed", "l2", "descend"]),
         ..BASE
     },
     Entry {
@@ -352,6 +377,7 @@ static RULES: [Listed; 32] = [
         formula: "(1 − α)g + αs",
         reference: "Zhao et al., ICML 2022",
         build: |v, _| Ok(Built::at_x(pgn(v.number("rho"), v.number("alpha")))),
+        parts: Some(["mean", "l2", "blend"]),
         ..BASE
     },
     Entry {

@@ -185,7 +185,7 @@ impl<'a> Cell<'a> {
             if let Ok(norms) = { step }.norms(BatchLoss::new(self.f, self.params, &batch)) {
                 errors.push(relative_error(&norms.to_vec1::<f64>()?, &slopes));
             }
-            let noise = step.noise(self.f, self.params, &batch)?;
+            let noise = step.noise(BatchLoss::new(self.f, self.params, &batch))?;
             noises.push(noise.ratio());
             factors.push(noise.is_too_short());
         }

@@ -88,7 +88,7 @@ impl Trained {
     pub fn train_to(&mut self, steps: usize) -> Result<bool> {
         if self.steps() < steps {
             let every = Duration::from_secs(60);
-            let policy = CheckpointPolicy { path: self.checkpoint.clone(), every, config: self.config.json() };
+            let policy = CheckpointPolicy { every, ..CheckpointPolicy::new(&self.checkpoint, self.config.json()) };
             let task = Task {
                 objective: &self.classifier,
                 params: &self.params,
@@ -96,8 +96,7 @@ impl Trained {
                 optimizer: &mut self.optimizer,
                 data: &self.train,
                 epochs: self.config.epochs,
-                lr: self.config.lr,
-                schedule: self.config.schedule.schedule(0.),
+                schedule: self.config.schedule.schedule(self.config.lr, 0.),
                 checkpoint: Some(policy),
                 read_every: 1,
             };
