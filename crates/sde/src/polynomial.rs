@@ -117,7 +117,7 @@ impl Fit {
         if self.misses.iter().enumerate().all(agrees) {
             return Ok(self.rows);
         }
-        Err(Error::new(format!(
+        Err(Error::unsupported(format!(
             "{what} is no polynomial of degree {}, so its moments do not close; expected an affine drift and a \
              quadratic diffusion, as SGD, n-USAM, USAM and m-USAM have them on quadratics",
             self.degree
