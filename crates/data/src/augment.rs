@@ -104,7 +104,7 @@ impl Normalise {
         std::array::from_fn(|c| self.0[c][rgb[c] as usize])
     }
 
-    /// Appends the image, `[h, w, 3]` bytes of `size`, to `out`, augmented as `key` says.
+    /// Appends the image, `[h, w, 3]` bytes of `size`, to `out`, augmented by the draw of `key`.
     pub(crate) fn append(
         &self,
         image: &[u8],

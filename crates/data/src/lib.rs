@@ -37,8 +37,9 @@
 //! # Invariants
 //!
 //! * A loader has no state, and uses no global random generator. The order of an epoch is a pure function of (seed,
-//!   epoch), the augmentation of a sample of (seed, epoch, index of the sample), the [`Key`] of a batch of (seed, epoch,
-//!   step). A run that resumes at step k calls `epoch_from(epoch, k)` and receives the batches of the uninterrupted run.
+//!   epoch), the augmentation of a sample of (seed, epoch, index of the sample), the [`Key`] of a batch of (seed,
+//!   epoch, step). A run that resumes at step k calls `epoch_from(epoch, k)` and receives the batches of the
+//!   uninterrupted run.
 //! * Batches are the same to the bit for any number of prefetched batches, and on any [`Placement`].
 //! * Only verified content is written to disk, and a file is complete when it appears under its name.
 //!

@@ -92,7 +92,7 @@ impl Loader {
         Err(Error::InvalidArgument(wrong))
     }
 
-    /// Epoch `epoch` from `step` on, each batch made when it is asked for.
+    /// Epoch `epoch` from `step` on, each batch made on demand.
     fn batches(&self, epoch: usize, step: usize) -> impl Iterator<Item = Result<Batch>> + Send + 'static {
         let loader = self.clone();
         let key = Key::new(self.seed);

@@ -53,7 +53,7 @@ impl Placement {
         }
     }
 
-    /// The images at `indices`, each augmented as its key says, f32 `[b, h, w, 3]`.
+    /// The images at `indices`, each augmented by the draw of its key, f32 `[b, h, w, 3]`.
     pub(crate) fn images(
         &self,
         set: &Dataset,

@@ -11,7 +11,8 @@ use std::path::Path;
 /// Three channels of 32×32 pixels.
 pub(crate) const IMAGE_BYTES: usize = 3 * 32 * 32;
 
-/// All records of the file at `path`, which must contain as many as `part` states and nothing else. Never reads further.
+/// All records of the file at `path`, which must contain as many as `part` states and nothing else. Never reads
+/// further.
 pub(crate) fn read_records(path: &Path, release: &Release, part: &ReleasePart) -> Result<Vec<u8>> {
     let shown = path.display();
     let Release { name, folder, .. } = release;

@@ -108,7 +108,7 @@ impl Release {
     }
 
     /// Checks that the files contain exactly the images and labels of this release, in any order. Reads and hashes all
-    /// of them: about a second for CIFAR.
+    /// of them.
     ///
     /// # Errors
     /// As [`load`](Release::load), and [`Error::WrongDigest`].

@@ -145,8 +145,8 @@ impl Description {
     /// its metadata.
     ///
     /// # Errors
-    /// [`Error::InvalidDescription`] if the description could not be read back, or `more` has an entry of the same name;
-    /// an error with the path if the file cannot be written.
+    /// [`Error::InvalidDescription`] if the description could not be read back, or `more` has an entry of the same
+    /// name; an error with the path if the file cannot be written.
     pub fn save(&self, params: &Params, path: &Path, more: BTreeMap<String, String>) -> Result<()> {
         let own = self.metadata();
         if Self::of(&own)?.as_ref() != Some(self) || self.classes == 0 {
@@ -171,8 +171,8 @@ impl Description {
         params.load(path)
     }
 
-    /// Checks that `images`, `[b, 3, h, w]` or `[b, h, w, 3]` with their channels in dimension `channels`, can have been
-    /// normalised as in training.
+    /// Checks that `images`, `[b, 3, h, w]` or `[b, h, w, 3]` with their channels in dimension `channels`, can have
+    /// been normalised as in training.
     ///
     /// Pixels in [0, 1] are from (0 − mean)/std to (1 − mean)/std in their channel. The check allows the same range
     /// again on either side, for resizing and noise; it finds pixels in 0..=255, or normalised by another data set's

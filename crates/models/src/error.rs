@@ -37,7 +37,7 @@ pub enum Error {
         /// The text that was parsed.
         name: String,
     },
-    /// No network has this shape, or this normalisation. The text names what was asked for and what is possible.
+    /// No network has this shape, or this normalisation. The text names what was requested and what is possible.
     InvalidConfig(String),
     /// The [`Description`](crate::Description) in the metadata of weights cannot be read, or cannot be written. The
     /// text names the entry.

@@ -75,7 +75,8 @@ pub fn resnet50(norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
     RESNET50.build(norm, classes, vb)
 }
 
-/// A residual network with torchvision's parameter names: `conv1`, `bn1`, `layer1.0.conv1`, …, `layer2.0.downsample.0`, …, `fc`.
+/// A residual network with torchvision's parameter names: `conv1`, `bn1`, `layer1.0.conv1`, …, `layer2.0.downsample.0`,
+/// …, `fc`.
 ///
 /// Where the shape changes, the shortcut is a 1×1 convolution with a normalisation (the paper's option B) in every
 /// network. For the CIFAR networks the paper pads with zero channels instead (option A), which saves 1 % of ResNet-20's

@@ -5,8 +5,8 @@ use crate::Error;
 /// A step x⁺ = x − η·mean over micro-batches I of ∇f_I(x + ρ u_I(x)), on a batch γ of `batch` samples.
 ///
 /// f_I is the mean of the losses of micro-batch I, and u_I its perturbation direction: the ascent gradient v_I, either
-/// itself or normalised. With `micro == batch` the batch is its only micro-batch. The constructors have the names of the
-/// literature and its order of arguments: ρ, λ, m, b; they draw batches with replacement.
+/// itself or normalised. With `micro == batch` the batch is its only micro-batch. The constructors have the names of
+/// the literature and its order of arguments: ρ, λ, m, b; they draw batches with replacement.
 ///
 /// | constructor | published as |
 /// |---|---|

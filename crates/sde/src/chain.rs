@@ -17,8 +17,8 @@ pub trait Chain: Sync {
     /// any contents.
     fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]);
 
-    /// Takes `steps` steps of [`LANES`] paths at once, `x` `[d]` lanes. Each [live](Streams::is_live) lane must have the
-    /// bits that [`step`](Chain::step) computes, whatever the other lanes contain. `scratch` has at least
+    /// Takes `steps` steps of [`LANES`] paths at once, `x` `[d]` lanes. Each [live](Streams::is_live) lane must have
+    /// the bits that [`step`](Chain::step) computes, whatever the other lanes contain. `scratch` has at least
     /// [`lane_scratch`](Chain::lane_scratch) elements of any contents.
     ///
     /// The default loops over the paths.

@@ -2,8 +2,8 @@
 
 use crate::problem::{FIVE_POINTS, Problem, STEP, not_empty};
 
-/// The largest relative errors of the first, second and third derivative over all samples at x, `[d]`, against five-point
-/// differences of the next lower derivative along all axes. Use it to test a [`Problem`] of your own.
+/// The largest relative errors of the first, second and third derivative over all samples at x, `[d]`, against
+/// five-point differences of the next lower derivative along all axes. Use it to test a [`Problem`] of your own.
 ///
 /// Each component is compared relative to the larger of its two values, so that a mistake in a small component shows.
 /// The uncertainty of the difference itself is subtracted: with step h = 1e-3, the rounding 16ε|F|/h of the

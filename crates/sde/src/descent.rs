@@ -26,8 +26,8 @@ impl<'a, P: Problem + ?Sized> Descent<'a, P> {
     /// The chain of `algorithm` with learning rate `eta`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if [`Algorithm::validate`] fails, the problem is empty, or η is not a positive number;
-    /// [`Error::TooLarge`] if the gradients of a micro-batch, for [`LANES`] paths, take more than 4 GiB.
+    /// [`Error::InvalidArgument`] if [`Algorithm::validate`] fails, the problem is empty, or η is not a positive
+    /// number; [`Error::TooLarge`] if the gradients of a micro-batch, for [`LANES`] paths, take more than 4 GiB.
     pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
         not_empty(problem)?;
         algorithm.validate(problem.samples())?;

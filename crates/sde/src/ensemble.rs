@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Independent paths of a [`Chain`], each with its own [stream](crate::stream()) of random numbers.
 ///
 /// [`LANES`] paths advance at once in each thread of rayon. Results are the same bits for any number of threads and on
-/// any processor, unless the chain's own arithmetic differs between processors, as `exp` and `tanh` may. Memory does not
-/// grow with the number of paths.
+/// any processor, unless the chain's own arithmetic differs between processors, as `exp` and `tanh` may. Memory does
+/// not grow with the number of paths.
 ///
 /// ```
 /// use msharp_sde::{Ensemble, EulerMaruyama, NoiseType, Sde, at, silent};
@@ -47,8 +47,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ensemble {
-    /// The number of paths. With fewer than [`LANES`] per thread, or 16 times as many for [exits](Ensemble::exits), some
-    /// threads are idle.
+    /// The number of paths. With fewer than [`LANES`] per thread, or 16 times as many for [exits](Ensemble::exits),
+    /// some threads are idle.
     pub paths: usize,
     /// The seed of all random numbers.
     pub seed: u64,
@@ -120,10 +120,10 @@ pub struct Snapshot {
 impl Ensemble {
     /// Means and variances over the paths at several times.
     ///
-    /// `start` writes the start of a path, `[d]`, and may draw from the path's stream. `observe` maps a state, `[d]`, to
-    /// `[outputs]`. `progress` receives the numbers of completed and of all steps, summed over paths, from any thread,
-    /// and stops the run by returning [`ControlFlow::Break`]. Memory is 24 bytes per time and output, a few times for
-    /// each thread; it does not grow with paths or steps.
+    /// `start` writes the start of a path, `[d]`, and may draw from the path's stream. `observe` maps a state, `[d]`,
+    /// to `[outputs]`. `progress` receives the numbers of completed and of all steps, summed over paths, from any
+    /// thread, and stops the run by returning [`ControlFlow::Break`]. Memory is 24 bytes per time and output, a few
+    /// times for each thread; it does not grow with paths or steps.
     ///
     /// # Errors
     /// If `progress` stopped the run.

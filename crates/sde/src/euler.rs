@@ -21,8 +21,8 @@ impl<E: Sde> EulerMaruyama<E> {
     /// Integrates `sde` with steps of size `dt`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if `dt` is not a positive number or the equation has no dimension; [`Error::TooLarge`]
-    /// if a step, with σ for [`LANES`](crate::LANES) paths, takes more than 4 GiB.
+    /// [`Error::InvalidArgument`] if `dt` is not a positive number or the equation has no dimension;
+    /// [`Error::TooLarge`] if a step, with σ for [`LANES`](crate::LANES) paths, takes more than 4 GiB.
     pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
         let dt = step_size(&sde, dt, 0.)?;
         Ok(Self { sde, dt })

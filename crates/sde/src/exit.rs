@@ -37,8 +37,8 @@ impl Exits {
         }
     }
 
-    /// The exit rate per step: the number of exits over the number of all steps taken. NaN if no step was taken or a path
-    /// diverged.
+    /// The exit rate per step: the number of exits over the number of all steps taken. NaN if no step was taken or a
+    /// path diverged.
     ///
     /// For a constant rate, as of the escape from a deep minimum, this is the maximum likelihood estimate under
     /// censoring; its relative standard error is 1/√exits.
@@ -57,11 +57,11 @@ const BLOCK: usize = 16 * LANES;
 
 impl Ensemble {
     /// The first exit time of each path, where `exited` tests whether a state, `[d]`, is outside: before the first step
-    /// and after each of at most `steps` steps. `progress` receives the numbers of finished and of all paths. `every` is
-    /// not used; otherwise as [`run`](Ensemble::run). Memory is 16 bytes per path.
+    /// and after each of at most `steps` steps. `progress` receives the numbers of finished and of all paths. `every`
+    /// is not used; otherwise as [`run`](Ensemble::run). Memory is 16 bytes per path.
     ///
-    /// A path of an equation may leave and return between two steps, which is not observed: this biases the mean high by
-    /// O(√dt). The error of the integrator adds to it, with either sign.
+    /// A path of an equation may leave and return between two steps, which is not observed: this biases the mean high
+    /// by O(√dt). The error of the integrator adds to it, with either sign.
     ///
     /// # Errors
     /// If `progress` stopped the run.

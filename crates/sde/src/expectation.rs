@@ -45,8 +45,8 @@ impl StepOperator {
         Ok(Self { grid: grid.clone(), matrix })
     }
 
-    /// E g(x_k) after k = `steps` steps from x₀ = `start`, `[d]`. Costs `steps` products with a matrix of the size of the
-    /// grid.
+    /// E g(x_k) after k = `steps` steps from x₀ = `start`, `[d]`. Costs `steps` products with a matrix of the size of
+    /// the grid.
     ///
     /// # Panics
     /// If `start` has another dimension than the grid.
@@ -109,8 +109,8 @@ impl EquationOperator {
         Ok(Self { grid: grid.clone(), matrix })
     }
 
-    /// The transition operator e^{tL} over `time` t; one matrix exponential for any number of functions. All expectations
-    /// are NaN if drift or σ are not finite at a point of the grid, or too large for an exponential.
+    /// The transition operator e^{tL} over `time` t; one matrix exponential for any number of functions. All
+    /// expectations are NaN if drift or σ are not finite at a point of the grid, or too large for an exponential.
     ///
     /// # Panics
     /// If `time` is negative or not finite.

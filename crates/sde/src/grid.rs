@@ -28,10 +28,10 @@ impl Grid {
     /// Polynomials of `degree` in each variable on [lowⱼ, highⱼ].
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the degree or the number of variables is 0, bounds are not finite and in order, or a
-    /// box is so narrow for its distance from 0 that rounding changes the distance of its points by more than 1e-8.
-    /// [`Error::TooLarge`] for more than about 5 000 points, for which the exponential of an operator takes more than
-    /// 4 GiB.
+    /// [`Error::InvalidArgument`] if the degree or the number of variables is 0, bounds are not finite and in order, or
+    /// a box is so narrow for its distance from 0 that rounding changes the distance of its points by more than 1e-8.
+    /// [`Error::TooLarge`] for more than about 5 000 points, for which the exponential of an operator takes more than 4
+    /// GiB.
     pub fn new(bounds: &[(f64, f64)], degree: usize) -> Result<Self, Error> {
         let variables = bounds.len();
         if degree == 0 || variables == 0 {

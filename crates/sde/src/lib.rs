@@ -1,8 +1,8 @@
 //! Stochastic modified equations of SGD and the SAM family in learning rate η and radius ρ, and their numerical
 //! validation.
 //!
-//! Use this crate to study SAM through its continuous-time approximation: to compute the drift of a variant, to simulate
-//! it, and to measure the error of the approximation. It depends on no tensor library; everything is f64.
+//! Use this crate to study SAM through its continuous-time approximation: to compute the drift of a variant, to
+//! simulate it, and to measure the error of the approximation. It depends on no tensor library; everything is f64.
 //!
 //! A discrete algorithm x⁺ = x + ηh, with h drawn anew in every step, is weakly approximated by
 //! dX = b dt + √η Σ^½ dW with b = E h and Σ = Cov h. The equations here have both small parameters of SAM, η and ρ. For
@@ -28,8 +28,8 @@
 //!
 //! # Parts
 //!
-//! - A [`Problem`] has per-sample losses with their derivatives. [`problems`] has some; [`derivative_errors`] tests your
-//!   own.
+//! - A [`Problem`] has per-sample losses with their derivatives. [`problems`] has some; [`derivative_errors`] tests
+//!   your own.
 //! - An [`Algorithm`] is an ascent gradient, a normalisation, ρ, m, b and a sampling. [`Descent`] is its Markov
 //!   [`Chain`].
 //! - [`Modified`] is its equation, an [`Sde`], to an [`Order`] in η and ρ, by enumeration of all batches (a [`Law`]).
@@ -55,8 +55,8 @@
 //!
 //! - Every result is a pure function of its arguments: seeds are arguments, and [`Ensemble`] has the same bits for any
 //!   number of threads.
-//! - A request that would take more than 4 GiB, or enumerate more than 200 000 batches, is an [`Error::TooLarge`] before
-//!   anything is allocated.
+//! - A request that would take more than 4 GiB, or enumerate more than 200 000 batches, is an [`Error::TooLarge`]
+//!   before anything is allocated.
 //! - [`Error`] tells apart a wrong argument, a request that is too large, and a method that does not apply.
 
 mod action;

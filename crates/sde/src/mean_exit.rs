@@ -16,8 +16,8 @@ use crate::sde::Sde;
 /// # Errors
 /// [`Error::InvalidArgument`] if the bounds are not in order, or ψ changes by more than 1 within a cell, as it does for
 /// small noise: the message states a sufficient number of cells. [`Error::Unsupported`] if the equation is not
-/// one-dimensional, σ is 0 between the bounds, drift or σ are not finite there, or the time overflows, as that of a well
-/// with ψ ≈ 700.
+/// one-dimensional, σ is 0 between the bounds, drift or σ are not finite there, or the time overflows, as that of a
+/// well with ψ ≈ 700.
 pub fn mean_exit_time(equation: &impl Sde, start: f64, (left, right): (f64, f64), cells: usize) -> Result<f64, Error> {
     if equation.dim() != 1 {
         return Err(Error::unsupported(format!("an equation in {} dimensions; expected one", equation.dim())));

@@ -23,8 +23,8 @@ impl<E: Sde> Milstein<E> {
     ///
     /// # Errors
     /// [`Error::Unsupported`] if there are several Brownian motions and the noise is not diagonal and
-    /// [`separable`](Sde::separable); [`Error::InvalidArgument`] if `dt` is not a positive number or the equation has no
-    /// dimension.
+    /// [`separable`](Sde::separable); [`Error::InvalidArgument`] if `dt` is not a positive number or the equation has
+    /// no dimension.
     pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
         let found = match sde.noise_type() {
             noise if noise.sources(sde.dim()) == 1 => None,

@@ -29,9 +29,9 @@ impl Order {
     pub const BEST: Self = Self { eta: 2, rho: Expansion::Exact };
 }
 
-/// The stochastic modified equation of an [`Algorithm`]: dX = (b − (η/2)(Db)b) dt + √η Σ^½ dW, the weak approximation of
-/// x⁺ = x + ηh with b = E h and Σ = Cov h (Li, Tai, E 2019, <https://arxiv.org/abs/1811.01558>). Order 1 in η omits the
-/// correction.
+/// The stochastic modified equation of an [`Algorithm`]: dX = (b − (η/2)(Db)b) dt + √η Σ^½ dW, the weak approximation
+/// of x⁺ = x + ηh with b = E h and Σ = Cov h (Li, Tai, E 2019, <https://arxiv.org/abs/1811.01558>). Order 1 in η omits
+/// the correction.
 ///
 /// −h is the algorithm's gradient, or its expansion in ρ. For micro-batch I with direction u it is
 ///
@@ -41,11 +41,11 @@ impl Order {
 /// [`theorems`](crate::theorems) computes in closed form. Σ is the covariance *of the expansion*, not the expansion of
 /// the covariance: the two agree to the requested order, and this one is positive semidefinite.
 ///
-/// Expectations are exact, by enumeration of the micro-batches (see [`Law`]). A drift costs one gradient per micro-batch,
-/// five with the correction. The derivative of b along b in the correction is a five-point difference: its error is
-/// about 1e-12 where b varies over lengths of order 1, and larger where b varies faster, as near a small floor. Its step
-/// corresponds to a time of at least η/10 000, so that rounding changes each component of the drift by at most about
-/// 1e-12 of that component.
+/// Expectations are exact, by enumeration of the micro-batches (see [`Law`]). A drift costs one gradient per
+/// micro-batch, five with the correction. The derivative of b along b in the correction is a five-point difference: its
+/// error is about 1e-12 where b varies over lengths of order 1, and larger where b varies faster, as near a small
+/// floor. Its step corresponds to a time of at least η/10 000, so that rounding changes each component of the drift by
+/// at most about 1e-12 of that component.
 #[derive(Clone, Debug)]
 pub struct Modified<'a, P: ?Sized> {
     problem: &'a P,
@@ -60,8 +60,8 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if [`Algorithm::validate`] fails, η is not a positive number, or an order is not
-    /// available; [`Error::TooLarge`] if there are too many micro-batches to enumerate, or their gradients take more than
-    /// 4 GiB.
+    /// available; [`Error::TooLarge`] if there are too many micro-batches to enumerate, or their gradients take more
+    /// than 4 GiB.
     pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64, order: Order) -> Result<Self, Error> {
         not_empty(problem)?;
         let law = Law::new(&algorithm, problem.samples())?;

@@ -29,8 +29,8 @@ impl Moments {
         }
     }
 
-    /// The largest absolute difference from `other` in any moment; NaN if a moment is NaN. It is dominated by the largest
-    /// components: see [`relative_distance`](Moments::relative_distance).
+    /// The largest absolute difference from `other` in any moment; NaN if a moment is NaN. It is dominated by the
+    /// largest components: see [`relative_distance`](Moments::relative_distance).
     ///
     /// # Panics
     /// If the dimensions differ.
@@ -40,8 +40,8 @@ impl Moments {
     }
 
     /// The largest relative difference from `other` in any moment: of E xⱼ relative to √E xⱼ² of `other`, of E xⱼxₖ
-    /// relative to √(E xⱼ² E xₖ²). It does not depend on the units of x. NaN if a moment is NaN; ∞ if only `other` has a
-    /// component that is always 0.
+    /// relative to √(E xⱼ² E xₖ²). It does not depend on the units of x. NaN if a moment is NaN; ∞ if only `other` has
+    /// a component that is always 0.
     ///
     /// # Panics
     /// If the dimensions differ.
@@ -81,8 +81,8 @@ impl StepMoments {
     /// The recursion of `algorithm` with learning rate `eta`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the moments do not close; [`Error::TooLarge`] from d = 127 on, as the matrices grow with
-    /// d⁴; otherwise as [`Modified::new`].
+    /// [`Error::Unsupported`] if the moments do not close; [`Error::TooLarge`] from d = 127 on, as the matrices grow
+    /// with d⁴; otherwise as [`Modified::new`].
     pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
         fits(problem.dim(), 6.)?;
         let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: Expansion::Exact })?;
@@ -123,10 +123,10 @@ impl StepMoments {
     /// The linear ODE of `order` N ≥ 1 in η for these moments: log(P)/η truncated after ηᴺ⁻¹. It reproduces the moments
     /// up to O(ηᴺ).
     ///
-    /// N = 1 is the gradient flow dX = b dt. N = 2 is the equation [`Modified`] of order 2, with drift b − (η/2)(Db)b and
-    /// diffusion √η Σ^½. For N ≥ 3 the logarithm acts on polynomials of degree 2 as the generator of a diffusion, but in
-    /// general not on those of degree 3: its η² term contains κ₃(h)/6·∇³, with the third cumulant κ₃ of a step, which no
-    /// Itô equation has. So equations of order 3 exist for the first two moments only, unless κ₃ vanishes.
+    /// N = 1 is the gradient flow dX = b dt. N = 2 is the equation [`Modified`] of order 2, with drift b − (η/2)(Db)b
+    /// and diffusion √η Σ^½. For N ≥ 3 the logarithm acts on polynomials of degree 2 as the generator of a diffusion,
+    /// but in general not on those of degree 3: its η² term contains κ₃(h)/6·∇³, with the third cumulant κ₃ of a step,
+    /// which no Itô equation has. So equations of order 3 exist for the first two moments only, unless κ₃ vanishes.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for N = 0; [`Error::TooLarge`] if the series, which grows with N·d⁴, takes more than
@@ -160,8 +160,8 @@ impl StepMoments {
     }
 }
 
-/// The generator of an equation on its moments, d/dt (1, E x, E xxᵀ) = L(1, E x, E xxᵀ): exact, and available, where the
-/// drift is affine and σσᵀ quadratic in x.
+/// The generator of an equation on its moments, d/dt (1, E x, E xxᵀ) = L(1, E x, E xxᵀ): exact, and available, where
+/// the drift is affine and σσᵀ quadratic in x.
 #[derive(Clone, Debug)]
 pub struct Generator {
     monomials: Monomials,

@@ -38,7 +38,7 @@ impl Monomials {
         values
     }
 
-    /// The polynomial of degree `degree` (1 or 2) through values of `f`, and what it says elsewhere.
+    /// The polynomial of degree `degree` (1 or 2) through values of `f`, and how far it is from `f` at one more point.
     pub fn fit(self, degree: usize, f: impl Fn(&[f64]) -> Vec<f64>) -> Fit {
         let d = self.d;
         let point = |j: usize, k: usize, a: f64, b: f64| {

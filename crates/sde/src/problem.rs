@@ -58,9 +58,9 @@ pub trait Problem: Sync {
 
     /// Adds weight·∇³ℓᵢ(x)[u, v, ·] to `out`, `[d]`. Only equations of order 2 in ρ use it.
     ///
-    /// The default takes five-point differences of [`add_hessian`](Problem::add_hessian) along u, with an error of about
-    /// 1e-11 where the Hessian varies over lengths of order 1. Where components of u differ by more than a factor of
-    /// 1000 it takes one difference for each magnitude, so that small components keep their relative accuracy.
+    /// The default takes five-point differences of [`add_hessian`](Problem::add_hessian) along u, with an error of
+    /// about 1e-11 where the Hessian varies over lengths of order 1. Where components of u differ by more than a factor
+    /// of 1000 it takes one difference for each magnitude, so that small components keep their relative accuracy.
     fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
         for u in of_one_size(u) {
             let h = STEP / crate::perturbed::norm(&u);

@@ -1,5 +1,5 @@
-//! Small problems with exact derivatives: random quadratics and quartics, logistic regression, a two-layer network and a
-//! double well.
+//! Small problems with exact derivatives: random quadratics and quartics, logistic regression, a two-layer network and
+//! a double well.
 
 mod double_well;
 mod logistic;
@@ -23,7 +23,7 @@ fn normals(seed: u64, count: usize) -> Vec<f64> {
     (0..count).map(|_| StandardNormal.sample(&mut rng)).collect()
 }
 
-/// Panics if a random problem is asked for without samples or without a dimension, each a number with its name, or one
+/// Panics if a random problem is requested without samples or without a dimension, each a number with its name, or one
 /// whose `numbers` take more than 4 GiB.
 #[track_caller]
 fn assert_size(sizes: &[(&str, usize)], numbers: f64) {

@@ -21,8 +21,8 @@ pub trait Sde: Sync {
     /// Writes σ(x) into `sigma`: `[d, q]` row by row, or its diagonal `[d]` where the noise is diagonal.
     fn diffusion(&self, x: &[f64], sigma: &mut [f64]);
 
-    /// Whether the noise is diagonal and σᵢ depends on xᵢ only, or is constant ("diagonal noise" in the sense of Kloeden
-    /// and Platen, 1992, §10.3, which is commutative). The default is `false`.
+    /// Whether the noise is diagonal and σᵢ depends on xᵢ only, or is constant ("diagonal noise" in the sense of
+    /// Kloeden and Platen, 1992, §10.3, which is commutative). The default is `false`.
     ///
     /// It is not checked: [`Milstein`](crate::Milstein) requires it for more than one Brownian motion, and is wrong if
     /// it does not hold.
@@ -58,8 +58,8 @@ pub trait Sde: Sync {
 
     /// Writes column `source` of σ(x), the coefficient of Brownian motion `source`, into `column`, `[d]`.
     ///
-    /// The default computes all of σ in `sigma`, which has [`NoiseType::len`] numbers. [`WeakOrder2`](crate::WeakOrder2)
-    /// evaluates 4q columns per step.
+    /// The default computes all of σ in `sigma`, which has [`NoiseType::len`] numbers.
+    /// [`WeakOrder2`](crate::WeakOrder2) evaluates 4q columns per step.
     fn column(&self, source: usize, x: &[f64], column: &mut [f64], sigma: &mut [f64]) {
         let len = self.noise_type().len(self.dim());
         self.diffusion(x, &mut sigma[..len]);

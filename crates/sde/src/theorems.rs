@@ -1,4 +1,5 @@
-//! The paper's theorems in closed form, to order 1 in ρ; [`Modified`](crate::Modified) computes the same by enumeration.
+//! The paper's theorems in closed form, to order 1 in ρ; [`Modified`](crate::Modified) computes the same by
+//! enumeration.
 //!
 //! g, H without an index are the gradient and Hessian of f, ξᵢ = ∇ℓᵢ − g, Zᵢ = ∇²ℓᵢ − H, V = E ξξᵀ over the samples,
 //! and φ_k is [`Sampling::population_factor`](crate::Sampling::population_factor): 1 with replacement, (n − k)/(n − 1)
@@ -43,8 +44,8 @@ pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64],
 /// The expectation over micro-batches I is by enumeration.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for the reweighted ascent gradient, whose drift is not a gradient, and for a normalisation with
-/// a floor; [`Error::TooLarge`] if there are too many micro-batches to enumerate; as [`Algorithm::validate`].
+/// [`Error::Unsupported`] for the reweighted ascent gradient, whose drift is not a gradient, and for a normalisation
+/// with a floor; [`Error::TooLarge`] if there are too many micro-batches to enumerate; as [`Algorithm::validate`].
 pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f64]) -> Result<f64, Error> {
     let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
     not_empty(problem)?;
@@ -76,8 +77,8 @@ pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f
 /// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E[Zξ]), into `out`, without
 /// the last term for n-USAM.
 ///
-/// It costs 3n per-sample gradients and 2n Hessian-vector products for any batch size, so it applies to problems that are
-/// too large to enumerate.
+/// It costs 3n per-sample gradients and 2n Hessian-vector products for any batch size, so it applies to problems that
+/// are too large to enumerate.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for other algorithms; as [`Algorithm::validate`].

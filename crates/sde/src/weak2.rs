@@ -21,8 +21,8 @@ use crate::sde::Sde;
 ///
 /// It approximates expectations only, not paths, as its increments are not those of a Brownian motion. A step costs two
 /// drifts, one diffusion and 4q columns, each column by default a whole diffusion ([`Sde::column`]). For a single
-/// Brownian motion, or [`separable`](Sde::separable) noise, the last line vanishes, and a step costs two drifts and three
-/// diffusions.
+/// Brownian motion, or [`separable`](Sde::separable) noise, the last line vanishes, and a step costs two drifts and
+/// three diffusions.
 ///
 /// There is one two-point increment for each pair of Brownian motions, as in Kloeden and Platen (1992), §14.2. With one
 /// for each motion except the last, Îₖₗ and Îₖₘ correlate, and noise of three non-commuting motions is integrated to
@@ -38,8 +38,8 @@ impl<E: Sde> WeakOrder2<E> {
     /// Integrates `sde` with steps of size `dt`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if `dt` is not a positive number or the equation has no dimension; [`Error::TooLarge`]
-    /// if a step, with σ for [`LANES`](crate::LANES) paths, takes more than 4 GiB.
+    /// [`Error::InvalidArgument`] if `dt` is not a positive number or the equation has no dimension;
+    /// [`Error::TooLarge`] if a step, with σ for [`LANES`](crate::LANES) paths, takes more than 4 GiB.
     pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
         let sources = sde.noise_type().sources(sde.dim()) as f64;
         let pairs = if sde.separable() { 0. } else { sources * sources / 2. };

@@ -15,8 +15,8 @@ pub struct Quadratic {
 }
 
 impl Quadratic {
-    /// n samples in ℝᵈ with standard normal centres and positive definite Hessians 0.4·I + GGᵀ/d, G standard normal, which
-    /// do not commute. A pure function of the arguments.
+    /// n samples in ℝᵈ with standard normal centres and positive definite Hessians 0.4·I + GGᵀ/d, G standard normal,
+    /// which do not commute. A pure function of the arguments.
     ///
     /// # Panics
     /// If n or d is 0, or the Hessians, which grow as nd², take more than 4 GiB.

@@ -3,7 +3,8 @@
 use super::{assert_size, dot, normals};
 use crate::problem::Problem;
 
-/// A two-layer tanh network for regression: ℓᵢ(x) = ½(o(aᵢ) − yᵢ)² for o(a) = Σₖ vₖ tanh(wₖᵀa) and x = (w₁, …, w_h, v), d = h·(inputs + 1).
+/// A two-layer tanh network for regression: ℓᵢ(x) = ½(o(aᵢ) − yᵢ)² for o(a) = Σₖ vₖ tanh(wₖᵀa) and x = (w₁, …, w_h, v),
+/// d = h·(inputs + 1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct TwoLayer {
     /// aᵢ, `[n, inputs]`.
@@ -78,7 +79,7 @@ impl TwoLayer {
         (0..self.hidden).map(one).sum()
     }
 
-    /// Adds weight·(what `part` says of unit k) to `out`: a multiple of a for wₖ, a number for vₖ.
+    /// Adds weight·`part`(k) of each unit k to `out`: a multiple of a for wₖ, a number for vₖ.
     fn add(&self, a: &[f64], weight: f64, out: &mut [f64], part: impl Fn(usize) -> (f64, f64)) {
         let (inner, outer) = out.split_at_mut(self.hidden * a.len());
         for (k, (w, v)) in inner.chunks_exact_mut(a.len()).zip(outer).enumerate() {

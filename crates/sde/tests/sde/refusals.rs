@@ -102,6 +102,22 @@ fn constants_of_an_algorithm_that_no_formula_allows_are_named_wherever_it_is_use
     }
 }
 
+/// A wrong argument, a method that does not apply, and a request that is too large are different variants.
+#[test]
+fn a_program_can_match_on_the_kind_of_an_error() {
+    let problem = problem();
+    let wrong = Modified::new(&problem, Algorithm::usam(-1., 2), 0.1, Order::BEST);
+    assert!(matches!(wrong, Err(Error::InvalidArgument(_))));
+    assert!(matches!(StepMoments::new(&problem, Algorithm::sam(0.1, 2), 0.1), Err(Error::Unsupported(_))));
+    assert!(matches!(Modified::new(&problem, Algorithm::sgd(1000), 0.1, Order::BEST), Err(Error::TooLarge(_))));
+    assert!(matches!(Generator::new(&Plain { d: 300, noise: NoiseType::Diagonal }), Err(Error::TooLarge(_))));
+    let chain = Descent::new(&problem, Algorithm::sgd(1), 0.1).unwrap();
+    let ensemble = Ensemble { paths: 1, seed: 0, steps: 1, every: 1 };
+    let stopped = ensemble.ends(&chain, at(&[0.; 2]), &|_, _| std::ops::ControlFlow::Break(())).unwrap_err();
+    assert_eq!(Error::from(stopped), Error::Stopped);
+    assert_eq!(Error::Stopped.to_string(), stopped.to_string());
+}
+
 #[test]
 fn a_learning_rate_is_above_0_wherever_it_is_used() {
     let (problem, grid) = (problem(), Grid::new(&[(-1., 1.); 2], 2).unwrap());
