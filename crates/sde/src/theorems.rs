@@ -21,7 +21,7 @@ pub fn noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
     deviations.iter().map(|v| v * v).sum::<f64>() / problem.samples() as f64
 }
 
-/// Writes ½∇tr V(x) = E[Zξ] into `out`, `[d]`.
+/// Writes ½∇tr V(x) = E\[Zξ\] into `out`, `[d]`.
 ///
 /// # Panics
 /// If the problem has no samples or no dimension.
@@ -74,8 +74,8 @@ pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f
     Ok(mean_loss(problem, x) + rho * extra)
 }
 
-/// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E[Zξ]), into `out`, without
-/// the last term for n-USAM.
+/// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E\[Zξ\]), into `out`,
+/// without /// the last term for n-USAM.
 ///
 /// It costs 3n per-sample gradients and 2n Hessian-vector products for any batch size, so it applies to problems that
 /// are too large to enumerate.
@@ -109,7 +109,7 @@ pub fn usam_drift<P: Problem + ?Sized>(
 /// Writes the diffusion matrix of USAM's variants to order 1 in ρ, with replacement, into `out`, `[d, d]`, without its
 /// factor η: V/b + ρ(C + Cᵀ) with
 ///
-/// > C = (1/b)(VH + K) + (1/bm) E[ξξᵀZ], K = E[ξ(Zg)ᵀ];  n-USAM: C = K/b.
+/// > C = (1/b)(VH + K) + (1/bm) E\[ξξᵀZ\], K = E[ξ(Zg)ᵀ];  n-USAM: C = K/b.
 ///
 /// At ρ = 0 all variants have the same, V/b: what differs between them at first order is the drift.
 ///
