@@ -75,7 +75,7 @@ pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f
 }
 
 /// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E\[Zξ\]), into `out`,
-/// without /// the last term for n-USAM.
+/// without the last term for n-USAM.
 ///
 /// It costs 3n per-sample gradients and 2n Hessian-vector products for any batch size, so it applies to problems that
 /// are too large to enumerate.
