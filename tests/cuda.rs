@@ -10,7 +10,7 @@ mod rules;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::{Device, Result, Tensor};
 use msharp_core::{Batch, BatchLoss, DataSource, Optimizer, ParamVec, Perturbation, Temperature};
-use msharp_data::{Augment, Dataset, Loader, Memory, synthetic};
+use msharp_data::{Augment, Dataset, Loader, Placement, synthetic};
 use msharp_gradnorm::LastLayer;
 use msharp_models::{Architecture, Model, Norm};
 use msharp_ops::{Precision, cuda_device};
@@ -201,7 +201,7 @@ fn batches_are_the_same_to_the_bit() -> Result<()> {
     let set = Arc::new(synthetic(40, 0, 3).train);
     for augment in [Augment::none(), Augment::standard(), Augment { cutout: Some(9), ..Augment::standard() }] {
         let host = Loader { augment, prefetch: 0, ..Loader::train(set.clone(), 16, 5) };
-        let there = Loader { memory: Memory::of(&set, gpu())?, prefetch: 2, ..host.clone() };
+        let there = Loader { placement: Placement::of(&set, gpu())?, prefetch: 2, ..host.clone() };
         assert_eq!(host.steps(), there.steps());
         for (found, expected) in there.epoch(1).zip(host.epoch(1)) {
             let (found, expected) = (found?, expected?);
@@ -236,7 +236,7 @@ fn go(
         params: &net.params,
         rule: &mut rule,
         optimizer: &mut sgd,
-        data: &Loader { memory: Memory::of(set, gpu())?, ..Loader::train(set.clone(), 8, 5) },
+        data: &Loader { placement: Placement::of(set, gpu())?, ..Loader::train(set.clone(), 8, 5) },
         epochs,
         schedule: Schedule::cosine(0.05),
         checkpoint: Some(CheckpointPolicy {
@@ -302,7 +302,7 @@ fn a_network_learns_and_is_evaluated() -> Result<()> {
     println!("the loss fell from {first:.3} to {last:.3}");
     assert!(last < 0.5 * first, "the loss went from {first} to {last}");
 
-    let there = Loader { memory: Memory::of(&set, gpu())?, ..Loader::eval(set.clone(), 8) };
+    let there = Loader { placement: Placement::of(&set, gpu())?, ..Loader::eval(set.clone(), 8) };
     let mut cpu: Net<Model> = resnet8(&Device::Cpu, Norm::Batch)?;
     cpu.params.assign(&net.params.named_tensors())?;
     let expected = evaluate(&cpu.classifier, &Loader::eval(set.clone(), 8))?;

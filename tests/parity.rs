@@ -115,7 +115,7 @@ fn cases() -> Result<Vec<(&'static str, Box<dyn Perturbation>)>> {
     let set = Fixed(Problem::new()?.batches);
     let raw = Temperature::Raw(2.);
     let l2 = L2 { rho: 0.1 };
-    let eigen = Eigen { every: 1, iterations: 400, reach: 1e-5, ..Eigen::new(0.1, 0.2) };
+    let eigen = Eigen::new(0.1, 0.2).refreshed(1, 400).at_reach(1e-5);
     let filters = Adaptive { scale: Scale::Filter, eta: 0.01, ..Adaptive::everywhere(0.5) };
     let groups = vec![(select("fc2.*"), 2.), (select("*.bias"), 0.5)];
     let on_norm = Grouped::only(Select::Role(Role::Norm), l2);

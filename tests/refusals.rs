@@ -84,7 +84,7 @@ fn every_kth_step_counts_optimizer_steps_also_inside_micro_batches() -> Result<(
         let nested = passes(Box::new(Micro { inner: Micro { inner: look_sam(0.1, 4, 0.7), size: 1 }, size }))?;
         assert_eq!(nested, [2, 1, 1, 1, 2], "micro-batches of micro-batches of {size}");
     }
-    let eigen = Eigen { every: 2, iterations: 1, ..Eigen::new(0.1, 0.2) };
+    let eigen = Eigen::new(0.1, 0.2).refreshed(2, 1);
     assert_eq!(passes(Box::new(Micro { inner: with_offset(eigen.clone()), size: 4 }))?, [4, 2, 4, 2, 4]);
     let twice = with_offset(Steps { inner: eigen, steps: 2 });
     assert_eq!(passes(Box::new(Micro { inner: twice, size: 4 }))?, [7, 3, 7, 3, 7]);

@@ -73,7 +73,7 @@ pub fn rules_of_other_passes(rho: f64) -> Vec<Named> {
         ("r-sam, drawn", Box::new(r_sam(rho, rho / 10.))),
         ("look sam", Box::new(look_sam(rho, 2, 0.7))),
         ("ae-sam, read", Box::new(ae_sam(rho))),
-        ("eigen sam, drawn", Box::new(with_offset(Eigen { every: 2, ..Eigen::new(rho, 0.2) }))),
+        ("eigen sam, drawn", Box::new(with_offset(Eigen::new(rho, 0.2).refreshed(2, 5)))),
         ("3 steps", Box::new(multi_step_sam(rho, 3))),
         ("every 2nd", Box::new(Every::new(sam(rho), 2))),
         ("from the start on", Box::new(During { inner: sam(rho), start: 0., end: 0.5 })),

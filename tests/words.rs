@@ -161,7 +161,7 @@ fn directions_on_a_quadratic_are_their_closed_forms() -> Result<()> {
         ("WSAM", Box::new(wsam(rho, 0.8)), each(&|j| g[j] + 4. * a[j] * ball[j])),
         ("stable", Box::new(stable_sam(rho)), each(&|j| norm(&g) * s[j] / norm(&s))),
         ("two steps", Box::new(multi_step_sam(rho, 2)), at(&two)),
-        ("Eigen-SAM", in_ball(Eigen { iterations: 60, ..Eigen::new(rho, 0.2) }), at(&bent)),
+        ("Eigen-SAM", in_ball(Eigen::new(rho, 0.2).refreshed(100, 60)), at(&bent)),
         (
             "decay inside",
             in_ball(Decayed { inner: Raw { rho }, weight_decay: 2., on: Select::All }),

@@ -2,7 +2,7 @@
 
 use crate::config::{AugmentName, DataName, RunConfig};
 use anyhow::{Result, ensure};
-use msharp_data::{Augment, Dataset, Loader, Memory, Release, Split, cifar10, cifar100, synthetic};
+use msharp_data::{Augment, Dataset, Loader, Placement, Release, Split, cifar10, cifar100, synthetic};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,15 +83,15 @@ impl Datasets {
             AugmentName::Standard => Augment::standard(),
         };
         let device = config.device.open()?;
-        let (memory, test_memory) = (Memory::of(&train, &device)?, Memory::of(&test, &device)?);
+        let (placement, test_placement) = (Placement::of(&train, &device)?, Placement::of(&test, &device)?);
         Ok(Streams {
-            whole: Loader { memory: memory.clone(), ..Loader::eval(train.clone(), config.batch_size) },
+            whole: Loader { placement: placement.clone(), ..Loader::eval(train.clone(), config.batch_size) },
             train: Loader {
                 augment: Augment { cutout: config.cutout, ..augment },
-                memory,
+                placement,
                 ..Loader::train(train, config.batch_size, seed)
             },
-            test: Loader { memory: test_memory, ..Loader::eval(test, EVALUATION_BATCH) },
+            test: Loader { placement: test_placement, ..Loader::eval(test, EVALUATION_BATCH) },
             classes,
         })
     }

@@ -1,12 +1,13 @@
 //! CIFAR-10 and CIFAR-100: where they are published and what is in them.
 
-use crate::Split;
-use crate::release::{Label, Part, Release};
-use candle_core::{Result, bail};
+use crate::release::{Label, Release, ReleasePart};
+use crate::{Error, Split};
+use candle_core::Result;
 use std::path::Path;
 
 impl Release {
-    /// CIFAR-10 (Krizhevsky 2009).
+    /// CIFAR-10: 50 000 training and 10 000 test images of 10 classes (Krizhevsky 2009,
+    /// <https://www.cs.toronto.edu/~kriz/cifar.html>).
     pub fn cifar10() -> Self {
         let files =
             &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"];
@@ -15,13 +16,13 @@ impl Release {
             hub_id: "uoft-cs/cifar10",
             folder: "cifar-10-batches-bin",
             labels: &[Label { column: "label", classes: 10 }],
-            train: Part {
+            train: ReleasePart {
                 name: "train",
                 files,
                 records: 10_000,
                 digest: "55a61f79a40ece2ceda9fb5f9f7078f6ea2fc4952489cef56682bcf92cfcc260".into(),
             },
-            test: Part {
+            test: ReleasePart {
                 name: "test",
                 files: &["test_batch.bin"],
                 records: 10_000,
@@ -32,20 +33,20 @@ impl Release {
         }
     }
 
-    /// CIFAR-100 (Krizhevsky 2009); the class is the fine label.
+    /// CIFAR-100: 50 000 training and 10 000 test images (Krizhevsky 2009). The class is the fine label, one of 100.
     pub fn cifar100() -> Self {
         Self {
             name: "cifar100",
             hub_id: "uoft-cs/cifar100",
             folder: "cifar-100-binary",
             labels: &[Label { column: "coarse_label", classes: 20 }, Label { column: "fine_label", classes: 100 }],
-            train: Part {
+            train: ReleasePart {
                 name: "train",
                 files: &["train.bin"],
                 records: 50_000,
                 digest: "7077d87fc363f92dbf1245f13ba80561d7b33a96c79ad57168d49dc172aaa92b".into(),
             },
-            test: Part {
+            test: ReleasePart {
                 name: "test",
                 files: &["test.bin"],
                 records: 10_000,
@@ -57,20 +58,27 @@ impl Release {
     }
 }
 
-/// CIFAR-10 from its official binary files; see [`Release::load`].
+/// Reads CIFAR-10 from its official binary files, the folder `cifar-10-batches-bin` in `dir` or `dir` itself.
+///
+/// # Errors
+/// As [`Release::load`].
 pub fn cifar10(dir: impl AsRef<Path>) -> Result<Split> {
     Release::cifar10().load(dir)
 }
 
-/// CIFAR-100 from its official binary files, with the 100 fine classes; see [`Release::load`].
+/// Reads CIFAR-100 with its 100 fine classes from its official binary files, the folder `cifar-100-binary` in `dir` or
+/// `dir` itself.
+///
+/// # Errors
+/// As [`Release::load`].
 pub fn cifar100(dir: impl AsRef<Path>) -> Result<Split> {
     Release::cifar100().load(dir)
 }
 
-/// Verifies every known release that `dir` has a folder of, and names them.
+/// Verifies the digest of every known release that has a folder in `dir`, and returns their names.
 ///
 /// # Errors
-/// If there is none, or at the first that [`Release::verify`] refuses.
+/// [`Error::NoRelease`] if there is none; as [`Release::verify`] for the first that fails.
 pub fn verify(dir: impl AsRef<Path>) -> Result<Vec<&'static str>> {
     let dir = dir.as_ref();
     let mut found = Vec::new();
@@ -81,7 +89,7 @@ pub fn verify(dir: impl AsRef<Path>) -> Result<Vec<&'static str>> {
         }
     }
     if found.is_empty() {
-        bail!("{} holds neither cifar10 nor cifar100; `cargo xtask data fetch cifar10` downloads one", dir.display());
+        return Err(Error::NoRelease { dir: dir.to_path_buf() }.into());
     }
     Ok(found)
 }
@@ -93,7 +101,9 @@ mod tests {
     #[test]
     fn a_folder_without_any_is_an_error_that_says_how_to_get_one() {
         let folder = tempfile::tempdir().unwrap();
-        let error = verify(folder.path()).unwrap_err().to_string();
+        let error = verify(folder.path()).unwrap_err();
+        assert_eq!(Error::of(&error), Some(&Error::NoRelease { dir: folder.path().to_path_buf() }));
+        let error = error.to_string();
         assert!(
             error.contains("cargo xtask data fetch") && error.contains(&*folder.path().to_string_lossy()),
             "{error}"

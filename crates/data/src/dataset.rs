@@ -1,6 +1,7 @@
 //! A labelled set of images, held in memory once.
 
-use candle_core::{Result, bail};
+use crate::Error;
+use candle_core::Result;
 use msharp_core::Key;
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -8,15 +9,16 @@ use rand::seq::SliceRandom;
 /// Red, green, blue: the bytes of a pixel.
 pub(crate) const CHANNELS: usize = 3;
 
-/// Images as bytes, their labels, and how to normalise them.
+/// Images as bytes, their labels, and the mean and deviation to normalise them by.
 ///
-/// A [`Loader`](crate::Loader) shares it through an `Arc`; nothing in it is ever copied to make a batch but the bytes
-/// of that batch. Whether the lengths agree and the labels are below `classes` is checked where batches are made.
+/// A literal makes one from images of your own; the images may have any size. A [`Loader`](crate::Loader) shares it
+/// through an `Arc` and copies only the bytes of the current batch. The loader also checks that the lengths agree and
+/// that the labels are below `classes`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    /// What errors and tables call it: `cifar10 train`.
+    /// The name in messages: `cifar10 train`.
     pub name: String,
-    /// `[n, h, w, 3]` row by row, red first, 0 to 255.
+    /// `[n, h, w, 3]`, row by row from the top, the bytes of a pixel in the order red, green, blue.
     pub images: Vec<u8>,
     /// `[n]`, each below `classes`.
     pub labels: Vec<u32>,
@@ -24,18 +26,18 @@ pub struct Dataset {
     pub classes: usize,
     /// Height and width in pixels.
     pub size: (usize, usize),
-    /// Mean of each channel, in units of 255.
+    /// Mean of each channel, of pixel values in [0, 1]. Finite.
     pub mean: [f32; 3],
-    /// Standard deviation of each channel, in units of 255.
+    /// Standard deviation of each channel, of pixel values in [0, 1]. Finite and above 0.
     pub std: [f32; 3],
 }
 
-/// A training and a test set that share no image.
+/// A training and a test set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Split {
-    /// What the parameters are fitted to.
+    /// For fitting the parameters.
     pub train: Dataset,
-    /// What the accuracy is measured on.
+    /// For measuring the accuracy.
     pub test: Dataset,
 }
 
@@ -59,27 +61,37 @@ impl Dataset {
         &self.images[index * self.image_len()..][..self.image_len()]
     }
 
+    /// The error for the label of image `index`, which is not below the number of classes.
+    pub(crate) fn unknown_label(&self, index: usize) -> Error {
+        let which = format!("{}: image {index} has label", self.name);
+        Error::UnknownLabel { which, label: self.labels[index].into(), classes: self.classes }
+    }
+
     /// h·w·3.
     pub(crate) fn image_len(&self) -> usize {
         self.size.0 * self.size.1 * CHANNELS
     }
 
-    /// `n` of the images in their order here, as many of each class as `n` and the classes' sizes allow (the numbers
-    /// differ by one at most, unless a class runs out). Smaller subsets of one seed lie within the larger ones.
+    /// A class-balanced subset of `n` images, drawn without replacement, in the order of the set.
+    ///
+    /// The numbers of images per class differ by at most one, unless a class has too few. Subsets of one seed are
+    /// nested: a smaller one is contained in a larger one. Copies n·h·w·3 bytes.
     ///
     /// # Errors
-    /// If `n` is 0 or larger than the set.
+    /// [`Error::InvalidArgument`] if `n` is 0 or larger than the set; [`Error::UnknownLabel`] if a label is not below
+    /// the number of classes.
     pub fn subset(&self, n: usize, seed: u64) -> Result<Dataset> {
         let len = self.len();
         if n == 0 || n > len {
-            bail!("subset: {n} images of {} were asked for, expected 1 to {len}", self.name);
+            let text = format!("subset: {n} images of {} were asked for, expected 1 to {len}", self.name);
+            return Err(Error::InvalidArgument(text).into());
         }
         let key = Key::new(seed).fold_name("subset");
         let mut classes = vec![Vec::new(); self.classes];
         for (index, &label) in self.labels.iter().enumerate() {
             match classes.get_mut(label as usize) {
                 Some(class) => class.push(index),
-                None => bail!("{}: image {index} has label {label}, expected below {}", self.name, self.classes),
+                None => return Err(self.unknown_label(index).into()),
             }
         }
         for (class, indices) in classes.iter_mut().enumerate() {
@@ -98,20 +110,24 @@ impl Dataset {
         })
     }
 
-    /// The same set with symmetric label noise: exactly round(`fraction`·n) images, drawn without replacement, have
-    /// their label replaced by one of the *other* classes, each equally likely. (Some authors draw from all classes
-    /// instead; their fraction p is p·(k − 1)/k here, k being the number of classes.) More noise under one seed
-    /// spoils the same labels and others.
+    /// The set with symmetric label noise: exactly round(`fraction`·n) images, drawn without replacement, get the label
+    /// of one of the *other* classes, each equally likely.
+    ///
+    /// Foret et al. (2021, <https://arxiv.org/abs/2010.01412>, section 3.3) train on CIFAR-10 with fractions 0.2 to
+    /// 0.8. Some authors draw the new label from all k classes instead; their fraction p is p·(k − 1)/k here. Under one
+    /// seed, a larger fraction changes the labels that a smaller one changes, in the same way, and further ones.
     ///
     /// # Errors
-    /// If `fraction` is not within 0 to 1, or there is no other class.
+    /// [`Error::InvalidArgument`] if `fraction` is not within 0 to 1, or the set has one class only.
     pub fn with_label_noise(mut self, fraction: f64, seed: u64) -> Result<Dataset> {
         if !(0. ..=1.).contains(&fraction) {
-            bail!("label noise: the fraction is {fraction}, expected 0 to 1");
+            let text = format!("label noise: the fraction is {fraction}, expected 0 to 1");
+            return Err(Error::InvalidArgument(text).into());
         }
         let spoilt = (fraction * self.len() as f64).round() as usize;
         if spoilt > 0 && self.classes < 2 {
-            bail!("label noise: {} has {} class, expected at least 2", self.name, self.classes);
+            let text = format!("label noise: {} has {} class, expected at least 2", self.name, self.classes);
+            return Err(Error::InvalidArgument(text).into());
         }
         let key = Key::new(seed).fold_name("label noise");
         let classes = self.classes as u32;
@@ -182,7 +198,9 @@ pub(crate) mod tests {
     #[test]
     fn an_impossible_subset_is_an_error_that_says_so() {
         for n in [0, 61] {
-            let error = counting(60, 3).subset(n, 0).unwrap_err().to_string();
+            let error = counting(60, 3).subset(n, 0).unwrap_err();
+            assert!(matches!(Error::of(&error), Some(Error::InvalidArgument(_))), "{error}");
+            let error = error.to_string();
             assert!(error.contains("subset") && error.contains("1 to 60"), "{error}");
         }
     }

@@ -1,9 +1,8 @@
 //! A release from the Hugging Face hub: Parquet files of PNGs, turned into the official binary files.
 
-use crate::Release;
 use crate::records::{IMAGE_BYTES, check_labels};
-use crate::release::Part;
-use candle_core::{Error, Result, bail};
+use crate::{Error, Release, ReleasePart};
+use candle_core::{Error as CandleError, Result, bail};
 use candle_datasets::hub::{Error as DownloadError, FileReader, from_hub};
 use hf_hub::{HFClient, HFClientSync};
 use image::ImageFormat;
@@ -14,18 +13,20 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// Downloads `release` to `dest_dir`, unless its files are there already and verified.
+/// Downloads `release` from the Hugging Face hub to `dest_dir`, unless its files are there already and verified.
+/// Needs the feature `hub`.
 ///
-/// The hub is `endpoint`, or `$HF_ENDPOINT`, or the public one; the downloads are kept in `cache_dir`, or where the
-/// hub's own tools keep theirs (`$HF_HUB_CACHE`, `$HF_HOME/hub`, `~/.cache/huggingface/hub`), so that a second call
-/// does not repeat those that were completed. `on_progress` is told what happens, a line at a time.
+/// `endpoint` is the address of the hub; by default `$HF_ENDPOINT`, or the public one. `cache_dir` stores the
+/// downloads, so that a second call does not repeat completed ones; by default the cache of the hub's own tools
+/// (`$HF_HUB_CACHE`, `$HF_HOME/hub`, `~/.cache/huggingface/hub`). `on_progress` receives a line of text per step.
 ///
-/// Only content with the right digest is ever written: both halves are checked before the first file, and a file
-/// appears under its name whole or not at all. A call after an interruption goes on where that one stopped.
+/// Only content with the right digest is written: training and test part are checked before the first file, and each
+/// file is renamed into place when it is complete. A call after an interruption continues where the first one stopped.
 ///
 /// # Errors
-/// If the hub has no such dataset or fails; if its files are not those of the release (the number of records, an
-/// image's size, a label, the digest), naming the half, what was found and what was expected; if writing fails.
+/// [`Error::Download`] if the hub fails or has no such data set. [`Error::WrongDigest`], [`Error::UnknownLabel`] or a
+/// message if its files are not those of the release, with the part, what was found and what was expected. An I/O error
+/// if writing fails.
 pub fn fetch(
     release: &Release,
     dest_dir: &Path,
@@ -34,7 +35,7 @@ pub fn fetch(
     mut on_progress: impl FnMut(&str),
 ) -> Result<()> {
     let Release { name, hub_id, .. } = release;
-    let missing: Vec<&Part> = [&release.train, &release.test]
+    let missing: Vec<&ReleasePart> = [&release.train, &release.test]
         .into_iter()
         .filter(|part| release.verify_part(dest_dir, part).is_err())
         .collect();
@@ -46,9 +47,9 @@ pub fn fetch(
     let hub = client(endpoint, cache_dir)?;
     on_progress(&format!("downloading {hub_id} from {}", hub.endpoint()));
     let sync = HFClientSync::from_inner(hub.clone()).map_err(|error| cause(hub_id, &hub, &error))?;
-    // The cache believes any file that it holds, so one with wrong content stays until somebody removes it.
+    // The cache does not check its files, so one with wrong content stays until it is removed.
     let cached = hub.cache_dir().join(format!("datasets--{}", hub_id.replace('/', "--")));
-    let advice = |error: Error| error.context(format!("to download again, remove {}", cached.display()));
+    let advice = |error: CandleError| error.context(format!("to download again, remove {}", cached.display()));
     let files = from_hub(&sync, hub_id.to_string()).map_err(|error| match error {
         DownloadError::ParquetError(_) => advice(cause(hub_id, &hub, &error)),
         _ => cause(hub_id, &hub, &error),
@@ -80,19 +81,19 @@ fn client(endpoint: Option<&str>, cache_dir: Option<&Path>) -> Result<HFClient> 
     if let Some(cache_dir) = cache_dir {
         builder = builder.cache_dir(cache_dir);
     }
-    builder.build().map_err(|error| Error::Msg(format!("cannot reach the hub {endpoint:?}: {error}")))
+    builder.build().map_err(|error| Error::Download(format!("cannot reach the hub {endpoint:?}: {error}")).into())
 }
 
 /// The error with all its causes; hf-hub's own text stops at "error sending request".
-fn cause(hub_id: &str, hub: &HFClient, error: &dyn std::error::Error) -> Error {
+fn cause(hub_id: &str, hub: &HFClient, error: &dyn std::error::Error) -> CandleError {
     let causes = std::iter::successors(Some(error), |error| error.source()).map(|error| error.to_string());
     let causes: Vec<String> = causes.collect();
-    Error::Msg(format!("cannot download {hub_id} from {}: {}", hub.endpoint(), causes.join(": ")))
+    Error::Download(format!("cannot download {hub_id} from {}: {}", hub.endpoint(), causes.join(": "))).into()
 }
 
 /// The official records of `part`, in the hub's order.
-fn convert(release: &Release, part: &Part, files: &[SerializedFileReader<File>]) -> Result<Vec<u8>> {
-    // `from_hub` hands out readers without their names; the halves differ in length, which names them as well.
+fn convert(release: &Release, part: &ReleasePart, files: &[SerializedFileReader<File>]) -> Result<Vec<u8>> {
+    // `from_hub` hands out readers without their names; the halves differ in length, which identifies them.
     let rows = |file: &SerializedFileReader<File>| file.metadata().file_metadata().num_rows();
     let Some(file) = files.iter().find(|file| rows(file) == part.len() as i64) else {
         let found: Vec<i64> = files.iter().map(rows).collect();
@@ -104,8 +105,8 @@ fn convert(release: &Release, part: &Part, files: &[SerializedFileReader<File>])
         );
     };
     let mut records = Vec::with_capacity(part.len() * release.record_len());
-    for (i, row) in file.get_row_iter(None).map_err(Error::wrap)?.enumerate() {
-        let appended = row.map_err(Error::wrap).and_then(|row| append(release, &row, &mut records));
+    for (i, row) in file.get_row_iter(None).map_err(CandleError::wrap)?.enumerate() {
+        let appended = row.map_err(CandleError::wrap).and_then(|row| append(release, &row, &mut records));
         appended.map_err(|error| error.context(format!("{} {}: image {i} on the hub", release.name, part.name)))?;
     }
     check_labels(&records, release).map_err(|error| error.context(format!("{} {}", release.name, part.name)))?;
@@ -122,12 +123,16 @@ fn append(release: &Release, row: &Row, records: &mut Vec<u8>) -> Result<()> {
         };
         match u8::try_from(value) {
             Ok(value) => records.push(value),
-            Err(_) => bail!("{} {value}, expected below {}", label.column, label.classes),
+            Err(_) => {
+                let which = label.column.to_owned();
+                return Err(Error::UnknownLabel { which, label: value, classes: label.classes }.into());
+            }
         }
     }
     let Field::Group(image) = field(row, "img")? else { bail!("column img is not a struct") };
     let Field::Bytes(png) = field(image, "bytes")? else { bail!("img.bytes is not binary") };
-    let image = image::load_from_memory_with_format(png.data(), ImageFormat::Png).map_err(Error::wrap)?.into_rgb8();
+    let image =
+        image::load_from_memory_with_format(png.data(), ImageFormat::Png).map_err(CandleError::wrap)?.into_rgb8();
     if image.dimensions() != (32, 32) {
         bail!("{:?} pixels, expected 32 by 32", image.dimensions());
     }

@@ -9,9 +9,9 @@ pub(crate) enum Figure {
     Triangle,
     Cross,
     Star,
-    /// Stripes across the image; what turns them is a jitter, or they would be [`Figure::Upright`].
+    /// Horizontal stripes, turned by a small angle only.
     Level,
-    /// Stripes down the image.
+    /// Vertical stripes, turned by a small angle only.
     Upright,
     Checker,
     Dots,
@@ -32,13 +32,13 @@ const PENTAGRAM: [(f64, f64); 5] = [
 ];
 
 impl Figure {
-    /// Whether only the direction of its parts tells it from another class.
+    /// Whether only its direction distinguishes it from another class.
     pub(crate) fn keeps_direction(self) -> bool {
         matches!(self, Level | Upright)
     }
 
     /// Whether (u, v) is in the figure. `round` gives the textured ones a round outline instead of a square one, so
-    /// that the outline says nothing about the class.
+    /// that the outline does not depend on the class.
     pub(crate) fn contains(self, u: f64, v: f64, round: bool) -> bool {
         let radius2 = u * u + v * v;
         let within = |a: f64, b: f64| u.abs() <= a && v.abs() <= b;

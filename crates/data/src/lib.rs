@@ -1,10 +1,9 @@
-//! Images as seeded, augmented, prefetched and skippable streams of batches.
+//! Labelled images as seeded, augmented and prefetched batches for training with candle.
 //!
-//! A [`Dataset`] is bytes and labels, in memory once. A [`Loader`] cuts it into the batches of an epoch: it shuffles,
-//! augments ([`Augment`]), normalises, and prepares the next batches on a background thread while the current one
-//! trains. It keeps no state. What an epoch holds is a pure function of (seed, epoch), what a sample looks like of
-//! (seed, epoch, index of the sample), and a batch's key of (seed, epoch, step); so a run that resumes at step k asks
-//! for `epoch_from(epoch, k)` and sees what the uninterrupted run saw, and nothing before step k is prepared.
+//! Use this crate to train on CIFAR, on a synthetic set that needs no download, or on images of your own, where runs
+//! must be reproducible to the bit. A [`Dataset`] holds bytes and labels. A [`Loader`] shuffles it, augments it
+//! ([`Augment`]), normalises it and cuts it into the [`Batch`]es of an epoch; it implements [`DataSource`], which the
+//! trainer of `msharp-train` takes.
 //!
 //! ```
 //! use msharp_core::DataSource;
@@ -12,39 +11,69 @@
 //! use std::sync::Arc;
 //!
 //! # fn main() -> candle_core::Result<()> {
-//! let split = synthetic(200, 50, 0);                                       // 200 for training, 50 for testing
+//! let split = synthetic(200, 50, 0);                                     // 200 for training, 50 for testing
 //! let few = split.train.subset(100, 1)?.with_label_noise(0.2, 1)?;       // 10 of each class, 20 labels wrong
 //! let train = Loader::train(Arc::new(few), 32, 7);
 //! let test = Loader::eval(Arc::new(split.test), 32);
 //!
 //! assert_eq!((train.steps(), test.samples()), (4, 50));
 //! for batch in train.epoch(0) {
-//!     assert_eq!(batch?.inputs.dims()[1..], [32, 32, 3]);                  // [b, h, w, c], normalised
+//!     assert_eq!(batch?.inputs.dims()[1..], [32, 32, 3]);                // [b, h, w, c], normalised
 //! }
 //! let resumed = train.epoch_from(0, 3).next().transpose()?.expect("the fourth step");
-//! assert_eq!(resumed.targets.dims(), [4]);                                 // the last batch holds what is left
+//! assert_eq!(resumed.targets.dims(), [4]);                               // the last batch has the remaining 4 samples
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Where the images come from
 //!
-//! * [`synthetic`] draws ten classes of figures and textures. No download, the same bytes on every machine.
-//! * [`cifar10`] and [`cifar100`] read the official binary files from a folder. A [`Release`] describes those files;
-//!   it reads them, checks them against a digest that does not depend on the order of the images
-//!   ([`Release::verify`], [`verify`]), and with the feature `hub` downloads them from the Hugging Face hub (`fetch`).
+//! * [`synthetic`] draws ten classes of figures and textures: no download, the same bytes on every machine.
+//! * [`cifar10`] and [`cifar100`] read the official binary files from a folder. A [`Release`] describes those files; it
+//!   reads them, verifies them against a digest that does not depend on the order of the images ([`Release::verify`],
+//!   [`verify`]), and with the feature `hub` downloads them from the Hugging Face hub (`fetch`).
+//! * Images of your own are a [`Dataset`] literal.
 //!
-//! Anything else is a [`Dataset`] literal away.
+//! # Invariants
+//!
+//! * A loader has no state, and uses no global random generator. The order of an epoch is a pure function of (seed,
+//!   epoch), the augmentation of a sample of (seed, epoch, index of the sample), the [`Key`] of a batch of (seed,
+//!   epoch, step). A run that resumes at step k calls `epoch_from(epoch, k)` and receives the batches of the
+//!   uninterrupted run.
+//! * Batches are the same to the bit for any number of prefetched batches, and on any [`Placement`].
+//! * Only verified content is written to disk, and a file is complete when it appears under its name.
+//!
+//! # Errors
+//!
+//! Functions return candle's [`Result`](candle_core::Result). [`Error::of`] finds the cause in it as a value to match
+//! on: a missing file, a wrong length or digest, an unknown label, a wrong argument, a failed download.
+//!
+//! ```
+//! use msharp_data::{Error, cifar10};
+//!
+//! let error = cifar10("/no/such/folder").unwrap_err();
+//! assert!(matches!(Error::of(&error), Some(Error::MissingFile { .. })));
+//! assert!(error.to_string().contains("data_batch_1.bin is missing"));
+//! ```
+//!
+//! # Features
+//!
+//! `hub`: `fetch`, with an HTTP client and a Parquet reader. `cuda`: batches that a GPU makes of images in its memory.
+//!
+//! [`Batch`]: msharp_core::Batch
+//! [`DataSource`]: msharp_core::DataSource
+//! [`Key`]: msharp_core::Key
 
 mod augment;
 mod cifar;
 mod dataset;
 mod draw;
+mod error;
 #[cfg(feature = "hub")]
 mod fetch;
 mod figure;
 mod loader;
-mod memory;
+mod placement;
 mod prefetch;
 mod records;
 mod release;
@@ -53,9 +82,10 @@ mod synthetic;
 pub use augment::Augment;
 pub use cifar::{cifar10, cifar100, verify};
 pub use dataset::{Dataset, Split};
+pub use error::Error;
 #[cfg(feature = "hub")]
 pub use fetch::fetch;
 pub use loader::Loader;
-pub use memory::Memory;
-pub use release::{Label, Part, Release};
+pub use placement::Placement;
+pub use release::{Label, Release, ReleasePart};
 pub use synthetic::synthetic;

@@ -1,87 +1,98 @@
-//! Batches of a dataset: shuffled, augmented, normalised, prepared ahead.
+//! The loader: shuffled, augmented, normalised and prefetched batches of a data set.
 
 use crate::augment::Normalise;
 use crate::dataset::order;
 use crate::prefetch::Prefetch;
-use crate::{Augment, Dataset, Memory};
-use candle_core::{Error, Result, Tensor, bail};
+use crate::{Augment, Dataset, Error, Placement};
+use candle_core::{Result, Tensor};
 use msharp_core::{Batch, Batches, DataSource, Key};
 use std::sync::Arc;
 
-/// A dataset, and how its epochs are made.
+/// A data set, and how its epochs are cut into batches: the [`DataSource`] of this crate.
 ///
-/// Inputs are f32 `[b, h, w, 3]` where `memory` is, normalised by the dataset's mean and deviation; targets are u32
-/// `[b]`. The order of epoch e is a pure function of (`seed`, e), an image's augmentation of (`seed`, e, its index in
-/// the dataset), the key of batch k of (`seed`, e, k). Neither the order nor the augmentation depends on the batch
-/// size.
+/// A [`Batch`] has inputs f32 `[b, h, w, 3]`, normalised by the data set's mean and deviation, and targets u32 `[b]`,
+/// both on the device of [`placement`](Loader::placement). All randomness is a pure function: the order of epoch e of
+/// ([`seed`](Loader::seed), e), the augmentation of an image of (seed, e, its index in the data set), the [`Key`] of
+/// batch k of (seed, e, k). Neither order nor augmentation depends on the batch size. The loader has no state: an epoch
+/// may be repeated, or begun at any step without preparing the batches before it.
+///
+/// A literal of public fields configures it: `Loader { drop_last: true, ..Loader::train(set, 128, seed) }`.
 ///
 /// # Errors
-/// An epoch's first item is an `Err` if `batch_size` is 0, if `drop_last` leaves no batch at all, or if the dataset's
-/// lengths disagree; a batch is one if a label is not below the number of classes.
+/// The first item of an epoch is [`Error::InvalidArgument`] if a field is out of its range, the data set's lengths
+/// disagree, or there is no batch at all. A batch is [`Error::UnknownLabel`] if a label is not below the number of
+/// classes.
 #[derive(Clone, Debug)]
 pub struct Loader {
-    /// What is loaded.
+    /// The images and labels, shared and never copied.
     pub dataset: Arc<Dataset>,
-    /// b, the samples in a batch.
+    /// b, the number of samples in a batch; at least 1.
     pub batch_size: usize,
-    /// What order, augmentation and keys are drawn from.
+    /// The seed of order, augmentation and keys.
     pub seed: u64,
-    /// A new order in every epoch, instead of the dataset's own.
+    /// Draw a new order for every epoch; otherwise keep the data set's own.
     pub shuffle: bool,
-    /// What is done to the images at random.
+    /// Random changes of the images; at most the side of the images each.
     pub augment: Augment,
-    /// Leave out the samples that do not fill a batch; otherwise the last batch is smaller.
+    /// Leave out the last samples of an epoch where they do not fill a batch; otherwise the last batch is smaller.
     pub drop_last: bool,
-    /// Batches prepared ahead, on one background thread; 0 prepares each when it is asked for. Same batches either way.
+    /// The number of batches prepared ahead on one background thread, at most 1024; with 0 the calling thread prepares
+    /// each batch. The batches are the same either way.
     pub prefetch: usize,
-    /// Where batches are made.
-    pub memory: Memory,
+    /// Where images are stored and batches are made.
+    pub placement: Placement,
 }
 
 impl Loader {
-    /// For training: shuffled, standard augmentation, every sample in every epoch.
+    /// For training: shuffled, [`Augment::standard`], every sample in every epoch, two batches prefetched, on the host.
     pub fn train(dataset: Arc<Dataset>, batch_size: usize, seed: u64) -> Self {
         let augment = Augment::standard();
-        Self { dataset, batch_size, seed, shuffle: true, augment, drop_last: false, prefetch: 2, memory: Memory::Host }
+        Self {
+            dataset,
+            batch_size,
+            seed,
+            shuffle: true,
+            augment,
+            drop_last: false,
+            prefetch: 2,
+            placement: Placement::default(),
+        }
     }
 
-    /// For evaluation: in order, as they are, every sample.
+    /// For evaluation: every sample in the order of the set, without augmentation.
     pub fn eval(dataset: Arc<Dataset>, batch_size: usize) -> Self {
         Self { shuffle: false, augment: Augment::none(), ..Self::train(dataset, batch_size, 0) }
     }
 
     /// What must hold before any batch is made.
-    fn check(&self) -> Result<()> {
+    fn check(&self) -> std::result::Result<(), Error> {
         let Dataset { name, images, labels, mean, std, .. } = &*self.dataset;
-        if self.batch_size == 0 {
-            bail!("batch_size is 0, expected at least 1");
-        }
-        if !(mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|std| *std > 0. && std.is_finite())) {
-            bail!(
-                "{name} has the mean {mean:?} and the deviation {std:?}, expected finite numbers, deviations above 0"
-            );
-        }
         let (h, w) = self.dataset.size;
-        if h == 0 || w == 0 {
-            bail!("{name} has images of {h}·{w} pixels, expected at least 1·1");
-        }
         let (side, Augment { crop_pad, cutout, .. }) = (h.min(w), self.augment);
-        if crop_pad > side || cutout.is_some_and(|cutout| cutout > side) {
-            bail!("crop_pad is {crop_pad} and cutout {cutout:?} on images of {h}·{w}, expected at most their side");
-        }
-        if self.prefetch > 1024 {
-            bail!("prefetch is {}, expected at most 1024 batches", self.prefetch);
-        }
-        if images.len() != labels.len() * self.dataset.image_len() {
-            bail!("{name} has {} bytes of images, expected {} of {h}·{w}·3 each", images.len(), labels.len());
-        }
-        if self.steps() == 0 {
-            bail!("{name} has {} images, too few for one batch of {}", labels.len(), self.batch_size);
-        }
-        Ok(())
+        let finite = mean.iter().all(|mean| mean.is_finite()) && std.iter().all(|std| *std > 0. && std.is_finite());
+        let wrong = if self.batch_size == 0 {
+            "batch_size is 0, expected at least 1".to_owned()
+        } else if !finite {
+            format!(
+                "{name} has the mean {mean:?} and the deviation {std:?}, expected finite numbers, deviations above 0"
+            )
+        } else if side == 0 {
+            format!("{name} has images of {h}·{w} pixels, expected at least 1·1")
+        } else if crop_pad > side || cutout.is_some_and(|cutout| cutout > side) {
+            format!("crop_pad is {crop_pad} and cutout {cutout:?} on images of {h}·{w}, expected at most their side")
+        } else if self.prefetch > 1024 {
+            format!("prefetch is {}, expected at most 1024 batches", self.prefetch)
+        } else if images.len() != labels.len() * self.dataset.image_len() {
+            format!("{name} has {} bytes of images, expected {} of {h}·{w}·3 each", images.len(), labels.len())
+        } else if self.steps() == 0 {
+            format!("{name} has {} images, too few for one batch of {}", labels.len(), self.batch_size)
+        } else {
+            return Ok(());
+        };
+        Err(Error::InvalidArgument(wrong))
     }
 
-    /// Epoch `epoch` from `step` on, each batch made when it is asked for.
+    /// Epoch `epoch` from `step` on, each batch made on demand.
     fn batches(&self, epoch: usize, step: usize) -> impl Iterator<Item = Result<Batch>> + Send + 'static {
         let loader = self.clone();
         let key = Key::new(self.seed);
@@ -99,15 +110,15 @@ impl Loader {
 
     /// The batch of the samples at `indices`.
     fn batch(&self, indices: &[usize], normalise: &Normalise, epoch: usize, key: Key) -> Result<Batch> {
-        let Dataset { name, labels, classes, .. } = &*self.dataset;
+        let Dataset { labels, classes, .. } = &*self.dataset;
         let augment = Key::new(self.seed).fold_name("augment").fold(epoch as u64);
         if let Some(&index) = indices.iter().find(|&&index| labels[index] as usize >= *classes) {
-            bail!("{name}: image {index} has label {}, expected below {classes}", labels[index]);
+            return Err(self.dataset.unknown_label(index).into());
         }
         let key_of = |index: usize| augment.fold(index as u64);
         let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
-        let inputs = self.memory.images(&self.dataset, indices, &self.augment, normalise, key_of)?;
-        Ok(Batch::new(inputs, Tensor::from_vec(targets, indices.len(), &self.memory.device())?, key))
+        let inputs = self.placement.images(&self.dataset, indices, &self.augment, normalise, key_of)?;
+        Ok(Batch::new(inputs, Tensor::from_vec(targets, indices.len(), &self.placement.device())?, key))
     }
 }
 
@@ -126,9 +137,9 @@ impl DataSource for Loader {
     }
 
     fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
-        let failed = |error: Error| -> Batches<'_> { Box::new(std::iter::once(Err(error))) };
+        let failed = |error: candle_core::Error| -> Batches<'_> { Box::new(std::iter::once(Err(error))) };
         if let Err(error) = self.check() {
-            return failed(error);
+            return failed(error.into());
         }
         let batches = self.batches(epoch, step);
         if self.prefetch == 0 {
@@ -224,7 +235,9 @@ mod tests {
         for prefetch in [0, 2] {
             let loader = Loader { prefetch, ..Loader::eval(Arc::new(set.clone()), 8) };
             assert_eq!(plain(loader.epoch_from(0, 2))?.len(), 5);
-            let error = loader.epoch(0).next().unwrap().unwrap_err().to_string();
+            let error = loader.epoch(0).next().unwrap().unwrap_err();
+            assert!(matches!(Error::of(&error), Some(Error::UnknownLabel { label: 99, classes: 50, .. })), "{error}");
+            let error = error.to_string();
             assert!(error.contains("counting: image 0 has label 99, expected below 50"), "{error}");
         }
         Ok(())
@@ -253,7 +266,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_loaded_is_an_error_that_says_why() {
-        let first = |loader: Loader| loader.epoch(0).next().unwrap().unwrap_err().to_string();
+        let first = |loader: Loader| {
+            let error = loader.epoch(0).next().unwrap().unwrap_err();
+            assert!(matches!(Error::of(&error), Some(Error::InvalidArgument(_))), "{error}");
+            error.to_string()
+        };
         assert!(first(Loader { batch_size: 0, ..train() }).contains("batch_size is 0"));
         assert!(first(Loader { batch_size: 51, drop_last: true, ..train() }).contains("too few for one batch of 51"));
         let mut short = counting(50, 50);

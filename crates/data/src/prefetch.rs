@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 
 /// Yields what `items` yields, in the same order, with up to `depth` of them prepared ahead.
 ///
-/// Dropping it stops the thread after the item at hand and waits for it. If `items` panics, the panic's message comes
+/// Dropping it stops the thread after its current item and joins it. If `items` panics, the panic's message comes
 /// out as an `Err` after the items before it.
 pub(crate) struct Prefetch<T> {
     ready: Option<Receiver<Result<T>>>,
@@ -16,7 +16,7 @@ pub(crate) struct Prefetch<T> {
 impl<T: Send + 'static> Prefetch<T> {
     /// Starts the thread; `depth` is at least 1.
     pub(crate) fn new(depth: usize, items: impl Iterator<Item = Result<T>> + Send + 'static) -> Result<Self> {
-        // One item waits in the sender's hand, so the channel holds the others.
+        // The blocked sender holds one item, so the channel holds the others.
         let (sender, ready) = sync_channel(depth - 1);
         let thread = Builder::new().name("prefetch".into()).spawn(move || {
             for item in items {
@@ -57,8 +57,8 @@ impl<T> Iterator for Prefetch<T> {
 
 impl<T> Drop for Prefetch<T> {
     fn drop(&mut self) {
-        self.ready = None; // a thread that waits to send wakes up and stops
-        let _ = self.join(); // a panic past what was consumed is nobody's business
+        self.ready = None; // a thread that is blocked on sending returns
+        let _ = self.join(); // a panic in an item that was not consumed has no receiver
     }
 }
 

@@ -1,8 +1,7 @@
-//! The bytes of CIFAR's binary files: read, checked, and summed up in a digest.
+//! Reads, checks and hashes the bytes of CIFAR's binary files.
 
-use crate::Release;
-use crate::release::Part;
-use candle_core::{Error, Result, bail};
+use crate::{Error, Release, ReleasePart};
+use candle_core::Result;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -12,35 +11,38 @@ use std::path::Path;
 /// Three channels of 32×32 pixels.
 pub(crate) const IMAGE_BYTES: usize = 3 * 32 * 32;
 
-/// All records of the file at `path`, which has to hold as many as `part` says and nothing else. Never reads further.
-pub(crate) fn read_records(path: &Path, release: &Release, part: &Part) -> Result<Vec<u8>> {
+/// All records of the file at `path`, which must contain as many as `part` states and nothing else. Never reads
+/// further.
+pub(crate) fn read_records(path: &Path, release: &Release, part: &ReleasePart) -> Result<Vec<u8>> {
     let shown = path.display();
     let Release { name, folder, .. } = release;
-    let named = |error: std::io::Error| Error::from(error).context(format!("cannot read {shown}"));
+    let named = |error: std::io::Error| candle_core::Error::from(error).context(format!("cannot read {shown}"));
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
             let inner = path.parent().unwrap_or(Path::new(""));
             let dir = if inner.ends_with(folder) { inner.parent().unwrap_or(Path::new("")) } else { inner };
             let instead = release.found_instead(dir).filter(|_| !inner.is_dir() || dir == inner);
-            bail!(
-                "{shown} is missing{}: `cargo xtask data fetch {name} --data-dir {}` downloads it, or name the folder \
-                 that holds {folder} with --data-dir",
+            let advice = format!(
+                "{}: `cargo xtask data fetch {name} --data-dir {}` downloads it, or name the folder that holds {folder} \
+                 with --data-dir",
                 instead.map_or(String::new(), |instead| format!(" ({instead})")),
                 dir.display()
-            )
+            );
+            return Err(Error::MissingFile { path: path.to_path_buf(), advice }.into());
         }
         Err(error) => return Err(named(error)),
     };
     let expected = part.records * release.record_len();
     let found = file.metadata().map_err(named)?.len();
     if found != expected as u64 {
-        bail!(
-            "{shown} has {found} bytes, expected {expected}, {} records of {}: `cargo xtask data fetch {name}` \
-             downloads it again",
+        let advice = format!(
+            ", {} records of {}: `cargo xtask data fetch {name}` downloads it again",
             part.records,
             release.record_len()
         );
+        let expected = expected as u64;
+        return Err(Error::WrongLength { path: path.to_path_buf(), found, expected, advice }.into());
     }
     let mut records = vec![0; expected];
     file.read_exact(&mut records).map_err(named)?;
@@ -54,7 +56,8 @@ pub(crate) fn check_labels(records: &[u8], release: &Release) -> Result<()> {
     for (i, record) in records.chunks_exact(release.record_len()).enumerate() {
         for (&value, label) in record.iter().zip(release.labels) {
             if value as usize >= label.classes {
-                bail!("record {i} has {} {value}, expected below {}", label.column, label.classes);
+                let which = format!("record {i} has {}", label.column);
+                return Err(Error::UnknownLabel { which, label: value.into(), classes: label.classes }.into());
             }
         }
     }

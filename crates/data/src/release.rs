@@ -1,59 +1,60 @@
-//! What a published dataset consists of, and whether a folder holds it.
+//! The files of a published data set: how to read them, and how to verify them.
 
 use crate::records::{IMAGE_BYTES, content_digest, read_records};
-use crate::{Dataset, Split};
-use candle_core::{Result, bail};
+use crate::{Dataset, Error, Split};
+use candle_core::Result;
 use std::path::{Path, PathBuf};
 
-/// A set of 32×32 RGB images in the binary layout of the CIFAR releases.
+/// A published set of 32×32 RGB images in the binary layout of CIFAR: its files, and what is in them.
 ///
-/// A record is one byte for each of [`labels`](Release::labels), then 3072 bytes of pixels, channel by channel, each
-/// channel row by row. A file is records and nothing else.
+/// A file is a sequence of records. A record is one byte for each of [`labels`](Release::labels), then 3072 bytes of
+/// pixels: red, green and blue channel, each row by row. The constructors [`cifar10`](Release::cifar10) and
+/// [`cifar100`](Release::cifar100) describe the two official releases; a literal describes another set of this layout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Release {
-    /// What commands call it: `cifar10`.
+    /// The name in commands and messages: `cifar10`.
     pub name: &'static str,
     /// Its id on the Hugging Face hub.
     pub hub_id: &'static str,
-    /// The folder that its files are in, as the official archive unpacks.
+    /// The folder of the files, as the official archive unpacks.
     pub folder: &'static str,
     /// The labels of a record in order, at least one; the last is the class.
     pub labels: &'static [Label],
     /// The training files.
-    pub train: Part,
+    pub train: ReleasePart,
     /// The test files.
-    pub test: Part,
-    /// Mean of each channel over the training images, in units of 255.
+    pub test: ReleasePart,
+    /// Mean of each channel over the training images, of pixel values in [0, 1].
     pub mean: [f32; 3],
-    /// Standard deviation of each channel over the training images, in units of 255.
+    /// Standard deviation of each channel over the training images, of pixel values in [0, 1].
     pub std: [f32; 3],
 }
 
-/// One byte of a record.
+/// One label of a record, stored in one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
     /// The name of its column on the hub.
     pub column: &'static str,
-    /// It is below this.
+    /// The number of classes; the byte is below it.
     pub classes: usize,
 }
 
-/// One half of a release.
+/// The training or the test files of a [`Release`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct ReleasePart {
     /// `train` or `test`.
     pub name: &'static str,
     /// File names, in order.
     pub files: &'static [&'static str],
     /// Records in each file.
     pub records: usize,
-    /// The content: SHA-256 in hexadecimal of the concatenated, sorted SHA-256 of all records. It does not depend on
-    /// the order of the images, which differs between mirrors.
+    /// SHA-256 of the concatenated, sorted SHA-256 digests of all records, in hexadecimal. It does not depend on the
+    /// order of the images, which differs between mirrors.
     pub digest: String,
 }
 
-impl Part {
-    /// Records in all files.
+impl ReleasePart {
+    /// The number of records in all files.
     pub fn len(&self) -> usize {
         self.files.len() * self.records
     }
@@ -65,19 +66,19 @@ impl Part {
 }
 
 impl Release {
-    /// The number of classes.
+    /// The number of classes: that of the last label.
     pub fn classes(&self) -> usize {
         self.labels.last().map_or(0, |label| label.classes)
     }
 
-    /// Reads the files below `dir`, or in `dir` if it is the inner folder itself. Lengths and labels are checked; the
-    /// digest is not, which is [`verify`](Release::verify)'s.
+    /// Reads the files in the folder [`folder`](Release::folder) of `dir`, or in `dir` if it is that folder itself.
+    ///
+    /// Checks lengths and labels, but not the digest, which [`verify`](Release::verify) does.
     ///
     /// # Errors
-    /// Names the file that is missing (and how to get it), has the wrong length, or holds a label out of range (and
-    /// in which record).
+    /// [`Error::MissingFile`], [`Error::WrongLength`] or [`Error::UnknownLabel`]; each names the file.
     pub fn load(&self, dir: impl AsRef<Path>) -> Result<Split> {
-        let load = |part: &Part| -> Result<Dataset> {
+        let load = |part: &ReleasePart| -> Result<Dataset> {
             let mut images = Vec::with_capacity(part.len() * IMAGE_BYTES);
             let mut labels = Vec::with_capacity(part.len());
             for path in self.paths(dir.as_ref(), part) {
@@ -101,21 +102,22 @@ impl Release {
         Ok(Split { train: load(&self.train)?, test: load(&self.test)? })
     }
 
-    /// Whether all files are there, below `dir` or in it, whatever they hold.
+    /// Whether all files exist, in the folder or in `dir` itself. Does not look into them.
     pub fn is_complete(&self, dir: impl AsRef<Path>) -> bool {
         [&self.train, &self.test].iter().all(|part| self.paths(dir.as_ref(), part).iter().all(|path| path.is_file()))
     }
 
-    /// Checks that the files below `dir` hold exactly the images and labels of this release, in any order.
+    /// Checks that the files contain exactly the images and labels of this release, in any order. Reads and hashes all
+    /// of them.
     ///
     /// # Errors
-    /// As [`load`](Release::load), and if a digest differs.
+    /// As [`load`](Release::load), and [`Error::WrongDigest`].
     pub fn verify(&self, dir: impl AsRef<Path>) -> Result<()> {
         self.verify_part(dir.as_ref(), &self.train)?;
         self.verify_part(dir.as_ref(), &self.test)
     }
 
-    pub(crate) fn verify_part(&self, dir: &Path, part: &Part) -> Result<()> {
+    pub(crate) fn verify_part(&self, dir: &Path, part: &ReleasePart) -> Result<()> {
         let mut records = Vec::with_capacity(part.len() * self.record_len());
         for path in self.paths(dir, part) {
             records.append(&mut read_records(&path, self, part)?);
@@ -125,11 +127,11 @@ impl Release {
 
     /// # Errors
     /// If `records` are not those of `part`.
-    pub(crate) fn check_digest(&self, part: &Part, records: &[u8]) -> Result<()> {
+    pub(crate) fn check_digest(&self, part: &ReleasePart, records: &[u8]) -> Result<()> {
         let found = content_digest(records, self.record_len());
         if found != part.digest {
-            let Part { name, digest, .. } = part;
-            bail!("{} {name}: the content's digest is {found}, expected {digest}", self.name);
+            let expected = part.digest.clone();
+            return Err(Error::WrongDigest { part: format!("{} {}", self.name, part.name), found, expected }.into());
         }
         Ok(())
     }
@@ -139,8 +141,8 @@ impl Release {
         self.labels.len() + IMAGE_BYTES
     }
 
-    /// What is in `dir` in place of the binary files, as a sentence: the Python version of the same set, an archive
-    /// that is not unpacked, or the folder one level further down. None if nothing is recognised.
+    /// A sentence about what `dir` contains in place of the binary files: the Python version of the same set, an
+    /// archive that is not unpacked, or the folder one level further down. `None` if it contains none of these.
     pub fn found_instead(&self, dir: &Path) -> Option<String> {
         let base = self.folder.trim_end_matches("-batches-bin").trim_end_matches("-binary"); // cifar-10
         let python = match self.folder.ends_with("-batches-bin") {
@@ -185,7 +187,7 @@ impl Release {
     }
 
     /// Where the files of `part` are, or would be.
-    pub(crate) fn paths(&self, dir: &Path, part: &Part) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self, dir: &Path, part: &ReleasePart) -> Vec<PathBuf> {
         let folder = self.folder_in(dir);
         part.files.iter().map(|file| folder.join(file)).collect()
     }
@@ -218,7 +220,10 @@ mod tests {
     #[test]
     fn a_missing_file_is_named_with_how_to_get_it() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Release::cifar10().load(folder.path()).unwrap_err().to_string();
+        let error = Release::cifar10().load(folder.path()).unwrap_err();
+        let missing = folder.path().join("cifar-10-batches-bin/data_batch_1.bin");
+        assert!(matches!(Error::of(&error), Some(Error::MissingFile { path, .. }) if *path == missing), "{error}");
+        let error = error.to_string();
         for part in ["cifar-10-batches-bin/data_batch_1.bin", "cargo xtask data fetch cifar10", "--data-dir"] {
             assert!(error.contains(part), "{error}");
         }
@@ -256,7 +261,12 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for wrong in [&whole[..whole.len() - 1], &[&whole[..], &[0]].concat()] {
             std::fs::write(&path, wrong).unwrap();
-            let error = release.load(folder.path()).unwrap_err().to_string();
+            let error = release.load(folder.path()).unwrap_err();
+            let lengths = |found: u64, expected: u64| (found, expected) == (wrong.len() as u64, whole.len() as u64);
+            assert!(
+                matches!(Error::of(&error), Some(Error::WrongLength { found, expected, .. }) if lengths(*found, *expected))
+            );
+            let error = error.to_string();
             for part in ["data_batch_3.bin", &wrong.len().to_string(), &whole.len().to_string()] {
                 assert!(error.contains(part), "{error}");
             }
@@ -271,7 +281,9 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[3074] = 20; // the second record's coarse label
         std::fs::write(&path, &bytes).unwrap();
-        let error = release.load(folder.path()).unwrap_err().to_string();
+        let error = release.load(folder.path()).unwrap_err();
+        assert!(matches!(Error::of(&error), Some(Error::UnknownLabel { label: 20, classes: 20, .. })), "{error}");
+        let error = error.to_string();
         for part in ["test.bin", "record 1", "coarse_label 20", "below 20"] {
             assert!(error.contains(part), "{error}");
         }
@@ -288,7 +300,9 @@ mod tests {
         release.verify(folder.path())?;
         bytes[100] ^= 1;
         std::fs::write(&path, &bytes)?;
-        let error = release.verify(folder.path()).unwrap_err().to_string();
+        let error = release.verify(folder.path()).unwrap_err();
+        assert!(matches!(Error::of(&error), Some(Error::WrongDigest { .. })), "{error}");
+        let error = error.to_string();
         assert!(error.contains("cifar10 train") && error.contains(&release.train.digest), "{error}");
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The synthetic set: ten figures drawn over texture, clutter and noise.
+//! The synthetic set: figures of ten classes over texture, clutter and noise.
 
 use crate::draw::Draw;
 use crate::figure::{FIGURES, Figure};
@@ -16,17 +16,17 @@ const KNOTS: usize = 6;
 /// Red, green, blue; 0 to 1 is what can be seen.
 type Colour = [f64; 3];
 
-/// `train` and `test` images, 32×32 RGB, of ten classes: image i is a figure of class i mod 10.
+/// Draws `train` training and `test` test images, 32×32 RGB, of ten classes; image i is a figure of class i mod 10.
 ///
-/// The classes are disc, ring, square, triangle, cross, star, level stripes, upright stripes, checkerboard and dots.
-/// Place, size, angle (but for the stripes, whose angle is their class), colours, contrast, shading and background are
-/// drawn from the same distributions for every class, so none of them tells the class. What makes it hard: the figure
-/// may fill half of the image or a sixth, lie partly outside of it, have hardly any contrast, be crossed by a line,
-/// hidden in part by a patch of background, stand beside a smaller figure of *another* class, and be full of noise.
-/// Some images cannot be told by anyone.
+/// The classes are disc, ring, square, triangle, cross, star, horizontal stripes, vertical stripes, checkerboard and
+/// dots. Place, size, angle (except for the stripes), colours, contrast, shading and background have the same
+/// distribution for every class, so only the shape is informative. The task is not trivial: a figure may be small, lie
+/// partly outside of the image, have little contrast, be crossed by a line, be partly covered by a patch of background,
+/// stand beside a smaller figure of *another* class, and is noisy. Some images cannot be classified at all.
 ///
-/// An image is a pure function of (`seed`, split, index): the same bytes on every machine and for any number of
-/// threads, and a larger set begins with the smaller one. The two splits are different streams of one distribution.
+/// An image is a pure function of (`seed`, training or test, index): the same bytes on every machine and for any number
+/// of threads, and a smaller set is the beginning of a larger one. Both parts have the same distribution. Uses all
+/// threads of rayon.
 pub fn synthetic(train: usize, test: usize, seed: u64) -> Split {
     let key = Key::new(seed).fold_name("synthetic");
     Split { train: part("train", train, key), test: part("test", test, key) }

@@ -1,19 +1,27 @@
-//! The networks by the names that a command line or a configuration file gives them.
+//! The published networks by name, as in a command line or a configuration file.
 
 use crate::wide_resnet::blocks_in_stage;
-use crate::{Norm, RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNet, WideResNet, wide_resnet};
+use crate::{Error, Norm, RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNet, WideResNet, wide_resnet};
 use crate::{VIT_BASE, VIT_MINI, VIT_SMALL, VIT_TINY, ViTConfig, VisionTransformer};
-use candle_core::{Error, Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
 
-/// A published network.
+/// A published network, by name.
+///
+/// [`Display`] writes the name and [`FromStr`] reads it; the [table](crate#the-networks) lists all names.
 ///
 /// ```
-/// use msharp_models::Architecture;
-/// let architecture: Architecture = "wrn-28-10".parse()?;
-/// assert_eq!(architecture, Architecture::WideResNet { depth: 28, widen: 10 });
+/// use candle_core::{DType, Device};
+/// use msharp_core::Seeded;
+/// use msharp_models::{Architecture, Norm};
+///
+/// let architecture: Architecture = "wrn-16-4".parse()?;
+/// assert_eq!(architecture, Architecture::WideResNet { depth: 16, widen: 4 });
+/// let init = Seeded::new(0, DType::F32, &Device::Cpu);
+/// let model = architecture.build(Norm::Batch, 10, init.var_builder())?;
+/// assert_eq!(init.params()?.count(), 2_748_890);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,20 +36,20 @@ pub enum Architecture {
     ResNet34,
     /// `resnet50`, [`RESNET50`].
     ResNet50,
-    /// `wrn-28-10`, [`wide_resnet`].
+    /// `wrn-28-10` and other numbers, [`wide_resnet`].
     WideResNet {
-        /// 6n + 4.
+        /// The number of convolutions, 6n + 4 with n blocks in a stage. Published: 16, 22, 28, 40.
         depth: usize,
-        /// The factor on the channels 16, 32, 64.
+        /// The factor on the channels 16, 32, 64. Published: 1 to 12.
         widen: usize,
     },
-    /// `vit-mini`, [`VIT_MINI`], for 32×32 images.
+    /// `vit-mini`, [`VIT_MINI`], for 32×32 images; not published.
     ViTMini,
-    /// `vit-tiny`, [`VIT_TINY`], for 224×224 images, as the next two.
+    /// `vit-tiny`, [`VIT_TINY`], for 224×224 images.
     ViTTiny,
-    /// `vit-small`, [`VIT_SMALL`].
+    /// `vit-small`, [`VIT_SMALL`], for 224×224 images.
     ViTSmall,
-    /// `vit-base`, [`VIT_BASE`].
+    /// `vit-base`, [`VIT_BASE`], for 224×224 images.
     ViTBase,
 }
 
@@ -51,14 +59,15 @@ use Architecture::{ResNet8, ResNet18, ResNet20, ResNet34, ResNet50, ViTBase, ViT
 const NAMED: [Architecture; 9] = [ResNet8, ResNet18, ResNet20, ResNet34, ResNet50, ViTMini, ViTTiny, ViTSmall, ViTBase];
 
 impl Architecture {
-    /// The network with its weights from `vb`.
+    /// Builds the network with normalisation `norm` for `classes` classes, with its weights from `vb`.
     ///
     /// # Errors
-    /// Where `vb` has no tensor of the name and shape, there is no wide ResNet of the depth, or `norm` is not the
-    /// default and the network [has no choice](Architecture::has_choice_of_norm).
+    /// [`Error::InvalidConfig`] if there is no wide ResNet of this depth, or `norm` is not the default and the network
+    /// [has no choice](Architecture::has_choice_of_norm); an error of `vb` if it has no tensor of a name and shape.
     pub fn build(self, norm: Norm, classes: usize, vb: VarBuilder) -> Result<Model> {
         if norm != Norm::default() && !self.has_choice_of_norm() {
-            bail!("{self} has layer normalisation, and {norm} cannot take its place")
+            let text = format!("{self} has layer normalisation, and {norm} cannot take its place");
+            return Err(Error::InvalidConfig(text).into());
         }
         if let Some(vit) = self.vit() {
             return Ok(Model::VisionTransformer(vit.build(classes, vb)?));
@@ -76,18 +85,18 @@ impl Architecture {
         Ok(Model::ResNet(resnet.build(norm, classes, vb)?))
     }
 
-    /// Whether it can be built with one [`Norm`] or another. A vision transformer cannot: it has layer normalisation,
-    /// and the default stands for that.
+    /// Whether [`build`](Architecture::build) accepts any [`Norm`]. A vision transformer accepts the default only, and
+    /// has layer normalisation.
     pub fn has_choice_of_norm(self) -> bool {
         self.vit().is_none()
     }
 
-    /// The side of the images, where it takes no others.
+    /// The height and width of the images in pixels; `None` where any size is accepted.
     pub fn image(self) -> Option<usize> {
         self.vit().map(|vit| vit.image)
     }
 
-    /// The name of the classifier's layer: `fc` or `head`.
+    /// The parameter name of the classifier, the last linear layer: `fc` or `head`.
     pub fn classifier(self) -> &'static str {
         if self.vit().is_some() { "head" } else { "fc" }
     }
@@ -123,8 +132,8 @@ impl Display for Architecture {
 impl FromStr for Architecture {
     type Err = Error;
 
-    /// What [`Display`] writes.
-    fn from_str(text: &str) -> Result<Self> {
+    /// Reads the name that [`Display`] writes.
+    fn from_str(text: &str) -> std::result::Result<Self, Error> {
         if let Some(named) = NAMED.into_iter().find(|named| named.to_string() == text) {
             return Ok(named);
         }
@@ -136,13 +145,13 @@ impl FromStr for Architecture {
             }
             _ => {
                 let known = NAMED.map(|named| named.to_string()).join(", ");
-                bail!("there is no architecture {text:?}; there are {known} and wrn-DEPTH-WIDEN such as wrn-28-10")
+                Err(Error::UnknownArchitecture { name: text.to_owned(), known })
             }
         }
     }
 }
 
-/// A network of the catalogue, built.
+/// A built network of an [`Architecture`]; implements candle's [`ModuleT`].
 #[derive(Clone, Debug)]
 pub enum Model {
     /// One of the ResNets.
@@ -154,7 +163,10 @@ pub enum Model {
 }
 
 impl Model {
-    /// What the classifier sees: `[b, h, w, 3]` to `[b, c]`.
+    /// The input of the classifier: images `[b, h, w, 3]` to features `[b, c]`.
+    ///
+    /// `train` is as for [`forward_t`](ModuleT::forward_t): with batch normalisation, `true` normalises by the batch
+    /// and updates the running statistics.
     pub fn features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         match self {
             Model::ResNet(model) => model.features(xs, train),
@@ -165,7 +177,7 @@ impl Model {
 }
 
 impl ModuleT for Model {
-    /// `[b, h, w, 3]` to logits, `[b, classes]`.
+    /// Images `[b, h, w, 3]` to logits `[b, classes]`.
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         match self {
             Model::ResNet(model) => model.forward_t(xs, train),
@@ -190,7 +202,9 @@ mod tests {
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         for text in ["resnet19", "ResNet18", "wrn-28", "wrn-28-x", ""] {
-            let message = text.parse::<Architecture>().unwrap_err().to_string();
+            let error = text.parse::<Architecture>().unwrap_err();
+            assert!(matches!(&error, Error::UnknownArchitecture { name, .. } if name == text));
+            let message = error.to_string();
             assert!(
                 message.contains(
                     "resnet8, resnet18, resnet20, resnet34, resnet50, vit-mini, vit-tiny, vit-small, vit-base and wrn-"

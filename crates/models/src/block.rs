@@ -1,22 +1,24 @@
-//! The residual blocks of ResNet: convolutions with their normalisations, beside a shortcut.
+//! The residual blocks of ResNet: convolutions with normalisations, and a shortcut.
 
 use crate::{Conv2d, Norm, NormLayer};
 use candle_core::Result;
 use candle_nn::VarBuilder;
 use msharp_ops::Activation;
 
-/// The two residual blocks of He et al. 2016, written `kernel, channels`; w is the width of the stage.
+/// The two residual blocks of He et al. (2016, <https://arxiv.org/abs/1512.03385>), as `kernel, channels` of their
+/// convolutions; w is the width of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Block {
-    /// `3, w` → `3, w`. The first one strides.
+    /// `3, w` → `3, w`; a stride is that of the first convolution. The output has w channels.
     Basic,
-    /// `1, w` → `3, w` → `1, 4w`. The middle one strides, as in torchvision (and not the first, as in the paper).
+    /// `1, w` → `3, w` → `1, 4w`; a stride is that of the middle convolution, as in torchvision (in the paper, of the
+    /// first). The output has 4w channels.
     Bottleneck,
 }
 
 impl Block {
-    /// Channels that leave the block, as a multiple of the width.
-    pub fn expansion(self) -> usize {
+    /// Output channels as a multiple of the width.
+    pub(crate) fn expansion(self) -> usize {
         match self {
             Block::Basic => 1,
             Block::Bottleneck => 4,
@@ -26,7 +28,7 @@ impl Block {
 
 type ConvNorm = (Conv2d, NormLayer);
 
-/// relu(F(x) + shortcut(x)), where F is a chain of convolution, norm and, but for the last, ReLU.
+/// relu(F(x) + shortcut(x)), where F is a chain of convolution, norm and, except after the last, ReLU.
 #[derive(Clone, Debug)]
 pub(crate) struct ResidualBlock {
     body: Vec<ConvNorm>,

@@ -1,25 +1,27 @@
-//! What weights are of, written beside them: tensors alone do not say how many groups a norm has, nor what the images
-//! were normalised by.
+//! The description of a file of weights: network, normalisation, classes, and how the images were normalised.
 
-use crate::{Architecture, Norm};
-use candle_core::{DType, Error, Result, Tensor, bail};
+use crate::{Architecture, Error, Norm};
+use candle_core::{DType, Result, Tensor};
 use msharp_core::Params;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-/// The entry by which a description is recognised, and its version.
+/// The metadata entry that identifies a description, and its version.
 const FORMAT: (&str, &str) = ("weights", "msharp-weights-1");
 
-/// What begins every version of it: what others call `weights` is none of ours.
+/// The prefix of every version: an entry `weights` without it comes from other software.
 const OURS: &str = "msharp-weights-";
 
-/// A network, and the images that it was trained on. It stands in the metadata of a safetensors file of weights.
+/// The network that weights belong to, and how its training images were normalised: the metadata of a safetensors file.
+///
+/// Tensors alone do not determine the number of groups of a group normalisation, nor the normalisation of the images;
+/// a mistake in either loads without an error and predicts wrongly. [`load`](Description::load) refuses such a file.
 ///
 /// ```
 /// use candle_core::{DType, Device};
 /// use msharp_core::Seeded;
-/// use msharp_models::{Architecture, Description, Norm};
+/// use msharp_models::{Architecture, Description, Error, Norm};
 ///
 /// let about = Description {
 ///     architecture: Architecture::ResNet8,
@@ -36,7 +38,8 @@ const OURS: &str = "msharp-weights-";
 /// assert_eq!(Description::read(&path)?, Some(about.clone()));
 /// about.load(&init.params()?, &path)?;
 /// let other = Description { norm: Norm::Group(8), ..about }; // the same tensors, other logits
-/// assert!(other.load(&init.params()?, &path).is_err());
+/// let error = other.load(&init.params()?, &path).unwrap_err();
+/// assert!(matches!(Error::of(&error), Some(Error::WrongWeights { entry, .. }) if entry == "norm"));
 /// # use std::collections::BTreeMap;
 /// # std::fs::remove_file(path)?;
 /// # Ok::<(), candle_core::Error>(())
@@ -45,18 +48,22 @@ const OURS: &str = "msharp-weights-";
 pub struct Description {
     /// The network.
     pub architecture: Architecture,
-    /// Its normalisation.
+    /// Its normalisation layers.
     pub norm: Norm,
     /// The number of classes.
     pub classes: usize,
-    /// What was subtracted from each channel of an image in [0, 1].
+    /// The mean that was subtracted from each channel of images with pixel values in [0, 1].
     pub mean: [f32; 3],
-    /// What each channel was then divided by.
+    /// The standard deviation by which each channel was then divided; above 0.
     pub std: [f32; 3],
 }
 
+fn invalid<T>(text: String) -> Result<T> {
+    Err(Error::InvalidDescription(text).into())
+}
+
 impl Description {
-    /// The entries of the metadata.
+    /// The description as entries of safetensors metadata.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let numbers = |all: [f32; 3]| all.map(|x| x.to_string()).join(",");
         let entries = [
@@ -70,34 +77,38 @@ impl Description {
         entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// The description that `metadata` has; none if it has none, as a file that PyTorch wrote.
+    /// The description in `metadata`; `None` if there is none, as in a file that PyTorch wrote.
     ///
     /// # Errors
-    /// Names an entry that is missing or cannot be read.
+    /// [`Error::InvalidDescription`] if the version is unknown, or an entry is missing or cannot be parsed.
     pub fn of(metadata: &BTreeMap<String, String>) -> Result<Option<Self>> {
         match metadata.get(FORMAT.0) {
             Some(format) if !format.starts_with(OURS) => return Ok(None),
             None => return Ok(None),
             Some(format) if format != FORMAT.1 => {
-                bail!("the weights are described in the format {format:?}; expected {:?}", FORMAT.1)
+                return invalid(format!("the weights are described in the format {format:?}; expected {:?}", FORMAT.1));
             }
             Some(_) => {}
         }
         fn entry<T: FromStr>(metadata: &BTreeMap<String, String>, name: &str) -> Result<T> {
             match metadata.get(name).map(|text| text.parse()) {
                 Some(Ok(value)) => Ok(value),
-                _ => bail!("the weights' description has no {name:?} that can be read: {:?}", metadata.get(name)),
+                _ => invalid(format!(
+                    "the weights' description has no {name:?} that can be read: {:?}",
+                    metadata.get(name)
+                )),
             }
         }
         let numbers = |name: &str| -> Result<[f32; 3]> {
             let text: String = entry(metadata, name)?;
             let all: std::result::Result<Vec<f32>, _> = text.split(',').map(str::parse).collect();
             let finite = all.ok().filter(|all| all.iter().all(|x| x.is_finite())).and_then(|all| all.try_into().ok());
-            finite.ok_or_else(|| Error::msg(format!("{name:?} of the weights is {text:?}; expected 3 finite numbers")))
+            let wrong = || format!("{name:?} of the weights is {text:?}; expected 3 finite numbers");
+            finite.map_or_else(|| invalid(wrong()), Ok)
         };
         let std = numbers("std")?;
         if !std.iter().all(|std| *std > 0.) {
-            bail!("\"std\" of the weights is {std:?}; expected 3 numbers above 0")
+            return invalid(format!("\"std\" of the weights is {std:?}; expected 3 numbers above 0"));
         }
         Ok(Some(Self {
             architecture: entry(metadata, "model")?,
@@ -108,46 +119,51 @@ impl Description {
         }))
     }
 
-    /// The description in a file of weights; none if there is none.
+    /// The description in the safetensors file `path`; `None` if there is none.
     ///
     /// # Errors
-    /// Names the file.
+    /// [`Error::InvalidDescription`] if it cannot be parsed; an error with the path if the file cannot be read.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         Self::of(&msharp_core::metadata(path)?)
-            .map_err(|error| error.context(format!("cannot read what {} is of", path.display())))
+            .map_err(|error| error.context(format!("cannot read the description of {}", path.display())))
     }
 
     /// # Errors
-    /// Names what differs in `found`, which is that of the weights, and both values.
-    pub fn check(&self, found: &Self) -> Result<()> {
+    /// [`Error::WrongWeights`] for the first entry of `found`, the description of the weights, that differs.
+    fn check(&self, found: &Self) -> Result<()> {
         let (expected, found) = (self.metadata(), found.metadata());
         for (name, found) in found {
             if expected[&name] != found {
-                bail!("the weights are those of {name} {found}; expected {name} {}", expected[&name])
+                let expected = expected[&name].clone();
+                return Err(Error::WrongWeights { entry: name, found, expected }.into());
             }
         }
         Ok(())
     }
 
-    /// Writes parameters and buffers with this description, and with further entries `more`.
+    /// Writes parameters and buffers to the safetensors file `path`, with this description and the entries `more` as
+    /// its metadata.
     ///
     /// # Errors
-    /// If the description could not be read back, or `more` has an entry of its.
+    /// [`Error::InvalidDescription`] if the description could not be read back, or `more` has an entry of the same
+    /// name; an error with the path if the file cannot be written.
     pub fn save(&self, params: &Params, path: &Path, more: BTreeMap<String, String>) -> Result<()> {
         let own = self.metadata();
         if Self::of(&own)?.as_ref() != Some(self) || self.classes == 0 {
-            bail!("{self:?} cannot be a description of weights")
+            return invalid(format!("{self:?} cannot be a description of weights"));
         }
         if let Some(name) = more.keys().find(|name| own.contains_key(*name)) {
-            bail!("{name:?} is an entry of the description itself; expected another name")
+            return invalid(format!("{name:?} is an entry of the description itself; expected another name"));
         }
         params.save_with(path, &own.into_iter().chain(more).collect())
     }
 
-    /// Reads weights into `params`. A file without a description is taken as it is.
+    /// Reads the weights of the safetensors file `path` into `params`. A file without a description is accepted.
     ///
     /// # Errors
-    /// Names the file, and what its description contradicts, or the tensor that does not fit.
+    /// [`Error::WrongWeights`] if the description in the file differs from this one; as
+    /// [`Params::load`](msharp_core::Params::load), with the name of the tensor, if a tensor is missing or has another
+    /// shape. Both name the file.
     pub fn load(&self, params: &Params, path: &Path) -> Result<()> {
         if let Some(found) = Self::read(path)? {
             self.check(&found).map_err(|error| error.context(format!("cannot load {}", path.display())))?;
@@ -155,19 +171,23 @@ impl Description {
         params.load(path)
     }
 
-    /// Whether `images`, `[b, 3, h, w]` or `[b, h, w, 3]` with the channels in dimension `channels`, can be images that
-    /// were normalised as those of the training.
+    /// Checks that `images`, `[b, 3, h, w]` or `[b, h, w, 3]` with their channels in dimension `channels`, can have
+    /// been normalised as in training.
+    ///
+    /// Pixels in [0, 1] are from (0 − mean)/std to (1 − mean)/std in their channel. The check allows the same range
+    /// again on either side, for resizing and noise; it finds pixels in 0..=255, or normalised by another data set's
+    /// much different values.
     ///
     /// # Errors
-    /// If a value is not within (0 − mean)/std and (1 − mean)/std of its channel, or as far again on either side: what
-    /// resizing or noise adds is no sign of another normalisation.
+    /// [`Error::WrongImages`] with the channel, its range and the expected one, or with the shape.
     pub fn check_images(&self, images: &Tensor, channels: usize) -> Result<()> {
         if images.dims().get(channels) != Some(&3) || !images.dtype().is_float() {
-            bail!(
+            let text = format!(
                 "images {:?} of {:?} with their channels in dimension {channels}; expected 3 channels of floats",
                 images.dims(),
                 images.dtype()
-            )
+            );
+            return Err(Error::WrongImages(text).into());
         }
         let images = images.to_dtype(DType::F32)?;
         for c in 0..3 {
@@ -177,14 +197,12 @@ impl Description {
             let found = [channel.min(0)?.to_scalar::<f32>()?, channel.max(0)?.to_scalar::<f32>()?];
             let slack = ends[1] - ends[0];
             if !(found[0] >= ends[0] - slack && found[1] <= ends[1] + slack) {
-                bail!(
+                let text = format!(
                     "channel {c} of the images is from {} to {}; pixels in [0, 1], less the mean {mean} and divided by \
                      the deviation {std} as in training, are from {:.3} to {:.3}",
-                    found[0],
-                    found[1],
-                    ends[0],
-                    ends[1]
-                )
+                    found[0], found[1], ends[0], ends[1]
+                );
+                return Err(Error::WrongImages(text).into());
             }
         }
         Ok(())
@@ -218,7 +236,9 @@ mod tests {
         ] {
             let mut damaged = about().metadata();
             damaged.insert(name.to_owned(), value.to_owned());
-            let error = Description::of(&damaged).unwrap_err().to_string();
+            let error = Description::of(&damaged).unwrap_err();
+            assert!(matches!(Error::of(&error), Some(Error::InvalidDescription(_))), "{error}");
+            let error = error.to_string();
             assert!(error.contains(value) || error.contains("above 0"), "{error}");
         }
         Ok(())
@@ -231,7 +251,9 @@ mod tests {
             (Description { classes: 10, ..about() }, ["classes 100", "classes 10"]),
             (Description { mean: [0.; 3], ..about() }, ["mean 0.5,0.4,0.3", "mean 0,0,0"]),
         ] {
-            let error = other.check(&about()).unwrap_err().to_string();
+            let error = other.check(&about()).unwrap_err();
+            assert!(matches!(Error::of(&error), Some(Error::WrongWeights { .. })), "{error}");
+            let error = error.to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         }
         about().check(&about()).unwrap();
@@ -243,7 +265,9 @@ mod tests {
             Tensor::arange(0f32, 48., &Device::Cpu)?.affine(f64::from(scale), f64::from(shift))?.reshape((1, 3, 4, 4))
         };
         about().check_images(&pixels(4. / 47., -2.)?, 1)?; // the first channel is from −2 to 2, and the others lie within
-        let error = about().check_images(&pixels(255. / 47., 0.)?, 1).unwrap_err().to_string();
+        let error = about().check_images(&pixels(255. / 47., 0.)?, 1).unwrap_err();
+        assert!(matches!(Error::of(&error), Some(Error::WrongImages(_))), "{error}");
+        let error = error.to_string();
         assert!(error.contains("channel 0") && error.contains("-2.000 to 2.000"), "{error}");
         let undefined = Tensor::full(f32::NAN, (1, 2, 2, 3), &Device::Cpu)?.to_dtype(DType::F32)?;
         assert!(about().check_images(&undefined, 3).is_err());

@@ -1,9 +1,9 @@
-//! ResNets, wide ResNets and vision transformers for candle: the networks that sharpness-aware training is measured on.
+//! ResNets, wide ResNets and vision transformers for candle, with the parameter names of torchvision and timm.
 //!
-//! A network here is a plain struct over tensors that takes its weights from a candle [`VarBuilder`] and implements
-//! candle's [`ModuleT`]: `forward_t(xs, train)`, `[b, h, w, 3]` to logits `[b, classes]`. Whatever trains or loads
-//! candle models trains and loads these; the layers call the differentiable ops of `msharp_ops`, so the fast path needs
-//! no word here.
+//! Use this crate for the networks of the SAM literature: on CIFAR and ImageNet, with batch or group normalisation, and
+//! with PyTorch's checkpoints. A network is a plain struct that takes its weights from a candle [`VarBuilder`] and
+//! implements candle's [`ModuleT`]: `forward_t(images, train)` maps `[b, h, w, 3]` to logits `[b, classes]`. Images are
+//! channels-last. Code that trains or loads candle models works with them unchanged.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -24,49 +24,59 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 //!
-//! # The catalogue
+//! # The networks
 //!
 //! | [`Architecture`] | constructor | parameters, 10 classes | source |
 //! |---|---|---|---|
-//! | `resnet8` | [`resnet8`] | 78,042 | the next line, one block a stage |
+//! | `resnet8` | [`resnet8`] | 78,042 | `resnet20` with one block per stage |
 //! | `resnet20` | [`resnet20`] | 272,474 | He et al. 2016, section 4.2, with projections |
-//! | `resnet18` | [`resnet18`] | 11,173,962 | the same, table 1, with a 3×3 stem |
-//! | `resnet34` | [`resnet34`] | 21,282,122 | " |
-//! | `resnet50` | [`resnet50`] | 23,520,842 | " |
+//! | `resnet18` | [`resnet18`] | 11,173,962 | He et al. 2016, table 1, with a 3×3 stem |
+//! | `resnet34` | [`resnet34`] | 21,282,122 | He et al. 2016, table 1, with a 3×3 stem |
+//! | `resnet50` | [`resnet50`] | 23,520,842 | He et al. 2016, table 1, with a 3×3 stem |
 //! | `wrn-16-4` | [`wide_resnet`] | 2,748,890 | Zagoruyko, Komodakis 2016 |
-//! | `wrn-28-10` | " | 36,479,194 | " |
-//! | `vit-mini` | [`vit_mini`] | 1,205,898 | the next lines, smaller, for 32×32 images |
+//! | `wrn-28-10` | [`wide_resnet`] | 36,479,194 | Zagoruyko, Komodakis 2016 |
+//! | `vit-mini` | [`vit_mini`] | 1,205,898 | a smaller `vit-tiny` for 32×32 images |
 //! | `vit-tiny` | [`vit_tiny`] | 5,526,346 | Touvron et al. 2021, table 1; for 224×224 images |
-//! | `vit-small` | [`vit_small`] | 21,669,514 | " |
-//! | `vit-base` | [`vit_base`] | 85,806,346 | Dosovitskiy et al. 2021, ViT-B/16 |
+//! | `vit-small` | [`vit_small`] | 21,669,514 | Touvron et al. 2021, table 1; for 224×224 images |
+//! | `vit-base` | [`vit_base`] | 85,806,346 | Dosovitskiy et al. 2021, ViT-B/16; for 224×224 images |
 //!
-//! Every other shape is a literal: `ResNetConfig { stem: Stem::ImageNet, ..RESNET50 }` is torchvision's ResNet-50.
+//! Other shapes are literals: `ResNetConfig { stem: Stem::ImageNet, ..RESNET50 }` is torchvision's ResNet-50. A network
+//! of your own is composed of the layers [`Conv2d`], [`NormLayer`], [`LayerNorm`] and [`Linear`].
 //!
 //! # Checkpoints
 //!
-//! Names, shapes and dtypes are those of PyTorch's state dicts, buffers included, in both directions: a ResNet is
-//! called as in torchvision and timm, a [`WideResNet`] as in the PyTorch port most used, a [`VisionTransformer`] as in
-//! timm. The tests hold the names against PyTorch's lists, and logits, running statistics and gradients against its
-//! numbers. A [`Description`] beside the tensors says what they are of and what images were normalised by; loading
-//! refuses what contradicts it.
+//! Names, shapes and dtypes are those of PyTorch's state dicts, buffers included, for loading and for saving: a
+//! [`ResNet`] has the names of torchvision and timm, a [`WideResNet`] those of the common PyTorch port, a
+//! [`VisionTransformer`] those of timm. Tests compare names with PyTorch's lists, and logits, running statistics and
+//! gradients with its numbers. A [`Description`] in the metadata of a file states network and normalisation; loading
+//! refuses a file that contradicts it.
 //!
 //! # Normalisation
 //!
-//! Each convolutional network comes with batch or group normalisation ([`Norm`]) under the same names. Batch
-//! normalisation couples the samples of a batch in training: read [`Norm`] before per-sample gradients or micro-batches
-//! are given a meaning.
+//! The convolutional networks have batch or group normalisation ([`Norm`]) under the same parameter names. In training,
+//! batch normalisation couples the samples of a batch, which changes the meaning of per-sample gradients and of
+//! micro-batches: see [`Norm`]. A vision transformer has layer normalisation of each token, and no coupling.
 //!
-//! A vision transformer has layer normalisation, of each token by itself, and no batch normalisation anywhere.
+//! # Invariants
 //!
-//! A network of your own is written as these are: from [`Conv2d`], [`NormLayer`] and [`Linear`], on a screen or two.
+//! * Initial weights are a pure function of the [`VarBuilder`], so of the seed of [`Seeded`].
+//! * In evaluation the output for a sample does not depend on the rest of the batch.
+//! * Every parameter receives a gradient.
+//!
+//! # Errors
+//!
+//! Functions return candle's [`Result`](candle_core::Result). [`Error::of`] finds the cause in it as a value to match
+//! on: an unknown name, an impossible shape, a description that contradicts, images that do not fit.
 //!
 //! [`VarBuilder`]: candle_nn::VarBuilder
 //! [`ModuleT`]: candle_nn::ModuleT
+//! [`Seeded`]: msharp_core::Seeded
 
 mod architecture;
 mod block;
 mod conv;
 mod description;
+mod error;
 mod layer_norm;
 mod linear;
 mod norm;
@@ -78,6 +88,7 @@ pub use architecture::{Architecture, Model};
 pub use block::Block;
 pub use conv::Conv2d;
 pub use description::Description;
+pub use error::Error;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use norm::{Norm, NormLayer};

@@ -1,10 +1,10 @@
-//! A matrix and a bias: the classifier, and the layers of a transformer.
+//! A linear layer: the classifier, and the layers of a transformer.
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, VarBuilder};
 use msharp_ops::Activation;
 
-/// y = x Wᵀ + b.
+/// A linear layer, y = x Wᵀ + b.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Tensor, // [out, in]
@@ -12,17 +12,24 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Reads or draws `weight`, `[out, in]`, and `bias`, `[out]`: both uniform within ±1/√in, PyTorch's default.
+    /// Reads `weight`, `[outputs, inputs]`, and `bias`, `[outputs]`, or initialises both uniform within ±1/√inputs,
+    /// PyTorch's default.
+    ///
+    /// # Errors
+    /// If `vb` has no tensor of a name and shape.
     pub fn new(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Self> {
         Self::with_bias_init(inputs, outputs, uniform(inputs), vb)
     }
 
     /// As [`new`](Linear::new), the bias drawn from `bias`.
-    pub fn with_bias_init(inputs: usize, outputs: usize, bias: Init, vb: VarBuilder) -> Result<Self> {
+    pub(crate) fn with_bias_init(inputs: usize, outputs: usize, bias: Init, vb: VarBuilder) -> Result<Self> {
         Self::with_init(inputs, outputs, uniform(inputs), bias, vb)
     }
 
-    /// As [`new`](Linear::new), both drawn as told.
+    /// As [`new`](Linear::new), initialised from `weight` and `bias`.
+    ///
+    /// # Errors
+    /// If `vb` has no tensor of a name and shape.
     pub fn with_init(inputs: usize, outputs: usize, weight: Init, bias: Init, vb: VarBuilder) -> Result<Self> {
         Ok(Self {
             weight: vb.get_with_hints((outputs, inputs), "weight", weight)?,
@@ -30,7 +37,7 @@ impl Linear {
         })
     }
 
-    /// `[.., in]` to `[.., out]`.
+    /// `[.., inputs]` to `[.., outputs]`.
     pub fn apply<X: Activation>(&self, xs: &X) -> Result<X> {
         msharp_ops::linear(xs, &self.weight, Some(&self.bias))
     }

@@ -1,6 +1,7 @@
-//! Batch or group normalisation under the same parameter names, with the ReLU and the residual sum that follow it.
+//! Batch or group normalisation under the same parameter names, fused with the ReLU and residual sum that follow.
 
-use candle_core::{DType, Error, Result, Tensor, Var, bail};
+use crate::Error;
+use candle_core::{DType, Result, Tensor, Var};
 use candle_nn::{Init, ModuleT, VarBuilder};
 use msharp_ops::{Activation, Epilogue, RunningStats};
 use std::fmt::{Display, Formatter};
@@ -11,27 +12,30 @@ const EPS: f64 = 1e-5;
 /// The weight of the new batch in the running statistics; PyTorch's default.
 const MOMENTUM: f64 = 0.1;
 
-/// Over what a model normalises.
+/// The normalisation of a convolutional network: batch or group normalisation. Parses from and displays as `batch`,
+/// `group-32`.
 ///
-/// Under [`Norm::Batch`] the samples of a batch are coupled: a per-sample gradient flows through shared statistics, and
-/// a micro-batch is normalised by fewer samples than the batch it came from. [`Norm::Group`] has neither effect, which
-/// makes it the choice where m-sharpness itself is studied.
+/// Under [`Norm::Batch`] the samples of a batch are coupled in training: the gradient of one sample's loss depends on
+/// the statistics of the others, and a micro-batch is normalised by fewer samples than its batch. [`Norm::Group`] has
+/// neither effect, so it isolates the effect of m in m-SAM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Norm {
-    /// Over batch and positions, a channel at a time (Ioffe, Szegedy 2015).
+    /// Batch normalisation: each channel over batch and positions (Ioffe, Szegedy 2015,
+    /// <https://arxiv.org/abs/1502.03167>).
     #[default]
     Batch,
-    /// Over positions and the channels of a group, a sample at a time (Wu, He 2018). This many groups, 32 in the
-    /// paper, or fewer where the layer is narrow: see [`groups`](Norm::groups).
+    /// Group normalisation: each sample over positions and the channels of a group (Wu, He 2018,
+    /// <https://arxiv.org/abs/1803.08494>). The number of groups, 32 in the paper, is reduced where the layer is
+    /// narrow: see [`groups`](Norm::groups).
     Group(usize),
 }
 
 impl Norm {
-    /// The groups of a layer with `channels`: the largest number that divides both `groups` and `channels`, and leaves
-    /// two channels or more in a group. `None` for batch normalisation.
+    /// The number of groups of a layer with `channels` channels; `None` for batch normalisation.
     ///
-    /// 32 groups become 8, 16, 32 at 16, 32 and 64 channels. One channel a group would be instance normalisation,
-    /// which trains worse in the paper; two is what the paper's own ResNet-50 has at its narrowest.
+    /// It is the largest divisor of both the requested number and `channels` that leaves at least two channels in a
+    /// group, or 1: 32 groups become 8, 16, 32 at 16, 32 and 64 channels. One channel per group would be instance
+    /// normalisation, which trains worse in the paper; the narrowest layers of the paper's ResNet-50 have two.
     pub fn groups(self, channels: usize) -> Option<usize> {
         let Norm::Group(most) = self else { return None };
         (1..=channels / 2).rev().find(|g| most.is_multiple_of(*g) && channels.is_multiple_of(*g)).or(Some(1))
@@ -50,20 +54,20 @@ impl Display for Norm {
 impl FromStr for Norm {
     type Err = Error;
 
-    /// `batch`, `group` (32 groups) or `group-8`.
-    fn from_str(text: &str) -> Result<Self> {
+    /// Reads `batch`, `group` (32 groups), or `group-8` and other numbers of groups.
+    fn from_str(text: &str) -> std::result::Result<Self, Error> {
         match (text, text.strip_prefix("group-").and_then(|groups| groups.parse().ok())) {
             ("batch", _) => Ok(Norm::Batch),
             ("group", _) => Ok(Norm::Group(32)),
             (_, Some(groups)) if groups > 0 => Ok(Norm::Group(groups)),
-            _ => {
-                bail!("there is no normalisation {text:?}; there are batch, group (32 groups) and group-8 or the like")
-            }
+            _ => Err(Error::UnknownNorm { name: text.to_owned() }),
         }
     }
 }
 
-/// A normalisation with scale and shift for every channel.
+/// A batch or group normalisation layer with scale and shift for every channel, on `[b, h, w, c]`.
+///
+/// ε is 1e-5 and the momentum of the running statistics 0.1, PyTorch's defaults.
 #[derive(Clone, Debug)]
 pub struct NormLayer {
     weight: Tensor, // [c]
@@ -78,13 +82,19 @@ enum Over {
 }
 
 impl NormLayer {
-    /// Reads `weight` and `bias` or sets them to 1 and 0; with [`Norm::Batch`] also the buffers `running_mean`,
-    /// `running_var` (0 and 1) and `num_batches_tracked` (i64, a scalar), which training writes.
+    /// Reads `weight` and `bias`, `[channels]`, or initialises them to 1 and 0. With [`Norm::Batch`] also the buffers
+    /// `running_mean` and `running_var`, `[channels]` (0 and 1), and `num_batches_tracked` (i64, a scalar), which
+    /// training updates.
     ///
-    /// The buffers are the variables of `vb` where it hands out variables, and copies elsewhere.
+    /// The buffers are the variables of `vb` if it provides variables, as [`Seeded`](msharp_core::Seeded) does, and
+    /// copies otherwise.
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] for 0 groups; an error of `vb` if it has no tensor of a name and shape.
     pub fn new(norm: Norm, channels: usize, vb: VarBuilder) -> Result<Self> {
         if norm == Norm::Group(0) {
-            bail!("group normalisation needs at least one group, {:?} asks for 0", vb.prefix())
+            let text = format!("group normalisation needs at least one group, {:?} asks for 0", vb.prefix());
+            return Err(Error::InvalidConfig(text).into());
         }
         let buffer = |name, value| Var::from_tensor(&vb.get_with_hints(channels, name, Init::Const(value))?);
         let over = match norm.groups(channels) {
@@ -102,12 +112,13 @@ impl NormLayer {
         })
     }
 
-    /// relu(norm(x)), `[b, h, w, c]`.
+    /// relu(norm(x)), `[b, h, w, c]`, in one pass over memory.
     pub fn forward_relu<X: Activation>(&self, xs: &X, train: bool) -> Result<X> {
         self.with_epilogue(xs, train, Epilogue { residual: None, relu: true })
     }
 
-    /// relu(norm(x) + residual), `[b, h, w, c]` all three: the end of a residual block in one pass over memory.
+    /// relu(norm(x) + residual), the end of a residual block, in one pass over memory. Input, residual and output are
+    /// `[b, h, w, c]`.
     pub fn forward_add_relu<X: Activation>(&self, xs: &X, residual: &X, train: bool) -> Result<X> {
         self.with_epilogue(xs, train, Epilogue { residual: Some(residual), relu: true })
     }
@@ -135,7 +146,7 @@ impl ModuleT for NormLayer {
     }
 }
 
-/// Checkpoints from before PyTorch 0.4.1 have no such count; it then begins at 0.
+/// The count of batches; 0 for checkpoints from before PyTorch 0.4.1, which have none.
 fn batches_tracked(vb: &VarBuilder) -> Result<Tensor> {
     let name = "num_batches_tracked";
     match vb.get_with_hints_dtype((), name, Init::Const(0.), DType::I64) {
@@ -165,7 +176,9 @@ mod tests {
         }
         assert_eq!("group".parse::<Norm>().unwrap(), Norm::Group(32));
         for text in ["layer", "group-0", "group-", "group-x", ""] {
-            assert!(text.parse::<Norm>().unwrap_err().to_string().contains("there is no normalisation"), "{text}");
+            let error = text.parse::<Norm>().unwrap_err();
+            assert_eq!(error, Error::UnknownNorm { name: text.to_owned() });
+            assert!(error.to_string().contains("there is no normalisation"), "{text}");
         }
     }
 }

@@ -6,16 +6,17 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
 use msharp_ops::{FeatureMap, Window2d};
 
-/// What comes before the first stage.
+/// The layers before the first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stem {
-    /// A 3×3 convolution: the image keeps its size. For 32×32 images.
+    /// A 3×3 convolution with stride 1, which keeps the image size. For 32×32 images.
     Cifar,
-    /// A 7×7 convolution with stride 2 and a 3×3 maximum with stride 2: a quarter of the size. For 224×224 images.
+    /// A 7×7 convolution with stride 2 and a 3×3 max pooling with stride 2, which quarter height and width. For 224×224
+    /// images.
     ImageNet,
 }
 
-/// The shape of a ResNet. Any literal is a network; the published ones are constants.
+/// The shape of a ResNet. The published shapes are constants; a literal makes any other.
 ///
 /// ```
 /// use msharp_models::{Norm, RESNET18, ResNetConfig, Stem};
@@ -26,60 +27,60 @@ pub enum Stem {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResNetConfig<'a> {
-    /// What comes before the first stage.
+    /// The layers before the first stage.
     pub stem: Stem,
-    /// What the stages are made of.
+    /// The residual block of all stages.
     pub block: Block,
-    /// The width of the stem and of the first stage; it doubles from stage to stage.
+    /// The channels of the stem and the width of the first stage; the width doubles from stage to stage.
     pub width: usize,
-    /// Blocks in each stage. Every stage but the first halves the size of the image.
+    /// The number of blocks in each stage. Every stage except the first halves height and width.
     pub blocks: &'a [usize],
 }
 
 const CIFAR_BASIC: ResNetConfig = ResNetConfig { stem: Stem::Cifar, block: Block::Basic, width: 64, blocks: &[] };
 
-/// 0.08 M parameters. The ResNet-20 of the paper's section 4.2 with one block a stage: small enough for tests.
+/// 0.08 M parameters: [`RESNET20`] with one block per stage instead of three. Not published; small enough for tests.
 pub const RESNET8: ResNetConfig = ResNetConfig { width: 16, blocks: &[1, 1, 1], ..CIFAR_BASIC };
 /// 0.27 M parameters: section 4.2 of the paper, n = 3.
 pub const RESNET20: ResNetConfig = ResNetConfig { width: 16, blocks: &[3, 3, 3], ..CIFAR_BASIC };
-/// 11.2 M parameters.
+/// 11.2 M parameters: table 1 of the paper, with the stem for 32×32 images.
 pub const RESNET18: ResNetConfig = ResNetConfig { blocks: &[2, 2, 2, 2], ..CIFAR_BASIC };
-/// 21.3 M parameters.
+/// 21.3 M parameters: table 1 of the paper, with the stem for 32×32 images.
 pub const RESNET34: ResNetConfig = ResNetConfig { blocks: &[3, 4, 6, 3], ..CIFAR_BASIC };
-/// 23.5 M parameters.
+/// 23.5 M parameters: table 1 of the paper, with the stem for 32×32 images.
 pub const RESNET50: ResNetConfig = ResNetConfig { block: Block::Bottleneck, ..RESNET34 };
 
-/// [`RESNET8`] with its weights from `vb`.
+/// [`RESNET8`] with normalisation `norm` for `classes` classes; see [`ResNetConfig::build`].
 pub fn resnet8(norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
     RESNET8.build(norm, classes, vb)
 }
 
-/// [`RESNET20`] with its weights from `vb`.
+/// [`RESNET20`] with normalisation `norm` for `classes` classes; see [`ResNetConfig::build`].
 pub fn resnet20(norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
     RESNET20.build(norm, classes, vb)
 }
 
-/// [`RESNET18`] with its weights from `vb`.
+/// [`RESNET18`] with normalisation `norm` for `classes` classes; see [`ResNetConfig::build`].
 pub fn resnet18(norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
     RESNET18.build(norm, classes, vb)
 }
 
-/// [`RESNET34`] with its weights from `vb`.
+/// [`RESNET34`] with normalisation `norm` for `classes` classes; see [`ResNetConfig::build`].
 pub fn resnet34(norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
     RESNET34.build(norm, classes, vb)
 }
 
-/// [`RESNET50`] with its weights from `vb`.
+/// [`RESNET50`] with normalisation `norm` for `classes` classes; see [`ResNetConfig::build`].
 pub fn resnet50(norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
     RESNET50.build(norm, classes, vb)
 }
 
-/// A residual network under torchvision's names: `conv1`, `bn1`, `layer1.0.conv1`, …, `layer2.0.downsample.0`, …, `fc`.
+/// A residual network with torchvision's parameter names: `conv1`, `bn1`, `layer1.0.conv1`, …, `layer2.0.downsample.0`,
+/// …, `fc`.
 ///
-/// Where the shape changes, the shortcut is a 1×1 convolution with a norm (the paper's option B) in every network. For
-/// the CIFAR networks the paper pads with zero channels instead (option A), which saves 1 % of ResNet-20's parameters
-/// (269,722 instead of 272,474); option B keeps one kind of block, and is what the CIFAR checkpoints published under
-/// torchvision's names have.
+/// Where the shape changes, the shortcut is a 1×1 convolution with a normalisation (the paper's option B) in every
+/// network. For the CIFAR networks the paper pads with zero channels instead (option A), which saves 1 % of ResNet-20's
+/// parameters (269,722 instead of 272,474). Published CIFAR checkpoints with torchvision's names have option B.
 #[derive(Clone, Debug)]
 pub struct ResNet {
     conv1: Conv2d,
@@ -90,11 +91,14 @@ pub struct ResNet {
 }
 
 impl ResNetConfig<'_> {
-    /// Reads or draws the weights. Convolutions begin as [`Conv2d::new`] says, norms at 1 and 0, the classifier at
-    /// PyTorch's default: torchvision's choice.
+    /// Builds the network with normalisation `norm` for `classes` classes, with its weights from `vb`.
+    ///
+    /// Initialisation is torchvision's: convolutions as in [`Conv2d::new`], scale and shift of normalisations 1 and 0,
+    /// the classifier PyTorch's default ([`Linear::new`]).
     ///
     /// # Errors
-    /// Where `vb` has no tensor of the name and shape.
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig) for 0 groups; an error of `vb` if it has no tensor of a
+    /// name and shape.
     pub fn build(&self, norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
         let (kernel, stride) = match self.stem {
             Stem::Cifar => (3, 1),
@@ -118,7 +122,7 @@ impl ResNetConfig<'_> {
 }
 
 impl ResNet {
-    /// What the classifier sees: `[b, h, w, 3]` to `[b, c]`, the mean over positions.
+    /// The input of the classifier: images `[b, h, w, 3]` to features `[b, c]`, the mean over positions.
     pub fn features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let images = FeatureMap::enter(xs)?;
         let mut h = self.bn1.forward_relu(&self.conv1.apply(&images)?, train)?; // [b, h, w, width]
@@ -133,7 +137,7 @@ impl ResNet {
 }
 
 impl ModuleT for ResNet {
-    /// `[b, h, w, 3]` to logits, `[b, classes]`.
+    /// Images `[b, h, w, 3]` to logits `[b, classes]`.
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         self.fc.forward(&self.features(xs, train)?)
     }

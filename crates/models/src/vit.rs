@@ -1,17 +1,17 @@
-//! Vision transformers (Dosovitskiy et al. 2021, <https://arxiv.org/abs/2010.11929>), as timm has them.
+//! Vision transformers (Dosovitskiy et al. 2021, <https://arxiv.org/abs/2010.11929>), as in timm.
 
-use crate::{LayerNorm, Linear};
-use candle_core::{Result, Tensor, bail};
+use crate::{Error, LayerNorm, Linear};
+use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
 use msharp_ops::{Activation, FeatureMap};
 
 /// Features of the hidden layer of a block's two-layer network, as a multiple of the width.
 const MLP_RATIO: usize = 4;
-/// timm's initialisation of matrices and positions. It cuts the normal distribution off at ±2, a hundred of its
-/// deviations, which changes nothing.
+/// timm's initialisation of matrices and positions. timm truncates the normal distribution at ±2, a
+/// hundred of its deviations, which has no effect.
 const NORMAL: Init = Init::Randn { mean: 0., stdev: 0.02 };
 
-/// The shape of a vision transformer. Any literal is a network; the published ones are constants.
+/// The shape of a vision transformer. The published shapes are constants; a literal makes any other.
 ///
 /// ```
 /// use msharp_models::{VIT_TINY, ViTConfig};
@@ -22,56 +22,57 @@ const NORMAL: Init = Init::Randn { mean: 0., stdev: 0.02 };
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ViTConfig {
-    /// The side of the images, of which there is no other: every patch has a position.
+    /// Height and width of the images in pixels. No other size is accepted, as every patch has its own position
+    /// embedding.
     pub image: usize,
-    /// The side of a patch.
+    /// Height and width of a patch in pixels; divides `image`.
     pub patch: usize,
-    /// Features of a token.
+    /// d, the number of features of a token.
     pub width: usize,
-    /// Blocks.
+    /// The number of transformer blocks.
     pub depth: usize,
-    /// Heads of the attention; they divide the width.
+    /// The number of attention heads; divides `width`.
     pub heads: usize,
 }
 
 const PATCH16: ViTConfig = ViTConfig { image: 224, patch: 16, width: 192, depth: 12, heads: 3 };
 
 /// 1.2 M parameters, for 32×32 images, 65 tokens of 4×4 pixels: half the depth and two thirds of the width of
-/// [`VIT_TINY`], a hundredth of the work of ViT-B. Two cores train on hundreds of images a second.
+/// [`VIT_TINY`], and a hundredth of the work of ViT-B. Not published; small enough for tests and for CIFAR on a CPU.
 pub const VIT_MINI: ViTConfig = ViTConfig { image: 32, patch: 4, width: 128, depth: 6, heads: 4 };
-/// 5.5 M parameters and the classifier's: timm's `vit_tiny_patch16_224`, DeiT-Ti.
+/// 5.5 M parameters without the classifier: timm's `vit_tiny_patch16_224`, DeiT-Ti.
 pub const VIT_TINY: ViTConfig = PATCH16;
-/// 21.7 M parameters and the classifier's: timm's `vit_small_patch16_224`, DeiT-S.
+/// 21.7 M parameters without the classifier: timm's `vit_small_patch16_224`, DeiT-S.
 pub const VIT_SMALL: ViTConfig = ViTConfig { width: 384, heads: 6, ..PATCH16 };
-/// 85.8 M parameters and the classifier's: timm's `vit_base_patch16_224`, ViT-B/16 of the paper.
+/// 85.8 M parameters without the classifier: timm's `vit_base_patch16_224`, ViT-B/16 of the paper.
 pub const VIT_BASE: ViTConfig = ViTConfig { width: 768, heads: 12, ..PATCH16 };
 
-/// [`VIT_MINI`] with its weights from `vb`.
+/// [`VIT_MINI`] for `classes` classes, with its weights from `vb`; see [`ViTConfig::build`].
 pub fn vit_mini(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
     VIT_MINI.build(classes, vb)
 }
 
-/// [`VIT_TINY`] with its weights from `vb`.
+/// [`VIT_TINY`] for `classes` classes, with its weights from `vb`; see [`ViTConfig::build`].
 pub fn vit_tiny(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
     VIT_TINY.build(classes, vb)
 }
 
-/// [`VIT_SMALL`] with its weights from `vb`.
+/// [`VIT_SMALL`] for `classes` classes, with its weights from `vb`; see [`ViTConfig::build`].
 pub fn vit_small(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
     VIT_SMALL.build(classes, vb)
 }
 
-/// [`VIT_BASE`] with its weights from `vb`.
+/// [`VIT_BASE`] for `classes` classes, with its weights from `vb`; see [`ViTConfig::build`].
 pub fn vit_base(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
     VIT_BASE.build(classes, vb)
 }
 
-/// A vision transformer under timm's names: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`,
-/// `.attn.qkv`, `.attn.proj`, `.norm2`, `.mlp.fc1`, `.mlp.fc2`, …, `norm`, `head`; and with its defaults: normalisation
-/// before each half of a block, exact GELU, a bias of queries, keys and values, the class token for the classifier, no
-/// dropout.
+/// A vision transformer with timm's parameter names: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`,
+/// `.attn.qkv`, `.attn.proj`, `.norm2`, `.mlp.fc1`, `.mlp.fc2`, …, `norm`, `head`.
 ///
-/// There is no batch normalisation: the samples of a batch do not see each other, in training either.
+/// It has timm's defaults: normalisation before attention and before the MLP, exact GELU, biases for queries, keys and
+/// values, the class token as the input of the classifier, no dropout. Without batch normalisation, the output for a
+/// sample does not depend on the rest of the batch, in training either.
 #[derive(Clone, Debug)]
 pub struct VisionTransformer {
     image: usize,
@@ -86,17 +87,20 @@ pub struct VisionTransformer {
 }
 
 impl ViTConfig {
-    /// Reads or draws the weights. Matrices and positions begin normal with deviation 0.02, biases at 0, norms at 1 and
-    /// 0, the class token normal with 1e-6, the patches' filters and their bias at PyTorch's default for a convolution:
-    /// timm's choice.
+    /// Builds the network for `classes` classes, with its weights from `vb`.
+    ///
+    /// Initialisation is timm's: matrices and position embeddings normal with deviation 0.02, biases 0, scale and shift
+    /// of normalisations 1 and 0, the class token normal with deviation 1e-6, filter and bias of the patch embedding
+    /// PyTorch's default for a convolution.
     ///
     /// # Errors
-    /// If the patches do not fill the images or the heads do not divide the width, or where `vb` has no tensor of the
-    /// name and shape.
+    /// [`Error::InvalidConfig`] if `patch` does not divide `image` or `heads` does not divide `width`; an error of `vb`
+    /// if it has no tensor of a name and shape.
     pub fn build(&self, classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
         let &ViTConfig { image, patch, width: d, depth, heads } = self;
         if patch == 0 || !image.is_multiple_of(patch) || heads == 0 || !d.is_multiple_of(heads) {
-            bail!("no {self:?}: the patch must divide the image, and the heads the width")
+            let text = format!("no {self:?}: the patch must divide the image, and the heads the width");
+            return Err(Error::InvalidConfig(text).into());
         }
         let bound = 1. / ((3 * patch * patch) as f64).sqrt();
         let uniform = Init::Uniform { lo: -bound, up: bound };
@@ -123,14 +127,17 @@ fn linear(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Linear> {
 }
 
 impl VisionTransformer {
-    /// What the classifier sees: `[b, h, w, 3]` to `[b, d]`, the normalised class token.
+    /// The input of the classifier: images `[b, h, w, 3]` to features `[b, d]`, the normalised class token.
     ///
     /// # Errors
-    /// For images of another size.
+    /// [`Error::WrongImages`] for images of another size.
     pub fn features(&self, xs: &Tensor) -> Result<Tensor> {
         match xs.dims() {
             &[_, h, w, 3] if (h, w) == (self.image, self.image) => {}
-            dims => bail!("this ViT expects images [b, {0}, {0}, 3], got {dims:?}", self.image),
+            dims => {
+                let text = format!("this ViT expects images [b, {0}, {0}, 3], got {dims:?}", self.image);
+                return Err(Error::WrongImages(text).into());
+            }
         }
         let patches = msharp_ops::patches(&FeatureMap::enter(xs)?, self.patch)?; // [b, n, 3 patch²]
         let h = msharp_ops::linear(&patches, &self.proj.0, Some(&self.proj.1))?; // [b, n, d]
@@ -144,7 +151,7 @@ impl VisionTransformer {
 }
 
 impl ModuleT for VisionTransformer {
-    /// `[b, h, w, 3]` to logits, `[b, classes]`.
+    /// Images `[b, h, w, 3]` to logits `[b, classes]`.
     fn forward_t(&self, xs: &Tensor, _: bool) -> Result<Tensor> {
         self.head.forward(&self.features(xs)?)
     }

@@ -1,17 +1,19 @@
 //! Wide residual networks (Zagoruyko, Komodakis 2016, <https://arxiv.org/abs/1605.07146>).
 
-use crate::{Conv2d, Linear, Norm, NormLayer};
-use candle_core::{Result, Tensor, bail};
+use crate::{Conv2d, Error, Linear, Norm, NormLayer};
+use candle_core::{Result, Tensor};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
 use msharp_ops::{Activation, FeatureMap};
 
-/// WRN-`depth`-`widen`: 3 stages of (depth − 4)/6 blocks, 16, 32 and 64 × `widen` channels wide, no dropout.
+/// WRN-`depth`-`widen`: 3 stages of (depth − 4)/6 blocks with 16, 32 and 64 × `widen` channels, without dropout.
 ///
-/// Convolutions begin as [`Conv2d::new`] says, norms at 1 and 0, the classifier's matrix uniform within ±1/√in and its
-/// bias at 0: the authors' choice.
+/// Published: WRN-28-10 and WRN-16-4, among others. Initialisation is the authors': convolutions as in
+/// [`Conv2d::new`], scale and shift of normalisations 1 and 0, the matrix of the classifier uniform within ±1/√in and
+/// its bias 0.
 ///
 /// # Errors
-/// If `depth` is not 6n + 4 with n ≥ 1, if `widen` is 0, or where `vb` has no tensor of the name and shape.
+/// [`Error::InvalidConfig`] if `depth` is not 6n + 4 with n ≥ 1, or `widen` is 0; an error of `vb` if it has no tensor
+/// of a name and shape.
 pub fn wide_resnet(depth: usize, widen: usize, norm: Norm, classes: usize, vb: VarBuilder) -> Result<WideResNet> {
     let blocks_in_stage = blocks_in_stage(depth, widen)?;
     let conv1 = Conv2d::new(3, 16, 3, 1, vb.pp("conv1"))?;
@@ -31,14 +33,16 @@ pub fn wide_resnet(depth: usize, widen: usize, norm: Norm, classes: usize, vb: V
 
 /// n, where depth = 6n + 4: three stages of blocks with two convolutions each, the stem, two widening shortcuts and
 /// the classifier.
-pub(crate) fn blocks_in_stage(depth: usize, widen: usize) -> Result<usize> {
+pub(crate) fn blocks_in_stage(depth: usize, widen: usize) -> std::result::Result<usize, Error> {
     match depth.checked_sub(4).map(|convs| (convs / 6, convs % 6)) {
         Some((n, 0)) if n > 0 && widen > 0 => Ok(n),
-        _ => bail!("no WRN-{depth}-{widen}: the depth must be 6n + 4 (10, 16, 22, 28, …), the width at least 1"),
+        _ => Err(Error::InvalidConfig(format!(
+            "no WRN-{depth}-{widen}: the depth must be 6n + 4 (10, 16, 22, 28, …), the width at least 1"
+        ))),
     }
 }
 
-/// A wide residual network under the names of the PyTorch port most used (`xternalz/WideResNet-pytorch`):
+/// A wide residual network with the parameter names of the common PyTorch port, `xternalz/WideResNet-pytorch`:
 /// `conv1`, `block1.layer.0.bn1`, `.conv1`, `.bn2`, `.conv2`, `.convShortcut`, …, `bn1`, `fc`.
 ///
 /// torchvision has no such network (its `wide_resnet50_2` is a bottleneck ResNet), and the authors' Lua has no names.
@@ -51,7 +55,7 @@ pub struct WideResNet {
 }
 
 impl WideResNet {
-    /// What the classifier sees: `[b, h, w, 3]` to `[b, 64 widen]`, the mean over positions.
+    /// The input of the classifier: images `[b, h, w, 3]` to features `[b, 64·widen]`, the mean over positions.
     pub fn features(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         let mut h = self.conv1.apply(&FeatureMap::enter(xs)?)?; // [b, h, w, 16]
         for block in &self.blocks {
@@ -62,13 +66,13 @@ impl WideResNet {
 }
 
 impl ModuleT for WideResNet {
-    /// `[b, h, w, 3]` to logits, `[b, classes]`.
+    /// Images `[b, h, w, 3]` to logits `[b, classes]`.
     fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
         self.fc.forward(&self.features(xs, train)?)
     }
 }
 
-/// x + F(a) with a = relu(norm(x)), where the shape stays; shortcut(a) + F(a), where it changes.
+/// x + F(a) with a = relu(norm(x)), where the shape is kept; shortcut(a) + F(a), where it changes.
 #[derive(Clone, Debug)]
 struct PreActivationBlock {
     bn1: NormLayer,
@@ -80,7 +84,7 @@ struct PreActivationBlock {
 
 impl PreActivationBlock {
     fn new(c_in: usize, c_out: usize, stride: usize, norm: Norm, vb: VarBuilder) -> Result<Self> {
-        let changes = c_in != c_out; // as the port has it: block1 at width 1 is the one that stays
+        let changes = c_in != c_out; // as in the port: only block1 at width 1 keeps the shape
         Ok(Self {
             bn1: NormLayer::new(norm, c_in, vb.pp("bn1"))?,
             conv1: Conv2d::new(c_in, c_out, 3, stride, vb.pp("conv1"))?,

@@ -1,4 +1,4 @@
-//! The increments of Brownian motions over a step: normal ones, and the discrete ones of weak schemes.
+//! The increments of Brownian motions over a step: normal ones, and the discrete ones of weak integrators.
 
 use crate::lanes::Number;
 use crate::normal::pair;
@@ -8,7 +8,7 @@ use crate::sde::assert_time;
 /// where q is odd.
 ///
 /// # Panics
-/// If `dt` is no finite number of at least 0.
+/// If `dt` is negative or not finite.
 #[inline(always)]
 #[track_caller]
 pub fn gaussian<T: Number>(source: &mut T::Source, dt: f64, to: &mut [T]) {
@@ -30,11 +30,11 @@ pub fn gaussian<T: Number>(source: &mut T::Source, dt: f64, to: &mut [T]) {
 /// Fills `increments`, `[q]`, with independent numbers that are ±√(3 dt) with probability 1/6 each, and 0 otherwise,
 /// and `signs`, `[q (q − 1)/2]`, with ±√dt, one half each. Takes 64 random bits for each increment and for two signs.
 ///
-/// The first five moments are those of N(0, dt), and the first three; schemes of weak order 2 need no more (Kloeden and
-/// Platen, 1992, §14.2).
+/// The increments have the first five moments of N(0, dt), the signs the first three, which suffices for integrators of
+/// weak order 2 (Kloeden and Platen, 1992, §14.2).
 ///
 /// # Panics
-/// If `dt` is no finite number of at least 0.
+/// If `dt` is negative or not finite.
 #[inline(always)]
 #[track_caller]
 pub fn discrete<T: Number>(source: &mut T::Source, dt: f64, increments: &mut [T], signs: &mut [T]) {

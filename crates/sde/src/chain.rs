@@ -1,26 +1,27 @@
-//! The seam: a Markov chain, which a discrete algorithm is, and an equation under an integrator as well.
+//! The trait of Markov chains: discrete algorithms, and equations under an integrator.
 
 use crate::lanes::{LANES, Lanes, gather, scatter};
 use crate::sde::split;
 use crate::stream::{Stream, Streams};
 
-/// A Markov chain in ℝᵈ: what comes next depends on where it is, and on chance.
+/// A Markov chain in ℝᵈ with random numbers from a [`Stream`]. [`Descent`](crate::Descent) and the integrators
+/// implement it, and an [`Ensemble`](crate::Ensemble) runs it.
 pub trait Chain: Sync {
-    /// d.
+    /// d, the dimension.
     fn dim(&self) -> usize;
 
-    /// How many numbers [`step`](Chain::step) needs for what it computes on the way.
+    /// The number of `scratch` elements that [`step`](Chain::step) needs.
     fn scratch(&self) -> usize;
 
-    /// Takes one step from `x`, `[d]`, which it replaces. `scratch` has at least as many elements as
-    /// [`scratch`](Chain::scratch) says, and any contents.
+    /// Replaces `x`, `[d]`, by the state after one step. `scratch` has at least [`scratch`](Chain::scratch) elements of
+    /// any contents.
     fn step(&self, x: &mut [f64], stream: &mut Stream, scratch: &mut [f64]);
 
-    /// Takes `steps` steps of several paths at once, `[d]` lanes; each live lane must come to the bits that
-    /// [`step`](Chain::step) comes to, whatever the other lanes hold. `scratch` has at least
-    /// [`lane_scratch`](Chain::lane_scratch) elements, of any contents.
+    /// Takes `steps` steps of [`LANES`] paths at once, `x` `[d]` lanes. Each [live](Streams::is_live) lane must have
+    /// the bits that [`step`](Chain::step) computes, whatever the other lanes contain. `scratch` has at least
+    /// [`lane_scratch`](Chain::lane_scratch) elements of any contents.
     ///
-    /// By default path by path.
+    /// The default loops over the paths.
     fn steps(&self, steps: usize, x: &mut [Lanes], streams: &mut Streams, scratch: &mut [Lanes]) {
         let (point, scratch) = split(scratch.as_flattened_mut(), self.dim(), self.scratch());
         for lane in 0..LANES {
@@ -37,13 +38,13 @@ pub trait Chain: Sync {
         }
     }
 
-    /// How many lanes [`steps`](Chain::steps) needs for what it computes on the way.
+    /// The number of `scratch` elements that [`steps`](Chain::steps) needs.
     fn lane_scratch(&self) -> usize {
         (self.dim() + self.scratch()).div_ceil(LANES)
     }
 }
 
-/// A chain that is used elsewhere as well.
+/// A reference to a chain is a chain.
 impl<C: Chain + ?Sized> Chain for &C {
     fn dim(&self) -> usize {
         (**self).dim()

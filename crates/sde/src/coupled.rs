@@ -1,18 +1,18 @@
-//! Two chains with the same chance.
+//! Two chains with common random numbers.
 
 use crate::chain::Chain;
 use crate::stream::Stream;
 
-/// Two chains side by side, x = (x₁, x₂), whose steps draw the same random numbers: what differs between them is
-/// then seen through far fewer paths than from independent ones. Each of them has the law that it has alone.
+/// Two chains with common random numbers, as one chain on x = (x₁, x₂). The difference of the two then needs far fewer
+/// paths than with independent ones. Each chain has the same distribution as alone.
 ///
-/// Two algorithms draw the same batches if their sizes and sampling agree. One of a pair may draw more than the other:
-/// in every step both begin a sequence of their own, which is new in the next.
+/// Two algorithms draw the same batches if their batch sizes and sampling agree. In every step both chains start from
+/// the same new seed, so one may draw more numbers than the other.
 #[derive(Clone, Copy, Debug)]
 pub struct Coupled<A, B> {
-    /// Moves the first part of x, as long as its dimension.
+    /// The chain of x₁, the first components of x.
     pub first: A,
-    /// Moves the rest.
+    /// The chain of x₂, the other components.
     pub second: B,
 }
 

@@ -1,20 +1,21 @@
-//! Whether the derivatives of a problem are those of its losses.
+//! Numerical validation of the derivatives of a problem.
 
 use crate::problem::{FIVE_POINTS, Problem, STEP, not_empty};
 
-/// The errors of the first, second and third derivative of every sample at x, the largest of each, against five-point
-/// differences of the one before along all axes. Each component is held against its own size, the larger of its two
-/// values, so that neither a small component nor a small problem has mistakes that are not seen.
+/// The largest relative errors of the first, second and third derivative over all samples at x, `[d]`, against
+/// five-point differences of the next lower derivative along all axes. Use it to test a [`Problem`] of your own.
 ///
-/// What the difference cannot tell is no error: with step h = 1e-3 the rounding 16ε|F|/h of the component F that is
-/// differenced, and by how much the difference with step 2h is another, which is about 5e-13 of the fifth derivative of
-/// F. So a component of a gradient can be told from 0 down to 4e-12 of the loss.
+/// Each component is compared relative to the larger of its two values, so that a mistake in a small component shows.
+/// The uncertainty of the difference itself is subtracted: with step h = 1e-3, the rounding 16ε|F|/h of the
+/// differenced component F, and the deviation from the difference with step 2h, about 5e-13 of the fifth derivative of
+/// F. A component of a gradient is compared down to 4e-12 of the loss.
 ///
-/// A right implementation is below 1e-8, where F varies over lengths of the size of 1 and is not itself a difference of
-/// much larger numbers; a wrong one has the size of its mistake, up to 2, and NaN where something is undefined.
+/// A correct implementation has errors below 1e-8, if F varies over lengths of order 1 and is not a difference of much
+/// larger numbers. A mistake shows with its relative size, up to 2; an undefined value as NaN. Costs O(n d²) third
+/// derivatives.
 ///
 /// # Panics
-/// If the problem has no samples or no dimension, of which nothing can be told.
+/// If the problem has no samples or no dimension.
 #[track_caller]
 pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3] {
     if let Err(error) = not_empty(problem) {
@@ -50,7 +51,8 @@ pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3
     worst
 }
 
-/// What `add` adds, by a weight, to numbers of its own size that are there: who forgets either is found out.
+/// What `add` adds, times a weight, to numbers that are not 0: an implementation without the weight or the addition
+/// differs.
 fn written(d: usize, add: &dyn Fn(f64, &mut [f64])) -> Vec<f64> {
     let weight = 0.7;
     let mut alone = vec![0.; d];

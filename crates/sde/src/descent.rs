@@ -1,19 +1,20 @@
 //! A discrete algorithm as a Markov chain.
 
-use crate::algorithm::{Algorithm, Ascent, Sampling};
+use crate::algorithm::{Algorithm, AscentGradient, Sampling};
 use crate::chain::Chain;
 use crate::error::Error;
 use crate::lanes::LANES;
 use crate::memory;
-use crate::perturbed::{InRho, Perturbed, direction};
+use crate::perturbed::{Expansion, Perturbed, direction};
 use crate::problem::{Problem, mean_gradient, not_empty};
 use crate::stream::Stream;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-/// The steps of an [`Algorithm`] with learning rate η on a problem.
+/// The Markov chain of an [`Algorithm`] with learning rate η on a problem.
 ///
-/// A step takes b gradients for SGD, 2b for the mean and the reweighted ascent, n + b for the full one.
+/// A step costs b per-sample gradients for SGD, 2b for the mean and the reweighted ascent gradient, n + b for the full
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub struct Descent<'a, P: ?Sized> {
     problem: &'a P,
@@ -22,14 +23,16 @@ pub struct Descent<'a, P: ?Sized> {
 }
 
 impl<'a, P: Problem + ?Sized> Descent<'a, P> {
+    /// The chain of `algorithm` with learning rate `eta`.
+    ///
     /// # Errors
-    /// If the algorithm cannot be carried out on the problem, η is not a positive number, or the gradients of a
-    /// micro-batch, of as many paths as go side by side, take more than 4 GiB.
+    /// [`Error::InvalidArgument`] if [`Algorithm::validate`] fails, the problem is empty, or η is not a positive
+    /// number; [`Error::TooLarge`] if the gradients of a micro-batch, for [`LANES`] paths, take more than 4 GiB.
     pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
         not_empty(problem)?;
         algorithm.validate(problem.samples())?;
         if !(eta > 0. && eta.is_finite()) {
-            return Err(Error::new(format!("eta is {eta}; expected a finite number above 0")));
+            return Err(Error::invalid(format!("eta is {eta}; expected a finite number above 0")));
         }
         let (d, micro, batch) = (problem.dim(), algorithm.micro, algorithm.batch);
         memory::fits(
@@ -59,13 +62,13 @@ impl<P: Problem + ?Sized> Chain for Descent<'_, P> {
         let (point, rest) = rest.split_at_mut(d);
         let gradients = &mut rest[..algorithm.micro * d];
         let batch = draw(algorithm.sampling, problem.samples(), algorithm.batch, stream);
-        if algorithm.ascent == Ascent::Full {
+        if algorithm.ascent == AscentGradient::Full {
             mean_gradient(problem, x, full);
         }
         gradient.fill(0.);
         let share = 1. / algorithm.micro as f64;
         for members in batch.chunks_exact(algorithm.micro) {
-            if !matches!(algorithm.ascent, Ascent::None | Ascent::Full) {
+            if !matches!(algorithm.ascent, AscentGradient::None | AscentGradient::Full) {
                 gradients.fill(0.);
                 let each = members.iter().zip(gradients.chunks_exact_mut(d));
                 each.for_each(|(&i, g)| problem.add_gradient(i, x, 1., g));
@@ -73,7 +76,7 @@ impl<P: Problem + ?Sized> Chain for Descent<'_, P> {
             direction(algorithm, gradients.chunks_exact(d).map(|g| (g, share)), full, u);
             let perturbed = Perturbed { problem, rho: algorithm.rho, x, u };
             let members = members.iter().map(|&i| (i, share));
-            perturbed.add_gradient(InRho::Exact, members, 1. / algorithm.pieces() as f64, gradient, point);
+            perturbed.add_gradient(Expansion::Exact, members, 1. / algorithm.micro_batches() as f64, gradient, point);
         }
         x.iter_mut().zip(gradient).for_each(|(x, g)| *x -= eta * *g);
     }

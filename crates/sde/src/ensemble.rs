@@ -1,4 +1,4 @@
-//! Many independent paths of a chain, in parallel: means and standard errors, or where they end.
+//! Monte Carlo: many independent paths of a chain in parallel, with means and standard errors, or their end points.
 
 use crate::chain::Chain;
 use crate::error::Error;
@@ -11,15 +11,14 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Independent paths of a chain, every one with a [stream](crate::stream()) of its own.
+/// Independent paths of a [`Chain`], each with its own [stream](crate::stream()) of random numbers.
 ///
-/// Paths go [`LANES`] at once, in as many threads as rayon has. What comes out is a function of the chain, the start
-/// and these numbers alone, to the bit: neither the threads nor the processor matter, as far as
-/// the chain's own arithmetic does not depend on it, as that of `exp` and `tanh` may. Memory is that of the paths under
-/// way.
+/// [`LANES`] paths advance at once in each thread of rayon. Results are the same bits for any number of threads and on
+/// any processor, unless the chain's own arithmetic differs between processors, as `exp` and `tanh` may. Memory does
+/// not grow with the number of paths.
 ///
 /// ```
-/// use msharp_sde::{Ensemble, EulerMaruyama, Noise, Sde, at, silent};
+/// use msharp_sde::{Ensemble, EulerMaruyama, NoiseType, Sde, at, silent};
 ///
 /// /// dX = −X dt + X/2 dW.
 /// struct Decay;
@@ -28,8 +27,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 ///     fn dim(&self) -> usize {
 ///         1
 ///     }
-///     fn noise(&self) -> Noise {
-///         Noise::Diagonal
+///     fn noise_type(&self) -> NoiseType {
+///         NoiseType::Diagonal
 ///     }
 ///     fn drift(&self, x: &[f64], drift: &mut [f64]) {
 ///         drift[0] = -x[0];
@@ -48,18 +47,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ensemble {
-    /// How many paths. Fewer than [`LANES`] times the threads, or 16 times as many for [exits](Ensemble::exits), leave
-    /// threads idle.
+    /// The number of paths. With fewer than [`LANES`] per thread, or 16 times as many for [exits](Ensemble::exits),
+    /// some threads are idle.
     pub paths: usize,
-    /// Of all randomness.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// How many steps each path takes.
+    /// The number of steps of each path.
     pub steps: usize,
-    /// Observe the paths before the first step, after every so many, and after the last; at least 1.
+    /// Observe the paths before the first step, after every `every` steps, and after the last step; at least 1.
     pub every: usize,
 }
 
-/// Where every path starts: at `x`, which must be of the chain's dimension; a run panics otherwise.
+/// Starts every path at `x`, `[d]`. A run panics if the dimension is not that of the chain.
 pub fn at(x: &[f64]) -> impl Fn(&mut [f64], &mut Stream) + Sync {
     move |start, _| {
         let (d, found) = (start.len(), x.len());
@@ -68,12 +67,12 @@ pub fn at(x: &[f64]) -> impl Fn(&mut [f64], &mut Stream) + Sync {
     }
 }
 
-/// No progress is told, and nothing stops.
+/// A progress callback that does nothing and never stops.
 pub fn silent(_done: u64, _of: u64) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The one who was told of the progress said to stop.
+/// The progress callback returned [`ControlFlow::Break`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped;
 
@@ -86,52 +85,51 @@ impl fmt::Display for Stopped {
 impl std::error::Error for Stopped {}
 
 impl From<Stopped> for Error {
-    fn from(stopped: Stopped) -> Self {
-        Error::new(stopped.to_string())
+    fn from(_: Stopped) -> Self {
+        Error::Stopped
     }
 }
 
-/// What is known of the expectation of an output.
+/// The Monte Carlo estimate of the expectation of an output.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
+pub struct MonteCarlo {
     /// The mean over the paths.
     pub mean: f64,
-    /// Unbiased; 0 for one path, which says nothing of it.
+    /// The unbiased sample variance of the output; 0 for a single path.
     pub variance: f64,
-    /// How many paths.
+    /// The number of paths.
     pub paths: u64,
 }
 
-impl Estimate {
-    /// Of the mean.
+impl MonteCarlo {
+    /// The standard error of the mean, √(variance/paths).
     pub fn standard_error(&self) -> f64 {
         (self.variance / self.paths as f64).sqrt()
     }
 }
 
-/// The outputs at one moment.
+/// The estimates at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// How many steps had been taken.
+    /// The number of steps before this time.
     pub step: usize,
-    /// One for each output.
-    pub outputs: Vec<Estimate>,
+    /// An estimate for each output.
+    pub outputs: Vec<MonteCarlo>,
 }
 
 impl Ensemble {
-    /// Means over the paths, at several moments.
+    /// Means and variances over the paths at several times.
     ///
-    /// `start` writes where a path starts, and may draw from the path's stream. `observe` writes what is wanted of a
-    /// point, `[d]`, into its second argument, `[outputs]`. `progress` hears how many steps of how many are taken, of
-    /// all paths together, from any thread, and may say to stop. Memory: 24 bytes for each moment and output, and for
-    /// each thread some of these; nothing grows with the number of paths or of steps between moments.
+    /// `start` writes the start of a path, `[d]`, and may draw from the path's stream. `observe` maps a state, `[d]`,
+    /// to `[outputs]`. `progress` receives the numbers of completed and of all steps, summed over paths, from any
+    /// thread, and stops the run by returning [`ControlFlow::Break`]. Memory is 24 bytes per time and output, a few
+    /// times for each thread; it does not grow with paths or steps.
     ///
     /// # Errors
-    /// If `progress` said to stop.
+    /// If `progress` stopped the run.
     ///
     /// # Panics
-    /// If there is no path or no output, `every` is 0, or moments and outputs are so many that they take more than
-    /// 4 GiB for one thread.
+    /// If `paths`, `outputs` or `every` is 0, or times and outputs take more than 4 GiB in one thread.
     #[track_caller]
     pub fn run<C: Chain>(
         &self,
@@ -168,14 +166,14 @@ impl Ensemble {
         Ok(moments.into_iter().enumerate().map(snapshot).collect())
     }
 
-    /// Where the paths are after the last step: `[paths, d]`, path by path. `every` does not matter; otherwise as
+    /// The states of all paths after the last step, `[paths, d]`. `every` is not used; otherwise as
     /// [`run`](Ensemble::run).
     ///
     /// # Errors
-    /// If `progress` said to stop.
+    /// If `progress` stopped the run.
     ///
     /// # Panics
-    /// If there is no path.
+    /// If `paths` is 0, or the states take more than 4 GiB.
     #[track_caller]
     pub fn ends<C: Chain>(
         &self,
@@ -252,7 +250,7 @@ impl<'a, C: Chain> Walk<'a, C> {
                 start(&mut point, &mut stream);
                 streams.set(lane, &stream);
             }
-            scatter(&point, lane, &mut x); // a lane that nobody wants goes along from a sensible point
+            scatter(&point, lane, &mut x); // a lane without a path advances from the start of the last one
         }
         Self { chain, x, streams, scratch: vec![[0.; LANES]; chain.lane_scratch()], live }
     }
@@ -271,7 +269,7 @@ impl<'a, C: Chain> Walk<'a, C> {
     }
 }
 
-/// Counts what is done, over all threads, and tells.
+/// Counts completed work over all threads, and calls the progress callback.
 pub(crate) struct Report<'a> {
     tell: &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync),
     done: AtomicU64,

@@ -1,7 +1,7 @@
-//! When paths first leave a region.
+//! First exit times of paths from a region.
 
 use crate::chain::Chain;
-use crate::ensemble::{Ensemble, Estimate, Report, Stopped};
+use crate::ensemble::{Ensemble, MonteCarlo, Report, Stopped};
 use crate::lanes::{LANES, gather, scatter};
 use crate::stream::{Stream, Streams, stream};
 use crate::sum::estimate;
@@ -9,37 +9,39 @@ use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// When each path of an ensemble first left a region.
+/// The first exit times of the paths of an ensemble from a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exits {
-    /// The steps after which each path was found outside; none if it never was.
+    /// For each path the number of steps after which it was first outside; `None` if it never was.
     pub steps: Vec<Option<u64>>,
-    /// After so many steps a path was given up.
+    /// The number of steps after which a path was censored.
     pub limit: u64,
-    /// How many of those that never were outside came to a point that is no number.
+    /// How many of the censored paths reached a state that is not finite.
     pub diverged: usize,
 }
 
 impl Exits {
-    /// How many paths were given up.
+    /// The number of censored paths: those that were never outside.
     pub fn censored(&self) -> usize {
         self.steps.iter().filter(|steps| steps.is_none()).count()
     }
 
-    /// The mean number of steps of the paths that left. Too small where some were [given up](Exits::censored); NaN
-    /// where none left, or some diverged.
-    pub fn mean(&self) -> Estimate {
+    /// The mean number of steps of the paths that left. It is biased low if some were [censored](Exits::censored); NaN
+    /// if none left, or some diverged.
+    pub fn mean(&self) -> MonteCarlo {
         let mean = estimate(self.steps.iter().flatten().map(|steps| *steps as f64));
         if mean.paths == 0 || self.diverged > 0 {
-            Estimate { mean: f64::NAN, variance: f64::NAN, paths: 0 }
+            MonteCarlo { mean: f64::NAN, variance: f64::NAN, paths: 0 }
         } else {
             mean
         }
     }
 
-    /// Exits a step, NaN if none was taken or a path diverged: those that happened by all steps taken. Of a constant
-    /// rate, as of an escape from a deep minimum, this is the estimate of maximum likelihood, however many paths were
-    /// given up; its relative error is 1/√exits.
+    /// The exit rate per step: the number of exits over the number of all steps taken. NaN if no step was taken or a
+    /// path diverged.
+    ///
+    /// For a constant rate, as of the escape from a deep minimum, this is the maximum likelihood estimate under
+    /// censoring; its relative standard error is 1/√exits.
     pub fn rate(&self) -> f64 {
         if self.diverged > 0 {
             return f64::NAN;
@@ -54,18 +56,18 @@ impl Exits {
 const BLOCK: usize = 16 * LANES;
 
 impl Ensemble {
-    /// When each path first is at a point that `exited` says is outside; looked at before the first step and after
-    /// every one, up to `steps` of them. `progress` hears how many paths of how many are through; otherwise as
-    /// [`run`](Ensemble::run), of which `every` does not matter. Memory: 16 bytes a path.
+    /// The first exit time of each path, where `exited` tests whether a state, `[d]`, is outside: before the first step
+    /// and after each of at most `steps` steps. `progress` receives the numbers of finished and of all paths. `every`
+    /// is not used; otherwise as [`run`](Ensemble::run). Memory is 16 bytes per path.
     ///
-    /// Between two steps a path of an equation may leave and come back, which nobody sees: that makes the mean too
-    /// large, by O(√dt). The error of the scheme itself comes on top, and may be of either sign.
+    /// A path of an equation may leave and return between two steps, which is not observed: this biases the mean high
+    /// by O(√dt). The error of the integrator adds to it, with either sign.
     ///
     /// # Errors
-    /// If `progress` said to stop.
+    /// If `progress` stopped the run.
     ///
     /// # Panics
-    /// If there is no path.
+    /// If `paths` is 0, or the exit times take more than 4 GiB.
     #[track_caller]
     pub fn exits<C: Chain>(
         &self,
@@ -120,7 +122,7 @@ impl Ensemble {
                     gather(&x, lane, &mut here);
                     let (path, taken) = paths[lane];
                     let out = exited(&here);
-                    // What is no number stays none.
+                    // A state that is not finite stays so.
                     let lost = !out && here.iter().any(|x| !x.is_finite());
                     if !out && !lost && taken < self.steps as u64 {
                         break;
@@ -136,7 +138,7 @@ impl Ensemble {
             }
             rounds += 1;
             if rounds.is_multiple_of(4096) {
-                report.add(0)?; // paths may take long to leave, and somebody may want to stop
+                report.add(0)?; // paths may take long to leave, and the callback may stop the run
             }
             chain.steps(1, &mut x, &mut streams, &mut scratch);
             paths.iter_mut().for_each(|(_, taken)| *taken += 1);

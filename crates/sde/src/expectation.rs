@@ -1,17 +1,16 @@
-//! Expectations of any function without Monte Carlo, where a step is not affine: Kolmogorov's backward equation on a
-//! grid.
+//! Expectations of any smooth function without Monte Carlo: Kolmogorov's backward equation on a grid.
 
 use crate::algorithm::Algorithm;
 use crate::error::Error;
 use crate::exponential::exponential;
 use crate::grid::Grid;
 use crate::modified::{Modified, Order};
-use crate::perturbed::InRho;
+use crate::perturbed::Expansion;
 use crate::problem::Problem;
-use crate::sde::{Noise, Sde};
+use crate::sde::{NoiseType, Sde};
 use nalgebra::{DMatrix, DVector};
 
-/// Backward operator of a chain on a grid: u ↦ E u(x⁺).
+/// The transition operator of an algorithm's step on a grid: u ↦ E u(x⁺).
 #[derive(Clone, Debug)]
 pub struct StepOperator {
     grid: Grid,
@@ -19,17 +18,17 @@ pub struct StepOperator {
 }
 
 impl StepOperator {
-    /// Of an algorithm, exactly, by enumeration of all that a step can be.
+    /// The operator of `algorithm` with learning rate `eta`, exactly, by enumeration of all batches.
     ///
-    /// The functions are polynomials on the box; where a step leads out of it they are continued. So the box need not
-    /// be closed under the chain, as long as paths from the start seldom leave it and u is smooth there: raise the
-    /// degree to see how exact a result is.
+    /// Functions are polynomials on the box, and are extrapolated where a step leaves it. Paths from the start should
+    /// leave the box seldom, and u should be smooth near it. Raise the degree of the grid to estimate the error.
     ///
     /// # Errors
-    /// As [`Modified::new`], or if a step can be too many things, or if the grid is not of the problem's dimension.
+    /// As [`Modified::new`]; [`Error::TooLarge`] if there are too many batches to enumerate;
+    /// [`Error::InvalidArgument`] if the grid has another dimension than the problem.
     pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64, grid: &Grid) -> Result<Self, Error> {
         same_dimension(grid, problem.dim(), "problem")?;
-        let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: InRho::Exact })?;
+        let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: Expansion::Exact })?;
         let all = exact.law().steps()?;
         let points = grid.points();
         let mut matrix = DMatrix::zeros(points.len(), points.len());
@@ -46,10 +45,11 @@ impl StepOperator {
         Ok(Self { grid: grid.clone(), matrix })
     }
 
-    /// E g(x_k) for x₀ = `start`, `[d]`.
+    /// E g(x_k) after k = `steps` steps from x₀ = `start`, `[d]`. Costs `steps` products with a matrix of the size of
+    /// the grid.
     ///
     /// # Panics
-    /// If `start` is not of the grid's dimension.
+    /// If `start` has another dimension than the grid.
     #[track_caller]
     pub fn after(&self, steps: usize, start: &[f64], g: impl Fn(&[f64]) -> f64) -> f64 {
         let mut values = on(&self.grid, g);
@@ -58,7 +58,7 @@ impl StepOperator {
     }
 }
 
-/// Backward operator of an equation on a grid: u ↦ b·∇u + ½σσᵀ:∇²u.
+/// The infinitesimal generator L of an equation on a grid: u ↦ b·∇u + ½σσᵀ:∇²u.
 #[derive(Clone, Debug)]
 pub struct EquationOperator {
     grid: Grid,
@@ -66,14 +66,14 @@ pub struct EquationOperator {
 }
 
 impl EquationOperator {
-    /// Of any equation of the grid's dimension, on the polynomials of the grid: see [`StepOperator::new`].
+    /// The generator of any equation, on the polynomials of the grid: see [`StepOperator::new`].
     ///
     /// # Errors
-    /// If the grid is not of the equation's dimension.
+    /// [`Error::InvalidArgument`] if the grid has another dimension than the equation.
     pub fn new(equation: &impl Sde, grid: &Grid) -> Result<Self, Error> {
         let d = equation.dim();
         same_dimension(grid, d, "equation")?;
-        let (noise, points) = (equation.noise(), grid.points());
+        let (noise, points) = (equation.noise_type(), grid.points());
         let (mut drift, mut sigma) = (vec![0.; d], vec![0.; noise.len(d)]);
         // At all points, bⱼ and (σσᵀ)ⱼₖ/2: what the derivatives are multiplied by.
         let (mut slopes, mut curvatures) = (vec![Vec::new(); d], vec![Vec::new(); d * d]);
@@ -84,9 +84,9 @@ impl EquationOperator {
                 slopes[j].push(drift[j]);
                 for k in 0..d {
                     let squared = match noise {
-                        Noise::Diagonal if j != k => 0.,
-                        Noise::Diagonal => sigma[j] * sigma[j],
-                        Noise::General(q) => (0..q).map(|l| sigma[j * q + l] * sigma[k * q + l]).sum(),
+                        NoiseType::Diagonal if j != k => 0.,
+                        NoiseType::Diagonal => sigma[j] * sigma[j],
+                        NoiseType::General(q) => (0..q).map(|l| sigma[j * q + l] * sigma[k * q + l]).sum(),
                     };
                     curvatures[j * d + k].push(squared / 2.);
                 }
@@ -109,30 +109,30 @@ impl EquationOperator {
         Ok(Self { grid: grid.clone(), matrix })
     }
 
-    /// The exponential of the operator, to be used for many functions: u(0) = e^{tL} u(t). All expectations are NaN
-    /// where drift or noise are no numbers at a point of the grid, or too large for an exponential.
+    /// The transition operator e^{tL} over `time` t; one matrix exponential for any number of functions. All
+    /// expectations are NaN if drift or σ are not finite at a point of the grid, or too large for an exponential.
     ///
     /// # Panics
-    /// If `time` is no finite number of at least 0: backwards the equation has no solution.
+    /// If `time` is negative or not finite.
     #[track_caller]
-    pub fn over(&self, time: f64) -> Flow {
+    pub fn over(&self, time: f64) -> TransitionOperator {
         crate::sde::assert_time(time);
-        Flow { grid: self.grid.clone(), matrix: exponential(&(&self.matrix * time)) }
+        TransitionOperator { grid: self.grid.clone(), matrix: exponential(&(&self.matrix * time)) }
     }
 }
 
-/// What an equation does to functions in a given time.
+/// The transition operator e^{tL} of an equation over a time t: g ↦ E g(X_t), as a function of the start.
 #[derive(Clone, Debug)]
-pub struct Flow {
+pub struct TransitionOperator {
     grid: Grid,
     matrix: DMatrix<f64>,
 }
 
-impl Flow {
+impl TransitionOperator {
     /// E g(X_t) for X₀ = `start`, `[d]`.
     ///
     /// # Panics
-    /// If `start` is not of the grid's dimension.
+    /// If `start` has another dimension than the grid.
     #[track_caller]
     pub fn expect(&self, start: &[f64], g: impl Fn(&[f64]) -> f64) -> f64 {
         self.grid.basis(start).dot(&(&self.matrix * on(&self.grid, g)))
@@ -143,7 +143,7 @@ fn same_dimension(grid: &Grid, d: usize, of: &str) -> Result<(), Error> {
     if grid.dim() == d {
         return Ok(());
     }
-    Err(Error::new(format!("the grid is in {} dimensions; expected {d}, those of the {of}", grid.dim())))
+    Err(Error::invalid(format!("the grid is in {} dimensions; expected {d}, those of the {of}", grid.dim())))
 }
 
 fn on(grid: &Grid, g: impl Fn(&[f64]) -> f64) -> DVector<f64> {

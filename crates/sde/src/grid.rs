@@ -1,13 +1,12 @@
-//! Polynomials on a box, by their values at Chebyshev's points.
+//! Polynomials on a box, by their values at Chebyshev–Lobatto points.
 
 use crate::error::Error;
 use crate::exponential;
 use crate::memory;
 use nalgebra::{DMatrix, DVector};
 
-/// A product of Chebyshev–Lobatto points on a box in ℝᵈ; a function is a polynomial of the chosen degree in each
-/// variable, held by its values there. A smooth function is met up to an error that falls exponentially with the
-/// degree.
+/// A tensor product of Chebyshev–Lobatto points on a box in ℝᵈ. A function is represented by the polynomial through its
+/// values there; for a smooth function the error falls exponentially with the degree.
 #[derive(Clone, Debug)]
 pub struct Grid {
     axes: Vec<Axis>,
@@ -22,20 +21,23 @@ struct Axis {
     derivative: DMatrix<f64>,
 }
 
-/// So many numbers there must be between two points, so that their difference is right to 1e-8.
+/// The least distance of two points in units of rounding, so that their difference has a relative error of 1e-8.
 const NODE_ROUNDING: f64 = 1e8;
 
 impl Grid {
     /// Polynomials of `degree` in each variable on [lowⱼ, highⱼ].
     ///
     /// # Errors
-    /// If the bounds are not bounds, or so close for their distance from 0 that the numbers between them cannot tell
-    /// the points apart to 1e-8; if the degree is 0; or if the points are so many, more than about 5 000, that the
-    /// exponential of an operator on them, whose matrices are squares of that side, takes more than 4 GiB.
+    /// [`Error::InvalidArgument`] if the degree or the number of variables is 0, bounds are not finite and in order, or
+    /// a box is so narrow for its distance from 0 that rounding changes the distance of its points by more than 1e-8.
+    /// [`Error::TooLarge`] for more than about 5 000 points, for which the exponential of an operator takes more than 4
+    /// GiB.
     pub fn new(bounds: &[(f64, f64)], degree: usize) -> Result<Self, Error> {
         let variables = bounds.len();
         if degree == 0 || variables == 0 {
-            return Err(Error::new(format!("degree {degree} in {variables} variables; expected at least 1 of each")));
+            return Err(Error::invalid(format!(
+                "degree {degree} in {variables} variables; expected at least 1 of each"
+            )));
         }
         let points = (degree as f64 + 1.).powf(variables as f64);
         memory::fits(
@@ -44,7 +46,7 @@ impl Grid {
             "take a lower degree, or paths (Ensemble)",
         )?;
         if let Some((low, high)) = bounds.iter().find(|(low, high)| !(low < high && (high - low).is_finite())) {
-            return Err(Error::new(format!(
+            return Err(Error::invalid(format!(
                 "the box reaches from {low} to {high}; expected a lower and a higher number"
             )));
         }
@@ -53,7 +55,7 @@ impl Grid {
             let nearest = axis.nodes.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
             let between = low.abs().max(high.abs()) * f64::EPSILON;
             if nearest < NODE_ROUNDING * between {
-                return Err(Error::new(format!(
+                return Err(Error::invalid(format!(
                     "the points of degree {degree} from {low} to {high} are {nearest:e} apart, and numbers there \
                      {between:e}; expected a box that is wider or nearer to 0, or a lower degree"
                 )));
@@ -62,13 +64,13 @@ impl Grid {
         Ok(Self { axes })
     }
 
-    /// d.
+    /// d, the number of variables.
     pub fn dim(&self) -> usize {
         self.axes.len()
     }
 
     /// All points; the last variable changes fastest.
-    pub fn points(&self) -> Vec<Vec<f64>> {
+    pub(crate) fn points(&self) -> Vec<Vec<f64>> {
         let mut points = vec![Vec::new()];
         for axis in &self.axes {
             points = points
@@ -79,12 +81,12 @@ impl Grid {
         points
     }
 
-    /// What every value at a point contributes to the value at x, `[d]`, inside the box or near it.
+    /// The weight of the value at each point in the value at x, `[d]`, inside the box or near it.
     ///
     /// # Panics
     /// If x is not of dimension d.
     #[track_caller]
-    pub fn basis(&self, x: &[f64]) -> DVector<f64> {
+    pub(crate) fn basis(&self, x: &[f64]) -> DVector<f64> {
         assert!(x.len() == self.dim(), "a point in {} dimensions on a grid in {}", x.len(), self.dim());
         let mut all = vec![1.];
         for (axis, &x) in self.axes.iter().zip(x) {
@@ -99,7 +101,7 @@ impl Grid {
     /// # Panics
     /// If j is not below d.
     #[track_caller]
-    pub fn derivative(&self, j: usize) -> DMatrix<f64> {
+    pub(crate) fn derivative(&self, j: usize) -> DMatrix<f64> {
         assert!(j < self.dim(), "the derivative along axis {j} on a grid in {} dimensions", self.dim());
         let mut matrix = DMatrix::identity(1, 1);
         for (k, axis) in self.axes.iter().enumerate() {

@@ -1,9 +1,9 @@
-//! Several paths side by side: one number of each, and what is computed alike for one path and for several.
+//! Several paths at once in the lanes of vector instructions, and numbers that are of one path or of several.
 
-use crate::sde::{Noise, Sde, split};
+use crate::sde::{NoiseType, Sde, split};
 use crate::stream::{Stream, Streams};
 
-/// How many paths go side by side: a fixed number, so that results do not depend on the processor.
+/// The number of paths that advance at once. It is fixed, so that results do not depend on the processor.
 pub const LANES: usize = 16;
 
 /// One number of each of [`LANES`] paths. A point of ℝᵈ for each is `[Lanes; d]`: component by component, not path by
@@ -12,7 +12,7 @@ pub type Lanes = [f64; LANES];
 
 /// Copies the path of one lane out of `from`, `[n]` lanes, into `to`, `[n]`.
 #[inline(always)]
-pub fn gather(from: &[Lanes], lane: usize, to: &mut [f64]) {
+pub(crate) fn gather(from: &[Lanes], lane: usize, to: &mut [f64]) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = from[lane];
     }
@@ -20,17 +20,18 @@ pub fn gather(from: &[Lanes], lane: usize, to: &mut [f64]) {
 
 /// Copies `from`, `[n]`, into one lane of `to`, `[n]` lanes.
 #[inline(always)]
-pub fn scatter(from: &[f64], lane: usize, to: &mut [Lanes]) {
+pub(crate) fn scatter(from: &[f64], lane: usize, to: &mut [Lanes]) {
     for (from, to) in from.iter().zip(to) {
         to[lane] = *from;
     }
 }
 
-/// `f64`, a number of one path, or [`Lanes`], that number of several: schemes are written once, for both.
+/// A number of one path, `f64`, or of several, [`Lanes`], so that code written once computes both, with the same bits.
 ///
-/// Both kinds compute the same bits: an operation on lanes is that operation in each lane.
+/// Use it to write the drift and the diffusion of an equation of your own once, for [`Sde::drift`] and [`Sde::drifts`].
+/// It is implemented for these two types only.
 pub trait Number: Copy {
-    /// Where the random bits of the path, or paths, come from.
+    /// The random generator of the path or paths.
     type Source;
 
     /// The same number in every lane.
@@ -54,7 +55,7 @@ pub trait Number: Copy {
     /// Column `source` of σ(x) into `column`, `[d]`.
     fn column<E: Sde>(sde: &E, source: usize, x: &[Self], column: &mut [Self], spare: &mut [Self]);
 
-    /// What these three need for themselves.
+    /// The number of elements that these three need in `spare`.
     fn spare<E: Sde>(sde: &E) -> usize;
 }
 
@@ -98,7 +99,7 @@ impl Number for f64 {
     }
 
     fn spare<E: Sde>(sde: &E) -> usize {
-        sde.noise().len(sde.dim())
+        sde.noise_type().len(sde.dim())
     }
 }
 
@@ -155,7 +156,7 @@ impl Number for Lanes {
 
     #[inline(always)]
     fn column<E: Sde>(sde: &E, source: usize, x: &[Self], column: &mut [Self], spare: &mut [Self]) {
-        let (d, len) = (sde.dim(), sde.noise().len(sde.dim()));
+        let (d, len) = (sde.dim(), sde.noise_type().len(sde.dim()));
         let spare = spare.as_flattened_mut();
         let (point, value) = spare.split_at_mut(d);
         let (value, sigma) = split(value, d, len);
@@ -168,22 +169,22 @@ impl Number for Lanes {
 
     fn spare<E: Sde>(sde: &E) -> usize {
         let d = sde.dim();
-        (2 * d + sde.noise().len(d)).div_ceil(LANES)
+        (2 * d + sde.noise_type().len(d)).div_ceil(LANES)
     }
 }
 
-impl Noise {
+impl NoiseType {
     /// Adds σ ΔW to `x`, `[d]`, for `sigma` as [`Sde::diffusion`] writes it and `increments`, `[q]`.
     #[inline(always)]
-    pub fn add<T: Number>(self, sigma: &[T], increments: &[T], x: &mut [T]) {
+    pub(crate) fn add<T: Number>(self, sigma: &[T], increments: &[T], x: &mut [T]) {
         let plus = |x: &mut T, sigma: &T, increment: &T| *x = T::zip([x, sigma, increment], |[x, a, b]| x + a * b);
         match self {
-            Noise::Diagonal => {
+            NoiseType::Diagonal => {
                 for ((x, sigma), increment) in x.iter_mut().zip(sigma).zip(increments) {
                     plus(x, sigma, increment);
                 }
             }
-            Noise::General(sources) => {
+            NoiseType::General(sources) => {
                 for (x, row) in x.iter_mut().zip(sigma.chunks_exact(sources.max(1))) {
                     let mut sum = *x;
                     for (sigma, increment) in row.iter().zip(increments) {
@@ -197,13 +198,13 @@ impl Noise {
 
     /// Copies column `source` of `sigma` into `column`, `[d]`.
     #[inline(always)]
-    pub fn column<T: Number>(self, source: usize, sigma: &[T], column: &mut [T]) {
+    pub(crate) fn column<T: Number>(self, source: usize, sigma: &[T], column: &mut [T]) {
         match self {
-            Noise::Diagonal => {
+            NoiseType::Diagonal => {
                 column.fill(T::splat(0.));
                 column[source] = sigma[source];
             }
-            Noise::General(sources) => {
+            NoiseType::General(sources) => {
                 for (to, row) in column.iter_mut().zip(sigma.chunks_exact(sources)) {
                     *to = row[source];
                 }
@@ -213,11 +214,11 @@ impl Noise {
 
     /// Adds column `source` of `sigma`, times `by`, to `x`, `[d]`.
     #[inline(always)]
-    pub fn add_column<T: Number>(self, source: usize, sigma: &[T], by: &T, x: &mut [T]) {
+    pub(crate) fn add_column<T: Number>(self, source: usize, sigma: &[T], by: &T, x: &mut [T]) {
         let plus = |x: &mut T, sigma: &T| *x = T::zip([x, sigma, by], |[x, a, b]| x + a * b);
         match self {
-            Noise::Diagonal => plus(&mut x[source], &sigma[source]),
-            Noise::General(sources) => {
+            NoiseType::Diagonal => plus(&mut x[source], &sigma[source]),
+            NoiseType::General(sources) => {
                 x.iter_mut().zip(sigma.chunks_exact(sources)).for_each(|(x, row)| plus(x, &row[source]));
             }
         }

@@ -1,14 +1,14 @@
-//! The law of a micro-batch, by enumeration: exact expectations over everything that can be drawn.
+//! The distribution of a micro-batch, by enumeration: exact expectations over all draws.
 
 use crate::algorithm::{Algorithm, Sampling};
 use crate::error::Error;
 use crate::memory;
 use crate::subsets::{advance, binomial, multinomial, partition_point};
 
-/// More batches than this are not enumerated: a mistake in the numbers would take days.
+/// The largest number of batches that are enumerated; more would take too long.
 const MOST: usize = 200_000;
 
-/// All micro-batches with their probabilities, and, where those of one batch depend on each other, all pairs.
+/// The law (probability distribution) of the micro-batches of an [`Algorithm`]: all of them with their probabilities.
 #[derive(Clone, Debug)]
 pub struct Law {
     /// The members of each, every sample once with its share, one after the other.
@@ -30,14 +30,14 @@ pub struct Law {
 impl Law {
     /// The law of the micro-batches of an algorithm on n samples.
     ///
-    /// With replacement these are the C(n + m − 1, m) multisets, without it the C(n, m) subsets.
+    /// With replacement these are the C(n + m − 1, m) multisets, without replacement the C(n, m) subsets.
     ///
     /// # Errors
-    /// If the algorithm cannot be carried out, there are more than 200 000 micro-batches or pairs, or their members
-    /// take more than 4 GiB.
+    /// [`Error::InvalidArgument`] if [`Algorithm::validate`] fails; [`Error::TooLarge`] if there are more than 200 000
+    /// micro-batches or pairs of one batch, or they take more than 4 GiB.
     pub fn new(algorithm: &Algorithm, n: usize) -> Result<Self, Error> {
         algorithm.validate(n)?;
-        let (m, pieces) = (algorithm.micro, algorithm.pieces());
+        let (m, pieces) = (algorithm.micro, algorithm.micro_batches());
         let with = algorithm.sampling == Sampling::WithReplacement;
         let count = match n.checked_add(m - 1) {
             Some(n_and_m) if with => binomial(n_and_m, m),
@@ -47,7 +47,7 @@ impl Law {
         let pair_count = if with || pieces == 1 { 0. } else { count * binomial(n - m, m) };
         for (count, what) in [(count, "micro-batches"), (pair_count, "pairs of micro-batches")] {
             if count > MOST as f64 {
-                return Err(Error::new(format!(
+                return Err(Error::too_large(format!(
                     "there are {count} {what} of {m} among {n} samples; expected at most {MOST}, to enumerate them"
                 )));
             }
@@ -108,7 +108,8 @@ impl Law {
         }
     }
 
-    /// Each micro-batch, as samples with their shares in it, and its probability.
+    /// Each micro-batch with its probability. A micro-batch is a list of its distinct samples, each with its share: its
+    /// multiplicity over m.
     pub fn iter(&self) -> impl Iterator<Item = (&[(usize, f64)], f64)> {
         self.probabilities.iter().enumerate().map(|(k, p)| (self.members_of(k), *p))
     }
@@ -117,12 +118,12 @@ impl Law {
         &self.members[self.begins[k]..self.begins[k + 1]]
     }
 
-    /// Everything that a step can be: which micro-batches, by their places in [`iter`](Law::iter), and with what
-    /// probability.
+    /// All combinations of micro-batches in a batch, by their positions in [`iter`](Law::iter), with their
+    /// probabilities.
     ///
     /// # Errors
     /// If these are more than 200 000, or take more than 4 GiB.
-    pub fn steps(&self) -> Result<Vec<(Vec<usize>, f64)>, Error> {
+    pub(crate) fn steps(&self) -> Result<Vec<(Vec<usize>, f64)>, Error> {
         let count: f64 = match self.sampling {
             Sampling::WithReplacement => (self.len() as f64).powf(self.pieces as f64),
             Sampling::WithoutReplacement => {
@@ -130,7 +131,7 @@ impl Law {
             }
         };
         if count > MOST as f64 {
-            return Err(Error::new(format!(
+            return Err(Error::too_large(format!(
                 "a step can be {count} things; expected at most {MOST}, to enumerate them"
             )));
         }
@@ -154,18 +155,18 @@ impl Law {
         Ok(steps)
     }
 
-    /// How many micro-batches there are.
+    /// The number of micro-batches.
     pub fn len(&self) -> usize {
         self.probabilities.len()
     }
 
-    /// Whether there is none; there always is one.
+    /// Always `false`.
     pub fn is_empty(&self) -> bool {
         self.probabilities.is_empty()
     }
 
     /// Writes the mean of `values`, `[len, d]`, into `mean`, `[d]`.
-    pub fn mean(&self, values: &[f64], mean: &mut [f64]) {
+    pub(crate) fn mean(&self, values: &[f64], mean: &mut [f64]) {
         mean.fill(0.);
         for (value, p) in values.chunks_exact(mean.len()).zip(&self.probabilities) {
             mean.iter_mut().zip(value).for_each(|(mean, value)| *mean += p * value);
@@ -175,9 +176,9 @@ impl Law {
     /// Writes into `covariance`, `[d, d]`, that of the mean of `values`, `[len, d]`, over the micro-batches of a batch:
     /// Cov(h_I)/K + (1 − 1/K)·Cov(h_I, h_J) with K = b/m and I, J apart. `mean` is as [`mean`](Law::mean) has it.
     ///
-    /// A component whose variance is rounding has none, to the bit: where all of its values are one number, and where
-    /// the two terms cancel, as without replacement when the batch is the full set.
-    pub fn covariance(&self, values: &[f64], mean: &[f64], covariance: &mut [f64]) {
+    /// A variance that is rounding error is set to exactly 0: where all values of a component are equal, and where the
+    /// two terms cancel, as without replacement when the batch is the full set.
+    pub(crate) fn covariance(&self, values: &[f64], mean: &[f64], covariance: &mut [f64]) {
         let (d, pieces) = (mean.len(), self.pieces as f64);
         covariance.fill(0.);
         let add = |covariance: &mut [f64], a: &[f64], b: &[f64], weight: f64| {

@@ -1,9 +1,9 @@
-//! How much memory a request may take: what would need more is refused before anything is reserved.
+//! The limit on memory: a request that would need more is refused before anything is allocated.
 
 use crate::error::Error;
 
-/// A request that needs more than so many bytes at once, its temporaries counted, is refused: 4 GiB, which a laptop
-/// has. The system would end the program over more than it has, and no caller could do anything about it.
+/// The most bytes that a request may need at once, temporaries included: 4 GiB, which a laptop has. Without the limit
+/// the system would kill the program, and the caller could not react.
 const MOST: f64 = 4. * GIB;
 
 const MIB: f64 = 1024. * 1024.;
@@ -18,7 +18,11 @@ pub(crate) fn fits(what: &str, bytes: f64, instead: &str) -> Result<(), Error> {
     if bytes <= MOST {
         return Ok(());
     }
-    Err(Error::new(format!("{what} would take {} of memory; expected at most {}: {instead}", size(bytes), size(MOST))))
+    Err(Error::too_large(format!(
+        "{what} would take {} of memory; expected at most {}: {instead}",
+        size(bytes),
+        size(MOST)
+    )))
 }
 
 /// The bytes of so many numbers.

@@ -1,16 +1,16 @@
-//! Milstein's scheme, without derivatives.
+//! The derivative-free Milstein integrator.
 
 use crate::brownian;
 use crate::error::Error;
 use crate::lanes::Number;
 use crate::scheme::{Scheme, chain_of, step_size};
-use crate::sde::{Noise, Sde};
+use crate::sde::{NoiseType, Sde};
 
 /// x ← x + b dt + σ ΔW + (σ(x̂) − σ) (ΔW² − dt) / (2 √dt) with x̂ = x + b dt + σ √dt.
 ///
-/// Strong and weak order 1. One drift and two diffusions a step. The difference stands for the derivative of σ along
-/// itself, so nobody has to write that down. Where several Brownian motions enter a component this would need their
-/// iterated integrals, so it is for one Brownian motion, or for diagonal noise with σᵢ of xᵢ alone.
+/// The derivative-free Milstein integrator. Strong and weak order 1. One drift and two diffusions per step; the
+/// difference replaces the derivative of σ along itself. It applies to a single Brownian motion, or to diagonal noise
+/// with σᵢ a function of xᵢ only: otherwise iterated integrals of the Brownian motions would be needed.
 /// Reference: Kloeden and Platen, *Numerical Solution of Stochastic Differential Equations* (1992), §11.1.
 #[derive(Clone, Debug)]
 pub struct Milstein<E> {
@@ -19,20 +19,21 @@ pub struct Milstein<E> {
 }
 
 impl<E: Sde> Milstein<E> {
-    /// For `sde`, with steps of size `dt`.
+    /// Integrates `sde` with steps of size `dt`.
     ///
     /// # Errors
-    /// If `dt` is no positive number, the equation has no dimension, or the noise is neither of one Brownian motion nor
-    /// diagonal and [`separable`](Sde::separable).
+    /// [`Error::Unsupported`] if there are several Brownian motions and the noise is not diagonal and
+    /// [`separable`](Sde::separable); [`Error::InvalidArgument`] if `dt` is not a positive number or the equation has
+    /// no dimension.
     pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
-        let found = match sde.noise() {
+        let found = match sde.noise_type() {
             noise if noise.sources(sde.dim()) == 1 => None,
-            Noise::Diagonal if sde.separable() => None,
-            Noise::Diagonal => Some("diagonal noise of an equation that does not say so".to_owned()),
-            Noise::General(sources) => Some(format!("general noise of {sources} Brownian motions")),
+            NoiseType::Diagonal if sde.separable() => None,
+            NoiseType::Diagonal => Some("diagonal noise of an equation that does not say so".to_owned()),
+            NoiseType::General(sources) => Some(format!("general noise of {sources} Brownian motions")),
         };
         if let Some(found) = found {
-            return Err(Error::new(format!(
+            return Err(Error::unsupported(format!(
                 "Milstein's scheme expects one Brownian motion, or diagonal noise with σᵢ of xᵢ alone \
                  (Sde::separable), and not {found}; Euler–Maruyama and the scheme of weak order 2 take any"
             )));
@@ -66,7 +67,7 @@ impl<E: Sde> Milstein<E> {
     }
 
     fn sources(&self) -> usize {
-        self.sde.noise().sources(self.sde.dim())
+        self.sde.noise_type().sources(self.sde.dim())
     }
 }
 

@@ -1,50 +1,51 @@
 //! The equation of an algorithm: drift and diffusion from the moments of a step, to an order in η and one in ρ.
 
-use crate::algorithm::{Algorithm, Ascent};
+use crate::algorithm::{Algorithm, AscentGradient};
 use crate::error::Error;
 use crate::law::Law;
 use crate::memory;
-use crate::perturbed::{InRho, Perturbed, direction};
+use crate::perturbed::{Expansion, Perturbed, direction};
 use crate::problem::{FIVE_POINTS, Problem, STEP, mean_gradient, not_empty};
-use crate::sde::{Noise, Sde};
+use crate::sde::{NoiseType, Sde};
 use crate::square_root::square_root;
 
 /// The orders of an equation in its two parameters.
 ///
-/// E g(x_k) − E g(X_{kη}) is O(ηᵃ + ρᵇ⁺¹) for `eta` = a and `rho` = `InRho::Order(b)`, uniformly over k ≤ T/η, and
-/// O(ηᵃ) with `InRho::Exact`, where losses and the ascent direction u are smooth along all paths: the unit ball's is
-/// not where v = 0, unless it has a floor.
+/// E g(x_k) − E g(X_{kη}) is O(ηᵃ + ρᵇ⁺¹) for `eta` = a and `rho` = `Expansion::Order(b)`, uniformly over k ≤ T/η, and
+/// O(ηᵃ) with `Expansion::Exact`, if losses and the direction u are smooth along all paths. The normalised direction is
+/// not smooth where v = 0, unless it has a floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// 1, or 2: with the drift's correction −(η/2)(Db)b.
+    /// The weak order in η: 1, or 2 with the correction −(η/2)(Db)b of the drift.
     pub eta: usize,
-    /// The terms in ρ that are kept.
-    pub rho: InRho,
+    /// The expansion in ρ.
+    pub rho: Expansion,
 }
 
 impl Order {
-    /// The theorems of the paper: order 1 in η, the term in ρ.
-    pub const PAPER: Self = Self { eta: 1, rho: InRho::Order(1) };
-    /// The best that there is: order 2 in η, and all of ρ.
-    pub const BEST: Self = Self { eta: 2, rho: InRho::Exact };
+    /// Order 1 in η and in ρ: the theorems of the paper.
+    pub const PAPER: Self = Self { eta: 1, rho: Expansion::Order(1) };
+    /// Order 2 in η and no expansion in ρ, the highest orders available.
+    pub const BEST: Self = Self { eta: 2, rho: Expansion::Exact };
 }
 
-/// dX = (b − (η/2)(Db)b) dt + √η Σ^½ dW, the weak approximation of x⁺ = x + ηh with b = E h and Σ = Cov h (Li, Tai, E
-/// 2019); for order 1 without the correction.
+/// The stochastic modified equation of an [`Algorithm`]: dX = (b − (η/2)(Db)b) dt + √η Σ^½ dW, the weak approximation
+/// of x⁺ = x + ηh with b = E h and Σ = Cov h (Li, Tai, E 2019, <https://arxiv.org/abs/1811.01558>). Order 1 in η omits
+/// the correction.
 ///
-/// −h is the algorithm's gradient with the terms in ρ that were asked for: of micro-batch I, with ascent direction u,
+/// −h is the algorithm's gradient, or its expansion in ρ. For micro-batch I with direction u it is
 ///
 /// > ∇f_I + ρ ∇²f_I u + (ρ²/2) ∇³f_I[u, u] + …
 ///
 /// To order 1 in ρ that is Theorems 3.3 to 3.8 of the paper: for USAM b = −∇(f + (ρ/2)‖∇f‖² + (ρ/2m) tr V), as
-/// [`theorems`](crate::theorems) has it in closed form. Σ is the covariance *of the series*, not the series of the
-/// covariance: the two agree to the order asked for, and this one is never indefinite.
+/// [`theorems`](crate::theorems) computes in closed form. Σ is the covariance *of the expansion*, not the expansion of
+/// the covariance: the two agree to the requested order, and this one is positive semidefinite.
 ///
-/// Expectations are exact, by enumeration of the micro-batches (see [`Law`]); a drift costs their number times that of
-/// a micro-batch's gradient, five times as much with the correction, whose derivative of b along b is a five-point
-/// difference with an error around 1e-12 where b varies over lengths of the size of 1, and a larger one where it varies
-/// faster, as near a small floor. It is taken over a time of at least η/10 000, so that rounding moves no component of
-/// the drift by more than about 1e-12 of itself, however large another one is.
+/// Expectations are exact, by enumeration of the micro-batches (see [`Law`]). A drift costs one gradient per
+/// micro-batch, five with the correction. The derivative of b along b in the correction is a five-point difference: its
+/// error is about 1e-12 where b varies over lengths of order 1, and larger where b varies faster, as near a small
+/// floor. Its step corresponds to a time of at least η/10 000, so that rounding changes each component of the drift by
+/// at most about 1e-12 of that component.
 #[derive(Clone, Debug)]
 pub struct Modified<'a, P: ?Sized> {
     problem: &'a P,
@@ -58,21 +59,22 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
     /// The equation of `algorithm` with learning rate `eta`.
     ///
     /// # Errors
-    /// If the algorithm cannot be carried out, η is no positive number, there are too many micro-batches to enumerate,
-    /// their gradients take more than 4 GiB, or an order is not offered.
+    /// [`Error::InvalidArgument`] if [`Algorithm::validate`] fails, η is not a positive number, or an order is not
+    /// available; [`Error::TooLarge`] if there are too many micro-batches to enumerate, or their gradients take more
+    /// than 4 GiB.
     pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64, order: Order) -> Result<Self, Error> {
         not_empty(problem)?;
         let law = Law::new(&algorithm, problem.samples())?;
         if !(eta > 0. && eta.is_finite()) {
-            return Err(Error::new(format!("eta is {eta}; expected a finite number above 0")));
+            return Err(Error::invalid(format!("eta is {eta}; expected a finite number above 0")));
         }
         if !(1..=2).contains(&order.eta) {
-            return Err(Error::new(format!("the order in eta is {}; expected 1 or 2", order.eta)));
+            return Err(Error::invalid(format!("the order in eta is {}; expected 1 or 2", order.eta)));
         }
-        if let InRho::Order(k) = order.rho
+        if let Expansion::Order(k) = order.rho
             && k > 2
         {
-            return Err(Error::new(format!("the order in rho is {k}; expected 0 to 2, or all terms")));
+            return Err(Error::invalid(format!("the order in rho is {k}; expected 0 to 2, or all terms")));
         }
         let (d, n, all) = (problem.dim(), problem.samples(), law.len());
         memory::fits(
@@ -95,7 +97,7 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
         let (u, rest) = rest.split_at_mut(d);
         let (point, gradients) = rest.split_at_mut(d);
         gradients.chunks_exact_mut(d).enumerate().for_each(|(i, g)| problem.add_gradient(i, x, 1., g));
-        if algorithm.ascent == Ascent::Full {
+        if algorithm.ascent == AscentGradient::Full {
             mean_gradient(problem, x, full);
         }
         let of = |i: usize| &gradients[i * d..][..d];
@@ -108,12 +110,12 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
         steps
     }
 
-    /// Writes b(x) = E h into `mean`: the drift of order 1.
+    /// Writes b(x) = E h, the drift of order 1, into `mean`, `[d]`.
     pub fn mean_step(&self, x: &[f64], mean: &mut [f64]) {
         self.law.mean(&self.steps(x), mean);
     }
 
-    /// Writes Σ(x) = Cov h into `covariance`, `[d, d]`: the diffusion coefficient squared, without its factor η.
+    /// Writes Σ(x) = Cov h into `covariance`, `[d, d]`: σσᵀ/η.
     pub fn covariance(&self, x: &[f64], covariance: &mut [f64]) {
         let steps = self.steps(x);
         let mut mean = vec![0.; x.len()];
@@ -127,11 +129,11 @@ impl<P: Problem + ?Sized> Sde for Modified<'_, P> {
         self.problem.dim()
     }
 
-    /// As many sources as components; one dimension is diagonal.
-    fn noise(&self) -> Noise {
+    /// d Brownian motions; diagonal in one dimension.
+    fn noise_type(&self) -> NoiseType {
         match self.problem.dim() {
-            1 => Noise::Diagonal,
-            d => Noise::General(d),
+            1 => NoiseType::Diagonal,
+            d => NoiseType::General(d),
         }
     }
 

@@ -1,17 +1,17 @@
-//! First and second moments without Monte Carlo: of the algorithm by recursion, of the equation by a linear ODE.
+//! First and second moments without Monte Carlo: of an algorithm by recursion, of an equation by a linear ODE.
 
 use crate::action::{action, fits, outer};
 use crate::algorithm::Algorithm;
 use crate::error::Error;
 use crate::exponential::{MATRICES, exponential};
 use crate::modified::{Modified, Order};
-use crate::perturbed::InRho;
+use crate::perturbed::Expansion;
 use crate::polynomial::Monomials;
 use crate::problem::Problem;
-use crate::sde::{Noise, Sde, dimension};
+use crate::sde::{NoiseType, Sde, dimension};
 use nalgebra::{DMatrix, DVector};
 
-/// E x and E xxᵀ at one time.
+/// The first two moments at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     /// E xⱼ, `[d]`.
@@ -29,23 +29,22 @@ impl Moments {
         }
     }
 
-    /// The largest absolute difference from `other` in any moment, each in its own units; NaN if one is. Where
-    /// components are of different size it tells of the largest alone: see
-    /// [`relative_distance`](Moments::relative_distance).
+    /// The largest absolute difference from `other` in any moment; NaN if a moment is NaN. It is dominated by the
+    /// largest components: see [`relative_distance`](Moments::relative_distance).
     ///
     /// # Panics
-    /// If they are not of the same dimension.
+    /// If the dimensions differ.
     #[track_caller]
     pub fn distance(&self, other: &Self) -> f64 {
         self.largest_difference(other, |_| 1.)
     }
 
-    /// The largest difference from `other` in units in which E xⱼ² of `other` is 1: of E xⱼ by √E xⱼ², of E xⱼxₖ by
-    /// √(E xⱼ² E xₖ²). It does not depend on the units of x. NaN if a moment is; ∞ where a component of `other` alone
-    /// is always 0.
+    /// The largest relative difference from `other` in any moment: of E xⱼ relative to √E xⱼ² of `other`, of E xⱼxₖ
+    /// relative to √(E xⱼ² E xₖ²). It does not depend on the units of x. NaN if a moment is NaN; ∞ if only `other` has
+    /// a component that is always 0.
     ///
     /// # Panics
-    /// If they are not of the same dimension.
+    /// If the dimensions differ.
     #[track_caller]
     pub fn relative_distance(&self, other: &Self) -> f64 {
         let d = other.mean.len();
@@ -66,8 +65,9 @@ impl Moments {
     }
 }
 
-/// How the moments of an algorithm change in a step: (1, E x, E xxᵀ) ↦ P(1, E x, E xxᵀ), with P = 1 + ηP₁ + η²P₂, exact
-/// where the step is affine in x: SGD and n- and m-USAM, whose weights do not depend on x, on
+/// The recursion of an algorithm's moments: (1, E x, E xxᵀ) ↦ P(1, E x, E xxᵀ) in a step, with P = 1 + ηP₁ + η²P₂.
+///
+/// It is exact, and available, where the step is affine in x: SGD, USAM, n-USAM and m-USAM on
 /// [`Quadratic`](crate::problems::Quadratic) losses.
 #[derive(Clone, Debug)]
 pub struct StepMoments {
@@ -78,12 +78,14 @@ pub struct StepMoments {
 }
 
 impl StepMoments {
+    /// The recursion of `algorithm` with learning rate `eta`.
+    ///
     /// # Errors
-    /// If the moments do not close, or as [`Modified::new`] says; or if their matrices, which grow as d⁴, take more
-    /// than 4 GiB: from d = 127 on.
+    /// [`Error::Unsupported`] if the moments do not close; [`Error::TooLarge`] from d = 127 on, as the matrices grow
+    /// with d⁴; otherwise as [`Modified::new`].
     pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
         fits(problem.dim(), 6.)?;
-        let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: InRho::Exact })?;
+        let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: Expansion::Exact })?;
         let monomials = Monomials { d: problem.dim() };
         let mean = |x: &[f64]| {
             let mut mean = vec![0.; x.len()];
@@ -105,10 +107,10 @@ impl StepMoments {
         Ok(Self { monomials, eta, first, second })
     }
 
-    /// The moments after so many steps from the point `start`, `[d]`.
+    /// The moments after `steps` steps from the point `start`, `[d]`.
     ///
     /// # Panics
-    /// If `start` is not of dimension d.
+    /// If `start` has another dimension.
     #[track_caller]
     pub fn after(&self, steps: usize, start: &[f64]) -> Moments {
         let count = self.monomials.count();
@@ -118,20 +120,20 @@ impl StepMoments {
         Moments::of(self.monomials, &values)
     }
 
-    /// The equation of order N in η for these moments, N ≥ 1: what is left of log(P)/η up to ηᴺ⁻¹, a linear ODE. It
-    /// reproduces them up to O(ηᴺ), for *any* N, since the logarithm of one step is what generates it.
+    /// The linear ODE of `order` N ≥ 1 in η for these moments: log(P)/η truncated after ηᴺ⁻¹. It reproduces the moments
+    /// up to O(ηᴺ).
     ///
-    /// For N = 1 it is the flow dX = b dt, whose noise is of higher order; for N = 2 it is [`Modified`]'s order 2, with
-    /// its diffusion √η Σ^½ and its drift b − (η/2)(Db)b. Beyond that the logarithm still is the generator of a
-    /// diffusion, in so far as polynomials of degree 2 can tell; on those of degree 3 it is one only if the third
-    /// cumulant of a step vanishes, κ₃(h)/6·∇³ being a part of its η² term that no Itô equation has. So equations of
-    /// order 3 exist in the first two moments, and in general in nothing more.
+    /// N = 1 is the gradient flow dX = b dt. N = 2 is the equation [`Modified`] of order 2, with drift b − (η/2)(Db)b
+    /// and diffusion √η Σ^½. For N ≥ 3 the logarithm acts on polynomials of degree 2 as the generator of a diffusion,
+    /// but in general not on those of degree 3: its η² term contains κ₃(h)/6·∇³, with the third cumulant κ₃ of a step,
+    /// which no Itô equation has. So equations of order 3 exist for the first two moments only, unless κ₃ vanishes.
     ///
     /// # Errors
-    /// For N = 0, or if its series takes more than 4 GiB, which grows as N·d⁴.
+    /// [`Error::InvalidArgument`] for N = 0; [`Error::TooLarge`] if the series, which grows with N·d⁴, takes more than
+    /// 4 GiB.
     pub fn generator(&self, order: usize) -> Result<Generator, Error> {
         if order == 0 {
-            return Err(Error::new("the order in eta is 0; expected at least 1"));
+            return Err(Error::invalid("the order in eta is 0; expected at least 1"));
         }
         fits(self.monomials.d, MATRICES + 3. * order as f64)?;
         // log(1 + M) = Σ (−1)ʲ⁺¹ Mʲ/j with M = ηP₁ + η²P₂; powers[i] is the coefficient of ηⁱ in Mʲ.
@@ -158,8 +160,8 @@ impl StepMoments {
     }
 }
 
-/// How the moments of an equation change in time: d/dt (1, E x, E xxᵀ) = L(1, E x, E xxᵀ), exact where its drift is
-/// affine and σσᵀ quadratic.
+/// The generator of an equation on its moments, d/dt (1, E x, E xxᵀ) = L(1, E x, E xxᵀ): exact, and available, where
+/// the drift is affine and σσᵀ quadratic in x.
 #[derive(Clone, Debug)]
 pub struct Generator {
     monomials: Monomials,
@@ -167,11 +169,11 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Of any equation.
+    /// The generator of any equation. The polynomials are found from values, and checked at one more point.
     ///
     /// # Errors
-    /// If its moments do not close: a drift that is not affine, or a σσᵀ that is not quadratic; or if their matrices,
-    /// which grow as d⁴, take more than 4 GiB: from d = 98 on.
+    /// [`Error::Unsupported`] if the moments do not close: the drift is not affine, or σσᵀ not quadratic.
+    /// [`Error::TooLarge`] from d = 98 on, as the matrices grow with d⁴.
     pub fn new(equation: &impl Sde) -> Result<Self, Error> {
         let d = dimension(equation)?;
         fits(d, MATRICES)?;
@@ -181,15 +183,15 @@ impl Generator {
             equation.drift(x, &mut drift);
             drift
         };
-        let noise = equation.noise();
+        let noise = equation.noise_type();
         let covariance = |x: &[f64]| {
             let mut sigma = vec![0.; noise.len(d)];
             equation.diffusion(x, &mut sigma);
             let q = noise.sources(d);
             let at = |i: usize, k: usize| match noise {
-                Noise::Diagonal if i == k => sigma[i],
-                Noise::Diagonal => 0.,
-                Noise::General(_) => sigma[i * q + k],
+                NoiseType::Diagonal if i == k => sigma[i],
+                NoiseType::Diagonal => 0.,
+                NoiseType::General(_) => sigma[i * q + k],
             };
             (0..d * d).map(|e| (0..q).map(|k| at(e / d, k) * at(e % d, k)).sum()).collect::<Vec<f64>>()
         };
@@ -200,11 +202,10 @@ impl Generator {
         Ok(Self { monomials, matrix: action(monomials, &b, &sigma) })
     }
 
-    /// The moments after `time` from the point `start`, `[d]`; NaN where numbers do not reach far enough for them.
+    /// The moments at `time` from the point `start`, `[d]`, by one matrix exponential; NaN if they overflow.
     ///
     /// # Panics
-    /// If `time` is no finite number of at least 0, for an equation has no law before its start; or if `start` is not
-    /// of dimension d.
+    /// If `time` is negative or not finite, or `start` has another dimension.
     #[track_caller]
     pub fn at(&self, time: f64, start: &[f64]) -> Moments {
         crate::sde::assert_time(time);

@@ -13,7 +13,7 @@ const ONE: u64 = 0x3ff0_0000_0000_0000;
 ///
 /// Of `radius` the upper 52 bits count, so that no number is beyond √(104 ln 2) = 8.49, which one in 5·10¹⁶ should be.
 #[inline(always)]
-pub fn pair(radius: u64, angle: u64) -> (f64, f64) {
+pub(crate) fn pair(radius: u64, angle: u64) -> (f64, f64) {
     let uniform = 2. - f64::from_bits(radius >> 12 | ONE); // in (0, 1]
     let radius = (-2. * ln(uniform)).sqrt();
     // A quarter of the circle from 52 bits, and which quarter from the two lowest.

@@ -1,19 +1,19 @@
-//! The gradient of a micro-batch at its perturbed point: exactly, and as a series in ρ.
+//! The gradient of a micro-batch at its perturbed point: exactly, or by its Taylor expansion in ρ.
 
-use crate::algorithm::{Algorithm, Ascent, Ball};
+use crate::algorithm::{Algorithm, AscentGradient, Normalisation};
 use crate::problem::Problem;
 
-/// How far a series in ρ goes.
+/// The Taylor expansion in ρ of the gradient at the perturbed point, ∇f_I(x + ρu).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InRho {
-    /// The terms up to ρᵏ: 0 is SGD's, 1 has the Hessian, 2 the third derivative too. There is no 3.
+pub enum Expansion {
+    /// The terms up to ρᵏ, k at most 2: 0 is SGD's gradient, 1 adds the Hessian's term, 2 the third derivative's.
     Order(usize),
-    /// All of them: the gradient at x + ρu itself.
+    /// No expansion: the gradient at x + ρu itself.
     Exact,
 }
 
 /// Writes the direction u of a micro-batch, `[d]`. `members` are the gradients of its samples at x with their shares in
-/// it, which sum to 1; `full` is ∇f(x), which only the n-variants look at.
+/// it, which sum to 1; `full` is ∇f(x), which only the n-variants use.
 pub(crate) fn direction<'g>(
     algorithm: &Algorithm,
     members: impl Iterator<Item = (&'g [f64], f64)> + Clone,
@@ -23,10 +23,10 @@ pub(crate) fn direction<'g>(
     u.fill(0.);
     let add = |u: &mut [f64], weight: f64, g: &[f64]| u.iter_mut().zip(g).for_each(|(u, g)| *u += weight * g);
     match algorithm.ascent {
-        Ascent::None => return,
-        Ascent::Full => u.copy_from_slice(full),
-        Ascent::Mean => members.for_each(|(g, share)| add(u, share, g)),
-        Ascent::Gibbs { lambda } => {
+        AscentGradient::None => return,
+        AscentGradient::Full => u.copy_from_slice(full),
+        AscentGradient::Mean => members.for_each(|(g, share)| add(u, share, g)),
+        AscentGradient::Gibbs { lambda } => {
             let largest = members.clone().map(|(g, _)| norm(g)).fold(0., f64::max);
             let mut sum = 0.;
             for (g, share) in members {
@@ -37,7 +37,7 @@ pub(crate) fn direction<'g>(
             u.iter_mut().for_each(|u| *u /= sum);
         }
     }
-    if let Ball::Unit { floor } = algorithm.ball {
+    if let Normalisation::Unit { floor } = algorithm.normalisation {
         let length = norm(u).hypot(floor);
         if length > 0. {
             u.iter_mut().for_each(|u| *u /= length);
@@ -45,7 +45,7 @@ pub(crate) fn direction<'g>(
     }
 }
 
-/// A micro-batch I at a point, with its direction.
+/// A problem at a point x, with ρ and the direction u of a micro-batch.
 pub(crate) struct Perturbed<'a, P: ?Sized> {
     pub problem: &'a P,
     pub rho: f64,
@@ -54,11 +54,11 @@ pub(crate) struct Perturbed<'a, P: ?Sized> {
 }
 
 impl<P: Problem + ?Sized> Perturbed<'_, P> {
-    /// Adds weight·∇f_I(x + ρu) to `out`, or as much of its series as `terms` says: ∇f_I + ρ∇²f_I u + (ρ²/2)∇³f_I[u,
+    /// Adds weight·∇f_I(x + ρu) to `out`, or its expansion to `terms`: ∇f_I + ρ∇²f_I u + (ρ²/2)∇³f_I[u,
     /// u]. `members` are the samples of I with their shares in it; `scratch` is `[d]`.
     pub fn add_gradient(
         &self,
-        terms: InRho,
+        terms: Expansion,
         members: impl Iterator<Item = (usize, f64)>,
         weight: f64,
         out: &mut [f64],
@@ -66,11 +66,11 @@ impl<P: Problem + ?Sized> Perturbed<'_, P> {
     ) {
         let &Self { problem, rho, x, u } = self;
         match terms {
-            InRho::Exact => {
+            Expansion::Exact => {
                 scratch.iter_mut().zip(x).zip(u).for_each(|((y, x), u)| *y = x + rho * u);
                 members.for_each(|(i, share)| problem.add_gradient(i, scratch, weight * share, out));
             }
-            InRho::Order(order) => {
+            Expansion::Order(order) => {
                 for (i, share) in members {
                     let weight = weight * share;
                     problem.add_gradient(i, x, weight, out);

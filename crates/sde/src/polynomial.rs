@@ -38,7 +38,7 @@ impl Monomials {
         values
     }
 
-    /// The polynomial of degree `degree` (1 or 2) through values of `f`, and what it says elsewhere.
+    /// The polynomial of degree `degree` (1 or 2) through values of `f`, and how far it is from `f` at one more point.
     pub fn fit(self, degree: usize, f: impl Fn(&[f64]) -> Vec<f64>) -> Fit {
         let d = self.d;
         let point = |j: usize, k: usize, a: f64, b: f64| {
@@ -117,7 +117,7 @@ impl Fit {
         if self.misses.iter().enumerate().all(agrees) {
             return Ok(self.rows);
         }
-        Err(Error::new(format!(
+        Err(Error::unsupported(format!(
             "{what} is no polynomial of degree {}, so its moments do not close; expected an affine drift and a \
              quadratic diffusion, as SGD, n-USAM, USAM and m-USAM have them on quadratics",
             self.degree

@@ -1,11 +1,12 @@
-//! The seam of everything that is derived here: losses of samples that know their derivatives.
+//! The trait of problems: per-sample losses with their derivatives.
 
 use crate::error::Error;
 
-/// n samples, each with a loss of x ∈ ℝᵈ that knows its first three derivatives. The mean over them is f.
+/// n per-sample losses ℓᵢ of x ∈ ℝᵈ with their first three derivatives; f is their mean. Implement it for a problem of
+/// your own.
 ///
-/// The derivatives are *added*, times a weight, to what is there already, so that means over batches need no memory of
-/// their own. [`derivative_errors`](crate::derivative_errors) holds an implementation against finite differences.
+/// Derivatives are *added* to the output, times a weight, so that means over batches need no buffer.
+/// [`derivative_errors`](crate::derivative_errors) compares an implementation with finite differences.
 ///
 /// ```
 /// use msharp_sde::{Algorithm, Modified, Order, Problem, Sde};
@@ -40,13 +41,13 @@ use crate::error::Error;
 /// # Ok::<(), msharp_sde::Error>(())
 /// ```
 pub trait Problem: Sync {
-    /// d.
+    /// d, the number of parameters.
     fn dim(&self) -> usize;
 
-    /// n.
+    /// n, the number of samples.
     fn samples(&self) -> usize;
 
-    /// ℓᵢ(x).
+    /// ℓᵢ(x) for x `[d]`.
     fn loss(&self, i: usize, x: &[f64]) -> f64;
 
     /// Adds weight·∇ℓᵢ(x) to `out`, `[d]`.
@@ -55,11 +56,11 @@ pub trait Problem: Sync {
     /// Adds weight·∇²ℓᵢ(x)v to `out`, `[d]`.
     fn add_hessian(&self, i: usize, x: &[f64], v: &[f64], weight: f64, out: &mut [f64]);
 
-    /// Adds weight·∇³ℓᵢ(x)[u, v, ·] to `out`, `[d]`. Only equations of order 2 in ρ ask for it.
+    /// Adds weight·∇³ℓᵢ(x)[u, v, ·] to `out`, `[d]`. Only equations of order 2 in ρ use it.
     ///
-    /// By default five-point differences of [`add_hessian`](Problem::add_hessian) along u, right to about 1e-11 where
-    /// the Hessian varies over lengths of the size of 1: one, or several where components of u are of very different
-    /// size, so that no component is lost beside another.
+    /// The default takes five-point differences of [`add_hessian`](Problem::add_hessian) along u, with an error of
+    /// about 1e-11 where the Hessian varies over lengths of order 1. Where components of u differ by more than a factor
+    /// of 1000 it takes one difference for each magnitude, so that small components keep their relative accuracy.
     fn add_third(&self, i: usize, x: &[f64], u: &[f64], v: &[f64], weight: f64, out: &mut [f64]) {
         for u in of_one_size(u) {
             let h = STEP / crate::perturbed::norm(&u);
@@ -88,25 +89,24 @@ fn of_one_size(u: &[f64]) -> Vec<Vec<f64>> {
     }
 }
 
-/// Where a function is looked at for its slope, in steps, and with which weights: the error is of order h⁴, and of
-/// rounding over h.
+/// Points, in units of h, and weights of the five-point difference: its error is O(h⁴), plus rounding over h.
 pub(crate) const FIVE_POINTS: [(f64, f64); 4] = [(-2., 1. / 12.), (-1., -8. / 12.), (1., 8. / 12.), (2., -1. / 12.)];
 
-/// h, with which both errors are small where functions and lengths are of the size of 1.
+/// h, for functions and lengths of order 1.
 pub(crate) const STEP: f64 = 1e-3;
 
-/// Whether there is a problem at all.
+/// Checks that the problem has a dimension and samples.
 pub(crate) fn not_empty<P: Problem + ?Sized>(problem: &P) -> Result<(), Error> {
     if problem.dim() == 0 {
-        return Err(Error::new("the problem is in 0 dimensions; expected at least 1"));
+        return Err(Error::invalid("the problem is in 0 dimensions; expected at least 1"));
     }
     if problem.samples() == 0 {
-        return Err(Error::new("the problem has no samples; expected at least one"));
+        return Err(Error::invalid("the problem has no samples; expected at least one"));
     }
     Ok(())
 }
 
-/// n, over which means are.
+/// n, at least 1.
 #[track_caller]
 fn count<P: Problem + ?Sized>(problem: &P) -> usize {
     let n = problem.samples();

@@ -1,4 +1,5 @@
-//! Problems on which everything can be computed.
+//! Small problems with exact derivatives: random quadratics and quartics, logistic regression, a two-layer network and
+//! a double well.
 
 mod double_well;
 mod logistic;
@@ -16,13 +17,13 @@ use crate::memory;
 use crate::stream::Stream;
 use rand_distr::{Distribution, StandardNormal};
 
-/// So many standard normal numbers, a pure function of the seed.
+/// `count` standard normal numbers, a pure function of the seed.
 fn normals(seed: u64, count: usize) -> Vec<f64> {
     let mut rng = Stream::seeded(seed);
     (0..count).map(|_| StandardNormal.sample(&mut rng)).collect()
 }
 
-/// Panics if a random problem is asked for without samples or without a dimension, each a number with its name, or one
+/// Panics if a random problem is requested without samples or without a dimension, each a number with its name, or one
 /// whose `numbers` take more than 4 GiB.
 #[track_caller]
 fn assert_size(sizes: &[(&str, usize)], numbers: f64) {

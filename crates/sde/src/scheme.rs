@@ -1,13 +1,13 @@
-//! What the schemes share: a step written once runs path by path, or for several paths in vector instructions.
+//! What the integrators share: a step written once runs path by path, or for several paths in vector instructions.
 
 use crate::error::Error;
 use crate::lanes::{LANES, Lanes, Number};
 use crate::memory;
-use crate::sde::{Noise, Sde, dimension};
+use crate::sde::{NoiseType, Sde, dimension};
 use crate::stream::Streams;
 use pulp::{Arch, Simd, WithSimd};
 
-/// A step of an equation, for one path or several: all that a scheme has to say to be a chain.
+/// A step of an integrator, for one path or several; `chain_of` derives the chain.
 pub(crate) trait Scheme: Sync {
     /// How many numbers a step needs, besides what the equation needs for itself.
     fn numbers(&self) -> usize;
@@ -20,12 +20,12 @@ pub(crate) trait Scheme: Sync {
 /// side, and `pairs` more numbers for each of them.
 pub(crate) fn step_size(sde: &impl Sde, dt: f64, pairs: f64) -> Result<f64, Error> {
     if !(dt > 0. && dt.is_finite()) {
-        return Err(Error::new(format!("dt is {dt}; expected a finite number above 0")));
+        return Err(Error::invalid(format!("dt is {dt}; expected a finite number above 0")));
     }
     let d = dimension(sde)?;
-    let (sources, sigma) = match sde.noise() {
-        Noise::Diagonal => (d, d as f64),
-        Noise::General(sources) => (sources, d as f64 * sources as f64),
+    let (sources, sigma) = match sde.noise_type() {
+        NoiseType::Diagonal => (d, d as f64),
+        NoiseType::General(sources) => (sources, d as f64 * sources as f64),
     };
     let each = memory::numbers(8. * d as f64 + sources as f64 + sigma + pairs);
     memory::fits(

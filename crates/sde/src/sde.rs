@@ -1,19 +1,19 @@
-//! The seam: a stochastic differential equation in Itô's sense.
+//! The trait of stochastic differential equations in Itô's sense.
 
 use crate::error::Error;
 use crate::lanes::{LANES, Lanes, gather, scatter};
 
 /// dX = b(X) dt + σ(X) dW for X of `d` components and W of `q` independent Brownian motions.
 ///
-/// Everything that integrates, and every ensemble, takes one of these; implement it for an equation of your own. Four
-/// methods are enough. The others say the same again for several paths at once, or for one Brownian motion alone;
-/// [`drifts`](Sde::drifts) and [`diffusions`](Sde::diffusions) are worth writing where ensembles are large.
+/// Implement it for an equation of your own; every integrator and every method for expectations takes it. Four methods
+/// are required. The provided methods compute the same for several paths at once, or for one Brownian motion;
+/// [`drifts`](Sde::drifts) and [`diffusions`](Sde::diffusions) are worth overriding for large ensembles.
 pub trait Sde: Sync {
     /// d, the number of components of X.
     fn dim(&self) -> usize;
 
-    /// How the noise enters.
-    fn noise(&self) -> Noise;
+    /// The structure of σ.
+    fn noise_type(&self) -> NoiseType;
 
     /// Writes b(x) into `drift`, `[d]`.
     fn drift(&self, x: &[f64], drift: &mut [f64]);
@@ -21,17 +21,20 @@ pub trait Sde: Sync {
     /// Writes σ(x) into `sigma`: `[d, q]` row by row, or its diagonal `[d]` where the noise is diagonal.
     fn diffusion(&self, x: &[f64], sigma: &mut [f64]);
 
-    /// Whether the noise is diagonal and σᵢ depends on xᵢ alone; a constant does. What is said here is believed:
-    /// Milstein's scheme is refused without it, and wrong where it is not true.
+    /// Whether the noise is diagonal and σᵢ depends on xᵢ only, or is constant ("diagonal noise" in the sense of
+    /// Kloeden and Platen, 1992, §10.3, which is commutative). The default is `false`.
+    ///
+    /// It is not checked: [`Milstein`](crate::Milstein) requires it for more than one Brownian motion, and is wrong if
+    /// it does not hold.
     fn separable(&self) -> bool {
         false
     }
 
-    /// [`drift`](Sde::drift) of several paths at once, `[d]` lanes each. Must compute what `drift` computes.
+    /// [`drift`](Sde::drift) of [`LANES`] paths at once, `x` and `drift` `[d]` lanes. Must compute the bits of `drift`.
     ///
-    /// By default path by path. An implementation of your own, whose loops over the lanes become vector instructions,
-    /// is several times as fast; mark it `#[inline(always)]`, so that it is compiled for the widest vectors of the
-    /// processor. `scratch`, which the default uses, has at least d + max(d, [`Noise::len`]) numbers of any contents.
+    /// The default loops over the paths. An override whose loops over lanes become vector instructions is several times
+    /// as fast; mark it `#[inline(always)]`, so that it is compiled for the widest vectors of the processor. `scratch`
+    /// has at least d + max(d, [`NoiseType::len`]) numbers of any contents.
     #[inline(always)]
     fn drifts(&self, x: &[Lanes], drift: &mut [Lanes], scratch: &mut [f64]) {
         let (point, value) = split(scratch, self.dim(), self.dim());
@@ -42,10 +45,10 @@ pub trait Sde: Sync {
         }
     }
 
-    /// [`diffusion`](Sde::diffusion) of several paths at once; otherwise like [`drifts`](Sde::drifts).
+    /// [`diffusion`](Sde::diffusion) of [`LANES`] paths at once, as [`drifts`](Sde::drifts).
     #[inline(always)]
     fn diffusions(&self, x: &[Lanes], sigma: &mut [Lanes], scratch: &mut [f64]) {
-        let (point, value) = split(scratch, self.dim(), self.noise().len(self.dim()));
+        let (point, value) = split(scratch, self.dim(), self.noise_type().len(self.dim()));
         for lane in 0..LANES {
             gather(x, lane, point);
             self.diffusion(point, value);
@@ -53,26 +56,26 @@ pub trait Sde: Sync {
         }
     }
 
-    /// Writes what Brownian motion `source` contributes, column `source` of σ(x), into `column`, `[d]`.
+    /// Writes column `source` of σ(x), the coefficient of Brownian motion `source`, into `column`, `[d]`.
     ///
-    /// By default from the whole of σ, for which `sigma` has room. The scheme of weak order 2 asks for 4 q columns a
-    /// step.
+    /// The default computes all of σ in `sigma`, which has [`NoiseType::len`] numbers.
+    /// [`WeakOrder2`](crate::WeakOrder2) evaluates 4q columns per step.
     fn column(&self, source: usize, x: &[f64], column: &mut [f64], sigma: &mut [f64]) {
-        let len = self.noise().len(self.dim());
+        let len = self.noise_type().len(self.dim());
         self.diffusion(x, &mut sigma[..len]);
-        self.noise().column(source, &sigma[..len], column);
+        self.noise_type().column(source, &sigma[..len], column);
     }
 }
 
-/// d of an equation, if it is in any.
+/// d of an equation, at least 1.
 pub(crate) fn dimension(sde: &impl Sde) -> Result<usize, Error> {
     match sde.dim() {
-        0 => Err(Error::new("the equation is in 0 dimensions; expected at least 1")),
+        0 => Err(Error::invalid("the equation is in 0 dimensions; expected at least 1")),
         d => Ok(d),
     }
 }
 
-/// A time for which an equation can go on from its start.
+/// Panics unless `time` is finite and at least 0.
 #[inline]
 #[track_caller]
 pub(crate) fn assert_time(time: f64) {
@@ -86,14 +89,14 @@ pub(crate) fn split<T>(scratch: &mut [T], a: usize, b: usize) -> (&mut [T], &mut
     (first, &mut rest[..b])
 }
 
-/// An equation that is used elsewhere as well.
+/// A reference to an equation is an equation.
 impl<E: Sde + ?Sized> Sde for &E {
     fn dim(&self) -> usize {
         (**self).dim()
     }
 
-    fn noise(&self) -> Noise {
-        (**self).noise()
+    fn noise_type(&self) -> NoiseType {
+        (**self).noise_type()
     }
 
     #[inline(always)]
@@ -125,29 +128,29 @@ impl<E: Sde + ?Sized> Sde for &E {
     }
 }
 
-/// How the noise of an equation enters.
+/// The structure of the diffusion matrix σ, as `noise_type` in torchsde.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Noise {
-    /// Component i has a Brownian motion of its own, and σᵢ depends on xᵢ alone or on all of x; σ is `[d]`.
+pub enum NoiseType {
+    /// σ is diagonal, stored as `[d]`: component i has its own Brownian motion. σᵢ may depend on all of x.
     Diagonal,
-    /// Every component sees all of so many Brownian motions; σ is `[d, q]`.
+    /// σ is a full matrix `[d, q]` for this number q of Brownian motions.
     General(usize),
 }
 
-impl Noise {
+impl NoiseType {
     /// q, the number of Brownian motions of an equation of `d` components.
     pub fn sources(self, d: usize) -> usize {
         match self {
-            Noise::Diagonal => d,
-            Noise::General(sources) => sources,
+            NoiseType::Diagonal => d,
+            NoiseType::General(sources) => sources,
         }
     }
 
-    /// The numbers that σ(x) consists of.
+    /// The number of stored elements of σ(x): d or d·q.
     pub fn len(self, d: usize) -> usize {
         match self {
-            Noise::Diagonal => d,
-            Noise::General(sources) => d * sources,
+            NoiseType::Diagonal => d,
+            NoiseType::General(sources) => d * sources,
         }
     }
 }

@@ -1,12 +1,13 @@
-//! The random numbers of a path, and those of several paths side by side.
+//! The random numbers of a path, and those of several paths at once.
 
 use crate::lanes::LANES;
 use rand::TryRng;
 use std::convert::Infallible;
 
-/// The random numbers of one path: xoshiro256++ (Blackman and Vigna, 2021), period 2²⁵⁶ − 1, and any source of `rand`.
+/// The random generator of one path: xoshiro256++ (Blackman and Vigna, 2021), period 2²⁵⁶ − 1. It implements the traits
+/// of `rand`, so every distribution of `rand` can sample from it.
 ///
-/// The generator is written here, and not taken from a crate, because [`Streams`] steps several of them at once.
+/// It is implemented here because [`Streams`] advances several generators at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     state: [u64; 4],
@@ -76,9 +77,7 @@ impl TryRng for Stream {
     }
 }
 
-/// The streams of as many paths as a processor takes at once, a path in each lane.
-///
-/// A lane gives exactly the numbers that the [`Stream`] it was set to would give.
+/// The random generators of [`LANES`] paths, one in each lane. A lane generates the same numbers as its [`Stream`].
 #[derive(Clone, Debug)]
 pub struct Streams {
     state: [[u64; LANES]; 4],
@@ -108,7 +107,7 @@ impl Streams {
         })
     }
 
-    /// The stream of a lane, as far as it has come.
+    /// The stream of a lane in its current state.
     pub fn get(&self, lane: usize) -> Stream {
         Stream { state: [0, 1, 2, 3].map(|word| self.state[word][lane]) }
     }
@@ -118,13 +117,13 @@ impl Streams {
         (0..4).for_each(|word| self.state[word][lane] = stream.state[word]);
     }
 
-    /// Whether anybody wants the path of this lane: one that nobody wants may be stepped, or left where it is.
+    /// Whether the lane has a path. The state of another lane is not used; it may be advanced or not.
     pub fn is_live(&self, lane: usize) -> bool {
         self.live[lane]
     }
 
-    /// From now on nobody wants the path of this lane.
-    pub fn retire(&mut self, lane: usize) {
+    /// Marks the lane as one without a path.
+    pub(crate) fn retire(&mut self, lane: usize) {
         self.live[lane] = false;
     }
 }

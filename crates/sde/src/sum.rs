@@ -1,6 +1,6 @@
-//! Means and variances of outputs, by groups that are merged in an order of their own.
+//! Means and variances of outputs, by groups that are merged in a fixed order.
 
-use crate::ensemble::{Estimate, Stopped};
+use crate::ensemble::{MonteCarlo, Stopped};
 
 /// Mean and squared deviations of the numbers seen so far (Welford, 1962).
 #[derive(Clone, Copy, Default)]
@@ -29,20 +29,20 @@ impl Sum {
         }
     }
 
-    pub(crate) fn estimate(&self) -> Estimate {
+    pub(crate) fn estimate(&self) -> MonteCarlo {
         let variance = self.squares / self.count.saturating_sub(1).max(1) as f64;
-        Estimate { mean: self.mean, variance, paths: self.count }
+        MonteCarlo { mean: self.mean, variance, paths: self.count }
     }
 }
 
 /// The mean, its variance and the count of some numbers, in their order.
-pub(crate) fn estimate(numbers: impl Iterator<Item = f64>) -> Estimate {
+pub(crate) fn estimate(numbers: impl Iterator<Item = f64>) -> MonteCarlo {
     let mut sum = Sum::default();
     numbers.for_each(|number| sum.add(number));
     sum.estimate()
 }
 
-/// The sums of all groups, merged in a tree that their number alone decides on.
+/// The sums of all groups, merged in a tree that depends on their number only.
 pub(crate) fn merged(
     groups: std::ops::Range<usize>,
     of: &(impl Fn(usize) -> Result<Vec<Sum>, Stopped> + Sync),

@@ -1,16 +1,17 @@
-//! The paper's theorems in closed form: what [`Modified`](crate::Modified) finds by enumeration, to order 1 in ρ.
+//! The paper's theorems in closed form, to order 1 in ρ; [`Modified`](crate::Modified) computes the same by
+//! enumeration.
 //!
 //! g, H without an index are the gradient and Hessian of f, ξᵢ = ∇ℓᵢ − g, Zᵢ = ∇²ℓᵢ − H, V = E ξξᵀ over the samples,
 //! and φ_k is [`Sampling::population_factor`](crate::Sampling::population_factor): 1 with replacement, (n − k)/(n − 1)
 //! without.
 
-use crate::algorithm::{Algorithm, Ascent, Ball, Sampling};
+use crate::algorithm::{Algorithm, AscentGradient, Normalisation, Sampling};
 use crate::error::Error;
 use crate::law::Law;
 use crate::perturbed::norm;
 use crate::problem::{Problem, mean_gradient, mean_hessian, mean_loss, not_empty};
 
-/// tr V(x), the trace of the covariance of a sample's gradient.
+/// tr V(x), the trace of the covariance of per-sample gradients. Costs 2n gradients.
 ///
 /// # Panics
 /// If the problem has no samples or no dimension.
@@ -20,7 +21,7 @@ pub fn noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
     deviations.iter().map(|v| v * v).sum::<f64>() / problem.samples() as f64
 }
 
-/// Writes ½∇tr V(x) = E[Zξ] into `out`, `[d]`.
+/// Writes ½∇tr V(x) = E\[Zξ\] into `out`, `[d]`.
 ///
 /// # Panics
 /// If the problem has no samples or no dimension.
@@ -33,9 +34,9 @@ pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64],
     }
 }
 
-/// What the drift of order 1 descends: f for SGD, and for
+/// The function whose negative gradient is the drift of order 1: f for SGD, and for
 ///
-/// | | with raw ascent (USAM) | normalised (SAM) |
+/// | | unnormalised (USAM) | normalised (SAM) |
 /// |---|---|---|
 /// | n- | f + (ρ/2)‖g‖² (Theorem 3.4) | f + ρ‖g‖ |
 /// | on micro-batches of m, or the whole batch, m = b | f + (ρ/2)‖g‖² + (ρ/2m) φ_m tr V (Theorems 3.3, 3.5) | f + ρ E‖∇f_I‖ (3.6–3.8) |
@@ -43,8 +44,8 @@ pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64],
 /// The expectation over micro-batches I is by enumeration.
 ///
 /// # Errors
-/// For the reweighted ascent, for which the paper has no theorem and whose drift is no gradient, for a ball with a
-/// floor, and where there are too many micro-batches to enumerate.
+/// [`Error::Unsupported`] for the reweighted ascent gradient, whose drift is not a gradient, and for a normalisation
+/// with a floor; [`Error::TooLarge`] if there are too many micro-batches to enumerate; as [`Algorithm::validate`].
 pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f64]) -> Result<f64, Error> {
     let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
     not_empty(problem)?;
@@ -52,33 +53,35 @@ pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f
     let mut full = vec![0.; x.len()];
     mean_gradient(problem, x, &mut full);
     let size = norm(&full);
-    let extra = match (algorithm.ascent, algorithm.ball) {
-        (Ascent::None, _) => 0.,
-        (Ascent::Gibbs { .. }, _) => {
-            return Err(Error::new("the reweighted ascent has no potential; expected another"));
+    let extra = match (algorithm.ascent, algorithm.normalisation) {
+        (AscentGradient::None, _) => 0.,
+        (AscentGradient::Gibbs { .. }, _) => {
+            return Err(Error::unsupported("the reweighted ascent has no potential; expected another"));
         }
-        (Ascent::Full, Ball::Raw) => size * size / 2.,
-        (Ascent::Mean, Ball::Raw) => {
+        (AscentGradient::Full, Normalisation::None) => size * size / 2.,
+        (AscentGradient::Mean, Normalisation::None) => {
             let factor = algorithm.sampling.population_factor(n, m) / m as f64;
             (size * size + factor * noise_trace(problem, x)) / 2.
         }
-        (_, Ball::Unit { floor }) if floor > 0. => {
-            return Err(Error::new(format!("a ball with floor {floor} has no potential of this form; expected 0")));
+        (_, Normalisation::Unit { floor }) if floor > 0. => {
+            return Err(Error::unsupported(format!(
+                "the normalisation with floor {floor} has no potential of this form; expected 0"
+            )));
         }
-        (Ascent::Full, Ball::Unit { .. }) => size,
-        (Ascent::Mean, Ball::Unit { .. }) => expected_norm(problem, x, m, algorithm.sampling)?,
+        (AscentGradient::Full, Normalisation::Unit { .. }) => size,
+        (AscentGradient::Mean, Normalisation::Unit { .. }) => expected_norm(problem, x, m, algorithm.sampling)?,
     };
     Ok(mean_loss(problem, x) + rho * extra)
 }
 
-/// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E[Zξ]), into `out`, without
-/// the last term for n-USAM.
+/// Writes the drift of USAM's variants to order 1 in both parameters, −(g + ρHg + ρ(φ_m/m)E\[Zξ\]), into `out`,
+/// without the last term for n-USAM.
 ///
-/// It costs 3n gradients and 2n products with the Hessian of a sample, whatever the batch: for problems that are too
-/// large to enumerate.
+/// It costs 3n per-sample gradients and 2n Hessian-vector products for any batch size, so it applies to problems that
+/// are too large to enumerate.
 ///
 /// # Errors
-/// For other algorithms.
+/// [`Error::Unsupported`] for other algorithms; as [`Algorithm::validate`].
 pub fn usam_drift<P: Problem + ?Sized>(
     problem: &P,
     algorithm: &Algorithm,
@@ -88,9 +91,9 @@ pub fn usam_drift<P: Problem + ?Sized>(
     let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
     not_empty(problem)?;
     algorithm.validate(n)?;
-    let share = match (algorithm.ascent, algorithm.ball) {
-        (Ascent::Full, Ball::Raw) => 0.,
-        (Ascent::Mean, Ball::Raw) => algorithm.sampling.population_factor(n, m) / m as f64,
+    let share = match (algorithm.ascent, algorithm.normalisation) {
+        (AscentGradient::Full, Normalisation::None) => 0.,
+        (AscentGradient::Mean, Normalisation::None) => algorithm.sampling.population_factor(n, m) / m as f64,
         _ => return Err(no_theorem(algorithm)),
     };
     let (mut full, mut curved, mut noise) = (vec![0.; x.len()], vec![0.; x.len()], vec![0.; x.len()]);
@@ -106,12 +109,12 @@ pub fn usam_drift<P: Problem + ?Sized>(
 /// Writes the diffusion matrix of USAM's variants to order 1 in ρ, with replacement, into `out`, `[d, d]`, without its
 /// factor η: V/b + ρ(C + Cᵀ) with
 ///
-/// > C = (1/b)(VH + K) + (1/bm) E[ξξᵀZ], K = E[ξ(Zg)ᵀ];  n-USAM: C = K/b.
+/// > C = (1/b)(VH + K) + (1/bm) E\[ξξᵀZ\], K = E[ξ(Zg)ᵀ];  n-USAM: C = K/b.
 ///
 /// At ρ = 0 all variants have the same, V/b: what differs between them at first order is the drift.
 ///
 /// # Errors
-/// For other algorithms, and without replacement.
+/// [`Error::Unsupported`] for other algorithms, and for sampling without replacement; as [`Algorithm::validate`].
 pub fn usam_diffusion<P: Problem + ?Sized>(
     problem: &P,
     algorithm: &Algorithm,
@@ -122,9 +125,12 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
     not_empty(problem)?;
     algorithm.validate(n)?;
     if algorithm.sampling == Sampling::WithoutReplacement {
-        return Err(Error::new("the diffusion in closed form is with replacement; expected that"));
+        return Err(Error::unsupported("the diffusion in closed form is with replacement; expected that"));
     }
-    if !matches!((algorithm.ascent, algorithm.ball), (Ascent::Full | Ascent::Mean, Ball::Raw)) {
+    if !matches!(
+        (algorithm.ascent, algorithm.normalisation),
+        (AscentGradient::Full | AscentGradient::Mean, Normalisation::None)
+    ) {
         return Err(no_theorem(algorithm));
     }
     let (b, m) = (algorithm.batch as f64, algorithm.micro as f64);
@@ -138,7 +144,7 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
         term.fill(0.);
         problem.add_hessian(i, x, &full, 1. / b, &mut term);
         (0..d).for_each(|j| term[j] -= curved[j] / b);
-        if algorithm.ascent == Ascent::Mean {
+        if algorithm.ascent == AscentGradient::Mean {
             problem.add_hessian(i, x, xi, 1. / (b * m), &mut term);
             mean_hessian(problem, x, xi, &mut mean);
             (0..d).for_each(|j| term[j] += mean[j] / b * (1. - 1. / m));
@@ -152,15 +158,15 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
     Ok(())
 }
 
-/// E‖∇f_γ(x)‖ over batches of k: it grows as k shrinks (Proposition 3.9).
+/// E‖∇f_γ(x)‖ over batches γ of k samples, by enumeration. It increases as k decreases (Proposition 3.9).
 ///
 /// # Errors
-/// If k is 0, or without replacement above the number of samples, if there are none, or if there are too many batches
-/// to enumerate.
+/// [`Error::InvalidArgument`] if k is 0, or above the number of samples without replacement, or the problem is empty;
+/// [`Error::TooLarge`] if there are too many batches to enumerate.
 pub fn expected_norm<P: Problem + ?Sized>(problem: &P, x: &[f64], k: usize, sampling: Sampling) -> Result<f64, Error> {
     not_empty(problem)?;
     if k == 0 {
-        return Err(Error::new("the size k of a batch is 0; expected at least 1"));
+        return Err(Error::invalid("the size k of a batch is 0; expected at least 1"));
     }
     let law = Law::new(&Algorithm { sampling, ..Algorithm::sgd(k) }, problem.samples())?;
     let mut gradient = vec![0.; x.len()];
@@ -173,7 +179,7 @@ pub fn expected_norm<P: Problem + ?Sized>(problem: &P, x: &[f64], k: usize, samp
 }
 
 fn no_theorem(algorithm: &Algorithm) -> Error {
-    Error::new(format!("{} has no closed form here; expected n-USAM, USAM or m-USAM", algorithm.name()))
+    Error::unsupported(format!("{} has no closed form here; expected n-USAM, USAM or m-USAM", algorithm.name()))
 }
 
 /// ξᵢ of every sample, `[n, d]`.

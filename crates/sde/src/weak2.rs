@@ -1,4 +1,4 @@
-//! A stochastic Runge–Kutta scheme of weak order 2.
+//! A stochastic Runge–Kutta integrator of weak order 2.
 
 use crate::brownian;
 use crate::error::Error;
@@ -6,7 +6,7 @@ use crate::lanes::Number;
 use crate::scheme::{Scheme, chain_of, step_size};
 use crate::sde::Sde;
 
-/// Rößler's scheme RI6, for noise of any kind.
+/// The stochastic Runge–Kutta integrator RI6 of Rößler, of weak order 2, for any [noise type](crate::NoiseType).
 ///
 /// With bᵏ for column k of σ, Îₖ three-point increments and Ĩₖₗ two-point ones, Îₖₖ = (Îₖ² − dt)/2 and
 /// Îₖₗ = (Îₖ Îₗ ∓ √dt Ĩₖₗ)/2, minus for k < l and plus with Ĩₗₖ for k > l:
@@ -19,13 +19,14 @@ use crate::sde::Sde;
 ///       + Σₖ (bᵏ(Ĥ₊ᵏ) + bᵏ(Ĥ₋ᵏ) − 2 bᵏ(x)) Îₖ/4 + (bᵏ(Ĥ₊ᵏ) − bᵏ(Ĥ₋ᵏ)) √dt/2
 /// ```
 ///
-/// Weak order 2; as a path it is no approximation at all, for its increments are not those of a Brownian motion. Two
-/// drifts, one diffusion and 4 q columns a step, each column by default a whole diffusion ([`Sde::column`]); the last
-/// line vanishes, and three diffusions do, for one Brownian motion and where the noise is
-/// [`separable`](Sde::separable).
+/// It approximates expectations only, not paths, as its increments are not those of a Brownian motion. A step costs two
+/// drifts, one diffusion and 4q columns, each column by default a whole diffusion ([`Sde::column`]). For a single
+/// Brownian motion, or [`separable`](Sde::separable) noise, the last line vanishes, and a step costs two drifts and
+/// three diffusions.
 ///
-/// The two-point increments are one for each pair of motions, as in Kloeden and Platen (1992), §14.2. With one for each
-/// motion but the last, Îₖₗ and Îₖₘ correlate, and three motions that do not commute are integrated to order 1 only.
+/// There is one two-point increment for each pair of Brownian motions, as in Kloeden and Platen (1992), §14.2. With one
+/// for each motion except the last, Îₖₗ and Îₖₘ correlate, and noise of three non-commuting motions is integrated to
+/// order 1 only.
 /// Reference: Rößler, *Second order Runge–Kutta methods for Itô stochastic differential equations* (2009).
 #[derive(Clone, Debug)]
 pub struct WeakOrder2<E> {
@@ -34,13 +35,13 @@ pub struct WeakOrder2<E> {
 }
 
 impl<E: Sde> WeakOrder2<E> {
-    /// For `sde`, with steps of size `dt`.
+    /// Integrates `sde` with steps of size `dt`.
     ///
     /// # Errors
-    /// If `dt` is no positive number, the equation has no dimension, or a step takes more than 4 GiB, as σ does that is
-    /// too large.
+    /// [`Error::InvalidArgument`] if `dt` is not a positive number or the equation has no dimension;
+    /// [`Error::TooLarge`] if a step, with σ for [`LANES`](crate::LANES) paths, takes more than 4 GiB.
     pub fn new(sde: E, dt: f64) -> Result<Self, Error> {
-        let sources = sde.noise().sources(sde.dim()) as f64;
+        let sources = sde.noise_type().sources(sde.dim()) as f64;
         let pairs = if sde.separable() { 0. } else { sources * sources / 2. };
         let dt = step_size(&sde, dt, pairs)?;
         Ok(Self { sde, dt })
@@ -51,7 +52,7 @@ impl<E: Sde> WeakOrder2<E> {
     /// [`Chain::lane_scratch`](crate::Chain::lane_scratch) for lanes.
     #[inline(always)]
     pub fn advance_with<T: Number>(&self, x: &mut [T], increments: &[T], signs: &[T], scratch: &mut [T]) {
-        let (d, noise, dt, root) = (x.len(), self.sde.noise(), self.dt, self.dt.sqrt());
+        let (d, noise, dt, root) = (x.len(), self.sde.noise_type(), self.dt, self.dt.sqrt());
         let (drift, rest) = scratch.split_at_mut(d);
         let (y, rest) = rest.split_at_mut(d);
         let (stage, rest) = rest.split_at_mut(d);
@@ -124,7 +125,7 @@ impl<E: Sde> WeakOrder2<E> {
     }
 
     fn sources(&self) -> usize {
-        self.sde.noise().sources(self.sde.dim())
+        self.sde.noise_type().sources(self.sde.dim())
     }
 
     /// One for each pair of motions, where they meet.
@@ -136,7 +137,7 @@ impl<E: Sde> WeakOrder2<E> {
 impl<E: Sde> Scheme for WeakOrder2<E> {
     fn numbers(&self) -> usize {
         let d = self.sde.dim();
-        self.sources() + self.signs() + 7 * d + self.sde.noise().len(d)
+        self.sources() + self.signs() + 7 * d + self.sde.noise_type().len(d)
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use anyhow::Result;
 use msharp_sde::problems::{Logistic, Quadratic, Quartic, TwoLayer};
 use msharp_sde::theorems::{expected_norm, half_gradient_of_noise_trace};
 use msharp_sde::{
-    Algorithm, Coupled, Descent, Ensemble, InRho, Law, Modified, Order, Problem, Sampling, at, mean_gradient,
+    Algorithm, Coupled, Descent, Ensemble, Expansion, Law, Modified, Order, Problem, Sampling, at, mean_gradient,
     mean_hessian,
 };
 
@@ -158,7 +158,7 @@ fn variants(rho: f64) -> Vec<Algorithm> {
 fn excess(name: &str, algorithm: Algorithm, at: f64) -> Result<(Point, Point)> {
     let (problem, x) = problem(name);
     let (d, rho) = (x.len(), algorithm.rho);
-    let exact = Modified::new(&*problem, algorithm, ETA, Order { eta: 1, rho: InRho::Exact })?;
+    let exact = Modified::new(&*problem, algorithm, ETA, Order { eta: 1, rho: Expansion::Exact })?;
     let (mut mean, mut full, mut curved, mut half) = (vec![0.; d], vec![0.; d], vec![0.; d], vec![0.; d]);
     exact.mean_step(&x, &mut mean);
     mean_gradient(&*problem, &x, &mut full);
@@ -235,6 +235,6 @@ fn diffusion(algorithm: Algorithm) -> Result<f64> {
     let (problem, x) = problem("quartic");
     let d = x.len();
     let mut covariance = vec![0.; d * d];
-    Modified::new(&*problem, algorithm, ETA, Order { eta: 1, rho: InRho::Exact })?.covariance(&x, &mut covariance);
+    Modified::new(&*problem, algorithm, ETA, Order { eta: 1, rho: Expansion::Exact })?.covariance(&x, &mut covariance);
     Ok((0..d).map(|j| covariance[j * d + j]).sum())
 }

@@ -10,7 +10,7 @@ use crate::experiments::Preset;
 use anyhow::Result;
 use msharp_sde::problems::DoubleWell;
 use msharp_sde::{
-    Algorithm, Ball, Descent, Ensemble, EulerMaruyama, Exits, InRho, Modified, Order, at, mean_exit_time,
+    Algorithm, Descent, Ensemble, EulerMaruyama, Exits, Expansion, Modified, Normalisation, Order, at, mean_exit_time,
 };
 
 /// Mean times, by rule and way.
@@ -21,7 +21,7 @@ const LIMIT: usize = 400_000;
 /// The batch, in which m divides.
 const BATCH: usize = 8;
 const ETA: f64 = 0.1;
-/// Of the raw ball, and of the normalised one.
+/// Of unnormalised and of normalised ascent.
 const RHO: (f64, f64) = (0.05, 0.05);
 /// So many steps of the equation for one of the algorithm.
 const FINER: usize = 4;
@@ -33,7 +33,7 @@ const WALL: f64 = -1.8;
 const CELLS: usize = 20_000;
 /// The height of the barrier, and the noise.
 const WELL: (f64, f64) = (0.25, 2.);
-/// Of the normalised ball, so that it is smooth, as the equation needs it.
+/// Of the normalisation, so that it is smooth, as the equation needs it.
 const FLOOR: f64 = 0.1;
 /// Of the reweighted rules.
 const LAMBDA: f64 = 1.;
@@ -47,7 +47,7 @@ const WAYS: [&str; 3] = ["algorithm", "equation", "quadrature"];
 
 /// A rule as a family in m; the places on the axis of m are for those without one.
 fn families() -> Vec<(&'static str, Vec<Algorithm>)> {
-    let smooth = |algorithm: Algorithm| Algorithm { ball: Ball::Unit { floor: FLOOR }, ..algorithm };
+    let smooth = |algorithm: Algorithm| Algorithm { normalisation: Normalisation::Unit { floor: FLOOR }, ..algorithm };
     let sizes = [1, 2, 4, 8];
     let (raw, unit) = RHO;
     vec![
@@ -102,7 +102,7 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
 /// The mean exit time, in units of the equation: steps times η.
 fn time(algorithm: Algorithm, way: &str, (paths, seed): (usize, u64), tell: Tell) -> Result<Point> {
     let well = well();
-    let equation = Modified::new(&well, algorithm, ETA, Order { eta: 2, rho: InRho::Exact })?;
+    let equation = Modified::new(&well, algorithm, ETA, Order { eta: 2, rho: Expansion::Exact })?;
     let ensemble = |steps| Ensemble { paths, seed, steps, every: steps };
     let (m, out) = (algorithm.micro as f64, |x: &[f64]| x[0] >= OUT);
     let of = |exits: Exits, dt: f64| {

@@ -12,7 +12,8 @@ use crate::experiments::Preset;
 use anyhow::Result;
 use msharp_sde::problems::{Logistic, Quadratic};
 use msharp_sde::{
-    Algorithm, EquationOperator, Flow, Generator, Grid, InRho, Modified, Order, Sampling, StepMoments, StepOperator,
+    Algorithm, EquationOperator, Expansion, Generator, Grid, Modified, Order, Sampling, StepMoments, StepOperator,
+    TransitionOperator,
 };
 
 /// Exact moments on noisy quadratics, against η.
@@ -142,7 +143,7 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
     let on = format!("{setting}, polynomials of degree {DEGREE} on {BOX:?}; largest error of x₁, x₂, x₁x₂ and sin x₁");
     for kind in 0..kinds {
         for order in [1, 2] {
-            let order = Order { eta: order, rho: InRho::Exact };
+            let order = Order { eta: order, rho: Expansion::Exact };
             let of = move |&eta: &f64| Ok(Point::exact(eta, on_grid(all(RHO_OF_REGRESSION)[kind], eta, order)?));
             let setting = format!("{on}; ρ = {RHO_OF_REGRESSION}, η = {:?}", size.eta);
             let series = format!("{} · {}", name(kind), order.eta);
@@ -151,7 +152,7 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
     }
     for kind in 1..kinds {
         for k in 0..=2 {
-            let order = Order { eta: 2, rho: InRho::Order(k) };
+            let order = Order { eta: 2, rho: Expansion::Order(k) };
             let of = move |&rho: &f64| Ok(Point::exact(rho, on_grid(all(rho)[kind], size.small_eta[0], order)?));
             let setting = format!("{on}; ρ = {:?}, η = {}, order 2 in η", size.rho, size.small_eta[0]);
             let series = format!("{} · {k}", name(kind));
@@ -160,7 +161,7 @@ pub fn jobs(preset: Preset) -> Vec<Job> {
     }
     for kind in 1..kinds {
         for (a, b) in ORDERS {
-            let order = Order { eta: a, rho: InRho::Order(b) };
+            let order = Order { eta: a, rho: Expansion::Order(b) };
             let of = move |&eta: &f64| Ok(Point::exact(eta, on_grid(all(RHO_OVER_ETA * eta)[kind], eta, order)?));
             let setting = format!("{on}; η = {:?}, ρ = {RHO_OVER_ETA} η", size.eta);
             let series = format!("{} · {a}, {b}", name(kind));
@@ -188,7 +189,7 @@ fn by_moments(size: &Size) -> Vec<Job> {
     let mut jobs = Vec::new();
     for algorithm in both(RHO_OF_QUADRATICS) {
         for order in 1..=4 {
-            let of = move |&eta: &f64| Ok(Point::exact(eta, moments(algorithm, order, InRho::Exact, eta)?));
+            let of = move |&eta: &f64| Ok(Point::exact(eta, moments(algorithm, order, Expansion::Exact, eta)?));
             let series = format!("{} · {order}", label(&algorithm));
             let setting = format!("{setting}; ρ = {RHO_OF_QUADRATICS}, η = {etas:?}");
             jobs.push(Job::new(MOMENTS, series, setting, move |_| etas.iter().map(of).collect()));
@@ -196,7 +197,7 @@ fn by_moments(size: &Size) -> Vec<Job> {
     }
     for kind in 2..both(0.).len() {
         for k in 0..=1 {
-            let of = move |&rho: &f64| Ok(Point::exact(rho, moments(both(rho)[kind], 2, InRho::Order(k), eta)?));
+            let of = move |&rho: &f64| Ok(Point::exact(rho, moments(both(rho)[kind], 2, Expansion::Order(k), eta)?));
             let series = format!("{} · {k}", label(&both(0.)[kind]));
             let setting = format!("{setting}; ρ = {rhos:?}, η = {eta}, order 2 in η");
             jobs.push(Job::new(RHO_MOMENTS, series, setting, move |_| rhos.iter().map(of).collect()));
@@ -211,7 +212,7 @@ fn label(algorithm: &Algorithm) -> String {
 }
 
 /// The largest error of a moment. Orders 1 and 2 are the equations; beyond them, the logarithm of a step.
-fn moments(algorithm: Algorithm, order: usize, rho: InRho, eta: f64) -> Result<f64> {
+fn moments(algorithm: Algorithm, order: usize, rho: Expansion, eta: f64) -> Result<f64> {
     let (problem, (_, start, time)) = (quadratics(), QUADRATICS);
     let step = StepMoments::new(&problem, algorithm, eta)?;
     let generator = match order {
@@ -221,13 +222,13 @@ fn moments(algorithm: Algorithm, order: usize, rho: InRho, eta: f64) -> Result<f
     Ok(step.after(steps(time, eta), &start).distance(&generator.at(time, &start)))
 }
 
-fn flow(algorithm: Algorithm, eta: f64, order: Order) -> Result<Flow> {
+fn flow(algorithm: Algorithm, eta: f64, order: Order) -> Result<TransitionOperator> {
     let (problem, grid) = regression()?;
     Ok(EquationOperator::new(&Modified::new(&problem, algorithm, eta, order)?, &grid)?.over(TIME))
 }
 
 /// The largest error of the test functions; NaN if one is.
-fn distance(chain: &StepOperator, flow: &Flow, eta: f64) -> f64 {
+fn distance(chain: &StepOperator, flow: &TransitionOperator, eta: f64) -> f64 {
     let of = |g: fn(&[f64]) -> f64| (chain.after(steps(TIME, eta), &START, g) - flow.expect(&START, g)).abs();
     TESTS.into_iter().map(of).max_by(f64::total_cmp).unwrap_or(0.)
 }

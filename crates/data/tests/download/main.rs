@@ -7,7 +7,7 @@ mod tiny;
 
 use candle_core::Result;
 use hub::Hub;
-use msharp_data::{Release, fetch};
+use msharp_data::{Error, Release, fetch};
 use std::path::Path;
 use tempfile::{TempDir, tempdir};
 use tiny::{hub_files, record, release, samples};
@@ -149,7 +149,9 @@ fn a_connection_cut_off_is_an_error_and_a_second_call_goes_on() -> Result<()> {
 fn a_dataset_that_the_hub_does_not_have_is_named() {
     let (hub, dir, cache) = setting();
     let release = Release { hub_id: "lab/absent", ..release() };
-    let error = fetched(&release, dir.path(), &hub, cache.path()).unwrap_err().to_string();
+    let error = fetched(&release, dir.path(), &hub, cache.path()).unwrap_err();
+    assert!(matches!(Error::of(&error), Some(Error::Download(_))), "{error}");
+    let error = error.to_string();
     assert!(error.contains("lab/absent") && error.contains("not found"), "{error}");
     assert_eq!(files(dir.path()), [""; 0]);
 }

@@ -1,7 +1,7 @@
 //! A release of five images in three forms: what is in it, its Parquet files, its official records.
 
 use image::{ImageFormat, RgbImage};
-use msharp_data::{Label, Part, Release};
+use msharp_data::{Label, Release, ReleasePart};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
@@ -48,7 +48,7 @@ pub fn release() -> Release {
         let mut digests: Vec<_> = samples.iter().map(|sample| Sha256::digest(record(sample))).collect();
         digests.sort();
         let digest = Sha256::digest(digests.concat()).iter().map(|byte| format!("{byte:02x}")).collect();
-        Part { name, files, records, digest }
+        ReleasePart { name, files, records, digest }
     };
     Release {
         name: "tiny",

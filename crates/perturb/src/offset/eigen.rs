@@ -38,9 +38,19 @@ impl Eigen {
     /// What α may be.
     pub const ALPHA: Range = Range::AT_LEAST_0;
 
-    /// As published, with no step made yet.
+    /// As published, before the first step.
     pub fn new(rho: f64, alpha: f64) -> Self {
         Self { rho, alpha, every: 100, iterations: 5, reach: 1e-3, v: None, step: 0 }
+    }
+
+    /// The same, with v computed anew every `every` steps by `iterations` power iterations.
+    pub fn refreshed(self, every: usize, iterations: usize) -> Self {
+        Self { every, iterations, ..self }
+    }
+
+    /// The same, with gradients taken at a distance of `reach` ‖x‖.
+    pub fn at_reach(self, reach: f64) -> Self {
+        Self { reach, ..self }
     }
 
     /// H v/‖H v‖

@@ -1,18 +1,18 @@
-//! Two wells of one depth, one of which is noisy.
+//! A double well, one side of which has gradient noise.
 
 use crate::problem::Problem;
 
-/// ℓ±(x) = (h)(x² − 1)² + tilt·x ± (s/2)(x − 1)², two samples in ℝ¹.
+/// ℓ±(x) = h(x² − 1)² + tilt·x ± (s/2)(x − 1)², two samples in ℝ¹.
 ///
-/// f has its minima near x = −1 and x = 1 with a barrier of height h between them, and V(x) = s²(x − 1)²: the left well
-/// is noisy, the right one is quiet: an analogue of a poor minimum in one dimension, equal in loss and worse in tr V.
+/// f has minima near x = −1 and x = 1 with a barrier of height h between them, and the gradient variance is
+/// V(x) = s²(x − 1)². The left minimum is a one-dimensional analogue of a poor minimum: the same loss, but larger tr V.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DoubleWell {
-    /// h.
+    /// h, the height of the barrier.
     pub barrier: f64,
-    /// s.
+    /// s, the scale of the gradient noise.
     pub noise: f64,
-    /// Added to f', to tell the wells apart in depth; 0 for equal ones.
+    /// Added to f'; makes the wells unequal in depth. 0 for equal ones.
     pub tilt: f64,
 }
 

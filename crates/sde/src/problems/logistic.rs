@@ -3,23 +3,23 @@
 use super::{assert_size, dot, normals};
 use crate::problem::Problem;
 
-/// ℓᵢ(x) = log(1 + exp(−aᵢᵀx)) + (μ/2)‖x‖², the label being a sign of the features aᵢ.
+/// Regularised logistic regression, ℓᵢ(x) = log(1 + exp(−aᵢᵀx)) + (μ/2)‖x‖², with features times labels aᵢ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logistic {
     /// Features times labels ±1, `[n, d]`.
     pub features: Vec<f64>,
-    /// μ.
+    /// μ, the L2 penalty.
     pub penalty: f64,
-    /// d.
+    /// d, the number of features.
     pub dim: usize,
 }
 
 impl Logistic {
-    /// n samples in ℝᵈ: features of standard normal numbers moved by the label along the first axis, so that the
-    /// classes overlap.
+    /// n samples in ℝᵈ with standard normal features, shifted by 0.7 times the label along the first axis, so that the
+    /// classes overlap. A pure function of the arguments.
     ///
     /// # Panics
-    /// If n or d is 0, the features take more than 4 GiB, or the penalty is no finite number of at least 0.
+    /// If n or d is 0, the features take more than 4 GiB, or the penalty is negative or not finite.
     #[track_caller]
     pub fn random(n: usize, d: usize, penalty: f64, seed: u64) -> Self {
         assert_size(&[("n", n), ("d", d)], n as f64 * d as f64);

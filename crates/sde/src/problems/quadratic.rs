@@ -1,4 +1,4 @@
-//! Noisy quadratics, whose moments are known exactly.
+//! Noisy quadratics, whose moments close.
 
 use super::{assert_size, normals};
 use crate::problem::Problem;
@@ -10,13 +10,13 @@ pub struct Quadratic {
     pub hessians: Vec<f64>,
     /// cᵢ, `[n, d]`.
     pub centres: Vec<f64>,
-    /// d.
+    /// d, the number of parameters.
     pub dim: usize,
 }
 
 impl Quadratic {
-    /// n samples in ℝᵈ with centres around 0 and positive definite Hessians 0.4·I + GGᵀ/d, G of standard normal
-    /// numbers, which do not commute.
+    /// n samples in ℝᵈ with standard normal centres and positive definite Hessians 0.4·I + GGᵀ/d, G standard normal,
+    /// which do not commute. A pure function of the arguments.
     ///
     /// # Panics
     /// If n or d is 0, or the Hessians, which grow as nd², take more than 4 GiB.

@@ -1,4 +1,4 @@
-//! Quartics: the simplest losses with a third derivative.
+//! Quartics: simple losses with a third derivative.
 
 use super::{Quadratic, dot, normals};
 use crate::problem::Problem;
@@ -15,7 +15,8 @@ pub struct Quartic {
 }
 
 impl Quartic {
-    /// n samples in ℝᵈ around [`Quadratic::random`], along random axes with strengths from 0.2 to 0.4.
+    /// n samples in ℝᵈ: [`Quadratic::random`] plus quartics along random axes with strengths from 0.2 to 0.4. A pure
+    /// function of the arguments.
     ///
     /// # Panics
     /// If n or d is 0, or the Hessians take more than 4 GiB.

@@ -1,21 +1,23 @@
-//! A small network of two layers, fitted to numbers.
+//! A small two-layer network for regression.
 
 use super::{assert_size, dot, normals};
 use crate::problem::Problem;
 
-/// ℓᵢ(x) = ½(o(aᵢ) − yᵢ)² for o(a) = Σₖ vₖ tanh(wₖᵀa) and x = (w₁, …, w_h, v), d = h·(inputs + 1).
+/// A two-layer tanh network for regression: ℓᵢ(x) = ½(o(aᵢ) − yᵢ)² for o(a) = Σₖ vₖ tanh(wₖᵀa) and x = (w₁, …, w_h, v),
+/// d = h·(inputs + 1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct TwoLayer {
     /// aᵢ, `[n, inputs]`.
     pub features: Vec<f64>,
     /// yᵢ, `[n]`.
     pub targets: Vec<f64>,
-    /// h.
+    /// h, the number of hidden units.
     pub hidden: usize,
 }
 
 impl TwoLayer {
-    /// n samples with standard normal features, and targets around tanh of their sum.
+    /// n samples with standard normal features, and targets tanh(sum of features) plus noise of deviation 0.3. A pure
+    /// function of the arguments.
     ///
     /// # Panics
     /// If a size is 0, or the features take more than 4 GiB.
@@ -77,7 +79,7 @@ impl TwoLayer {
         (0..self.hidden).map(one).sum()
     }
 
-    /// Adds weight·(what `part` says of unit k) to `out`: a multiple of a for wₖ, a number for vₖ.
+    /// Adds weight·`part`(k) of each unit k to `out`: a multiple of a for wₖ, a number for vₖ.
     fn add(&self, a: &[f64], weight: f64, out: &mut [f64], part: impl Fn(usize) -> (f64, f64)) {
         let (inner, outer) = out.split_at_mut(self.hidden * a.len());
         for (k, (w, v)) in inner.chunks_exact_mut(a.len()).zip(outer).enumerate() {

@@ -1,16 +1,16 @@
 //! One step of each algorithm, drawn, against its exact mean and covariance; and who leads where weights decide.
 
 use msharp_sde::problems::Logistic;
-use msharp_sde::{Algorithm, Ball, Descent, Ensemble, InRho, Modified, Order, Problem, at, silent};
+use msharp_sde::{Algorithm, Descent, Ensemble, Expansion, Modified, Normalisation, Order, Problem, at, silent};
 
-const ALL: InRho = InRho::Exact;
+const ALL: Expansion = Expansion::Exact;
 
 /// Every rule, raw and normalised, with both samplings, on micro-batches and with a floor.
 #[test]
 fn a_step_has_its_exact_mean_and_covariance() {
     let problem = Logistic::random(6, 2, 0.1, 3);
     let (x, eta, paths) = ([0.8, -1.1], 0.5, 40_000);
-    let floor = |algorithm: Algorithm| Algorithm { ball: Ball::Unit { floor: 0.1 }, ..algorithm };
+    let floor = |algorithm: Algorithm| Algorithm { normalisation: Normalisation::Unit { floor: 0.1 }, ..algorithm };
     let rules = [
         Algorithm::sgd(4),
         Algorithm::n_usam(0.3, 4),

@@ -2,7 +2,7 @@
 //! none.
 
 use msharp_sde::problems::{Logistic, Quadratic};
-use msharp_sde::{Algorithm, EquationOperator, Generator, Grid, InRho, Modified, Order, StepMoments, StepOperator};
+use msharp_sde::{Algorithm, EquationOperator, Expansion, Generator, Grid, Modified, Order, StepMoments, StepOperator};
 
 const START: [f64; 2] = [1., -1.5];
 
@@ -57,7 +57,7 @@ fn errors(algorithm: Algorithm, eta: f64, order: Order) -> f64 {
 fn every_algorithm_has_its_order_in_eta() {
     for algorithm in algorithms(0.2) {
         for eta in [1, 2] {
-            let of = |rate: f64| errors(algorithm, rate, Order { eta, rho: InRho::Exact });
+            let of = |rate: f64| errors(algorithm, rate, Order { eta, rho: Expansion::Exact });
             let slope = (of(0.1) / of(0.05)).log2();
             assert!((slope - eta as f64).abs() < 0.12, "{} order {eta}: slope {slope}", algorithm.name());
         }

@@ -1,6 +1,6 @@
 //! Linear equations in the plane, whose moments are known.
 
-use msharp_sde::{Noise, Sde};
+use msharp_sde::{NoiseType, Sde};
 
 /// dX = A X dt + Σₖ Bₖ X dWₖ in ℝ², by rows; or with its noise diagonal, or constant.
 pub struct Linear {
@@ -28,8 +28,8 @@ impl Sde for Linear {
         2
     }
 
-    fn noise(&self) -> Noise {
-        if self.kind == Kind::General { Noise::General(self.b.len()) } else { Noise::Diagonal }
+    fn noise_type(&self) -> NoiseType {
+        if self.kind == Kind::General { NoiseType::General(self.b.len()) } else { NoiseType::Diagonal }
     }
 
     fn drift(&self, x: &[f64], drift: &mut [f64]) {

@@ -2,7 +2,7 @@
 
 use msharp_sde::problems::{Quadratic, Quartic};
 use msharp_sde::{
-    Algorithm, Chain, Descent, Generator, InRho, Modified, Moments, Noise, Order, Sde, StepMoments, stream,
+    Algorithm, Chain, Descent, Expansion, Generator, Modified, Moments, NoiseType, Order, Sde, StepMoments, stream,
 };
 
 /// SGD on ½h(x − cᵢ)²: x_k is an autoregression.
@@ -33,8 +33,8 @@ impl Sde for OrnsteinUhlenbeck {
     fn dim(&self) -> usize {
         1
     }
-    fn noise(&self) -> Noise {
-        Noise::Diagonal
+    fn noise_type(&self) -> NoiseType {
+        NoiseType::Diagonal
     }
     fn drift(&self, x: &[f64], drift: &mut [f64]) {
         drift[0] = -self.a * (x[0] - self.c);
@@ -58,7 +58,7 @@ fn the_moments_of_an_equation_have_their_closed_form() {
 #[test]
 fn the_correction_of_order_2_is_eta_over_4() {
     let problem = Quadratic { hessians: vec![0.8; 2], centres: vec![-1., 1.4], dim: 1 };
-    let equation = |eta| Modified::new(&problem, Algorithm::sgd(2), 0.1, Order { eta, rho: InRho::Exact }).unwrap();
+    let equation = |eta| Modified::new(&problem, Algorithm::sgd(2), 0.1, Order { eta, rho: Expansion::Exact }).unwrap();
     let (mut first, mut second) = ([0.], [0.]);
     equation(1).drift(&[2.], &mut first);
     equation(2).drift(&[2.], &mut second);
@@ -122,7 +122,7 @@ fn equations_have_their_order_in_eta() {
         for order in [1, 2] {
             let found = slope(&problem, algorithm, |eta| {
                 let equation =
-                    Modified::new(&problem, algorithm, eta, Order { eta: order, rho: InRho::Exact }).unwrap();
+                    Modified::new(&problem, algorithm, eta, Order { eta: order, rho: Expansion::Exact }).unwrap();
                 Generator::new(&equation).unwrap().at(TIME, &START)
             });
             assert!((found - order as f64).abs() < 0.06, "{} order {order}: slope {found}", algorithm.name());

@@ -2,7 +2,7 @@
 
 use crate::linear::{A, Kind, Linear, general, times};
 use crate::step::{Scheme, after_a_step};
-use msharp_sde::{Noise, Sde};
+use msharp_sde::{NoiseType, Sde};
 
 /// A linear equation seen through y = (x₁, x₂ + x₁²): its coefficients are polynomials, and still its mean is known.
 struct Curved(Linear);
@@ -12,8 +12,8 @@ impl Sde for Curved {
         2
     }
 
-    fn noise(&self) -> Noise {
-        self.0.noise()
+    fn noise_type(&self) -> NoiseType {
+        self.0.noise_type()
     }
 
     fn drift(&self, y: &[f64], drift: &mut [f64]) {
@@ -40,8 +40,8 @@ impl Sde for Hyperbolic {
         1
     }
 
-    fn noise(&self) -> Noise {
-        Noise::General(1)
+    fn noise_type(&self) -> NoiseType {
+        NoiseType::General(1)
     }
 
     fn drift(&self, x: &[f64], drift: &mut [f64]) {

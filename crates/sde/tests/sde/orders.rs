@@ -72,7 +72,7 @@ fn strong_orders_are_those_of_the_table() {
 /// these moments after it are linear in those before.
 fn weak_error(scheme: Scheme, sde: &Linear, steps: i32) -> f64 {
     let (x, dt) = ([1., 0.5], 1. / f64::from(steps));
-    let affine: Vec<(f64, [[f64; 3]; 3])> = outcomes(sde.noise().sources(2), dt)
+    let affine: Vec<(f64, [[f64; 3]; 3])> = outcomes(sde.noise_type().sources(2), dt)
         .into_iter()
         .map(|(p, increments, signs)| {
             let from = |x: [f64; 2]| {
@@ -157,7 +157,7 @@ fn with_solution(noise: Enters) -> Known {
 /// The root of the mean squared error at time 1.
 fn strong_error(scheme: Scheme, noise: Enters, steps: usize) -> f64 {
     let (sde, exact) = with_solution(noise);
-    let (paths, q) = (2000, sde.noise().sources(2));
+    let (paths, q) = (2000, sde.noise_type().sources(2));
     let solved = |fine: Fine, steps: usize| {
         let mut x = [1., 0.5];
         for coarse in fine.chunks(FINE / steps) {

@@ -3,9 +3,9 @@
 use msharp_sde::problems::Quadratic;
 use msharp_sde::theorems::{expected_norm, noise_trace, potential, usam_diffusion, usam_drift};
 use msharp_sde::{
-    Algorithm, Ascent, Ball, Descent, Ensemble, EquationOperator, Error, EulerMaruyama, Generator, Grid, InRho,
-    Milstein, Modified, Noise, Order, Problem, Sampling, Sde, StepMoments, StepOperator, WeakOrder2, at, brownian,
-    mean_exit_time, mean_gradient, mean_hessian, mean_loss, silent, stream,
+    Algorithm, AscentGradient, Descent, Ensemble, EquationOperator, Error, EulerMaruyama, Expansion, Generator, Grid,
+    Milstein, Modified, NoiseType, Normalisation, Order, Problem, Sampling, Sde, StepMoments, StepOperator, WeakOrder2,
+    at, brownian, mean_exit_time, mean_gradient, mean_hessian, mean_loss, silent, stream,
 };
 use std::panic::{UnwindSafe, catch_unwind};
 
@@ -27,14 +27,14 @@ fn problem() -> Quadratic {
 /// dX = −X dt + dW in `d` dimensions, with noise of any kind.
 pub struct Plain {
     pub d: usize,
-    pub noise: Noise,
+    pub noise: NoiseType,
 }
 
 impl Sde for Plain {
     fn dim(&self) -> usize {
         self.d
     }
-    fn noise(&self) -> Noise {
+    fn noise_type(&self) -> NoiseType {
         self.noise
     }
     fn drift(&self, x: &[f64], drift: &mut [f64]) {
@@ -48,7 +48,7 @@ impl Sde for Plain {
     }
 }
 
-const LINE: Plain = Plain { d: 1, noise: Noise::Diagonal };
+const LINE: Plain = Plain { d: 1, noise: NoiseType::Diagonal };
 
 /// A loss of nothing: any number of samples in any number of dimensions.
 pub struct Flat(pub usize, pub usize);
@@ -71,8 +71,8 @@ impl Problem for Flat {
 #[test]
 fn constants_of_an_algorithm_that_no_formula_allows_are_named_wherever_it_is_used() {
     let (problem, grid) = (problem(), Grid::new(&[(-1., 1.); 2], 2).unwrap());
-    let floor = |floor| Algorithm { ball: Ball::Unit { floor }, ..Algorithm::sam(0.1, 2) };
-    let gibbs = |lambda| Algorithm { ascent: Ascent::Gibbs { lambda }, ..Algorithm::usam(0.1, 2) };
+    let floor = |floor| Algorithm { normalisation: Normalisation::Unit { floor }, ..Algorithm::sam(0.1, 2) };
+    let gibbs = |lambda| Algorithm { ascent: AscentGradient::Gibbs { lambda }, ..Algorithm::usam(0.1, 2) };
     for (algorithm, expected) in [
         (Algorithm::usam(f64::NAN, 2), "rho is NaN; expected a finite number of at least 0"),
         (Algorithm::usam(-0.1, 2), "rho is -0.1; expected a finite number of at least 0"),
@@ -102,6 +102,22 @@ fn constants_of_an_algorithm_that_no_formula_allows_are_named_wherever_it_is_use
     }
 }
 
+/// A wrong argument, a method that does not apply, and a request that is too large are different variants.
+#[test]
+fn a_program_can_match_on_the_kind_of_an_error() {
+    let problem = problem();
+    let wrong = Modified::new(&problem, Algorithm::usam(-1., 2), 0.1, Order::BEST);
+    assert!(matches!(wrong, Err(Error::InvalidArgument(_))));
+    assert!(matches!(StepMoments::new(&problem, Algorithm::sam(0.1, 2), 0.1), Err(Error::Unsupported(_))));
+    assert!(matches!(Modified::new(&problem, Algorithm::sgd(1000), 0.1, Order::BEST), Err(Error::TooLarge(_))));
+    assert!(matches!(Generator::new(&Plain { d: 300, noise: NoiseType::Diagonal }), Err(Error::TooLarge(_))));
+    let chain = Descent::new(&problem, Algorithm::sgd(1), 0.1).unwrap();
+    let ensemble = Ensemble { paths: 1, seed: 0, steps: 1, every: 1 };
+    let stopped = ensemble.ends(&chain, at(&[0.; 2]), &|_, _| std::ops::ControlFlow::Break(())).unwrap_err();
+    assert_eq!(Error::from(stopped), Error::Stopped);
+    assert_eq!(Error::Stopped.to_string(), stopped.to_string());
+}
+
 #[test]
 fn a_learning_rate_is_above_0_wherever_it_is_used() {
     let (problem, grid) = (problem(), Grid::new(&[(-1., 1.); 2], 2).unwrap());
@@ -124,8 +140,8 @@ fn a_learning_rate_is_above_0_wherever_it_is_used() {
 fn orders_that_are_not_offered_are_errors() {
     let problem = problem();
     let of = |eta, rho| text(Modified::new(&problem, Algorithm::sgd(2), 0.1, Order { eta, rho }));
-    assert_eq!(of(0, InRho::Exact), "the order in eta is 0; expected 1 or 2");
-    assert!(of(1, InRho::Order(3)).starts_with("the order in rho is 3; expected"));
+    assert_eq!(of(0, Expansion::Exact), "the order in eta is 0; expected 1 or 2");
+    assert!(of(1, Expansion::Order(3)).starts_with("the order in rho is 3; expected"));
     let steps = StepMoments::new(&problem, Algorithm::sgd(2), 0.1).unwrap();
     assert_eq!(text(steps.generator(0)), "the order in eta is 0; expected at least 1");
 }
@@ -155,7 +171,7 @@ fn an_empty_problem_is_refused_wherever_it_is_used() {
     assert_eq!(k, "the size k of a batch is 0; expected at least 1");
     let factor = panics(|| Sampling::WithoutReplacement.population_factor(4, 0));
     assert_eq!(factor, "a mean of 0 of 4 samples; expected at least 1 of each");
-    assert_eq!(panics(|| Algorithm::m_sam(0.1, 0, 4).pieces()), "micro is 0; expected at least 1");
+    assert_eq!(panics(|| Algorithm::m_sam(0.1, 0, 4).micro_batches()), "micro is 0; expected at least 1");
 }
 
 #[test]
@@ -173,7 +189,7 @@ fn a_step_has_a_size_and_an_equation_a_dimension() {
         assert_eq!(panics(move || brownian::gaussian(&mut stream(0, 0), dt, &mut [0.])), expected);
         assert_eq!(panics(move || brownian::discrete(&mut stream(0, 0), dt, &mut [0.], &mut [])), expected);
     }
-    let nowhere = || Plain { d: 0, noise: Noise::Diagonal };
+    let nowhere = || Plain { d: 0, noise: NoiseType::Diagonal };
     let found = [
         text(EulerMaruyama::new(nowhere(), 0.1)),
         text(Milstein::new(nowhere(), 0.1)),
@@ -207,7 +223,7 @@ fn starts_and_grids_are_of_the_dimension_of_what_they_are_for() {
     assert_eq!(panics(|| Generator::new(&LINE).unwrap().at(1., &[])), "a start in 0 dimensions; expected 1");
     let flow = EquationOperator::new(&LINE, &grid).unwrap().over(1.);
     assert_eq!(panics(|| flow.expect(&[1., 2.], |x| x[0])), "a point in 2 dimensions on a grid in 1");
-    let two = Plain { d: 2, noise: Noise::Diagonal };
+    let two = Plain { d: 2, noise: NoiseType::Diagonal };
     assert_eq!(
         text(EquationOperator::new(&two, &grid)),
         "the grid is in 1 dimensions; expected 2, those of the equation"

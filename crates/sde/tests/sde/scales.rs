@@ -1,8 +1,8 @@
 //! Two coordinates of very different size that have nothing to do with each other: each is as right as it is alone.
 
 use msharp_sde::{
-    Algorithm, Descent, Ensemble, EquationOperator, Estimate, EulerMaruyama, Generator, Grid, Modified, Order, Problem,
-    StepMoments, StepOperator, WeakOrder2, at, silent,
+    Algorithm, Descent, Ensemble, EquationOperator, EulerMaruyama, Generator, Grid, Modified, MonteCarlo, Order,
+    Problem, StepMoments, StepOperator, WeakOrder2, at, silent,
 };
 
 /// ℓ(x) = ½(x₀ ∓ s₀)² + ½(x₁ ∓ s₁)² with all four pairs of signs: gradients x − c, whose components are independent
@@ -90,7 +90,7 @@ fn paths_of_components_of_different_size_have_their_closed_form() {
     let ensemble = Ensemble { paths: 4000, seed: 5, steps: 100, every: 100 };
     let square = |x: &[f64], out: &mut [f64]| (0..2).for_each(|j| out[j] = x[j] * x[j]);
     let equation = Modified::new(&problem, Algorithm::sgd(1), ETA, Order::PAPER).unwrap();
-    let check = |what: &str, found: &[Estimate], expected: &dyn Fn(usize) -> f64| {
+    let check = |what: &str, found: &[MonteCarlo], expected: &dyn Fn(usize) -> f64| {
         for (j, found) in found.iter().enumerate() {
             let z = (found.mean - expected(j)) / found.standard_error();
             let precise = found.standard_error() < 0.05 * found.mean;

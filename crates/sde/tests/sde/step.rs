@@ -49,7 +49,7 @@ pub fn after_a_step<E: Sde>(scheme: Scheme, sde: &E, start: &[f64], dt: f64, f: 
         step(scheme, sde, dt, &mut x, &increments, &signs);
         p * f(&x)
     };
-    outcomes(sde.noise().sources(start.len()), dt).into_iter().map(mean).sum()
+    outcomes(sde.noise_type().sources(start.len()), dt).into_iter().map(mean).sum()
 }
 
 /// What the table tells of paths holds of what a chain draws: the mean and the spread after a step are those of the

@@ -4,7 +4,7 @@ use msharp_sde::problems::{Logistic, Quadratic, Quartic, TwoLayer};
 use msharp_sde::theorems::{
     expected_norm, half_gradient_of_noise_trace, noise_trace, potential, usam_diffusion, usam_drift,
 };
-use msharp_sde::{Algorithm, InRho, Modified, Order, Problem, Sampling, Sde, mean_gradient};
+use msharp_sde::{Algorithm, Expansion, Modified, Order, Problem, Sampling, Sde, mean_gradient};
 
 const PAPER: Order = Order::PAPER;
 
@@ -122,7 +122,7 @@ fn the_series_has_its_order() {
         for k in 0..3 {
             let error = |rho: f64| {
                 let of = |rho_terms| drift(&problem, all(rho)[kind], Order { eta: 1, rho: rho_terms }, &x);
-                distance(&of(InRho::Order(k)), &of(InRho::Exact))
+                distance(&of(Expansion::Order(k)), &of(Expansion::Exact))
             };
             // A quartic has no terms beyond ρ³: the difference is whole powers of ρ.
             let slope = (error(2e-3) / error(1e-3)).log2();
@@ -135,7 +135,7 @@ fn the_series_has_its_order() {
 #[test]
 fn reweighting_has_its_limits() {
     let (problem, x) = (Quartic::random(4, 2, 2), [0.9, -0.4]);
-    let order = Order { eta: 1, rho: InRho::Exact };
+    let order = Order { eta: 1, rho: Expansion::Exact };
     let (usam, uniform) = (Algorithm::usam(0.2, 3), Algorithm::rw_usam(0.2, 0., 3));
     assert!(distance(&drift(&problem, usam, order, &x), &drift(&problem, uniform, order, &x)) < 1e-14);
     let one = Algorithm::rw_usam(0.2, 1e4, 1);
@@ -153,7 +153,7 @@ fn reweighting_has_its_limits() {
 fn the_excess_drift_is_the_gradient_of_the_noise_over_m() {
     let (problem, x, rho) = (Quartic::random(6, 2, 2), [0.9, -0.4], 1e-6);
     let excess = |algorithm: Algorithm| {
-        let order = Order { eta: 1, rho: InRho::Exact };
+        let order = Order { eta: 1, rho: Expansion::Exact };
         let (found, base) =
             (drift(&problem, algorithm, order, &x), drift(&problem, Algorithm::n_usam(rho, 4), order, &x));
         found.iter().zip(&base).map(|(a, b)| (b - a) / rho).collect::<Vec<f64>>()
@@ -205,7 +205,7 @@ fn what_has_no_closed_form_is_an_error() {
     assert!(text(usam_drift(&problem, &Algorithm::sam(0.1, 4), &x, &mut out[..2])).contains("USAM"));
     let without = Algorithm::usam(0.1, 4).without_replacement();
     assert!(text(usam_diffusion(&problem, &without, &x, &mut out)).contains("with replacement"));
-    for (order, word) in [(Order { eta: 3, ..PAPER }, "eta"), (Order { rho: InRho::Order(3), ..PAPER }, "rho")] {
+    for (order, word) in [(Order { eta: 3, ..PAPER }, "eta"), (Order { rho: Expansion::Order(3), ..PAPER }, "rho")] {
         assert!(Modified::new(&problem, Algorithm::sgd(4), 0.1, order).unwrap_err().to_string().contains(word));
     }
 }

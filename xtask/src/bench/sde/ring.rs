@@ -1,6 +1,6 @@
 //! The equation of `bench sde`: particles in double wells on a ring, pulled by their neighbours.
 
-use msharp_sde::{Lanes, Noise, Number, Sde};
+use msharp_sde::{Lanes, NoiseType, Number, Sde};
 
 /// dX = −∇Φ(X) dt + σ(X) dW with Φ(x) = Σ x⁴/4 − x²/2 + K (xᵢ₊₁ − xᵢ)²/2.
 pub struct Ring {
@@ -48,8 +48,8 @@ impl Sde for Ring {
         self.dim
     }
 
-    fn noise(&self) -> Noise {
-        if self.general { Noise::General(self.dim) } else { Noise::Diagonal }
+    fn noise_type(&self) -> NoiseType {
+        if self.general { NoiseType::General(self.dim) } else { NoiseType::Diagonal }
     }
 
     fn drift(&self, x: &[f64], drift: &mut [f64]) {

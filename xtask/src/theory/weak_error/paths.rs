@@ -5,7 +5,7 @@ use crate::theory::row::Point;
 use crate::theory::{Job, Once, Tell};
 use anyhow::Result;
 use msharp_sde::{
-    Algorithm, Chain, Coupled, Descent, Ensemble, Estimate, InRho, Modified, Order, StepOperator, WeakOrder2, at,
+    Algorithm, Chain, Coupled, Descent, Ensemble, Expansion, Modified, MonteCarlo, Order, StepOperator, WeakOrder2, at,
 };
 
 /// What paths are compared in: one function, chosen beforehand, for the largest of several errors is no unbiased
@@ -54,8 +54,8 @@ pub fn jobs(size: Paths, setting: &str) -> Vec<Job> {
                 let one = |(place, &rho): (usize, &f64)| {
                     changed(all(rho)[kind], (of_rho, seed(kind, FIRST_IN_RHO + place)), tell)
                 };
-                let all_of = || rhos.iter().enumerate().map(one).collect::<Result<Vec<Estimate>>>();
-                let error = |(&rho, measured): (&f64, &Estimate)| in_rho(all(rho)[kind], k, *measured);
+                let all_of = || rhos.iter().enumerate().map(one).collect::<Result<Vec<MonteCarlo>>>();
+                let error = |(&rho, measured): (&f64, &MonteCarlo)| in_rho(all(rho)[kind], k, *measured);
                 rhos.iter().zip(&measured.get(all_of)?).map(error).collect()
             };
             let setting = format!(
@@ -83,7 +83,7 @@ fn mean(
     (paths, seed): (usize, u64),
     count: usize,
     tell: Tell,
-) -> Result<Estimate> {
+) -> Result<MonteCarlo> {
     let ensemble = Ensemble { paths, seed, steps: count, every: usize::MAX };
     let start = START.repeat(chain.dim() / START.len()); // two chains side by side start at one point
     let moments = ensemble.run(chain, at(&start), 1, |x, out| out[0] = g(x), tell)?;
@@ -95,7 +95,7 @@ fn mean(
 fn in_eta(algorithm: Algorithm, eta: f64, order: usize, (paths, seed): (usize, u64), tell: Tell) -> Result<Point> {
     let (problem, _) = regression()?;
     let chain = Descent::new(&problem, algorithm, eta)?;
-    let sde = Modified::new(&problem, algorithm, eta, Order { eta: order, rho: InRho::Exact })?;
+    let sde = Modified::new(&problem, algorithm, eta, Order { eta: order, rho: Expansion::Exact })?;
     let equation = WeakOrder2::new(sde, eta / FINER as f64)?;
     let chain = mean(&chain, square, (paths, seed), steps(TIME, eta), tell)?;
     let equation = mean(&equation, square, (paths, seed + 1), FINER * steps(TIME, eta), tell)?;
@@ -105,7 +105,7 @@ fn in_eta(algorithm: Algorithm, eta: f64, order: usize, (paths, seed): (usize, u
 
 /// What an algorithm changes in E‖x‖² beside SGD, on the same batches: there the two differ little, so that few paths
 /// tell it.
-fn changed(algorithm: Algorithm, paths: (usize, u64), tell: Tell) -> Result<Estimate> {
+fn changed(algorithm: Algorithm, paths: (usize, u64), tell: Tell) -> Result<MonteCarlo> {
     let (problem, _) = regression()?;
     let of = |algorithm| Descent::new(&problem, algorithm, SMALL_ETA);
     let both = Coupled { first: of(algorithm)?, second: of(Algorithm::sgd(algorithm.batch))? };
@@ -114,8 +114,8 @@ fn changed(algorithm: Algorithm, paths: (usize, u64), tell: Tell) -> Result<Esti
 }
 
 /// The error in ρ of an equation that has the terms up to ρᵏ: what it changes beside SGD's, less what was measured.
-fn in_rho(algorithm: Algorithm, k: usize, measured: Estimate) -> Result<Point> {
-    let order = Order { eta: 2, rho: InRho::Order(k) };
+fn in_rho(algorithm: Algorithm, k: usize, measured: MonteCarlo) -> Result<Point> {
+    let order = Order { eta: 2, rho: Expansion::Order(k) };
     let of = |algorithm| anyhow::Ok(flow(algorithm, SMALL_ETA, order)?.expect(&START, square));
     let expected = of(algorithm)? - of(Algorithm::sgd(algorithm.batch))?;
     Ok(Point::sampled(algorithm.rho, (measured.mean - expected).abs(), measured.standard_error()))

@@ -1,31 +1,32 @@
-//! Where the images of a set lie, and its batches are made.
+//! Where the images of a set are stored and its batches are made: in host memory, or on a GPU.
 
 use crate::Dataset;
 use crate::augment::{Augment, Normalise};
 use candle_core::{Device, Result, Tensor};
 use msharp_core::Key;
 
-/// The memory of a [`Loader`](crate::Loader). Batches are the same to the bit, wherever they are made.
+/// Where a [`Loader`](crate::Loader) stores its images and makes its batches. The default is the host.
+///
+/// Batches are the same to the bit, wherever they are made. On a GPU the images are copied once, n·h·w·3 bytes, and a
+/// batch transfers only its indices and random draws; on the host a batch is made on the CPU and stays there.
 #[derive(Clone, Debug, Default)]
-pub enum Memory {
-    /// That of the host: batches are on the CPU.
+pub struct Placement(Site);
+
+#[derive(Clone, Debug, Default)]
+enum Site {
     #[default]
     Host,
-    /// That of a GPU, which augments the images that it has.
     #[cfg(feature = "cuda")]
-    Gpu(Resident),
+    Gpu {
+        images: Tensor, // u8 [n, h, w, 3]
+        table: Tensor,  // f32 [3, 256]
+    },
 }
 
-/// A set that was copied to a GPU.
-#[cfg(feature = "cuda")]
-#[derive(Clone, Debug)]
-pub struct Resident {
-    images: Tensor, // u8 [n, h, w, 3]
-    table: Tensor,  // f32 [3, 256]
-}
-
-impl Memory {
-    /// Puts the images of `set` where `device` has them: a GPU gets a copy.
+impl Placement {
+    /// Stores the images of `set` on `device`: nothing to do for the CPU, one copy to a GPU.
+    ///
+    /// Use the result with the same set only: its normalisation is part of the copy.
     ///
     /// # Errors
     /// If this program was built without the feature `cuda`, or the GPU has not enough memory.
@@ -34,25 +35,25 @@ impl Memory {
         if device.is_cuda() {
             let (h, w) = set.size;
             let images = Tensor::from_slice(&set.images, (set.len(), h, w, 3), device)?;
-            return Ok(Self::Gpu(Resident { images, table: Normalise::new(set).table(device)? }));
+            return Ok(Self(Site::Gpu { images, table: Normalise::new(set).table(device)? }));
         }
         let _ = set;
         match device {
-            Device::Cpu => Ok(Self::Host),
+            Device::Cpu => Ok(Self::default()),
             other => candle_core::bail!("batches on {other:?} need the feature `cuda`"),
         }
     }
 
-    /// The device on which batches are.
+    /// The device of the batches.
     pub(crate) fn device(&self) -> Device {
-        match self {
-            Self::Host => Device::Cpu,
+        match &self.0 {
+            Site::Host => Device::Cpu,
             #[cfg(feature = "cuda")]
-            Self::Gpu(resident) => resident.images.device().clone(),
+            Site::Gpu { images, .. } => images.device().clone(),
         }
     }
 
-    /// The images at `indices`, each augmented as its key says, f32 `[b, h, w, 3]`.
+    /// The images at `indices`, each augmented by the draw of its key, f32 `[b, h, w, 3]`.
     pub(crate) fn images(
         &self,
         set: &Dataset,
@@ -62,8 +63,8 @@ impl Memory {
         key: impl Fn(usize) -> Key,
     ) -> Result<Tensor> {
         let (h, w) = set.size;
-        match self {
-            Self::Host => {
+        match &self.0 {
+            Site::Host => {
                 let mut inputs = Vec::with_capacity(indices.len() * set.image_len());
                 for &index in indices {
                     normalise.append(set.image(index), set.size, augment, key(index), &mut inputs);
@@ -71,7 +72,7 @@ impl Memory {
                 Tensor::from_vec(inputs, (indices.len(), h, w, 3), &Device::Cpu)
             }
             #[cfg(feature = "cuda")]
-            Self::Gpu(Resident { images, table }) => {
+            Site::Gpu { images, table } => {
                 let placement = |&index: &usize| augment.placement(index, set.size, key(index));
                 let placements: Vec<_> = indices.iter().map(placement).collect();
                 msharp_ops::place_images(images, &placements, table, augment.crop_pad)
