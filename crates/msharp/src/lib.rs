@@ -1,10 +1,9 @@
 #![doc = include_str!("../README.md")]
-//!
 //! # What is where
 //!
 //! Each crate is a module under its own name, with everything that it exports: [`ops`], [`core`], [`perturb`],
-//! [`gradnorm`], [`train`], and by features [`data`](https://docs.rs/msharp-data), [`models`](https://docs.rs/msharp-models)
-//! and [`sde`](https://docs.rs/msharp-sde). The root has what a training loop is written with.
+//! [`gradnorm`] and [`train`], and, where their features are on, `data`, `models` and `sde`. The root has what a
+//! training loop is written with.
 //!
 //! [`candle_core`] and [`candle_nn`] are the versions that these crates are built against. Their version is exact here,
 //! so a program that takes them from this crate cannot have two of them.
