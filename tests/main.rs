@@ -1,5 +1,6 @@
 //! One binary for all tests that cross crates.
 
+mod catalogue;
 mod closed_form;
 mod convergence;
 mod convolutions;

@@ -361,16 +361,16 @@ pub mod tests {
         }
         // What the catalogue rules out is refused where the command line is read.
         for (flags, parts) in [
-            ("--rho -1", ["rho", "expected at least 0"]),
+            ("--rho -1", ["rho", "at least 0"]),
             ("--rho NaN", ["rho", "expected"]),
-            ("--rule rw-sam:lambda=-1,temperature=raw", ["lambda", "expected at least 0"]),
-            ("--rule rw-sam:lambda=0.5", ["lambda", "expected at least 1"]),
+            ("--rule rw-sam:lambda=-1,temperature=raw", ["lambda", "at least 0"]),
+            ("--rule rw-sam:lambda=0.5", ["lambda", "at least 1"]),
             ("--rule sam:theta=0.5", ["theta", "expected rho"]),
             ("--rule vasso:theta=0", ["theta", "above 0"]),
             ("--rule wsam:gamma=1", ["gamma", "expected"]),
             ("--rule esam:gamma=0", ["gamma", "above 0"]),
             ("--rule look-sam:k=2.5", ["k of look-sam", "whole"]),
-            ("--rule gsam:alpha=-1", ["alpha", "expected at least 0"]),
+            ("--rule gsam:alpha=-1", ["alpha", "at least 0"]),
             ("--rule sgd --rho 0.2", ["rho", "expected none"]),
             ("--rule rwp --rho 0.2", ["rho", "expected sigma"]),
             ("--rule sam:rho=0.2 --rho 0.1", ["--rho", "once"]),

@@ -224,7 +224,7 @@ mod tests {
             ("--every 5", ["--every is 5", "4 such steps"]),
             ("--every 3 --until 0.5", ["--every is 3", "2 such steps, of 4"]),
             ("--rule look-sam:k=9", ["k of --rule look-sam is 9", "4 such steps"]),
-            ("--combine look-sam:k=3 --every 2", ["k of --combine look-sam is 3", "2 such steps"]),
+            ("--combine look-sam:k=3 --every 2", ["k of --rule look-sam is 3", "2 such steps"]),
             ("--rule vasso --until 0.2", ["--rule vasso", "one of the run's 4 steps"]),
             ("--until 0.2 --rho-schedule warm-up:0.5", ["--rho-schedule", "ρ 0 in every step"]),
             ("--from 0.5 --rho-schedule warm-up:0.3", ["--rho-schedule", "leaves ρ as it is"]),

@@ -24,11 +24,11 @@ pub use msharp_sde as sde;
 pub use msharp_train as train;
 
 pub use msharp_core::{
-    Accumulated, Batch, Batches, DataSource, GradNormEstimator, Gradient, Key, Objective, Optimizer, ParamVec, Params,
-    Perturbation, Seeded, Temperature,
+    Accumulated, Batch, BatchLoss, Batches, Component, DataSource, Error, GradNormEstimator, Gradient, Key, Objective,
+    Optimizer, ParamVec, Params, Perturbation, Seeded, Select, Temperature, TrainingPoint,
 };
-pub use msharp_perturb::{Micro, Plain, m_sam, rw_sam, sam};
+pub use msharp_perturb::{Micro, Plain, Rule, m_sam, rw_sam, sam};
 pub use msharp_train::{
-    AdamW, Checkpoint, CheckpointPolicy, Classifier, Control, Evaluation, Observer, Outcome, Progress, Schedule, Sgd,
-    Task, evaluate, fit,
+    AdamW, Checkpoint, CheckpointPolicy, Classifier, Control, Evaluation, Observer, Outcome, ParamGroups, Progress,
+    Schedule, Sgd, Task, evaluate, fit,
 };
