@@ -2,9 +2,9 @@
 # Builds the software GPU: build.sh OUT [--asan] [--test]
 #
 # OUT gets libcuda.so.1, libcudnn.so.9, libcublasLt.so.13, libcublas.so.13 and libcurand.so.10, which stand in for
-# NVIDIA's, and libmsharp_kernels.so, the kernels of ../kernels. With --asan, AddressSanitizer sees every access of the
-# kernels to memory. With --test, the self-test is built and run too. CUDA_PATH is a toolkit, of which only headers are
-# used.
+# NVIDIA's, and libmsharp_kernels.so, the kernels of crates/ops/kernels. With --asan, AddressSanitizer checks every
+# access of the kernels to memory. With --test, the self-test is built and run too. CUDA_PATH is a toolkit, of which
+# only headers are used. README.md says what all of it is for.
 set -euo pipefail
 
 if [ $# -lt 1 ] || [ -z "${CUDA_PATH:-}" ]; then
@@ -15,6 +15,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
 cd "$(dirname "${BASH_SOURCE[0]}")"
+sources=../../crates/ops/kernels # the kernels
 
 asan='' test=''
 for option in "$@"; do
@@ -26,7 +27,7 @@ for option in "$@"; do
 done
 
 compiler=${CXX:-g++}
-flags=(-std=c++17 -O2 -g -fPIC -fvisibility=hidden -fno-math-errno -Wall -Wextra -isystem "$CUDA_PATH/include" -I. -I../kernels)
+flags=(-std=c++17 -O2 -g -fPIC -fvisibility=hidden -fno-math-errno -Wall -Wextra -isystem "$CUDA_PATH/include" -I. "-I$sources")
 # Thread-local variables are where the kernels' threads learn who they are. The libraries are there from the start, so
 # these need not be looked up.
 flags+=(-ftls-model=initial-exec)
@@ -55,7 +56,7 @@ echo "$stamp" >"$objects/flags"
 
 # What cudarc declares and nobody defines ends the process when it is called. A program that is linked with all symbols
 # bound at its start does not start otherwise.
-version=$(grep -A1 '^name = "cudarc"' ../../../Cargo.lock | sed -n 's/version = "\(.*\)"/\1/p')
+version=$(grep -A1 '^name = "cudarc"' ../../Cargo.lock | sed -n 's/version = "\(.*\)"/\1/p')
 bindings=$(echo "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"cudarc-$version"/src)
 [ -d "$bindings" ] || { echo "$0: cudarc $version is not in cargo's registry; cargo fetch gets it" >&2 && exit 1; }
 stubs() {
@@ -70,7 +71,7 @@ for library in driver cudnn cublas cublaslt curand; do
 done
 rm -f "$objects/new"
 
-newest=$(ls -t ./*.h ../kernels/*.cuh | head -1)
+newest=$(ls -t ./*.h "$sources"/*.cuh | head -1)
 commands=()
 # compile SOURCE FLAG... makes the object of a source that is newer than it, or than which a header is newer.
 compile() {
@@ -90,7 +91,7 @@ done
 for library in driver cudnn cublas cublaslt curand; do
     compile "$objects/stubs_$library.cpp"
 done
-for source in ../kernels/*.cu; do
+for source in "$sources"/*.cu; do
     compile "$source" "${kernel[@]}"
 done
 if [ $test ]; then
@@ -118,7 +119,7 @@ library() {
     "$compiler" "${link[@]}" -Wl,-soname,"$file" -o "$out/$file.new" "${@/#/$objects/}" "${needs[@]}"
     mv "$out/$file.new" "$out/$file"
 }
-kernels=(../kernels/*.cu)
+kernels=("$sources"/*.cu)
 kernels=("${kernels[@]##*/}")
 library libmsharp_kernels.so "${kernels[@]/%/.o}"
 library libcuda.so.1 "${driver[@]/%/.cpp.o}" stubs_driver.cpp.o

@@ -1,4 +1,4 @@
-// CUDA's language for plain C++: what the kernels of ../kernels need to be compiled for the software GPU.
+// CUDA's language for plain C++: what the kernels of crates/ops/kernels need to be compiled for the software GPU.
 //
 // What is left out does not compile, on purpose: bfloat16 has no arithmetic here (the kernels compute in f32), and
 // shared memory that a launch asks for does not exist.

@@ -1,18 +1,14 @@
-//! The rectifier, and the sum.
+//! Element-wise passes over activations.
 
-use crate::float::{same_dtype, with_float, with_slice};
-use crate::node::{Activation, Pass, constant, on_cpu};
-use crate::norm::{masked, positive};
-use crate::parallel::{map, zip_map};
-use candle_core::{Result, bail};
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::norm::{masked, positive};
+use super::parallel::{map, zip_map};
+use crate::graph::{Activation, Pass};
+use crate::profile::timed;
+use candle_core::{DType, Device, Result, Storage, Tensor};
 
-/// max(x, 0) of every element; the gradient at 0 is 0, as in PyTorch. Any shape.
-pub fn relu<X: Activation>(x: &X) -> Result<X> {
-    let x = &x.input()?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
-        return crate::cuda::relu(&gpu, x);
-    }
+/// [`relu`](crate::relu)
+pub(crate) fn relu<X: Activation>(x: &X) -> Result<X> {
     with_float!("relu", x.values(), T => {
         let y = with_slice(x.values(), |x| Ok(map(x, positive::<T>)))?;
         X::record("relu", &[x], &[], on_cpu(y), x.values().shape(), |Pass { y, dy, .. }| {
@@ -22,23 +18,54 @@ pub fn relu<X: Activation>(x: &X) -> Result<X> {
     })
 }
 
-/// a + b of every element, two activations of one shape: the end of a residual block without a norm.
-///
-/// `Err` if shapes or element types differ.
-pub fn add<X: Activation>(a: &X, b: &X) -> Result<X> {
-    let (a, b) = (&a.input()?, &b.input()?);
-    if a.values().dims() != b.values().dims() {
-        bail!("add: shapes differ: {:?} and {:?}", a.values().dims(), b.values().dims());
-    }
-    same_dtype("add", &[a.values(), b.values()])?;
-    let back = |Pass::<2> { wanted, dy, .. }: Pass<2>| Ok(wanted.map(|wanted| wanted.then(|| dy.clone())));
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(a.values())? {
-        let sum = crate::cuda::add(&gpu, a.values(), b.values())?;
-        return X::record("add", &[a, b], &[], sum, a.values().shape(), back);
-    }
-    with_float!("add", a.values(), T => {
-        let y = with_slice(a.values(), |a| with_slice(b.values(), |b| Ok(zip_map(a, b, |a: T, b| a + b))))?;
-        X::record("add", &[a, b], &[], on_cpu(y), a.values().shape(), back)
+/// [`gelu`](crate::gelu)
+pub(crate) fn gelu<X: Activation>(x: &X) -> Result<X> {
+    let named = |pass: &str, x: &[usize]| (format!("gelu {x:?} {pass}"), 0.0);
+    with_float!("gelu", x.values(), T => {
+        let y = timed(|| named("forward", x.values().dims()), || with_slice(x.values(), |x| Ok(map(x, value::<T>))))?;
+        X::record("gelu", &[x], &[], on_cpu(y), x.values().shape(), move |Pass { inputs: [x], dy, .. }| {
+            let dx = || with_slice(x, |x| with_slice(dy, |dy| Ok(zip_map(x, dy, gradient::<T>))));
+            Ok([Some(constant(timed(|| named("dx", x.dims()), dx)?, x.shape())?)])
+        })
     })
+}
+
+/// x Φ(x)
+#[inline(always)]
+fn value<T: Float>(x: T) -> T {
+    x * x.normal().0
+}
+
+/// dy (Φ(x) + x φ(x))
+#[inline(always)]
+fn gradient<T: Float>(x: T, dy: T) -> T {
+    let (cdf, pdf) = x.normal();
+    dy * (cdf + x * pdf)
+}
+
+/// a + b
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Storage> {
+    with_float!("add", a, T => {
+        Ok(on_cpu(with_slice(a, |a| with_slice(b, |b| Ok(zip_map(a, b, |a: T, b| a + b))))?))
+    })
+}
+
+/// `x` in another element type.
+pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    x.to_dtype(dtype)
+}
+
+/// The elements of `x` in a storage of their own.
+pub(crate) fn copied(x: &Tensor) -> Result<Storage> {
+    with_float!("leave", x, T => with_slice::<T, _>(x, |values| Ok(on_cpu(values.to_vec()))))
+}
+
+/// A storage of one number of arbitrary value.
+pub(crate) fn number() -> Result<Storage> {
+    Ok(on_cpu(vec![0f32]))
+}
+
+/// The number 0.
+pub(crate) fn zero() -> Result<Tensor> {
+    Tensor::new(0f32, &Device::Cpu)
 }

@@ -1,46 +1,21 @@
-//! Cross-entropy of each sample, accurate relative to the loss itself.
+//! Losses of samples, and the part of their gradients that belongs to the last layer.
 
-use crate::float::{Float, with_float, with_slice};
-use crate::last_layer::saw_cross_entropy;
-use crate::node::{Pass, Recorded, constant, on_cpu};
-use crate::parallel::{build, rows_per_chunk};
-use candle_core::{DType, Result, Tensor, bail};
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::parallel::{build, rows_per_chunk};
+use crate::graph::{Pass, Recorded};
+use candle_core::{Device, Result, Tensor, bail};
 
-/// (1 − s) · (−log p_y) + s · mean_j(−log p_j) of each sample, p = softmax(logits): `[b]`, not averaged.
-///
-/// `logits` `[b, k]`, `targets` u32 `[b]` below k, `s` = `label_smoothing` in [0, 1] as PyTorch defines it.
-///
-/// Inside it is f64. −log p_y is log1p(Σ_{j≠y} exp(x_j − x_y)) where y leads, so that a loss of 1e-8 keeps as many
-/// digits as a loss of 1: probes of nearly memorised samples depend on them. The gradient, too, is relative to itself:
-/// its entry of the target is expm1(−loss), not a difference of near-equal numbers.
-///
-/// `Err` if shapes or element types do not fit, or a target is not a class; on a GPU such a sample's loss is NaN
-/// instead, since to look would be to wait.
-pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
-    let (&[b, k], true) = (logits.dims(), targets.dims() == [logits.dims()[0]]) else {
-        bail!("cross_entropy: expected logits [b, k] and targets [b], got {:?} and {:?}", logits.dims(), targets.dims())
-    };
-    if targets.dtype() != DType::U32 {
-        bail!("cross_entropy: expected u32 targets, got {:?}", targets.dtype());
-    }
-    if !(0.0..=1.0).contains(&label_smoothing) {
-        bail!("cross_entropy: expected a label smoothing in [0, 1], got {label_smoothing}");
-    }
-    let losses = each(logits, targets, label_smoothing, b, k)?;
-    saw_cross_entropy(&losses, logits, targets, label_smoothing);
-    Ok(losses)
-}
-
-fn each(logits: &Tensor, targets: &Tensor, label_smoothing: f64, b: usize, k: usize) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(logits)? {
-        return crate::cuda::loss::cross_entropy(&gpu, logits, targets, label_smoothing);
-    }
+/// [`cross_entropy`](crate::cross_entropy) of logits `[b, k]`.
+pub(crate) fn cross_entropy(
+    logits: &Tensor,
+    targets: &Tensor,
+    label_smoothing: f64,
+    [b, k]: [usize; 2],
+) -> Result<Tensor> {
     let targets = targets.to_vec1::<u32>()?;
     if let Some((i, target)) = targets.iter().enumerate().find(|(_, target)| **target as usize >= k) {
         bail!("cross_entropy: target {target} of sample {i} is not below the number of classes, {k}");
     }
-    let logits = &logits.input()?;
     let rows = rows_per_chunk(k);
     with_float!("cross_entropy", logits, T => {
         let losses = with_slice::<T, _>(logits, |x| {
@@ -97,11 +72,36 @@ fn loss<T: Float>(x: &[T], y: usize, smoothing: f64) -> f64 {
 }
 
 /// Calls `write(j, dloss · ∂loss/∂x_j)` for every class.
-pub(crate) fn gradient<T: Float>(x: &[T], y: usize, smoothing: f64, dloss: f64, mut write: impl FnMut(usize, f64)) {
+fn gradient<T: Float>(x: &[T], y: usize, smoothing: f64, dloss: f64, mut write: impl FnMut(usize, f64)) {
     let nll = nll(x, y);
     let share = smoothing / x.len() as f64;
     for (j, x_j) in x.iter().enumerate() {
         let p = if j == y { (-nll).exp_m1() + smoothing } else { (x_j.wide() - x[y].wide() - nll).exp() };
         write(j, dloss * (p - share));
     }
+}
+
+/// [`last_layer_norms`](crate::last_layer_norms) of logits `[b, k]` and features `[b, c]`.
+pub(crate) fn last_layer_norms(
+    logits: &Tensor,
+    targets: &Tensor,
+    smoothing: f64,
+    features: &Tensor,
+    has_bias: bool,
+) -> Result<Tensor> {
+    let (b, k) = logits.dims2()?;
+    let targets = targets.to_vec1::<u32>()?;
+    let lengths = with_float!("last_layer_norms", features, T => with_slice::<T, _>(features, |h| {
+        let square = |h: &[T]| h.iter().map(|h| h.wide().powi(2)).sum::<f64>();
+        Ok(h.chunks_exact(h.len() / b).map(|h| square(h) + f64::from(u8::from(has_bias))).collect::<Vec<f64>>())
+    }))?;
+    let norms = with_float!("last_layer_norms", logits, T => with_slice::<T, _>(logits, |x| {
+        let one = |((x, target), length): ((&[T], &u32), &f64)| {
+            let mut square = 0.;
+            gradient(x, *target as usize, smoothing, 1., |_, g| square += g * g);
+            (square * length).sqrt()
+        };
+        Ok(x.chunks_exact(k).zip(&targets).zip(&lengths).map(one).collect::<Vec<f64>>())
+    }))?;
+    Tensor::from_vec(norms, b, &Device::Cpu)
 }

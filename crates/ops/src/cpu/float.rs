@@ -1,8 +1,8 @@
 //! The two element types, and how to reach the numbers inside a tensor.
 
-use crate::curve::{exp_f32, normal_f32, normal_f64};
-use crate::vector::Lanes;
-use candle_core::{CpuStorage, Result, Storage, Tensor, WithDType, bail};
+use crate::cpu::curve::{exp_f32, normal_f32, normal_f64};
+use crate::cpu::vector::Lanes;
+use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, WithDType, bail};
 use std::cell::Cell;
 use std::ops::Neg;
 
@@ -87,14 +87,14 @@ macro_rules! with_float {
 }
 pub(crate) use with_float;
 
-/// An `Err` naming the op unless the tensors have one element type.
-pub(crate) fn same_dtype(op: &str, tensors: &[&Tensor]) -> Result<()> {
-    for pair in tensors.windows(2) {
-        if pair[0].dtype() != pair[1].dtype() {
-            bail!("{op}: element types differ: {:?} and {:?}", pair[0].dtype(), pair[1].dtype());
-        }
-    }
-    Ok(())
+/// A storage on the CPU, for a node or a tensor.
+pub(crate) fn on_cpu<T: Float>(values: Vec<T>) -> Storage {
+    Storage::Cpu(T::to_cpu_storage_owned(values))
+}
+
+/// A tensor on the CPU without a graph.
+pub(crate) fn constant<T: Float>(values: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Tensor::from_vec(values, shape.into(), &Device::Cpu)
 }
 
 /// Runs `f` on the elements of a contiguous CPU tensor.

@@ -1,6 +1,6 @@
 //! Parallel loops over fixed chunks: the split depends on the shape only, never on the number of threads.
 
-use crate::vector::vectorised;
+use crate::cpu::vector::vectorised;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
@@ -12,7 +12,7 @@ pub(crate) fn rows_per_chunk(width: usize) -> usize {
     (CHUNK / width.max(1)).max(1)
 }
 
-/// Memory that tasks read and write at places of their own: a slice without the compiler's proof.
+/// Memory that tasks read and write at disjoint places: a slice whose borrows the compiler does not check.
 pub(crate) struct Region<T> {
     start: *mut T,
     len: usize,
@@ -26,7 +26,7 @@ impl<T> Clone for Region<T> {
 
 impl<T> Copy for Region<T> {}
 
-// SAFETY: a region is only a place; whoever reads or writes there promises that nobody else writes there meanwhile.
+// SAFETY: a region is only an address; every read or write there is unsafe and states that no other task writes there.
 unsafe impl<T: Send + Sync> Send for Region<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Region<T> {}
@@ -37,7 +37,7 @@ impl<T> Region<T> {
         Self { start: slice.as_mut_ptr(), len: slice.len() }
     }
 
-    /// A slice that is read only; nobody may write there.
+    /// A slice that is only read.
     pub(crate) fn to_read(slice: &[T]) -> Self {
         Self { start: slice.as_ptr().cast_mut(), len: slice.len() }
     }
@@ -79,7 +79,7 @@ pub(crate) unsafe fn build<T: Send>(
             || fill(i, chunk),
         )
     });
-    // SAFETY: the capacity is at least `len`, and `fill` has written every chunk (the caller's promise).
+    // SAFETY: the capacity is at least `len`, and `fill` has written every chunk (guaranteed by the caller).
     unsafe { out.set_len(len) };
     out
 }
@@ -127,7 +127,7 @@ pub(crate) fn zip_map<T: Copy + Sync + Send>(x: &[T], y: &[T], f: impl Fn(T, T) 
 }
 
 /// Sums of each column of a row-major `[rows, width]`: partial sums of fixed blocks in f64, added in block order.
-pub(crate) fn column_sums<T: crate::float::Float>(x: &[T], width: usize) -> Vec<f64> {
+pub(crate) fn column_sums<T: crate::cpu::float::Float>(x: &[T], width: usize) -> Vec<f64> {
     let partials: Vec<Vec<f64>> = x
         .par_chunks((rows_per_chunk(width) * width).max(1))
         .map(|block| {

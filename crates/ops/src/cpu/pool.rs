@@ -1,53 +1,12 @@
 //! Pooling over windows and over the whole image, channels last.
 
-use crate::conv::windows;
-use crate::float::{Float, with_float, with_slice};
-use crate::node::{Activation, Pass, constant, on_cpu};
-use crate::parallel::{build, filled};
-use candle_core::{Result, bail};
-
-/// A sliding window over an image: sizes as (vertical, horizontal).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window2d {
-    /// Height and width of the window.
-    pub kernel: (usize, usize),
-    /// Distance of neighbouring windows.
-    pub stride: (usize, usize),
-    /// Rows and columns added on each side; at most half the kernel.
-    pub padding: (usize, usize),
-}
-
-impl Window2d {
-    /// A square window.
-    pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
-        Self { kernel: (kernel, kernel), stride: (stride, stride), padding: (padding, padding) }
-    }
-}
-
-/// Sizes of one pooling of `[b, h, w, c]` to `[b, oh, ow, c]`.
-#[derive(Clone, Copy)]
-pub(crate) struct Pooling {
-    pub h: usize,
-    pub w: usize,
-    pub c: usize,
-    pub oh: usize,
-    pub ow: usize,
-    pub window: Window2d,
-}
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::parallel::{build, filled};
+use crate::graph::{Activation, Pass};
+use crate::layers::{Pooling, Window2d};
+use candle_core::Result;
 
 impl Pooling {
-    fn of<X: Activation>(op: &str, x: &X, window: Window2d) -> Result<Self> {
-        let x = x.values();
-        let &[_, h, w, c] = x.dims() else { bail!("{op}: expected x [b, h, w, c], got {:?}", x.dims()) };
-        let Window2d { kernel, stride, padding } = window;
-        if padding.0 > kernel.0 / 2 || padding.1 > kernel.1 / 2 {
-            bail!("{op}: padding {padding:?} must be at most half the kernel {kernel:?}");
-        }
-        let oh = windows(op, h, kernel.0, stride.0, padding.0)?;
-        let ow = windows(op, w, kernel.1, stride.1, padding.1)?;
-        Ok(Self { h, w, c, oh, ow, window })
-    }
-
     /// Input pixels, within their image, of output pixel (oy, ox) that are not padding, row by row.
     fn pixels(&self, oy: usize, ox: usize) -> impl Iterator<Item = usize> {
         let Window2d { kernel, stride, padding } = self.window;
@@ -78,18 +37,8 @@ impl Pooling {
     }
 }
 
-/// The largest value in each window of `x` `[b, h, w, c]`, giving `[b, h', w', c]` with h' = ⌊(h + 2·padding − kernel)
-/// / stride⌋ + 1. As PyTorch: padding never wins, the gradient goes to the first maximum, NaN wins.
-///
-/// `Err` if the shape does not fit or the padding exceeds half the kernel.
-pub fn max_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {
-    let p = Pooling::of("max_pool2d", x, window)?;
-    let x = &x.input()?;
-    let shape = (x.values().dims()[0], p.oh, p.ow, p.c);
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
-        return crate::cuda::max_pool2d(&gpu, x, p, shape);
-    }
+/// [`max_pool2d`](crate::max_pool2d)
+pub(crate) fn max_pool2d<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
     with_float!("max_pool2d", x.values(), T => {
         let y = with_slice(x.values(), |x| Ok(max::<T>(&p, x)))?;
         X::record("max_pool2d", &[x], &[], on_cpu(y), shape, move |Pass { inputs: [x], dy, .. }| {
@@ -99,22 +48,8 @@ pub fn max_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {
     })
 }
 
-/// The mean of each window of `x` `[b, h, w, c]`, giving `[b, h', w', c]` as [`max_pool2d`] does. As PyTorch's default:
-/// padding counts as zeros, so the divisor is always the size of the kernel.
-///
-/// `Err` if the shape does not fit or the padding exceeds half the kernel.
-pub fn avg_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {
-    let p = Pooling::of("avg_pool2d", x, window)?;
-    let shape = [x.values().dims()[0], p.oh, p.ow, p.c];
-    averages(x, p, &shape)
-}
-
-fn averages<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
-    let x = &x.input()?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
-        return crate::cuda::averages(&gpu, x, p, shape);
-    }
+/// [`avg_pool2d`](crate::avg_pool2d)
+pub(crate) fn averages<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
     with_float!("avg_pool2d", x.values(), T => {
         let y = with_slice(x.values(), |x| Ok(average::<T>(&p, x)))?;
         X::record("avg_pool2d", &[x], &[], on_cpu(y), shape, move |Pass { inputs: [x], dy, .. }| {
@@ -122,15 +57,6 @@ fn averages<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
             Ok([Some(constant(dx, x.shape())?)])
         })
     })
-}
-
-/// The mean over all pixels of `x` `[b, h, w, c]`, giving `[b, c]`. `Err` for another rank or an image without pixels.
-pub fn global_avg_pool2d<X: Activation>(x: &X) -> Result<X> {
-    let &[b, h, w, c] = x.values().dims() else {
-        bail!("global_avg_pool2d: expected x [b, h, w, c], got {:?}", x.values().dims())
-    };
-    let whole = Window2d { kernel: (h, w), stride: (1, 1), padding: (0, 0) };
-    averages(x, Pooling::of("global_avg_pool2d", x, whole)?, &[b, c])
 }
 
 /// Replaces `best` by the candidate if it is larger, or NaN.
@@ -157,7 +83,7 @@ fn max<T: Float>(p: &Pooling, x: &[T]) -> Vec<T> {
     }
 }
 
-/// dx of [`max`]: looks for the maxima again, which is cheaper than to remember them. An image per task.
+/// dx of [`max`]: finds the maxima again, which is cheaper than to store them. An image per task.
 fn grad_max<T: Float>(p: &Pooling, x: &[T], dy: &[T]) -> Vec<T> {
     let c = p.c;
     // SAFETY: `filled` writes every element.

@@ -1,6 +1,6 @@
 //! Sums and maxima along a row, in one order for every processor: element i belongs to lane i mod 16.
 
-use crate::float::Float;
+use crate::cpu::float::Float;
 
 /// Lanes of a sum: a multiple of those of any vector.
 const LANES: usize = 16;

@@ -1,23 +1,14 @@
 //! The softmax of rows.
 
-use crate::float::{Float, with_float, with_slice};
-use crate::node::{Activation, Pass, constant, on_cpu};
-use crate::parallel::{build, rows_per_chunk};
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::parallel::{build, rows_per_chunk};
+use super::rows;
+use crate::graph::{Activation, Pass};
 use crate::profile::timed;
-use crate::rows;
-use candle_core::{Result, bail};
+use candle_core::Result;
 
-/// exp(xᵢ) / Σⱼ exp(xⱼ) over the last dimension of `x` `[.., c]`: PyTorch's `softmax(dim=-1)`. The largest element is
-/// subtracted first, so nothing overflows, and −∞ becomes 0.
-///
-/// Its gradient is yᵢ (dyᵢ − Σⱼ dyⱼ yⱼ). `Err` for a scalar, or an element type that is no float.
-pub fn softmax<X: Activation>(x: &X) -> Result<X> {
-    let Some(&c) = x.values().dims().last() else { bail!("softmax: expected x [.., c], got a scalar") };
-    let x = &x.input()?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
-        return crate::cuda::softmax(&gpu, x, c);
-    }
+/// [`softmax`](crate::softmax) of rows of `c`.
+pub(crate) fn softmax<X: Activation>(x: &X, c: usize) -> Result<X> {
     let named = |pass: &str, x: &[usize]| (format!("softmax {x:?} {pass}"), 0.0);
     with_float!("softmax", x.values(), T => {
         let y = timed(|| named("forward", x.values().dims()), || with_slice(x.values(), |x| Ok(forward::<T>(x, c))))?;
@@ -30,7 +21,7 @@ pub fn softmax<X: Activation>(x: &X) -> Result<X> {
 
 /// A row of numbers times `scale` becomes eˣ over the largest; returns the largest of `row` and the sum of the results.
 #[inline(always)]
-pub(crate) fn exponentials<T: Float>(row: &mut [T], scale: T) -> (T, f64) {
+pub(super) fn exponentials<T: Float>(row: &mut [T], scale: T) -> (T, f64) {
     let most = rows::largest(row);
     shifted_exponentials(row, scale, most);
     (most, rows::sum(row, |x| x))
@@ -38,7 +29,7 @@ pub(crate) fn exponentials<T: Float>(row: &mut [T], scale: T) -> (T, f64) {
 
 /// e to the power of (x − most) · scale.
 #[inline(always)]
-pub(crate) fn shifted_exponentials<T: Float>(row: &mut [T], scale: T, most: T) {
+pub(super) fn shifted_exponentials<T: Float>(row: &mut [T], scale: T, most: T) {
     for x in row {
         *x = ((*x - most) * scale).exp_negative();
     }

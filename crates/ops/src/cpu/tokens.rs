@@ -1,40 +1,26 @@
-//! The ends of a vision transformer: patches become tokens with a class token before them, which is read in the end.
+//! The tokens of a vision transformer.
 
-use crate::float::{Float, same_dtype, with_float, with_slice};
-use crate::ghost::{squares_of_rows, take_part};
-use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
-use crate::parallel::{build, column_sums};
-use crate::vector::Lanes;
-use candle_core::{Result, Tensor, bail};
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::parallel::{build, column_sums};
+use super::squares::squares_of_rows;
+use super::vector::Lanes;
+use crate::graph::{Activation, Pass};
+use crate::layers::same_dtype;
+use crate::per_sample::ghost::take_part;
+use candle_core::{Result, Tensor};
 
-/// `class_token` `[1, 1, d]` before the patches `x` `[b, n, d]` of every sample, plus `positions` `[1, n + 1, d]`:
-/// `[b, n + 1, d]`. What timm's ViT does with `cls_token` and `pos_embed` before its first block.
-///
-/// The parameters' gradients are sums over the batch. `Err` if the shapes or element types do not fit.
-pub fn tokens<X: Activation>(x: &X, class_token: &Tensor, positions: &Tensor) -> Result<X> {
-    let &[b, n, d] = x.values().dims() else { bail!("tokens: expected x [b, n, d], got {:?}", x.values().dims()) };
-    for (name, tensor, expected) in
-        [("class token", class_token, [1, 1, d]), ("table of positions", positions, [1, n + 1, d])]
-    {
-        if tensor.dims() != expected {
-            bail!("tokens: x {:?} needs a {name} {expected:?}, got {:?}", x.values().dims(), tensor.dims());
-        }
-    }
-    same_dtype("tokens", &[class_token, positions])?;
-    let (x, class_token, positions) = (&x.input()?, &class_token.input()?, &positions.input()?);
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
-        return crate::cuda::tokens(&gpu, x, class_token, positions);
-    }
+/// [`tokens`](crate::tokens), whose shapes are checked.
+pub(crate) fn tokens<X: Activation>(x: &X, class_token: &Tensor, positions: &Tensor) -> Result<X> {
+    let (b, n, d) = (x.values().dims()[0], positions.dims()[1], class_token.elem_count());
+    let sample = n * d;
     same_dtype("tokens", &[x.values(), class_token])?;
     with_float!("tokens", x.values(), T => {
         let y = with_slice::<T, _>(x.values(), |x| {
             with_slice(class_token, |class| with_slice(positions, |positions| Ok(forward(x, class, positions))))
         })?;
         let ghost = take_part("tokens", [class_token, positions]);
-        X::record("tokens", &[x], &[class_token, positions], on_cpu(y), [b, n + 1, d].as_slice(), move |Pass { inputs, wanted, dy, .. }| {
-            let sample = (n + 1) * d;
-            let sums = if wanted[1] || wanted[2] { with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, sample)))? } else { vec![] };
+        X::record("tokens", &[x], &[class_token, positions], on_cpu(y), (b, n, d), move |Pass { inputs, wanted, dy, .. }| {
+            let sums = if ghost.computes(0, wanted[1]) || ghost.computes(1, wanted[2]) { with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, sample)))? } else { vec![] };
             // A sample's part of dy, from its beginning, is its term of the gradient.
             let parameter = |k: usize, len: usize| {
                 let sums = || constant(sums[..len].iter().map(|sum| T::narrow(*sum)).collect(), inputs[1 + k].shape());
@@ -47,22 +33,11 @@ pub fn tokens<X: Activation>(x: &X, class_token: &Tensor, positions: &Tensor) ->
     })
 }
 
-/// The first token of every sample of `x` `[b, n, d]`, giving `[b, d]`: the class token, which a classifier reads.
-///
-/// `Err` for another rank or samples without tokens.
-pub fn first_token<X: Activation>(x: &X) -> Result<X> {
-    let &[b, n, d] = x.values().dims() else { bail!("first_token: expected x [b, n, d], got {:?}", x.values().dims()) };
-    if n == 0 {
-        bail!("first_token: samples of x {:?} have no tokens", x.values().dims());
-    }
-    let x = &x.input()?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
-        return crate::cuda::first_token(&gpu, x);
-    }
+/// [`first_token`](crate::first_token)
+pub(crate) fn first_token<X: Activation>(x: &X, [b, n, d]: [usize; 3]) -> Result<X> {
     with_float!("first_token", x.values(), T => {
         let y = with_slice::<T, _>(x.values(), |x| Ok(cut(x, n * d, 0..d)))?;
-        X::record("first_token", &[x], &[], on_cpu(y), [b, d].as_slice(), move |Pass { inputs: [x], dy, .. }| {
+        X::record("first_token", &[x], &[], on_cpu(y), (b, d), move |Pass { inputs: [x], dy, .. }| {
             let mut dx = vec![<T as Lanes>::ZERO; x.elem_count()];
             with_slice::<T, _>(dy, |dy| {
                 dx.chunks_exact_mut((n * d).max(1)).zip(dy.chunks_exact(d.max(1))).for_each(|(dx, dy)| dx[..d].copy_from_slice(dy));

@@ -108,7 +108,7 @@ pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
 /// A vector's elements must be readable at `from`.
 #[inline(always)]
 pub(crate) unsafe fn load<T: Lanes, S: Simd>(from: *const T) -> Vector<T, S> {
-    // SAFETY: the caller's promise; every bit pattern is a number.
+    // SAFETY: guaranteed by the caller; every bit pattern is a number.
     unsafe { from.cast::<Vector<T, S>>().read_unaligned() }
 }
 
@@ -130,7 +130,7 @@ pub(crate) unsafe fn load_first<T: Lanes, S: Simd>(simd: S, from: *const T, coun
 /// A vector's elements must be writable at `to`.
 #[inline(always)]
 pub(crate) unsafe fn store<T: Lanes, S: Simd>(to: *mut T, vector: Vector<T, S>) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { to.cast::<Vector<T, S>>().write_unaligned(vector) }
 }
 

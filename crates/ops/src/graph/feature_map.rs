@@ -1,20 +1,18 @@
-//! Activations that are not in candle's graph, only a token of each.
+//! Activations of which candle's graph has a single number each.
 
-use crate::float::{with_float, with_slice};
-use crate::grad::grad_enabled;
-use crate::node::{Node, Pass, Recorded, apply, constant, on_cpu, stored};
-use crate::parallel::zip_map;
-use crate::precision::{Precision, precision};
+use super::node::{Activation, Node, Pass, Recorded, apply, stored};
+use super::{Precision, grad_enabled, precision};
+use crate::dispatch::on_device;
 use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
 use std::sync::{Arc, Mutex};
 
-/// A tensor on its way through a network of our ops.
+/// The activations inside a network of our ops.
 ///
 /// candle fills a tensor of zeros and adds to it for every edge of its graph, which for the activations of a network is
-/// a good part of a step. A feature map keeps its numbers and its gradient for itself and is in the graph as a single
-/// number: candle still decides what is differentiated, and in which order, but moves no activations.
+/// a good part of a step. A feature map holds its values and its gradient itself and is a single number in the
+/// graph: candle still decides what is differentiated, and in which order, but moves no activations.
 ///
-/// [`enter`](Self::enter) and [`leave`](Self::leave) are the way in and out; every op of this crate takes feature maps
+/// [`enter`](Self::enter) and [`leave`](Self::leave) convert from and to a tensor; every op of this crate takes feature maps
 /// as it takes tensors. Gradients are the same as those of tensors, bit for bit.
 ///
 /// ```
@@ -37,7 +35,7 @@ pub struct FeatureMap {
     values: Tensor,
     /// A number in candle's graph; not tracked where nothing before it is.
     token: Tensor,
-    /// The gradient that later ops have added up in a backward pass.
+    /// The gradient so far in a backward pass: the sum of the terms of later ops.
     grad: Grad,
 }
 
@@ -48,19 +46,9 @@ fn add(grad: &Grad, part: Tensor) -> Result<()> {
     let Ok(mut grad) = grad.lock() else { bail!("a backward pass panicked, and another one goes on with its graph") };
     *grad = Some(match grad.take() {
         None => part,
-        Some(sum) => sum_of(&sum, &part)?,
+        Some(sum) => stored(on_device!(&sum, sum(&sum, &part))?, sum.shape()),
     });
     Ok(())
-}
-
-fn sum_of(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(a)? {
-        return crate::cuda::add(&gpu, a, b).map(|sum| stored(sum, a.shape()));
-    }
-    with_float!("backward", a, T => with_slice(a, |x| with_slice(b, |y| {
-        constant(zip_map(x, y, |x: T, y| x + y), a.shape())
-    })))
 }
 
 fn take(grad: &Grad) -> Result<Tensor> {
@@ -70,65 +58,40 @@ fn take(grad: &Grad) -> Result<Tensor> {
     }
 }
 
-/// `x` in the element type in which a network computes where it is.
+/// `x` in the element type in which a network computes on its device.
 fn inside(x: &Tensor) -> Result<Tensor> {
     match x.device() {
-        Device::Cuda(_) if precision() == Precision::Bf16 => outside(x, DType::BF16),
+        Device::Cuda(_) if precision() == Precision::Bf16 => cast(x, DType::BF16),
         _ => Ok(x.clone()),
     }
 }
 
 /// `x`, contiguous, in the element type `dtype`.
-fn outside(x: &Tensor, dtype: DType) -> Result<Tensor> {
-    if x.dtype() == dtype {
-        return Ok(x.clone());
-    }
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x)? {
-        return crate::cuda::cast(&gpu, x, dtype).map(|values| stored(values, x.shape()));
-    }
-    x.to_dtype(dtype)
+fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    if x.dtype() == dtype { Ok(x.clone()) } else { on_device!(x, cast(x, dtype)) }
 }
 
-/// The numbers of `x` once more, for a node of their own.
-fn copied(x: &Tensor) -> Result<Storage> {
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x)? {
-        return crate::cuda::cast(&gpu, x, x.dtype());
-    }
-    with_float!("leave", x, T => with_slice::<T, _>(x, |values| Ok(on_cpu(values.to_vec()))))
-}
-
-/// What stands for a feature map in the graph: a number beside `values`. Nobody reads it.
+/// What stands for a feature map in the graph: one number of arbitrary value, on the device of `values`.
 fn number(values: &Tensor) -> Result<Storage> {
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(values)? {
-        return Ok(gpu.empty(candle_core::DType::F32, 1)?.into_storage());
-    }
-    let _ = values;
-    Ok(on_cpu(vec![0f32]))
+    on_device!(values, number())
 }
 
 /// The number of a feature map that is not tracked, and the gradient of one that is.
 fn untracked(values: &Tensor) -> Result<Tensor> {
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(values)? {
-        return Ok(gpu.zero().clone());
-    }
-    let _ = values;
-    Tensor::new(0f32, &Device::Cpu)
+    on_device!(values, zero())
 }
 
+impl Activation for FeatureMap {}
+
 impl FeatureMap {
-    /// A tensor on its way in. On a GPU it becomes bfloat16 inside [`with_precision`](crate::with_precision)`(Bf16,
+    /// The feature map of a tensor. On a GPU it becomes bfloat16 inside [`with_precision`](crate::with_precision)`(Bf16,
     /// …)`.
     pub fn enter(x: &Tensor) -> Result<Self> {
         let values = inside(&x.detach().contiguous()?)?;
         let grad = Grad::default();
         let token = if grad_enabled() && x.track_op() {
             let entering = grad.clone();
-            let back =
-                move |[x]: [&Tensor; 1], _: &Tensor, _: &Tensor| Ok([Some(outside(&take(&entering)?, x.dtype())?)]);
+            let back = move |[x]: [&Tensor; 1], _: &Tensor, _: &Tensor| Ok([Some(cast(&take(&entering)?, x.dtype())?)]);
             apply(Node::new("enter", number(&values)?, ().into(), back), &[x])?
         } else {
             untracked(&values)?
@@ -136,11 +99,11 @@ impl FeatureMap {
         Ok(Self { values, token, grad })
     }
 
-    /// The tensor on its way out: a node of candle's graph like any other, in f32 if it was bfloat16 inside.
+    /// The tensor of a feature map: a node of candle's graph like any other, in f32 if it was bfloat16 inside.
     pub fn leave(&self) -> Result<Tensor> {
         let dtype = self.values.dtype();
         let out = match dtype {
-            DType::BF16 => outside(&self.values, DType::F32)?,
+            DType::BF16 => cast(&self.values, DType::F32)?,
             _ => self.values.clone(),
         };
         if !self.token.track_op() || !grad_enabled() {
@@ -149,10 +112,10 @@ impl FeatureMap {
         let grad = self.grad.clone();
         let values = self.values.clone();
         let back = move |_: [&Tensor; 1], _: &Tensor, dy: &Tensor| {
-            add(&grad, outside(&dy.detach().contiguous()?, dtype)?)?;
+            add(&grad, cast(&dy.detach().contiguous()?, dtype)?)?;
             Ok([Some(untracked(&values)?)])
         };
-        apply(Node::new("leave", copied(&out)?, out.shape().clone(), back), &[&self.token])
+        apply(Node::new("leave", on_device!(&out, copied(&out))?, out.shape().clone(), back), &[&self.token])
     }
 
     /// Where the numbers are.

@@ -1,6 +1,6 @@
 //! The switch that stops our ops from recording a graph.
 
-use crate::scope::within;
+use super::within;
 use std::cell::Cell;
 
 thread_local! {
@@ -9,10 +9,10 @@ thread_local! {
 }
 
 /// Runs `f` without recording: inside, the ops of this crate return tensors without a graph, even on `Var`s, so that
-/// evaluation and probes neither retain activations nor pay for them.
+/// evaluation retains no activations.
 ///
-/// The scope belongs to the calling thread, nests, and ends even if `f` panics. Only the ops of this crate obey it;
-/// candle's own always record.
+/// The scope belongs to the calling thread, nests, and ends even if `f` panics. It has an effect on the ops of this
+/// crate only; those of candle always record.
 pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
     within(&DEPTH, f)
 }

@@ -1,25 +1,22 @@
 //! One node of candle's graph whose forward is already computed.
 //!
 //! candle lets a custom op compute on raw storages. Our ops work on whole tensors instead: a function computes the
-//! result and, if somebody needs the gradient, [`Activation::record`] wraps it as a node with its backward.
+//! result and, if a gradient is needed, [`Recorded::record`] wraps it as a node with its backward.
 
-use crate::feature_map::FeatureMap;
-use crate::float::Float;
-use crate::grad::grad_enabled;
+use super::grad_enabled;
 use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
 };
 use std::sync::Mutex;
 
-/// What flows through a network of our ops: a [`Tensor`], or a [`FeatureMap`], which is the same with less in candle's
-/// graph. Every op takes either and returns what it got.
+/// The activations of a network: a [`Tensor`], or a [`FeatureMap`](crate::FeatureMap), which is the same with less in
+/// candle's graph. Every op takes either type and returns the same.
 pub trait Activation: Clone + Recorded {}
 
 impl Activation for Tensor {}
-impl Activation for FeatureMap {}
 
-/// What an op needs of its activations; for this crate alone.
+/// The methods of activations that ops use; private to this crate.
 pub trait Recorded: Sized {
     /// The numbers.
     fn values(&self) -> &Tensor;
@@ -40,9 +37,9 @@ pub trait Recorded: Sized {
     ) -> Result<Self>;
 }
 
-/// What a backward gets to see: activations first, then parameters.
+/// The arguments of a backward: activations first, then parameters.
 ///
-/// It may run several times, gets a contiguous gradient, and must return a gradient for every input that wants one.
+/// It may run several times, gets a contiguous gradient, and must return one for every input that is `wanted`.
 pub struct Pass<'a, const N: usize> {
     /// The inputs of the op.
     pub inputs: [&'a Tensor; N],
@@ -84,27 +81,9 @@ impl Recorded for Tensor {
     }
 }
 
-/// Numbers on the CPU, for a node or a tensor.
-pub(crate) fn on_cpu<T: Float>(values: Vec<T>) -> Storage {
-    Storage::Cpu(T::to_cpu_storage_owned(values))
-}
-
 /// A tensor without a graph, which `storage` fills.
 pub(crate) fn stored(storage: Storage, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(storage, shape, BackpropOp::none(), false)
-}
-
-/// Elements in a storage on a GPU.
-pub(crate) fn cuda_len(storage: &CudaStorage) -> Result<usize> {
-    #[cfg(feature = "cuda")]
-    return crate::cuda::len(storage);
-    #[cfg(not(feature = "cuda"))]
-    bail!("{storage:?} is on a GPU, and this program was built without the feature `cuda`")
-}
-
-/// A tensor on the CPU without a graph.
-pub(crate) fn constant<T: Float>(values: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
-    Tensor::from_vec(values, shape.into(), &candle_core::Device::Cpu)
 }
 
 /// The result of an op on `N` inputs, and `backward(inputs, result, gradient of the result)`.

@@ -1,16 +1,16 @@
-//! A call in every backward pass through a tensor.
+//! A callback in every backward pass through a tensor.
 
-use crate::last_layer::is_the_same;
+use crate::per_sample::last_layer::note_identity;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 /// `x`, and `call` is called in each backward pass that reaches it: for counts. The gradient passes unchanged, and
-/// whatever measures how `x` came to be ([`last_layer_norms`](crate::last_layer_norms)) sees `x` in the result.
+/// [`last_layer_norms`](crate::last_layer_norms) treats the result as `x`.
 ///
 /// `Err` if `x` is a view of a larger tensor.
 pub fn on_backward(x: &Tensor, call: impl Fn() + Send + Sync + 'static) -> Result<Tensor> {
     let y = x.apply_op1(OnBackward(Box::new(call)))?;
-    is_the_same(x, &y);
+    note_identity(x, &y);
     Ok(y)
 }
 

@@ -1,10 +1,10 @@
-//! How exactly a GPU computes the products of a network.
+//! The precision of products on a GPU.
 
 use std::cell::Cell;
 
 /// The numbers that a GPU multiplies; sums, statistics, losses and parameters are f32 or f64 in each.
 ///
-/// The CPU knows no such choice: it computes in the element type of its tensors.
+/// It has no effect on the CPU, which computes in the element type of the tensors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Precision {
     /// 24 bits, on the ordinary units.
@@ -17,12 +17,12 @@ pub enum Precision {
 }
 
 thread_local! {
-    /// What the scopes around agree on; none outside of all.
+    /// The most exact of the enclosing scopes; none outside of all.
     static PRECISION: Cell<Option<Precision>> = const { Cell::new(None) };
 }
 
 /// Runs `f` with products of `precision` on a GPU. Outside of every such scope it is f32; of nested ones the most exact
-/// counts, so that a finite difference that asks for f32 gets it, whatever the network inside asks for.
+/// counts, so that a finite difference in f32 is one even if the network inside has a scope of bfloat16.
 ///
 /// The scope belongs to the calling thread and ends even if `f` panics. A backward pass computes as its forward did.
 pub fn with_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
@@ -39,7 +39,6 @@ pub fn with_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
 }
 
 /// The precision here.
-#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 pub(crate) fn precision() -> Precision {
     PRECISION.get().unwrap_or_default()
 }

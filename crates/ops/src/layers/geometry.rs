@@ -1,5 +1,6 @@
-//! The sizes of a convolution, and how its work is split.
+//! What the kernels of an op take on every device: its sizes, and the mask of a dropout.
 
+use super::Window2d;
 use candle_core::{Result, Tensor, bail};
 
 /// Sizes of one convolution of `[batch, height, width, c_in]` to `[batch, out_height, out_width, c_out]`.
@@ -18,7 +19,7 @@ pub(crate) struct Geometry {
 }
 
 /// The number of windows of `kernel` along `size` elements with `padding` on both sides, or an `Err` naming `op`.
-pub(crate) fn windows(op: &str, size: usize, kernel: usize, stride: usize, padding: usize) -> Result<usize> {
+fn windows(op: &str, size: usize, kernel: usize, stride: usize, padding: usize) -> Result<usize> {
     if kernel == 0 || stride == 0 {
         bail!("{op}: kernel and stride must be at least 1, got kernel {kernel} and stride {stride}");
     }
@@ -89,4 +90,67 @@ impl Geometry {
     pub(crate) fn pixels(&self) -> usize {
         self.batch * self.out_height * self.out_width
     }
+}
+
+/// Sizes of one pooling of `[b, h, w, c]` to `[b, oh, ow, c]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Pooling {
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub oh: usize,
+    pub ow: usize,
+    pub window: Window2d,
+}
+
+impl Pooling {
+    pub(super) fn of(op: &str, x: &Tensor, window: Window2d) -> Result<Self> {
+        let &[_, h, w, c] = x.dims() else { bail!("{op}: expected x [b, h, w, c], got {:?}", x.dims()) };
+        let Window2d { kernel, stride, padding } = window;
+        if padding.0 > kernel.0 / 2 || padding.1 > kernel.1 / 2 {
+            bail!("{op}: padding {padding:?} must be at most half the kernel {kernel:?}");
+        }
+        let oh = windows(op, h, kernel.0, stride.0, padding.0)?;
+        let ow = windows(op, w, kernel.1, stride.1, padding.1)?;
+        Ok(Self { h, w, c, oh, ow, window })
+    }
+}
+
+/// How images `[h, w, c]` are cut into patches of `size` × `size`.
+#[derive(Clone, Copy)]
+pub(crate) struct Cut {
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub size: usize,
+}
+
+/// Sizes of one attention: samples, tokens, features of all heads, heads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionSize {
+    pub b: usize,
+    pub n: usize,
+    pub d: usize,
+    pub heads: usize,
+}
+
+impl AttentionSize {
+    /// Features of a head.
+    pub(crate) fn features(&self) -> usize {
+        self.d / self.heads
+    }
+
+    /// 1 / √features
+    pub(crate) fn scale(&self) -> f64 {
+        1.0 / (self.features() as f64).sqrt()
+    }
+}
+
+/// The factor of each element: 0 for word i of the stream of `seed` below `drop_below`, else `scale`.
+#[derive(Clone, Copy)]
+pub(crate) struct Mask {
+    pub seed: [u8; 32],
+    /// From 0 to 2³².
+    pub drop_below: u64,
+    pub scale: f64,
 }

@@ -1,26 +1,21 @@
 //! The norm of every sample's gradient from one backward pass over the whole batch: ghost norms.
 //!
-//! The gradient of a parameter is a sum over samples, and the op that the parameter belongs to has in its backward what
-//! each term is made of: its input and the gradient of its result, sample by sample. It can measure the terms instead
-//! of adding them up, at the price of the sum or less (Goodfellow 2015, <https://arxiv.org/abs/1510.01799>; Li et al.
-//! 2022, <https://arxiv.org/abs/2110.05679>, whose Gram matrices `conv::squares` uses).
+//! The gradient of a parameter is a sum over samples. The backward of an op has the factors of each term: its input and
+//! the gradient of its result, sample by sample. It can compute the norms of the terms instead of their sum, at the
+//! cost of the sum or less (Goodfellow 2015, <https://arxiv.org/abs/1510.01799>; Li et al. 2022,
+//! <https://arxiv.org/abs/2110.05679>, whose Gram matrices `cpu::conv::squares` uses).
 //!
 //! # How an op takes part
 //!
-//! In its forward it calls [`take_part`] with its parameters and keeps the [`Part`] in its backward. There
-//! [`Part::gradient`] takes the place of computing a parameter's gradient: it gets a closure for the gradient as ever,
-//! and one for the squared norms of the samples' terms, `[b]` in f64, and runs the one that is asked for. Where a
-//! sample's term *is* a part of dy, as for a position embedding, that closure is [`squares_of_rows`]. An op whose
-//! samples share more than parameters (batch normalisation) says so with [`samples_are_coupled`]. That is all; the
-//! first dimension of every activation is the samples'.
+//! In its forward it calls [`take_part`] with its parameters and keeps the [`Part`] in its backward. There it calls
+//! [`Part::gradient`] for each parameter, with a closure for the gradient and one for the squared norms of the samples'
+//! terms, `[b]` in f64; one of them runs, or none. Where a sample's term *is* a part of dy, as for a position
+//! embedding, the second is `squares_of_rows`. An op whose result for a sample depends on the others (batch
+//! normalisation) calls [`samples_are_coupled`]. The first dimension of every activation is the samples'.
 
-use crate::float::Float;
-use crate::grad::grad_enabled;
-use crate::last_layer::saw_parameters;
-use crate::rows;
-use crate::vector::vectorised;
+use crate::graph::grad_enabled;
+use crate::per_sample::last_layer::note_parameters;
 use candle_core::{Device, Result, Tensor, TensorId, bail};
-use rayon::prelude::*;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,27 +32,32 @@ pub struct GhostNorms {
     /// Whether an op normalised over the batch: then a share is not the gradient of a sample's own loss.
     pub coupled: bool,
     /// `[p]`: whether each parameter is used after every op that normalised over the batch, so that a sample's share of
-    /// it should be its own gradient all the same.
+    /// it should be its own gradient even so.
     pub uncoupled: Vec<bool>,
 }
 
 /// Runs `losses`, which yields one loss ℓᵢ for each sample, `[b]`, and returns with them the norm of each sample's
-/// *share* of ∇Σⱼℓⱼ: what flows into the parameters through the activations of sample i. 1 forward, and 1 backward that
-/// computes no gradient of a parameter and costs about as much as one that does.
+/// *share* of ∇Σⱼℓⱼ: the part that reaches the parameters through the activations of sample i.
+///
+/// It costs 1 forward, and 1 backward that computes squared norms of the terms of `params` and no gradient of any
+/// variable that is a parameter of our ops, in the list or not; about as much as an ordinary backward if the list has
+/// all parameters, and less if it has few. The gradients of activations are computed as ever, also before the first op
+/// of the list. So the norms of the affine parameters of normalisation layers alone, which predict those of all
+/// parameters (Gray et al. 2024, <https://arxiv.org/abs/2411.00999>), cost a backward without any weight's gradient.
 ///
 /// The shares add up to the whole gradient. Where nothing but the parameters connects the samples, a share is ∇ℓᵢ.
 /// Under batch normalisation in training mode it is not ([`GhostNorms::coupled`]): share i then is the gradient of Σⱼℓⱼ
-/// in a copy of the parameters that only sample i uses, through the statistics that it shares, so that it has a part of
-/// every ℓⱼ and lacks the parts of ∇ℓᵢ that flow through other samples. Another coupling (a contrastive loss) has the
-/// same effect and is not seen here, and neither is an op whose rows are not samples but as many: compare a sample with
-/// its own gradient.
+/// with respect to a copy of the parameters that only sample i uses, and because of the shared statistics it has a part
+/// of every ℓⱼ and lacks the parts of ∇ℓᵢ that flow through other samples. Another coupling (a contrastive loss) has
+/// the same effect and is not detected, and neither is an op whose rows are not samples but as many: compare a sample
+/// with its own gradient.
 ///
 /// `params` are variables by name, each used once, by an op of this crate whose activations have the samples in their
 /// first dimension. On the CPU.
 ///
 /// # Errors
-/// Names a parameter that is used by an op which does not take part (candle's own), by two (the norm of a sum is not
-/// the sum of norms), or not at all; an op whose first dimension is not `b`; a device other than the CPU.
+/// A parameter is used by an op that does not take part (candle's own), by two ops (the norm of a sum is not the sum of
+/// norms), or by none; the first dimension of an op is not `b`; a parameter is not on the CPU.
 pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<Tensor>) -> Result<GhostNorms> {
     if !grad_enabled() {
         bail!("ghost_norms: a backward pass is needed, and this is inside no_grad");
@@ -78,7 +78,7 @@ pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<T
             coupled: false,
             after: vec![false; params.len()],
         }),
-        listening: AtomicBool::new(false),
+        measuring: AtomicBool::new(false),
     });
     let losses = recorder.within_scope(losses)?;
     let &[b] = losses.dims() else { bail!("ghost_norms: expected losses [b], got {:?}", losses.dims()) };
@@ -98,7 +98,7 @@ pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<T
             ),
         })
     })?;
-    let grads = recorder.while_listening(|| losses.sum_all()?.backward())?;
+    let grads = recorder.while_measuring(|| losses.sum_all()?.backward())?;
     recorder.with(|noted| {
         let (mut total, mut all) = (vec![0.; b], Vec::with_capacity(params.len() * b));
         for (((name, param), squares), uses) in params.iter().zip(&noted.squares).zip(&noted.uses) {
@@ -138,7 +138,7 @@ struct Recorder {
     params: Vec<TensorId>,
     noted: Mutex<Noted>,
     /// During that backward; in others, ops compute their gradients.
-    listening: AtomicBool,
+    measuring: AtomicBool,
 }
 
 struct Noted {
@@ -174,15 +174,15 @@ impl Recorder {
         f()
     }
 
-    fn while_listening<R>(&self, f: impl FnOnce() -> R) -> R {
+    fn while_measuring<R>(&self, f: impl FnOnce() -> R) -> R {
         struct Leave<'a>(&'a AtomicBool);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
                 self.0.store(false, Ordering::Relaxed);
             }
         }
-        self.listening.store(true, Ordering::Relaxed);
-        let _leave = Leave(&self.listening);
+        self.measuring.store(true, Ordering::Relaxed);
+        let _leave = Leave(&self.measuring);
         f()
     }
 }
@@ -191,29 +191,44 @@ impl Recorder {
 #[derive(Clone)]
 pub(crate) struct Part<const N: usize> {
     recorder: Option<Arc<Recorder>>,
-    /// Which of the recorder's parameters each is; none that it does not measure, as a weight that is computed from
-    /// one.
-    places: [Option<usize>; N],
+    roles: [Role; N],
 }
 
-/// Told by an op in its forward, with what it hands to `record` as parameters.
+/// What the backward that measures does with a parameter of an op.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// Its squares, at this place of the recorder.
+    Measured(usize),
+    /// Nothing: it is another variable, and nothing else depends on its gradient.
+    Skipped,
+    /// Its gradient as ever, which flows on into what it is computed from.
+    Computed,
+}
+
+/// Called by an op in its forward, with the parameters that it passes to `record`.
 pub(crate) fn take_part<const N: usize>(op: &'static str, params: [&Tensor; N]) -> Part<N> {
     if op != "linear" {
-        saw_parameters(&params); // a linear map says more itself
+        note_parameters(&params); // a linear map has `note_linear`
     }
     let recorder = RECORDER.with_borrow(Clone::clone).filter(|_| grad_enabled());
-    let Some(recorder) = recorder else { return Part { recorder: None, places: [None; N] } };
-    let places = params.map(|param| recorder.params.iter().position(|known| *known == param.id()));
+    let Some(recorder) = recorder else { return Part { recorder: None, roles: [Role::Computed; N] } };
+    let roles = params.map(|param| match recorder.params.iter().position(|known| *known == param.id()) {
+        Some(place) => Role::Measured(place),
+        None if param.is_variable() => Role::Skipped,
+        None => Role::Computed,
+    });
     if let Ok(mut noted) = recorder.noted.lock() {
-        for place in places.iter().flatten() {
-            noted.uses[*place].push(op);
-            noted.after[*place] = true;
+        for role in roles {
+            if let Role::Measured(place) = role {
+                noted.uses[place].push(op);
+                noted.after[place] = true;
+            }
         }
     }
-    Part { recorder: Some(recorder), places }
+    Part { recorder: Some(recorder), roles }
 }
 
-/// Told by an op in its forward if what it computes of a sample depends on the others.
+/// Called by an op in its forward if its result for a sample depends on the others.
 pub(crate) fn samples_are_coupled() {
     RECORDER.with_borrow(|recorder| {
         if let Some(Ok(mut noted)) = recorder.as_ref().map(|recorder| recorder.noted.lock()) {
@@ -224,14 +239,23 @@ pub(crate) fn samples_are_coupled() {
 }
 
 impl<const N: usize> Part<N> {
-    /// Whether this backward measures parameter `k`, which then gets no gradient.
-    pub(crate) fn measures(&self, k: usize) -> bool {
-        let listening = |recorder: &Arc<Recorder>| recorder.listening.load(Ordering::Relaxed);
-        self.places[k].is_some() && self.recorder.as_ref().is_some_and(listening)
+    /// Whether this backward is the one that measures.
+    fn is_measuring(&self) -> bool {
+        self.recorder.as_ref().is_some_and(|recorder| recorder.measuring.load(Ordering::Relaxed))
     }
 
-    /// The gradient of parameter `k`, if it is `wanted`; or none in a backward that measures it, for which
-    /// `squares` are those of the norms of the samples' terms, `[b]`.
+    /// Whether this backward measures parameter `k`.
+    pub(crate) fn measures(&self, k: usize) -> bool {
+        matches!(self.roles[k], Role::Measured(_)) && self.is_measuring()
+    }
+
+    /// Whether parameter `k` gets a gradient in this backward if it is `wanted`.
+    pub(crate) fn computes(&self, k: usize, wanted: bool) -> bool {
+        wanted && (self.roles[k] == Role::Computed || !self.is_measuring())
+    }
+
+    /// The gradient of parameter `k`, if it is `wanted`; or none in a backward that measures: it takes `squares`, the
+    /// squared norms of the samples' terms, `[b]`, of a parameter of the list, and nothing of another variable.
     pub(crate) fn gradient(
         &self,
         k: usize,
@@ -239,49 +263,19 @@ impl<const N: usize> Part<N> {
         gradient: impl FnOnce() -> Result<Tensor>,
         squares: impl FnOnce() -> Result<Vec<f64>>,
     ) -> Result<Option<Tensor>> {
-        if !self.measures(k) {
-            return wanted.then(gradient).transpose();
+        if self.measures(k) {
+            self.add(k, squares()?)?;
+            return Ok(None);
         }
-        self.add(k, squares()?)?;
-        Ok(None)
+        self.computes(k, wanted).then(gradient).transpose()
     }
 
     /// The squares of parameter `k`, which this backward measures.
     pub(crate) fn add(&self, k: usize, squares: Vec<f64>) -> Result<()> {
-        let (Some(recorder), Some(place)) = (&self.recorder, self.places[k]) else { return Ok(()) };
+        let (Some(recorder), Role::Measured(place)) = (&self.recorder, self.roles[k]) else { return Ok(()) };
         recorder.with(|noted| {
             noted.squares[place] = Some(squares);
             Ok(())
         })
     }
-}
-
-/// ‖rowᵢ‖² of the `rows` rows of `x`, whatever their length.
-pub(crate) fn squares_of_rows<T: Float>(x: &[T], rows: usize) -> Vec<f64> {
-    x.par_chunks((x.len() / rows.max(1)).max(1)).map(sum_of_squares).collect()
-}
-
-/// ‖Σₚ xᵢₚ‖² for `x` `[samples, p, width]`: of a parameter that is added to every position.
-pub(crate) fn squares_of_sums<T: Float>(x: &[T], samples: usize, width: usize) -> Vec<f64> {
-    let one = |x: &[T]| {
-        let mut sums = vec![0.; width];
-        for x in x.chunks_exact(width) {
-            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
-        }
-        sum_of_squares(&sums)
-    };
-    x.par_chunks((x.len() / samples.max(1)).max(1)).map(one).collect()
-}
-
-/// Σ xⱼ² in f64, in an order that is a function of the length.
-pub(crate) fn sum_of_squares<T: Float>(x: &[T]) -> f64 {
-    product(x, x)
-}
-
-/// Σ xⱼ yⱼ in f64, in an order that is a function of the length.
-pub(crate) fn product<T: Float>(x: &[T], y: &[T]) -> f64 {
-    vectorised(
-        #[inline(always)]
-        || rows::product(x, y),
-    )
 }

@@ -1,16 +1,16 @@
 //! The Gibbs weights of RW-SAM, and the temperature that makes them comparable over a training run.
 
 use crate::Range;
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 
-/// How λ relates to the norms. A raw λ means nothing without their scale, which moves tenfold within 100 steps.
+/// How λ relates to the norms. A raw λ depends on their scale, which changes tenfold within 100 steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Temperature {
     /// λ as in the paper: pᵢ ∝ exp(λ‖gᵢ‖).
     Raw(f64),
     /// pᵢ ∝ exp(λ‖gᵢ‖/mean‖g‖): the same λ for small and large gradients.
     Relative(f64),
-    /// The λ for which 1/Σpᵢ² = m: RW-SAM and m-SAM then share one dial.
+    /// The λ for which 1/Σpᵢ² = m: RW-SAM and m-SAM then have the same parameter.
     EffectiveSize(f64),
 }
 
@@ -34,7 +34,7 @@ impl Temperature {
 /// Gibbs weights). They sum to 1; λ = 0 gives 1/b exactly.
 ///
 /// The maximum is subtracted before λ multiplies, so nothing overflows, for any finite norms and λ ≥ 0. A norm that is
-/// not finite makes weights that are not, which a trainer sees in the loss.
+/// not finite makes weights that are not finite, and so a loss that is not.
 ///
 /// ```
 /// use msharp_ops::{Temperature, effective_size, gibbs};
@@ -43,7 +43,7 @@ impl Temperature {
 /// ```
 ///
 /// # Panics
-/// If [`Temperature::check`] is an error; [`reweight`] returns it.
+/// If [`Temperature::check`] is an error; [`reweight`](crate::reweight) returns it.
 #[track_caller]
 pub fn gibbs(norms: &[f64], temperature: Temperature) -> Vec<f64> {
     if let Err(error) = temperature.check() {
@@ -84,7 +84,7 @@ pub fn quantile(values: &[f64], q: f64) -> f64 {
     sorted.get(rank).copied().unwrap_or(f64::NAN)
 }
 
-/// The weights of a batch, and what they are like; all f64, where the norms are.
+/// The weights of a batch and their statistics; all f64, on the device of the norms.
 #[derive(Clone, Debug)]
 pub struct Reweighted {
     /// `[b]`: [`gibbs`] of the norms.
@@ -93,30 +93,6 @@ pub struct Reweighted {
     pub effective_size: Tensor,
     /// `[]` each: the 0.1-, 0.5- and 0.9-[`quantile`] of the norms.
     pub quantiles: [Tensor; 3],
-}
-
-/// [`gibbs`] of `norms`, f64 `[b]`, without a host-device synchronisation.
-///
-/// `Err` if there are none, they are not f64 `[b]`, or the temperature is [none](Temperature::check).
-pub fn reweight(norms: &Tensor, temperature: Temperature) -> Result<Reweighted> {
-    temperature.check()?;
-    if norms.rank() != 1 || norms.dtype() != DType::F64 || norms.elem_count() == 0 {
-        bail!("reweight: expected norms [b] in f64, got {:?} {:?}", norms.dtype(), norms.dims());
-    }
-    let norms = &norms.detach().contiguous()?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(norms)? {
-        return crate::cuda::samples::reweight(&gpu, norms, temperature);
-    }
-    let norms = norms.to_vec1::<f64>()?;
-    let weights = gibbs(&norms, temperature);
-    let number = |value: f64| Tensor::new(value, &Device::Cpu);
-    let [q10, q50, q90] = [0.1, 0.5, 0.9].map(|q| number(quantile(&norms, q)));
-    Ok(Reweighted {
-        effective_size: number(effective_size(&weights))?,
-        weights: Tensor::from_vec(weights, norms.len(), &Device::Cpu)?,
-        quantiles: [q10?, q50?, q90?],
-    })
 }
 
 fn softmax(scores: &[f64], lambda: f64) -> Vec<f64> {
@@ -134,7 +110,7 @@ fn lambda_for_size(norms: &[f64], m: f64) -> f64 {
     if m >= norms.len() as f64 || !spread.is_finite() {
         return 0.;
     }
-    // At λ·gap = 750 every weight but the largest is 0 in f64: nothing beyond can be told apart.
+    // At λ·gap = 750 every weight but the largest is 0 in f64: a larger λ changes nothing.
     let (mut low, mut high) = (0., 750. / spread);
     if !high.is_finite() || size(high) >= m {
         return high.min(f64::MAX);
@@ -207,22 +183,6 @@ mod tests {
     fn ties_bound_the_size_from_below() {
         let weights = gibbs(&[3., 3., 1., 0.], Temperature::EffectiveSize(1.));
         assert_eq!(weights, [0.5, 0.5, 0., 0.]);
-    }
-
-    #[test]
-    fn a_temperature_that_no_formula_allows_is_refused() -> Result<()> {
-        let norms = Tensor::new(&[1f64, 2.], &Device::Cpu)?;
-        for (temperature, part) in [
-            (Temperature::EffectiveSize(0.5), "effective size is 0.5; expected a finite number of at least 1"),
-            (Temperature::EffectiveSize(f64::INFINITY), "effective size is inf"),
-            (Temperature::Raw(-1.), "lambda is -1; expected a finite number of at least 0"),
-            (Temperature::Relative(f64::NAN), "lambda is NaN"),
-        ] {
-            let error = reweight(&norms, temperature).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-            assert!(std::panic::catch_unwind(|| gibbs(&[1., 2.], temperature)).is_err());
-        }
-        Ok(())
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! The part of a sample's gradient that belongs to the last layer, which is there for nothing.
+//! Norms of the last layer's part of each sample's gradient, without an additional pass.
 
-use crate::cross_entropy::gradient;
-use crate::float::{Float, with_float, with_slice};
-use crate::grad::grad_enabled;
-use candle_core::{Device, Result, Tensor, TensorId, bail};
+use crate::dispatch::on_device;
+use crate::graph::grad_enabled;
+use candle_core::{Result, Tensor, TensorId, bail};
 use std::cell::RefCell;
 
 /// What [`last_layer_norms`] returns.
@@ -17,9 +16,9 @@ pub struct LastLayerNorms {
     pub of: Vec<TensorId>,
 }
 
-/// What ops leave for [`last_layer_norms`] while it runs.
+/// What ops record for [`last_layer_norms`] while it runs.
 #[derive(Default)]
-struct Seen {
+struct Notes {
     /// Every linear map of rows.
     linears: Vec<Linear>,
     /// Every cross-entropy.
@@ -46,32 +45,32 @@ struct CrossEntropy {
 }
 
 thread_local! {
-    static SEEN: RefCell<Option<Seen>> = const { RefCell::new(None) };
+    static NOTES: RefCell<Option<Notes>> = const { RefCell::new(None) };
 }
 
 /// Runs `f`, which returns the [`cross_entropy`](crate::cross_entropy) of what a [`linear`](crate::linear) map yields,
 /// and returns with these losses the norm of the gradient of each with respect to that map's weight and bias, f64
 /// `[b]`: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h `[b, in]`, probabilities p and targets y, since the gradient is their
-/// product; without the 1 if there is no bias, without ‖hᵢ‖² if the weight is none of the variables `trained`, without
-/// either if it is the other that is not trained. No pass is added.
+/// product. The 1 is left out if there is no bias or it is not one of the variables `trained`, and ‖hᵢ‖² if the weight is
+/// not one of them. There is no additional pass.
 ///
 /// # Errors
-/// Whatever else `f` returns: another function of a cross-entropy, one of logits that are no linear map's result, of a
-/// weight that is computed from parameters or that another op uses too; and a map of which nothing is trained.
+/// `f` returns anything else: another function of a cross-entropy, a cross-entropy of logits that are no linear map's
+/// result; the map's weight is computed from variables, or another op uses it, too; nothing of the map is trained.
 pub fn last_layer_norms(trained: &[&Tensor], f: impl FnOnce() -> Result<Tensor>) -> Result<LastLayerNorms> {
-    struct Leave(Option<Seen>);
+    struct Leave(Option<Notes>);
     impl Drop for Leave {
         fn drop(&mut self) {
-            SEEN.set(self.0.take());
+            NOTES.set(self.0.take());
         }
     }
-    let (losses, seen) = {
-        let _leave = Leave(SEEN.replace(Some(Seen::default())));
+    let (losses, notes) = {
+        let _leave = Leave(NOTES.replace(Some(Notes::default())));
         let losses = f()?;
-        (losses, SEEN.take().unwrap_or_default())
+        (losses, NOTES.take().unwrap_or_default())
     };
     let Some(CrossEntropy { logits, targets, label_smoothing, of, .. }) =
-        seen.losses.iter().find(|cross_entropy| cross_entropy.id == losses.id())
+        notes.losses.iter().find(|cross_entropy| cross_entropy.id == losses.id())
     else {
         bail!(
             "last_layer_norms: expected losses that are the cross_entropy of a linear map's result as it is; these are \
@@ -83,7 +82,7 @@ pub fn last_layer_norms(trained: &[&Tensor], f: impl FnOnce() -> Result<Tensor>)
     };
     let trains = |name: &str, tensor: &Tensor| -> Result<bool> {
         let is_trained = trained.iter().any(|other| other.id() == tensor.id());
-        let uses = seen.uses.iter().filter(|id| **id == tensor.id()).count();
+        let uses = notes.uses.iter().filter(|id| **id == tensor.id()).count();
         if is_trained && uses > 1 {
             bail!("last_layer_norms: the last linear map's {name} is used by {uses} ops; expected that map alone")
         }
@@ -105,77 +104,55 @@ pub fn last_layer_norms(trained: &[&Tensor], f: impl FnOnce() -> Result<Tensor>)
         bail!("last_layer_norms: features {:?} are empty; expected at least one sample and one feature", x.dims())
     }
     let features = if has_weight { x.contiguous()? } else { x.zeros_like()? };
-    let norms = norms(logits, targets, *label_smoothing, &features, bias.is_some())?;
+    let (logits, has_bias) = (&logits.contiguous()?, bias.is_some());
+    let norms = on_device!(logits, last_layer_norms(logits, targets, *label_smoothing, &features, has_bias))?;
     Ok(LastLayerNorms { losses, norms, of })
 }
 
 /// Called by `linear`.
-pub(crate) fn saw_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, y: &Tensor) {
-    SEEN.with_borrow_mut(|seen| {
-        let Some(seen) = seen.as_mut().filter(|_| grad_enabled()) else { return };
-        seen.uses.extend([Some(weight), bias].into_iter().flatten().map(Tensor::id));
+pub(crate) fn note_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, y: &Tensor) {
+    NOTES.with_borrow_mut(|notes| {
+        let Some(notes) = notes.as_mut().filter(|_| grad_enabled()) else { return };
+        notes.uses.extend([Some(weight), bias].into_iter().flatten().map(Tensor::id));
         if x.rank() == 2 {
             let (weight, bias) = (weight.clone(), bias.cloned());
-            seen.linears.push(Linear { y: y.id(), x: x.detach(), weight, bias });
+            notes.linears.push(Linear { y: y.id(), x: x.detach(), weight, bias });
         }
     });
 }
 
 /// Called by every other op with the tensors that it has as parameters.
-pub(crate) fn saw_parameters(params: &[&Tensor]) {
-    SEEN.with_borrow_mut(|seen| {
-        if let Some(seen) = seen.as_mut().filter(|_| grad_enabled()) {
-            seen.uses.extend(params.iter().map(|param| param.id()));
+pub(crate) fn note_parameters(params: &[&Tensor]) {
+    NOTES.with_borrow_mut(|notes| {
+        if let Some(notes) = notes.as_mut().filter(|_| grad_enabled()) {
+            notes.uses.extend(params.iter().map(|param| param.id()));
         }
     });
 }
 
 /// Called by `cross_entropy`.
-pub(crate) fn saw_cross_entropy(losses: &Tensor, logits: &Tensor, targets: &Tensor, label_smoothing: f64) {
-    SEEN.with_borrow_mut(|seen| {
-        let Some(seen) = seen else { return };
-        let of = seen.linears.iter().find(|linear| linear.y == logits.id()).cloned();
+pub(crate) fn note_cross_entropy(losses: &Tensor, logits: &Tensor, targets: &Tensor, label_smoothing: f64) {
+    NOTES.with_borrow_mut(|notes| {
+        let Some(notes) = notes else { return };
+        let of = notes.linears.iter().find(|linear| linear.y == logits.id()).cloned();
         let (logits, targets) = (logits.detach(), targets.clone());
-        seen.losses.push(CrossEntropy { id: losses.id(), logits, targets, label_smoothing, of });
+        notes.losses.push(CrossEntropy { id: losses.id(), logits, targets, label_smoothing, of });
     });
 }
 
 /// Called by an op whose result `y` is `x` as it is.
-pub(crate) fn is_the_same(x: &Tensor, y: &Tensor) {
-    SEEN.with_borrow_mut(|seen| {
-        let losses = seen.iter_mut().flat_map(|seen| &mut seen.losses);
+pub(crate) fn note_identity(x: &Tensor, y: &Tensor) {
+    NOTES.with_borrow_mut(|notes| {
+        let losses = notes.iter_mut().flat_map(|notes| &mut notes.losses);
         losses.filter(|losses| losses.id == x.id()).for_each(|losses| losses.id = y.id());
     });
-}
-
-fn norms(logits: &Tensor, targets: &Tensor, smoothing: f64, features: &Tensor, has_bias: bool) -> Result<Tensor> {
-    let logits = &logits.contiguous()?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(logits)? {
-        return crate::cuda::loss::last_layer_norms(&gpu, logits, targets, smoothing, features, has_bias);
-    }
-    let (b, k) = logits.dims2()?;
-    let targets = targets.to_vec1::<u32>()?;
-    let lengths = with_float!("last_layer_norms", features, T => with_slice::<T, _>(features, |h| {
-        let square = |h: &[T]| h.iter().map(|h| h.wide().powi(2)).sum::<f64>();
-        Ok(h.chunks_exact(h.len() / b).map(|h| square(h) + f64::from(u8::from(has_bias))).collect::<Vec<f64>>())
-    }))?;
-    let norms = with_float!("last_layer_norms", logits, T => with_slice::<T, _>(logits, |x| {
-        let one = |((x, target), length): ((&[T], &u32), &f64)| {
-            let mut square = 0.;
-            gradient(x, *target as usize, smoothing, 1., |_, g| square += g * g);
-            (square * length).sqrt()
-        };
-        Ok(x.chunks_exact(k).zip(&targets).zip(&lengths).map(one).collect::<Vec<f64>>())
-    }))?;
-    Tensor::from_vec(norms, b, &Device::Cpu)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{cross_entropy, linear, relu};
-    use candle_core::{DType, Var};
+    use candle_core::{DType, Device, Var};
 
     #[test]
     fn norms_are_those_of_the_samples_gradients() -> Result<()> {
@@ -256,7 +233,7 @@ mod tests {
         Ok(())
     }
 
-    /// What counts passes stands between the losses and whoever asks for norms.
+    /// A count of backward passes lies between the cross-entropy and the result.
     #[test]
     fn losses_under_a_count_are_still_the_losses() -> Result<()> {
         let (x, weight) =

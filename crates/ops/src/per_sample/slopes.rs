@@ -1,6 +1,7 @@
 //! Directional derivatives of the samples of a batch, from differences of their losses.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use crate::dispatch::on_device;
+use candle_core::{DType, Result, Tensor, bail};
 
 /// Losses on both sides of a step.
 #[derive(Clone, Debug)]
@@ -29,18 +30,5 @@ pub fn rms_slopes(slopes: &[Slope]) -> Result<Tensor> {
             bail!("rms_slopes: expected losses [{b}] and one δ in f64, got {sizes:?}");
         }
     }
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(&slopes[0].ahead)? {
-        return crate::cuda::samples::rms_slopes(&gpu, slopes);
-    }
-    let host = |losses: &Tensor| losses.detach().to_dtype(DType::F64)?.to_vec1::<f64>();
-    let mut squares = vec![0.; b];
-    for slope in slopes {
-        let width = slope.delta.reshape(())?.to_scalar::<f64>()? * slope.sides;
-        for (square, (ahead, behind)) in squares.iter_mut().zip(host(&slope.ahead)?.iter().zip(host(&slope.behind)?)) {
-            *square += ((ahead - behind) / width).powi(2);
-        }
-    }
-    let norms: Vec<f64> = squares.iter().map(|square| (square / slopes.len() as f64).sqrt()).collect();
-    Tensor::from_vec(norms, b, &Device::Cpu)
+    on_device!(&slopes[0].ahead, rms_slopes(slopes))
 }

@@ -1,7 +1,7 @@
 //! From the losses of samples to the loss of a batch.
 
-use crate::float::{Float, with_float, with_slice};
-use crate::node::{Pass, Recorded, constant, on_cpu};
+use crate::dispatch::on_device;
+use crate::graph::Recorded;
 use candle_core::{DType, Result, Tensor, bail};
 
 /// Σ wᵢ ℓᵢ of `losses` `[b]`, their mean where there are no `weights` f64 `[b]`, which are constants: `[]`, summed in
@@ -17,24 +17,7 @@ pub fn weighted_sum(losses: &Tensor, weights: Option<&Tensor>) -> Result<Tensor>
     }
     let losses = &losses.input()?;
     let weights = weights.map(|weights| weights.detach().contiguous()).transpose()?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(losses)? {
-        return crate::cuda::loss::weighted_sum(&gpu, losses, weights);
-    }
-    let weights = match weights {
-        Some(weights) => weights.to_vec1::<f64>()?,
-        None => vec![1. / b as f64; b],
-    };
-    with_float!("weighted_sum", losses, T => {
-        let sum: f64 = with_slice::<T, _>(losses, |losses| {
-            Ok(losses.iter().zip(&weights).map(|(loss, w)| loss.wide() * w).sum())
-        })?;
-        let back = move |Pass { dy, .. }: Pass<1>| {
-            let dy = dy.to_scalar::<T>()?.wide();
-            Ok([Some(constant(weights.iter().map(|w| T::narrow(w * dy)).collect(), b)?)])
-        };
-        Tensor::record("weighted_sum", &[losses], &[], on_cpu(vec![T::narrow(sum)]), (), back)
-    })
+    on_device!(losses, weighted_sum(losses, weights))
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use super::Saved;
 use super::products::{Matrix, Product, pack, panels_len};
-use crate::float::Float;
-use crate::parallel::Region;
-use crate::rows;
-use crate::softmax::{exponentials, shifted_exponentials};
-use crate::vector::{vectorised, width};
+use crate::cpu::float::Float;
+use crate::cpu::parallel::Region;
+use crate::cpu::rows;
+use crate::cpu::softmax::{exponentials, shifted_exponentials};
+use crate::cpu::vector::{vectorised, width};
 use pulp::Arch;
 
 /// n tokens, of whose d features this head has `features`.

@@ -7,53 +7,27 @@
 mod head;
 mod products;
 
-use crate::float::{Float, with_float, with_slice};
-use crate::node::{Activation, Pass, constant, on_cpu};
-use crate::parallel::Region;
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::parallel::Region;
+use crate::graph::{Activation, Pass};
+use crate::layers::AttentionSize;
 use crate::profile::timed;
-use candle_core::{Result, bail};
+use candle_core::Result;
 use head::Head;
 use pulp::Arch;
 use rayon::prelude::*;
 
-/// softmax(Q Kᵀ / √(d/heads)) V in every head of every sample (Vaswani et al. 2017,
-/// <https://arxiv.org/abs/1706.03762>), the heads' results side by side: `[b, n, d]`.
-///
-/// `qkv` is `[b, n, 3 d]` as timm's `attn.qkv` yields it: queries, keys and values one after the other, each the heads
-/// side by side. Without a mask and without dropout. The gradient is exact; the bits do not depend on the number of
-/// threads.
-///
-/// `Err` for another rank, or if `heads` does not divide d.
-pub fn attention<X: Activation>(qkv: &X, heads: usize) -> Result<X> {
-    let dims = qkv.values().dims();
-    let &[b, n, packed] = dims else { bail!("attention: expected qkv [b, n, 3 d], got {dims:?}") };
-    if heads == 0 || packed == 0 || !packed.is_multiple_of(3 * heads) {
-        bail!("attention: expected qkv [b, n, 3 d] with {heads} heads that divide d, got {dims:?}");
-    }
-    let size = Size { b, n, d: packed / 3, heads };
-    let qkv = &qkv.input()?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(qkv.values())? {
-        return crate::cuda::attention(&gpu, qkv, size);
-    }
+/// [`attention`](crate::attention), whose shapes are checked.
+pub(crate) fn attention<X: Activation>(qkv: &X, size: AttentionSize) -> Result<X> {
     with_float!("attention", qkv.values(), T => {
         let (y, saved) = timed(|| size.named("forward", 2), || with_slice::<T, _>(qkv.values(), |qkv| Ok(size.forward(qkv))))?;
-        X::record("attention", &[qkv], &[], on_cpu(y), [b, n, size.d].as_slice(), move |Pass { inputs: [qkv], y, dy, .. }| {
+        X::record("attention", &[qkv], &[], on_cpu(y), (size.b, size.n, size.d), move |Pass { inputs: [qkv], y, dy, .. }| {
             let backward = || with_slice::<T, _>(qkv, |qkv| {
                 with_slice(y, |y| with_slice(dy, |dy| Ok(size.backward(qkv, y, dy, &saved))))
             });
             Ok([Some(constant(timed(|| size.named("backward", 4), backward)?, qkv.shape())?)])
         })
     })
-}
-
-/// Samples, tokens, features, heads.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
-    pub(crate) b: usize,
-    pub(crate) n: usize,
-    pub(crate) d: usize,
-    pub(crate) heads: usize,
 }
 
 /// The largest score of a row, and 1 over the sum of its exponentials.
@@ -63,20 +37,10 @@ struct Saved<T> {
     share: T,
 }
 
-impl Size {
-    /// Features of a head.
-    pub(crate) fn features(&self) -> usize {
-        self.d / self.heads
-    }
-
-    /// 1 / √features
-    pub(crate) fn scale(&self) -> f64 {
-        1.0 / (self.features() as f64).sqrt()
-    }
-
+impl AttentionSize {
     /// A pass of so many products in a profile.
     fn named(&self, pass: &str, products: usize) -> (String, f64) {
-        let &Size { b, n, d, heads } = self;
+        let &AttentionSize { b, n, d, heads } = self;
         (format!("attention [{b}, {n}, {d}] of {heads} heads {pass}"), 2.0 * (products * b * n * n * d) as f64)
     }
 

@@ -3,12 +3,12 @@
 // Kernels index the rows and columns of a register tile, as their formulas do.
 #![allow(clippy::needless_range_loop)]
 
-use crate::conv::{Paneled, Tile, rows_times_panels};
-use crate::parallel::Region;
-use crate::vector::{Lanes, lanes, store, store_first};
+use crate::cpu::conv::{Paneled, Tile, rows_times_panels};
+use crate::cpu::parallel::Region;
+use crate::cpu::vector::{Lanes, lanes, store, store_first};
 use pulp::{Simd, WithSimd};
 
-/// A matrix in memory that belongs to nobody else meanwhile: element (i, j) at i · row + j · column.
+/// A matrix in memory that no other task uses meanwhile: element (i, j) at i · row + j · column.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<T> {
     pub(super) start: Region<T>,
@@ -35,7 +35,7 @@ pub(super) fn panels_len(inner: usize, columns: usize, width: usize) -> usize {
 /// A matrix `[inner, columns]` into panels; zeros in the lanes without a column.
 ///
 /// # Safety
-/// The matrix must be readable, and nobody may write there meanwhile.
+/// The matrix must be readable, and no other task may write there meanwhile.
 pub(super) unsafe fn pack<T: Lanes>(from: Matrix<T>, inner: usize, columns: usize, width: usize, to: &mut [T]) {
     for (panel, to) in to[..panels_len(inner, columns, width)].chunks_exact_mut(inner * width).enumerate() {
         let first = panel * width;

@@ -1,9 +1,9 @@
 //! Products of the rows of a matrix with each other.
 
-use crate::conv::kernels::{Paneled, Tile, rows_times_panels};
-use crate::float::Float;
-use crate::parallel::Region;
-use crate::vector::{Lanes, lanes, store, width};
+use crate::cpu::conv::{Paneled, Tile, rows_times_panels};
+use crate::cpu::float::Float;
+use crate::cpu::parallel::Region;
+use crate::cpu::vector::{Lanes, lanes, store, width};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Elements of a Gram matrix of so many rows, which are padded to whole vectors.
@@ -84,7 +84,7 @@ impl<T: Lanes> Paneled for Gram<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vector::instruction_sets;
+    use crate::cpu::vector::instruction_sets;
 
     #[test]
     fn products_are_those_of_the_rows() {

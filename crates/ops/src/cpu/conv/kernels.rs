@@ -3,7 +3,7 @@
 //! A *panel* is a matrix as wide as a vector, row by row. The tile is `M` rows by `N` vectors; 8 × 2 saturates the
 //! multipliers of a processor with 32 vector registers, 4 × 2 fits one with 16.
 
-use crate::vector::{Lanes, Vector, lanes, load};
+use crate::cpu::vector::{Lanes, Vector, lanes, load};
 use pulp::Simd;
 
 /// A tile of a result.

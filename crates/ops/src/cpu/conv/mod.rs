@@ -1,51 +1,30 @@
-//! 2-D convolution, channels last.
+//! Convolutions and linear maps: products of matrices by kernels of our own.
 
 // Kernels index the rows and columns of a register tile, as their formulas do.
 #![allow(clippy::needless_range_loop)]
 
 mod algorithm;
 mod direct;
-mod geometry;
 mod gram;
 mod kernels;
 mod squares;
 mod winograd;
 
-pub(crate) use geometry::{Geometry, windows};
-pub(crate) use kernels::{Paneled, Tile, rows_times_panels};
+pub(super) use kernels::{Paneled, Tile, rows_times_panels};
 
-use crate::float::{Float, same_dtype, with_float, with_slice};
-use crate::ghost::{squares_of_sums, take_part};
-use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
-use crate::parallel::column_sums;
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::parallel::column_sums;
+use super::squares::squares_of_sums;
+use crate::graph::{Activation, Pass};
+use crate::layers::{Geometry, same_dtype};
+use crate::per_sample::ghost::take_part;
 use crate::profile::timed;
 use algorithm::Algorithm;
 pub use algorithm::direct_convolutions;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 
-/// Cross-correlation of `x` `[b, h, w, c_in]` with `weight` `[c_out, c_in, kh, kw]`, plus `bias` `[c_out]`, giving
-/// `[b, h', w', c_out]` with h' = ⌊(h + 2·padding − kh) / stride⌋ + 1: PyTorch's `conv2d` on channels-last activations.
-///
-/// The gradient of an untracked input or weight is not computed. The bits of the result do not depend on the number of
-/// threads. `Err` if the shapes or element types do not fit or the kernel is larger than the padded image.
-pub fn conv2d<X: Activation>(
-    x: &X,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
-    stride: (usize, usize),
-    padding: (usize, usize),
-) -> Result<X> {
-    let g = Geometry::of(x.values(), weight, stride, padding)?;
-    if let Some(bias) = bias
-        && bias.dims() != [g.c_out]
-    {
-        bail!("conv2d: weight {:?} needs a bias [{}], got {:?}", weight.dims(), g.c_out, bias.dims());
-    }
-    record("conv2d", x, weight, bias, g, vec![g.batch, g.out_height, g.out_width, g.c_out])
-}
-
-/// The convolution `g` as a node of the graph; its output gets `shape`, and errors name `op`.
-pub(crate) fn record<X: Activation>(
+/// [`conv2d`](crate::conv2d) and [`linear`](crate::linear), whose shapes are checked.
+pub(crate) fn convolution<X: Activation>(
     op: &'static str,
     x: &X,
     weight: &Tensor,
@@ -53,20 +32,15 @@ pub(crate) fn record<X: Activation>(
     g: Geometry,
     shape: Vec<usize>,
 ) -> Result<X> {
-    let (x, weight, bias) = (x.input()?, weight.input()?, bias.map(Recorded::input).transpose()?);
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
-        return crate::cuda::convolution(&gpu, op, &x, &weight, bias.as_ref(), g, shape);
+    same_dtype(op, &[x.values(), weight])?;
+    if let Some(bias) = bias {
+        same_dtype(op, &[weight, bias])?;
     }
-    same_dtype(op, &[x.values(), &weight])?;
-    if let Some(bias) = &bias {
-        same_dtype(op, &[&weight, bias])?;
-    }
-    with_float!(op, x.values(), T => match &bias {
+    with_float!(op, x.values(), T => match bias {
         None => {
-            let y = forward::<T>(&g, x.values(), &weight, None)?;
-            let ghost = take_part(op, [&weight]);
-            X::record(op, &[&x], &[&weight], on_cpu(y), shape, move |Pass { inputs: [x, weight], wanted, dy, .. }| {
+            let y = forward::<T>(&g, x.values(), weight, None)?;
+            let ghost = take_part(op, [weight]);
+            X::record(op, &[x], &[weight], on_cpu(y), shape, move |Pass { inputs: [x, weight], wanted, dy, .. }| {
                 Ok([
                     wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
                     ghost.gradient(0, wanted[1], || grad_weight::<T>(&g, x, weight, dy), || weight_squares::<T>(&g, x, dy))?,
@@ -74,9 +48,9 @@ pub(crate) fn record<X: Activation>(
             })
         }
         Some(bias) => {
-            let y = forward::<T>(&g, x.values(), &weight, Some(bias))?;
-            let ghost = take_part(op, [&weight, bias]);
-            X::record(op, &[&x], &[&weight, bias], on_cpu(y), shape, move |Pass { inputs: [x, weight, bias], wanted, dy, .. }| {
+            let y = forward::<T>(&g, x.values(), weight, Some(bias))?;
+            let ghost = take_part(op, [weight, bias]);
+            X::record(op, &[x], &[weight, bias], on_cpu(y), shape, move |Pass { inputs: [x, weight, bias], wanted, dy, .. }| {
                 Ok([
                     wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
                     ghost.gradient(0, wanted[1], || grad_weight::<T>(&g, x, weight, dy), || weight_squares::<T>(&g, x, dy))?,

@@ -5,10 +5,10 @@
 //! less work where the pixels are few and the channels many, as in the deep layers of a network. Tasks are samples.
 
 use super::algorithm::Algorithm;
-use super::geometry::Geometry;
 use super::gram::{gram, gram_len, padded};
-use crate::float::Float;
-use crate::ghost::{product, squares_of_rows};
+use crate::cpu::float::Float;
+use crate::cpu::squares::{product, squares_of_rows};
+use crate::layers::Geometry;
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -109,7 +109,7 @@ fn of_grams<T: Float>(arch: Arch, route: Route, g: &Geometry, x: &[T], dy: &[T])
 fn along_taps<T: Float>(g: &Geometry, gram: &[T], stride: usize, s: usize, row: &mut [T]) {
     row[s..].fill(T::ZERO);
     let (down, across) = (s / g.out_width, s % g.out_width);
-    // The pixel that window position i sees at a tap, if it is inside.
+    // The pixel of window position i at a tap, if it is inside.
     let seen = |i: usize, tap: usize, padding: usize, size: usize| (i + tap).checked_sub(padding).filter(|i| *i < size);
     for tap_y in 0..g.kernel.0 {
         let Some(y) = seen(down, tap_y, g.padding.0, g.height) else { continue };

@@ -1,65 +1,28 @@
 //! Batch normalisation with running statistics.
 
 use super::spans::{Moments, Spans};
-use super::{Epilogue, Normalised, check, named, record};
-use crate::float::{Float, with_float, with_slice};
-use crate::ghost::samples_are_coupled;
-use crate::node::{Activation, constant};
+use super::{Normalised, named, record};
+use crate::cpu::float::{Float, constant, with_float, with_slice};
+use crate::graph::Activation;
+use crate::layers::{Epilogue, RunningStats};
+use crate::per_sample::ghost::samples_are_coupled;
 use crate::profile::timed;
-use candle_core::{Device, Result, Tensor, Var, bail};
+use candle_core::{Device, Result, Tensor, Var};
 
-/// The running statistics of a batch normalisation; read in evaluation, updated by a forward in training.
-#[derive(Clone, Copy, Debug)]
-pub struct RunningStats<'a> {
-    /// Mean of each channel, `[c]`.
-    pub mean: &'a Var,
-    /// Unbiased variance of each channel, `[c]`.
-    pub var: &'a Var,
-    /// Number of batches seen, i64 `[]`, if it is counted.
-    pub batches: Option<&'a Var>,
-    /// Weight of the new batch: running = (1 − momentum) running + momentum batch. PyTorch's default is 0.1.
-    pub momentum: f64,
-}
-
-/// relu?((x − μ) / √(σ² + eps) · weight + bias + residual?) per channel of `x` `[b, h, w, c]` (or `[b, .., c]`), as
-/// PyTorch's `batch_norm`; `weight` and `bias` are `[c]`.
-///
-/// In training μ and σ² are the mean and the biased variance over everything but the channels, and the running
-/// statistics move towards μ and the *unbiased* variance (also inside [`no_grad`](crate::no_grad), never in a
-/// backward). In evaluation they are the running statistics, constants to the gradient.
-///
-/// `Err` if shapes or element types do not fit, or for a single value per channel in training, which has no variance.
-pub fn batch_norm<X: Activation>(
+/// [`batch_norm`](crate::batch_norm), whose shapes are checked.
+pub(crate) fn batch_norm<X: Activation>(
     activation: &X,
-    weight: &Tensor,
-    bias: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
     stats: &RunningStats,
     train: bool,
     eps: f64,
     epilogue: Epilogue<X>,
 ) -> Result<X> {
-    let c = check("batch_norm", activation, weight, bias, &epilogue)?;
-    for (name, tensor) in [("running mean", stats.mean), ("running variance", stats.var)] {
-        if tensor.dims() != [c] {
-            bail!("batch_norm: x {:?} needs a {name} [{c}], got {:?}", activation.values().dims(), tensor.dims());
-        }
-    }
-    let activation = &activation.input()?;
-    let x = activation.values();
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x)? {
-        if train && x.elem_count() == c {
-            bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
-        }
-        return crate::cuda::batch_norm(&gpu, activation, (weight, bias), stats, train, eps, epilogue);
-    }
+    let (x, c) = (activation.values(), weight.elem_count());
     let spans = Spans { spans: 1, rows: x.elem_count() / c.max(1), c };
     with_float!("batch_norm", x, T => {
         let n = spans.rows as f64;
         let (mean, var) = if train {
-            if spans.rows < 2 {
-                bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
-            }
             samples_are_coupled();
             let batches = stats.batches.map(|batches| batches.to_scalar::<i64>()).transpose()?;
             let Moments { mean, var } = timed(|| named("moments", x.dims()), || with_slice::<T, _>(x, |x| Ok(spans.moments(x))))?;

@@ -1,34 +1,21 @@
 //! Group normalisation: the statistics of each sample alone.
 
 use super::spans::{Moments, Spans};
-use super::{Epilogue, Normalised, check, record};
-use crate::float::{with_float, with_slice};
-use crate::node::Activation;
-use candle_core::{Result, Tensor, bail};
+use super::{Normalised, record};
+use crate::cpu::float::{with_float, with_slice};
+use crate::graph::Activation;
+use crate::layers::Epilogue;
+use candle_core::{Result, Tensor};
 
-/// relu?((x − μ) / √(σ² + eps) · weight + bias + residual?), μ and σ² (biased) over each sample's group of channels
-/// and all its positions; `x` is `[b, h, w, c]` (or `[b, .., c]`), `weight` and `bias` `[c]`. As PyTorch's
-/// `group_norm`.
-///
-/// `Err` if shapes or element types do not fit or `groups` does not divide the channels.
-pub fn group_norm<X: Activation>(
+/// [`group_norm`](crate::group_norm), whose shapes are checked.
+pub(crate) fn group_norm<X: Activation>(
     activation: &X,
     groups: usize,
-    weight: &Tensor,
-    bias: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
     eps: f64,
     epilogue: Epilogue<X>,
 ) -> Result<X> {
-    let c = check("group_norm", activation, weight, bias, &epilogue)?;
-    if groups == 0 || !c.is_multiple_of(groups) {
-        bail!("group_norm: {groups} groups do not divide the {c} channels of x {:?}", activation.values().dims());
-    }
-    let activation = &activation.input()?;
-    let x = activation.values();
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x)? {
-        return crate::cuda::group_norm(&gpu, activation, groups, (weight, bias), eps, epilogue);
-    }
+    let (x, c) = (activation.values(), weight.elem_count());
     let batch = x.dims()[0];
     let spans = Spans { spans: batch, rows: x.elem_count() / (batch * c).max(1), c };
     let size = c / groups; // channels of a group

@@ -1,35 +1,20 @@
 //! Layer normalisation: each row by itself.
 
-use crate::float::{Float, same_dtype, with_float, with_slice};
-use crate::ghost::{sum_of_squares, take_part};
-use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
-use crate::parallel::{Region, add_up, rows_per_chunk};
+use crate::cpu::float::{Float, constant, on_cpu, with_float, with_slice};
+use crate::cpu::parallel::{Region, add_up, rows_per_chunk};
+use crate::cpu::rows::{product, sum};
+use crate::cpu::squares::sum_of_squares;
+use crate::cpu::vector::vectorised;
+use crate::graph::{Activation, Pass};
+use crate::layers::same_dtype;
+use crate::per_sample::ghost::take_part;
 use crate::profile::timed;
-use crate::rows::{product, sum};
-use crate::vector::vectorised;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-/// (x − μ) / √(σ² + eps) · weight + bias, μ and σ² (biased) over the last dimension of `x` `[.., c]`; `weight` and
-/// `bias` are `[c]`. As PyTorch's `layer_norm` (Ba, Kiros, Hinton 2016, <https://arxiv.org/abs/1607.06450>).
-///
-/// Sums are in f64. `Err` if the shapes or element types do not fit.
-pub fn layer_norm<X: Activation>(x: &X, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<X> {
-    let dims = x.values().dims();
-    let Some(&c) = dims.last().filter(|c| **c > 0) else {
-        bail!("layer_norm: expected x [.., c] with c of at least 1, got {dims:?}")
-    };
-    for (name, tensor) in [("weight", weight), ("bias", bias)] {
-        if tensor.dims() != [c] {
-            bail!("layer_norm: x {dims:?} needs a {name} [{c}], got {:?}", tensor.dims());
-        }
-    }
-    same_dtype("layer_norm", &[weight, bias])?;
-    let (x, weight, bias) = (&x.input()?, &weight.input()?, &bias.input()?);
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::Gpu::of(x.values())? {
-        return crate::cuda::layer_norm(&gpu, x, (weight, bias), eps);
-    }
+/// [`layer_norm`](crate::layer_norm), whose shapes are checked.
+pub(crate) fn layer_norm<X: Activation>(x: &X, (weight, bias): (&Tensor, &Tensor), eps: f64) -> Result<X> {
+    let c = weight.elem_count();
     same_dtype("layer_norm", &[x.values(), weight])?;
     let named = |pass: &str, x: &[usize]| (format!("layer_norm {x:?} {pass}"), 0.0);
     with_float!("layer_norm", x.values(), T => {

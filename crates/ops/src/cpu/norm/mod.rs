@@ -5,41 +5,20 @@ mod group;
 mod layer;
 mod spans;
 
-pub use batch::{RunningStats, batch_norm};
-pub use group::group_norm;
-pub use layer::layer_norm;
-pub(crate) use spans::{masked, positive};
+pub(crate) use batch::batch_norm;
+pub(crate) use group::group_norm;
+pub(crate) use layer::layer_norm;
+pub(super) use spans::{masked, positive};
 
-use crate::float::{Float, same_dtype, with_float, with_slice};
-use crate::ghost::{Part, sum_of_squares, take_part};
-use crate::node::{Activation, Pass, Recorded, constant, on_cpu};
-use crate::parallel::{add_up, zip_map};
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::parallel::{add_up, zip_map};
+use super::squares::sum_of_squares;
+use crate::graph::{Activation, Pass, Recorded};
+use crate::layers::Epilogue;
+use crate::per_sample::ghost::{Part, take_part};
 use crate::profile::timed;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use spans::{Affine, GradAffine, Spans};
-
-/// What follows a normalisation in the same pass over memory; the default is nothing.
-#[derive(Debug)]
-pub struct Epilogue<'a, X = Tensor> {
-    /// Added to the normalised tensor; of its shape.
-    pub residual: Option<&'a X>,
-    /// Whether a ReLU comes last.
-    pub relu: bool,
-}
-
-impl<X> Clone for Epilogue<'_, X> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<X> Copy for Epilogue<'_, X> {}
-
-impl<X> Default for Epilogue<'_, X> {
-    fn default() -> Self {
-        Self { residual: None, relu: false }
-    }
-}
 
 /// Coefficients and statistics of a normalisation, all f64.
 struct Normalised {
@@ -53,34 +32,6 @@ struct Normalised {
 /// How the sums Σ g, Σ g x̂ `[spans][2 c]` become the terms that dx gets through the statistics:
 /// dx = rstd · (γ g − shift − slope x̂), both `[spans, c]`.
 type Through = dyn Fn(&[Vec<f64>], &[f64]) -> (Vec<f64>, Vec<f64>) + Send + Sync;
-
-/// Checks the shapes that both normalisations share; returns the number of channels.
-fn check<X: Activation>(op: &str, x: &X, weight: &Tensor, bias: &Tensor, epilogue: &Epilogue<X>) -> Result<usize> {
-    let x = x.values();
-    let Some(&c) = x.dims().last().filter(|_| x.rank() >= 2) else {
-        bail!("{op}: expected x [b, .., c], got {:?}", x.dims())
-    };
-    if x.elem_count() == 0 {
-        bail!("{op}: x {:?} has no elements", x.dims());
-    }
-    for (name, tensor) in [("weight", weight), ("bias", bias)] {
-        if tensor.dims() != [c] {
-            bail!("{op}: x {:?} needs a {name} [{c}], got {:?}", x.dims(), tensor.dims());
-        }
-    }
-    same_dtype(op, &[weight, bias])?;
-    if !x.device().is_cuda() {
-        same_dtype(op, &[x, weight])?; // on a GPU, activations may be shorter than parameters
-    }
-    if let Some(residual) = epilogue.residual {
-        let residual = residual.values();
-        if residual.dims() != x.dims() {
-            bail!("{op}: x {:?} and residual {:?} differ in shape", x.dims(), residual.dims());
-        }
-        same_dtype(op, &[x, residual])?;
-    }
-    Ok(c)
-}
 
 /// The normalisation as a node of the graph; `x` is contiguous.
 fn record<T: Float, X: Activation>(
@@ -169,8 +120,8 @@ fn together(weight: &Tensor, bias: &Tensor, ghost: Part<2>) -> Result<Tensor> {
         on_cpu(with_slice::<T, _>(weight, |weight| with_slice(bias, |bias| Ok([weight, bias].concat())))?)
     });
     Tensor::record("affine", &[], &[weight, bias], both, 2 * c, move |Pass::<2> { wanted, dy, .. }| {
-        // Those that are measured were so by the norm.
-        let half = |k: usize| (wanted[k] && !ghost.measures(k)).then(|| dy.narrow(0, k * c, c)).transpose();
+        // In a backward that measures, the norm has done so.
+        let half = |k: usize| ghost.computes(k, wanted[k]).then(|| dy.narrow(0, k * c, c)).transpose();
         Ok([half(0)?, half(1)?])
     })
 }
@@ -248,8 +199,8 @@ fn backward_values<T: Float>(
     Ok([dx, d_affine])
 }
 
-/// Σ g and Σ g x̂ of each channel and span, as [`Spans::grad_sums`] has them; measured sample by sample where they are
-/// asked for.
+/// Σ g and Σ g x̂ of each channel and span, as [`Spans::grad_sums`] has them; sample by sample in a backward that
+/// measures.
 fn sums_of_dy<T: Float>(
     Backward { normalised: Normalised { spans, mean, rstd }, ghost, .. }: &Backward,
     (x, shape): (&[T], &[usize]),

@@ -3,9 +3,9 @@
 //! A tensor is rows of `c` channels. A *span* is a run of rows with one set of coefficients per channel: the whole
 //! batch for batch normalisation, an image for group normalisation. Coefficients are `[spans, c]`.
 
-use crate::float::Float;
-use crate::parallel::{add_up, build, rows_per_chunk};
-use crate::vector::vectorised;
+use crate::cpu::float::Float;
+use crate::cpu::parallel::{add_up, build, rows_per_chunk};
+use crate::cpu::vector::vectorised;
 use rayon::prelude::*;
 
 /// How a tensor of `spans * rows` rows of `c` channels is split.

@@ -1,6 +1,6 @@
 //! Positions of a window over images, and copies of the images in which every window is a few runs of memory.
 
-use crate::conv::Geometry;
+use crate::layers::Geometry;
 use std::ops::Range;
 
 /// A grid of windows over each of `images` images `[h, w, c]`: the window of position (i, j) has its corner at row

@@ -7,11 +7,11 @@ mod grid;
 mod panels;
 mod products;
 
-use super::geometry::Geometry;
-use crate::float::Float;
-use crate::ghost::sum_of_squares;
-use crate::parallel::Region;
-use crate::vector::width;
+use crate::cpu::float::Float;
+use crate::cpu::parallel::Region;
+use crate::cpu::squares::sum_of_squares;
+use crate::cpu::vector::width;
+use crate::layers::Geometry;
 use grid::{Grid, Strip};
 use panels::{Panels, pack_pixels};
 use products::{Accumulate, Correlate};
@@ -54,7 +54,7 @@ impl Direct {
         let rows: Vec<Residue> = residues(g.height, kh, g.stride.0, g.padding.0).collect();
         let columns: Vec<Residue> = residues(g.width, kw, g.stride.1, g.padding.1).collect();
         if rows.iter().chain(&columns).any(|residue| residue.taps == 0) {
-            // Pixels that no window sees.
+            // Pixels in no window.
             dx.resize(pixels * g.c_in, T::ZERO);
         }
         for (row, column) in rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column))) {

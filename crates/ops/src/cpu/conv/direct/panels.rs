@@ -1,7 +1,7 @@
 //! A weight as panels: `[panel of outputs][window row, window column, input][lane]`.
 
-use crate::float::Float;
-use crate::parallel::Region;
+use crate::cpu::float::Float;
+use crate::cpu::parallel::Region;
 use rayon::prelude::*;
 use std::ops::Range;
 

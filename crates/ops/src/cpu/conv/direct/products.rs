@@ -2,9 +2,9 @@
 
 use super::grid::Grid;
 use super::panels::Panels;
-use crate::conv::kernels::{Paneled, Tile, rows_times_panels};
-use crate::parallel::Region;
-use crate::vector::{Lanes, lanes, load, load_first, store, store_first};
+use crate::cpu::conv::{Paneled, Tile, rows_times_panels};
+use crate::cpu::parallel::Region;
+use crate::cpu::vector::{Lanes, lanes, load, load_first, store, store_first};
 use pulp::{Simd, WithSimd};
 
 /// y = the windows at `starts` of a copy, times the weight, plus the bias; the result of each goes to its place of

@@ -3,8 +3,8 @@
 use super::WINDOW;
 use super::panels::Panels;
 use super::transform::{GradWeight, Weight, squared};
-use crate::parallel::Region;
-use crate::vector::{Lanes, lanes, load, store};
+use crate::cpu::parallel::Region;
+use crate::cpu::vector::{Lanes, lanes, load, store};
 use pulp::{Simd, WithSimd};
 
 /// Which convolution a weight `[c_out, c_in, 3, 3]` is transformed for.

@@ -17,11 +17,11 @@ mod products;
 mod tiles;
 mod transform;
 
-use super::geometry::Geometry;
-use crate::float::Float;
-use crate::ghost::sum_of_squares;
-use crate::parallel::Region;
-use crate::vector::width;
+use crate::cpu::float::Float;
+use crate::cpu::parallel::Region;
+use crate::cpu::squares::sum_of_squares;
+use crate::cpu::vector::width;
+use crate::layers::Geometry;
 use filters::{Pass, TransformGradWeight, TransformWeight};
 use panels::Panels;
 use products::{Accumulate, Multiply, ROWS};
@@ -37,7 +37,7 @@ const WINDOW: usize = 6;
 /// Positions of a transformed tile.
 const POSITIONS: usize = WINDOW * WINDOW;
 
-/// Tiles of a block: enough to pay for reading the filters, few enough for the caches.
+/// Tiles of a block: enough to amortise reading the filters, few enough for the caches.
 const BLOCK: usize = 16;
 /// Up to this many filters a sum over tiles has accumulators of its own in every task.
 const FEW_FILTERS: usize = 128 * 128;

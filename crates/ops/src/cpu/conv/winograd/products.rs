@@ -1,9 +1,9 @@
 //! The 36 products of transformed tiles and filters.
 
 use super::panels::Panels;
-use crate::conv::kernels::{Tile, rows_times_panels};
-use crate::parallel::Region;
-use crate::vector::{Lanes, lanes, load, store};
+use crate::cpu::conv::{Tile, rows_times_panels};
+use crate::cpu::parallel::Region;
+use crate::cpu::vector::{Lanes, lanes, load, store};
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 

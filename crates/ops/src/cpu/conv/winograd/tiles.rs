@@ -3,9 +3,9 @@
 use super::panels::Panels;
 use super::transform::{GradOutput, Input, Output, Transform, squared};
 use super::{EDGE, POSITIONS, WINDOW};
-use crate::conv::Geometry;
-use crate::parallel::Region;
-use crate::vector::{Lanes, Vector, lanes, load, load_first, store, store_first};
+use crate::cpu::parallel::Region;
+use crate::cpu::vector::{Lanes, Vector, lanes, load, load_first, store, store_first};
+use crate::layers::Geometry;
 use pulp::{Simd, WithSimd};
 use std::ops::Range;
 
@@ -71,7 +71,7 @@ unsafe fn transform<F: Transform<N, WINDOW>, T: Lanes, S: Simd, const N: usize>(
     let mut d = [[T::constant(simd, 0.0); N]; N];
     for i in 0..N {
         for j in 0..N {
-            // SAFETY: the caller's promise; whole vectors where there are as many channels.
+            // SAFETY: guaranteed by the caller; whole vectors where there are as many channels.
             d[i][j] = unsafe {
                 let from = pixels[i][j].add(start);
                 if count == lanes::<T, S>() { load::<T, S>(from) } else { load_first::<T, S>(simd, from, count) }
@@ -81,7 +81,7 @@ unsafe fn transform<F: Transform<N, WINDOW>, T: Lanes, S: Simd, const N: usize>(
     let transformed = squared::<F, T, S, N, WINDOW>(simd, d);
     for i in 0..WINDOW {
         for j in 0..WINDOW {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { store::<T, S>(to.add((WINDOW * i + j) * position), transformed[i][j]) };
         }
     }

@@ -6,7 +6,7 @@
 //! For a row of six inputs d, a filter g of three and four outputs y: y = Aᵀ (G g ⊙ Bᵀ d). In two dimensions each
 //! matrix acts on the columns and then on the rows. What goes back are the transposes: dg = Gᵀ (A dy ⊙ Bᵀ d).
 
-use crate::vector::{Lanes, Vector};
+use crate::cpu::vector::{Lanes, Vector};
 use pulp::Simd;
 
 const A: f64 = std::f64::consts::FRAC_1_SQRT_2;
