@@ -124,7 +124,7 @@ pub use parameters::{
     sum_of_squares,
 };
 // The graph.
-pub use graph::{Activation, FeatureMap, Precision, grad_enabled, no_grad, on_backward, with_precision};
+pub use graph::{Activation, FeatureMap, Precision, no_grad, on_backward, with_precision};
 // NVIDIA GPUs.
 #[cfg(feature = "cuda")]
 pub use cuda::{

@@ -20,10 +20,10 @@ pub struct Timing {
 static ON: AtomicBool = AtomicBool::new(false);
 static TIMINGS: Mutex<BTreeMap<String, Timing>> = Mutex::new(BTreeMap::new());
 
-/// Runs `f` and returns with its result the time that our ops took in it, on any thread, by name, shape and pass. What is missing from
-/// the whole is candle's own: the sums and zeros of its graph, and its ops.
+/// Runs `f` and returns with its result the time that our ops took in it, on any thread, by name, shape and pass. The
+/// rest of the time is candle's own: the sums and zeros of its graph, and its ops.
 ///
-/// One profile at a time; a second one inside it, or beside it, would share its numbers.
+/// One profile at a time: a second one inside it, or beside it, would share its numbers.
 pub fn profile<R>(f: impl FnOnce() -> R) -> (R, BTreeMap<String, Timing>) {
     let timings = || TIMINGS.lock().map(|mut timings| std::mem::take(&mut *timings)).unwrap_or_default();
     timings();

@@ -20,7 +20,8 @@ struct Layer {
     dtype: DType,
 }
 
-/// [`conv2d`](crate::conv2d) and [`linear`](crate::linear), whose shapes are checked: activations are f32 or bfloat16, parameters and their gradients f32.
+/// [`conv2d`](crate::conv2d) and [`linear`](crate::linear), whose shapes are checked: activations are f32
+/// or bfloat16, parameters and their gradients f32.
 pub(crate) fn convolution<X: Activation>(
     gpu: &Gpu,
     op: &'static str,

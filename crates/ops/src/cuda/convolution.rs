@@ -109,7 +109,7 @@ impl Gpu {
 }
 
 /// How the convolutions that ran so far on a GPU are computed, a line for each: direction, sizes, precision, and
-/// cuDNN's plan or why there is none. For those who wonder about a speed. Empty for another device.
+/// cuDNN's plan or why there is none. Empty for another device.
 pub fn convolution_plans(device: &Device) -> Result<Vec<String>> {
     let Some(gpu) = Gpu::of_device(device)? else { return Ok(Vec::new()) };
     let convolutions = locked(&gpu.convolutions);
@@ -125,6 +125,7 @@ pub fn convolution_plans(device: &Device) -> Result<Vec<String>> {
 /// `CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION`. Three lines a convolution; cuDNN alone is needed, from 9.8 on.
 ///
 /// `Err` if there is no plan for one of them.
+#[doc(hidden)]
 pub fn convolution_plans_for(
     properties: &str,
     precision: Precision,

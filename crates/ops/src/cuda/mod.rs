@@ -1,8 +1,8 @@
 //! The ops on an NVIDIA GPU.
 //!
-//! This module and `cpu` have the same functions, one for each op; [`on_device!`](crate::dispatch) chooses between them.
-//! Kernels are CUDA C++, in `kernels/`; convolutions are cuDNN's ([`convolution`]), products of matrices cuBLASLt's
-//! ([`product`]).
+//! This module and `cpu` have the same functions, one for each op; [`on_device!`](crate::dispatch) chooses between
+//! them. Kernels are CUDA C++, in `kernels/`; convolutions are cuDNN's ([`convolution`](mod@convolution)), products of
+//! matrices cuBLASLt's ([`product`]).
 //!
 //! - Activations are f32 or bfloat16 and channels-last; parameters, gradients of parameters, statistics and losses are
 //!   f32; sums are f32 within a block and f64 beyond.

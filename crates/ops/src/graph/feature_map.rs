@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 /// a good part of a step. A feature map holds its values and its gradient itself and is a single number in the
 /// graph: candle still decides what is differentiated, and in which order, but moves no activations.
 ///
-/// [`enter`](Self::enter) and [`leave`](Self::leave) convert from and to a tensor; every op of this crate takes feature maps
-/// as it takes tensors. Gradients are the same as those of tensors, bit for bit.
+/// [`enter`](Self::enter) and [`leave`](Self::leave) convert from and to a tensor; every op of this crate takes feature
+/// maps as it takes tensors. Gradients are the same as those of tensors, bit for bit.
 ///
 /// ```
 /// use candle_core::{Device, Result, Tensor, Var};
@@ -84,8 +84,8 @@ fn untracked(values: &Tensor) -> Result<Tensor> {
 impl Activation for FeatureMap {}
 
 impl FeatureMap {
-    /// The feature map of a tensor. On a GPU it becomes bfloat16 inside [`with_precision`](crate::with_precision)`(Bf16,
-    /// …)`.
+    /// The feature map of a tensor. On a GPU it becomes bfloat16 inside
+    /// [`with_precision`](crate::with_precision)`(Bf16, …)`.
     pub fn enter(x: &Tensor) -> Result<Self> {
         let values = inside(&x.detach().contiguous()?)?;
         let grad = Grad::default();
@@ -118,7 +118,7 @@ impl FeatureMap {
         apply(Node::new("leave", on_device!(&out, copied(&out))?, out.shape().clone(), back), &[&self.token])
     }
 
-    /// Where the numbers are.
+    /// The device of the values.
     pub fn device(&self) -> &Device {
         self.values.device()
     }

@@ -18,7 +18,7 @@ pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Whether the ops of this crate record a graph on this thread: true outside [`no_grad`].
-pub fn grad_enabled() -> bool {
+pub(crate) fn grad_enabled() -> bool {
     DEPTH.get() == 0
 }
 

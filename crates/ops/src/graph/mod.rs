@@ -8,7 +8,8 @@ mod precision;
 mod scope;
 
 pub use feature_map::FeatureMap;
-pub use grad::{grad_enabled, no_grad};
+pub(crate) use grad::grad_enabled;
+pub use grad::no_grad;
 pub use node::Activation;
 pub(crate) use node::{Pass, Recorded, stored};
 pub use on_backward::on_backward;

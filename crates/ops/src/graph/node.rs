@@ -18,7 +18,7 @@ impl Activation for Tensor {}
 
 /// The methods of activations that ops use; private to this crate.
 pub trait Recorded: Sized {
-    /// The numbers.
+    /// The values.
     fn values(&self) -> &Tensor;
 
     /// The same, contiguous, and without a graph inside `no_grad`.

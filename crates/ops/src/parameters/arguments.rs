@@ -46,7 +46,7 @@ pub enum Length<'a> {
 }
 
 impl Length<'_> {
-    /// What is added to ‖y‖ before it divides.
+    /// The term that is added to ‖y‖ in the denominator.
     pub(crate) fn guard(&self) -> f64 {
         match self {
             Length::Of(_) => 1e-12,

@@ -31,7 +31,7 @@ pub fn displace_by_signs(x: &[&Tensor], seeds: &[[u8; 32]], length: Length) -> R
     Ok((Saved::exchange(x, moved)?, f))
 }
 
-/// Keeps the numbers of tensors of any element type, which may then be changed. One pass.
+/// Keeps a copy of the values of tensors of any element type, which may then be changed. One pass.
 ///
 /// `Err` if one of them is a view of a larger tensor.
 pub fn save(tensors: &[&Tensor]) -> Result<Saved> {

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
-/// `Err` naming the op unless both lists have tensors of the same shapes, element types and places, one by one.
+/// `Err` naming the op unless both lists have tensors of the same shapes, element types and devices, one by one.
 pub(crate) fn check(op: &str, first: &[&Tensor], second: &[&Tensor]) -> Result<()> {
     if first.len() != second.len() {
         bail!("{op}: {} tensors and {} do not go together", first.len(), second.len());
@@ -26,7 +26,7 @@ pub(crate) fn plain(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
     tensors.iter().map(|tensor| tensor.detach().contiguous()).collect()
 }
 
-/// Lends a list of tensors as a list of references.
+/// A list of tensors as a list of references.
 pub(crate) fn borrowed(tensors: &[Tensor]) -> Vec<&Tensor> {
     tensors.iter().collect()
 }

@@ -1,7 +1,7 @@
 //! Passes over all parameters of a network at once: a tensor for each, in one order. None of them is differentiable.
 //!
-//! On a GPU each is one or two launches, and what it measures stays there: a [`Tensor`](candle_core::Tensor) of one
-//! f64, without a host-device synchronisation.
+//! On a GPU each is one or two launches, and a number that it computes is a [`Tensor`](candle_core::Tensor) of one f64
+//! there: no host-device synchronisation.
 
 mod adamw;
 mod arguments;

@@ -4,12 +4,12 @@ use crate::cuda;
 use candle_core::{CpuStorage, CudaStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use std::sync::Mutex;
 
-/// The numbers that tensors had before they were changed in place.
+/// The values that tensors had before they were changed in place.
 #[must_use = "the tensors stay displaced until they are put back"]
 pub struct Saved(Vec<(Tensor, Storage)>);
 
 impl Saved {
-    /// Gives the tensors their numbers back, bit for bit; nothing is copied.
+    /// Restores the values of the tensors, bit for bit, without a copy.
     pub fn put_back(self) -> Result<()> {
         self.0.into_iter().try_for_each(|(tensor, values)| exchange(&tensor, values).map(drop))
     }

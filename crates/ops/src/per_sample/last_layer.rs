@@ -51,8 +51,8 @@ thread_local! {
 /// Runs `f`, which returns the [`cross_entropy`](crate::cross_entropy) of what a [`linear`](crate::linear) map yields,
 /// and returns with these losses the norm of the gradient of each with respect to that map's weight and bias, f64
 /// `[b]`: ‖pᵢ − yᵢ‖ √(‖hᵢ‖² + 1) for features h `[b, in]`, probabilities p and targets y, since the gradient is their
-/// product. The 1 is left out if there is no bias or it is not one of the variables `trained`, and ‖hᵢ‖² if the weight is
-/// not one of them. There is no additional pass.
+/// product. The 1 is left out if there is no bias or it is not one of the variables `trained`, and ‖hᵢ‖² if the weight
+/// is not one of them. There is no additional pass.
 ///
 /// # Errors
 /// `f` returns anything else: another function of a cross-entropy, a cross-entropy of logits that are no linear map's
