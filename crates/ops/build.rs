@@ -31,7 +31,7 @@ fn main() {
     fs::write(out.join("kernels.rs"), list + "]\n").expect("the list of kernels can be written");
 }
 
-/// Machine code for the GPU that is asked for, and PTX, from which a driver makes that of any newer one.
+/// Compiles to machine code for one compute capability, and to PTX, which a driver compiles for any newer one.
 fn compile(source: &Path, image: &Path) {
     let nvcc = match (env::var_os("NVCC"), env::var_os("CUDA_PATH")) {
         (Some(nvcc), _) => PathBuf::from(nvcc),

@@ -1,7 +1,7 @@
 // What every kernel starts from: element types, reductions of a warp and of a block, and how a kernel is declared.
 //
-// The same sources are compiled twice: by nvcc for a GPU, and by a C++ compiler for the software GPU that the tests run
-// on where there is none (../software-gpu).
+// The same sources are compiled twice: by nvcc for a GPU, and by a C++ compiler for the software GPU, on which the tests
+// run where there is none (tests/software-gpu in the workspace).
 #pragma once
 
 #ifdef MSHARP_SOFTWARE_GPU

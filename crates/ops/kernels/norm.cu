@@ -31,7 +31,7 @@ template <class T, int N> __device__ __forceinline__ Pack<T, N> load(const T *x,
     return *(const Pack<T, N> *)(x + at);
 }
 
-// What the threads of a block tell each other through: N doubles, or 2 N floats, each.
+// What the threads of a block exchange values through: N doubles, or 2 N floats, each.
 template <int N> __device__ __forceinline__ double *shared_parts() {
     __shared__ double parts[N * THREADS];
     return parts;
@@ -82,7 +82,7 @@ template <int N> __device__ __forceinline__ void add_up_in_order(double (&a)[N])
     }
 }
 
-// Leaves two sums of each thread's channels among those of all blocks, [spans, chunks, 2, c], and tells the last block of a
+// Leaves two sums of each thread's channels among those of all blocks, [spans, chunks, 2, c], and reports the last block of a
 // span the sums of all its chunks, in f64 and in order; false for the others. They count in threads with threadIdx.y = 0.
 template <int N>
 __device__ __forceinline__ bool total(float (&first)[N], float (&second)[N], float *partials, u32 *counts, Place p, int c,
@@ -365,7 +365,7 @@ KERNEL(affine_gradients, const float *sums, float *d_weight, float *d_bias, i64 
     d_bias[i] = (float)bias;
 }
 
-// dx = rstd (weight g - shift - slope x̂), and, where asked for, g itself, which is the residual's gradient.
+// dx = rstd (weight g - shift - slope x̂), and, if requested, g itself, which is the residual's gradient.
 template <class T, int N>
 __device__ __forceinline__ void gradient_input(const T *__restrict__ x, const T *__restrict__ y,
                                                const T *__restrict__ dy, T *__restrict__ dx, T *__restrict__ dr,

@@ -2,6 +2,7 @@
 //
 // A launch gets a table of tensors by value. Each is cut into chunks, a block for each chunk of each tensor; entry i's
 // blocks begin at `first`.
+#include "chacha.cuh"
 #include "device.cuh"
 
 constexpr int CHUNK = 16384, TABLE = 3840;
@@ -76,7 +77,7 @@ KERNEL(dot_all, const __grid_constant__ Entries table, int count, double *partia
     }
 }
 
-// b = f · a, and f itself where it is asked for.
+// b = f · a, and f itself if requested.
 KERNEL(scale_all, const __grid_constant__ Entries table, int count, double number, const double *given,
        const double *numerator, const double *denominator, double eps, double *out) {
     const Entry *entry = entry_of<Entry>(table, count);
@@ -101,7 +102,7 @@ KERNEL(add_scaled_all, const __grid_constant__ Entries table, int count, float f
     }
 }
 
-// b = a, whatever it is: `len` counts 4 bytes each.
+// b = a of any element type: `len` counts 4 bytes each.
 KERNEL(copy_all, const __grid_constant__ Entries table, int count) {
     const Entry *entry = entry_of<Entry>(table, count);
     i64 first, last;
@@ -154,41 +155,8 @@ struct Signed {
     u32 seed[8];
 };
 
-__device__ __forceinline__ void quarter_round(u32 &a, u32 &b, u32 &c, u32 &d) {
-    a += b, d ^= a, d = d << 16 | d >> 16;
-    c += d, b ^= c, b = b << 12 | b >> 20;
-    a += b, d ^= a, d = d << 8 | d >> 24;
-    c += d, b ^= c, b = b << 7 | b >> 25;
-}
-
-// Block `index` of the ChaCha8 stream of a seed (Bernstein 2008), 16 words, as rand_chacha's ChaCha8Rng has it.
-__device__ __forceinline__ void chacha8(const u32 *seed, u64 index, u32 *out) {
-    const u32 start[16] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574, seed[0], seed[1], seed[2], seed[3], seed[4],
-                           seed[5],    seed[6],    seed[7],    (u32)index, (u32)(index >> 32), 0, 0};
-    u32 s[16];
-#pragma unroll
-    for (int i = 0; i < 16; ++i) {
-        s[i] = start[i];
-    }
-#pragma unroll
-    for (int round = 0; round < 4; ++round) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            quarter_round(s[i], s[4 + i], s[8 + i], s[12 + i]);
-        }
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            quarter_round(s[i], s[4 + (i + 1) % 4], s[8 + (i + 2) % 4], s[12 + (i + 3) % 4]);
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < 16; ++i) {
-        out[i] = s[i] + start[i];
-    }
-}
-
-// out = x + f z, and f itself where it is asked for; z is +1 for a bit 1 of the stream of the tensor's seed and -1 for a
-// 0, and nowhere in memory.
+// out = x + f z, and f itself if requested; z is +1 for a bit 1 of the stream of the tensor's seed and -1 for a
+// 0, and is not stored.
 KERNEL(displace_by_signs, const __grid_constant__ Entries table, int count, double number, const double *given,
        const double *numerator, double *f_out) {
     constexpr int BLOCKS = CHUNK / 512; // of the stream, in a chunk

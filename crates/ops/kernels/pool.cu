@@ -22,7 +22,7 @@ template <int N> __device__ __forceinline__ Place place(u32 i, int h, int w, int
     return {(i - pixel * vectors) * N, pixel - row * w, row % h, row / h};
 }
 
-// The largest of each window, and where in its window it lies: the first one, row by row; NaN wins.
+// The largest of each window, and where in its window it lies: the first one, row by row; NaN counts as the largest.
 template <class T, int N>
 __device__ __forceinline__ void max_pool(const T *__restrict__ x, T *__restrict__ y, u8 *__restrict__ winner, u32 n,
                                          Window p) {
@@ -65,7 +65,7 @@ MAX_POOL(float, 1)
 MAX_POOL(bf16, 8)
 MAX_POOL(bf16, 1)
 
-// dx of it: each element asks the windows that contain it, so nothing is written twice.
+// dx of it: each element reads the windows that contain it, so nothing is written twice.
 template <class T, int N>
 __device__ __forceinline__ void max_pool_gradient(const T *__restrict__ dy, const u8 *__restrict__ winner,
                                                   T *__restrict__ dx, u32 n, Window p) {

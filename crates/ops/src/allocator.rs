@@ -1,4 +1,4 @@
-//! An allocator that keeps big blocks for the next step.
+//! An allocator that keeps large blocks for the next step.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// What is held, in use or kept, is never more than 5/4 of the most that was in use at one time: where that would be
 /// exceeded, kept blocks go back to the system. Sizes are rounded up by an eighth at most, so that blocks can be
-/// exchanged. Blocks of 4 KiB and more begin at a cache line, those of 2 MiB and more at a huge page, which Linux is
-/// asked to use.
+/// exchanged. Blocks of 4 KiB and more begin at a cache line, those of 2 MiB and more at a huge page, which is
+/// requested of Linux.
 #[derive(Debug)]
 pub struct KeepBlocks {
     locked: AtomicBool,
@@ -126,7 +126,7 @@ impl KeepBlocks {
                 null_mut()
             });
             for (block, size) in &back[..count] {
-                // SAFETY: a kept block of that size, which nobody else knows any more.
+                // SAFETY: a kept block of that size, which is in no list any more.
                 unsafe { System.dealloc(*block, layout(*size)) };
             }
             if block.is_null() && room {
@@ -169,7 +169,7 @@ fn advise_huge_pages(block: *mut u8, size: usize) {
 #[cfg(not(target_os = "linux"))]
 fn advise_huge_pages(_: *mut u8, _: usize) {}
 
-/// The layout that the system sees of a block that is not big.
+/// The layout with which a block that is not large is requested from the system.
 fn aligned(layout: Layout) -> Layout {
     match layout.size() {
         PAGE.. => layout.align_to(CACHE_LINE).unwrap_or(layout),
@@ -185,21 +185,21 @@ fn bin_of(layout: Layout) -> Option<(usize, usize)> {
 // SAFETY: blocks of a bin have its size and the alignment of a cache line at least, and belong to one caller until they
 // are deallocated; which allocator a block comes from follows from its layout.
 unsafe impl GlobalAlloc for KeepBlocks {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match bin_of(layout) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             Some((index, size)) => unsafe { self.take(index, size, false).0 },
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             None => unsafe { System.alloc(aligned(layout)) },
         }
     }
 
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         match bin_of(layout) {
             Some((index, size)) => {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 let (block, used) = unsafe { self.take(index, size, true) };
                 if used {
                     // SAFETY: the block has at least this size.
@@ -207,12 +207,12 @@ unsafe impl GlobalAlloc for KeepBlocks {
                 }
                 block
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             None => unsafe { System.alloc_zeroed(aligned(layout)) },
         }
     }
 
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match bin_of(layout) {
             Some((index, size)) => self.with_kept(|kept| {
@@ -221,22 +221,22 @@ unsafe impl GlobalAlloc for KeepBlocks {
                 kept.bins[index] = block;
                 (kept.bytes, kept.in_use) = (kept.bytes + size, kept.in_use - size);
             }),
-            // SAFETY: the caller's promise, and the layout that it was allocated with.
+            // SAFETY: guaranteed by the caller, and the layout that it was allocated with.
             None => unsafe { System.dealloc(block, aligned(layout)) },
         }
     }
 
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe fn realloc(&self, block: *mut u8, old: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller promises that the size fits the alignment.
+        // SAFETY: the caller guarantees that the size fits the alignment.
         let new = unsafe { Layout::from_size_align_unchecked(size, old.align()) };
         match (bin_of(old), bin_of(new)) {
             (Some(a), Some(b)) if a == b => block,
-            // SAFETY: the caller's promise; both layouts are aligned alike.
+            // SAFETY: guaranteed by the caller; both layouts are aligned alike.
             (None, None) if aligned(old).align() == aligned(new).align() => unsafe {
                 System.realloc(block, aligned(old), size)
             },
-            // SAFETY: the caller's promise; what is copied fits both blocks.
+            // SAFETY: guaranteed by the caller; what is copied fits both blocks.
             _ => unsafe {
                 let moved = self.alloc(new);
                 if !moved.is_null() {

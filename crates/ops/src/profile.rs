@@ -1,11 +1,11 @@
-//! Where the time of a step goes, op by op.
+//! The time of a step, op by op.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The time that calls of one op with one shape took, all threads together waiting for it.
+/// The time that calls of one op with one shape took, wall time of the caller.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timing {
     /// Number of calls.
@@ -20,10 +20,10 @@ pub struct Timing {
 static ON: AtomicBool = AtomicBool::new(false);
 static TIMINGS: Mutex<BTreeMap<String, Timing>> = Mutex::new(BTreeMap::new());
 
-/// Runs `f` and tells the time that our ops took in it, on any thread, by name, shape and pass. What is missing from
-/// the whole is candle's own: the sums and zeros of its graph, and its ops.
+/// Runs `f` and returns with its result the time that our ops took in it, on any thread, by name, shape and pass. The
+/// rest of the time is candle's own: the sums and zeros of its graph, and its ops.
 ///
-/// One profile at a time; a second one inside it, or beside it, would share its numbers.
+/// One profile at a time: a second one inside it, or beside it, would share its numbers.
 pub fn profile<R>(f: impl FnOnce() -> R) -> (R, BTreeMap<String, Timing>) {
     let timings = || TIMINGS.lock().map(|mut timings| std::mem::take(&mut *timings)).unwrap_or_default();
     timings();
@@ -33,7 +33,7 @@ pub fn profile<R>(f: impl FnOnce() -> R) -> (R, BTreeMap<String, Timing>) {
     (result, timings())
 }
 
-/// Runs `f`, and notes its time under a name if somebody wants to know.
+/// Runs `f`, and records its time under a name inside [`profile`].
 pub(crate) fn timed<R>(name: impl FnOnce() -> (String, f64), f: impl FnOnce() -> R) -> R {
     if !ON.load(Ordering::Relaxed) {
         return f();

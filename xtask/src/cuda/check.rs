@@ -77,7 +77,7 @@ Only a GPU can tell: that the driver takes the machine code; what NVIDIA's libra
 /// Builds the libraries that stand in for NVIDIA's.
 fn software_gpu(toolkit: &Toolkit) -> Result<PathBuf> {
     let folder = target()?.join("software-gpu");
-    let script = std::path::absolute(paths::root().join("crates/ops/software-gpu/build.sh"))?;
+    let script = std::path::absolute(paths::root().join("tests/software-gpu/build.sh"))?;
     run(toolkit.set(Command::new("bash").arg(script).arg(&folder)))?;
     Ok(folder)
 }

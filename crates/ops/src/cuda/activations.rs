@@ -2,8 +2,9 @@
 
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, THREADS, arguments};
+use super::memory::Fresh;
 use super::{by_dtype, device_of};
-use crate::node::{Activation, Pass, stored};
+use crate::graph::{Activation, Pass, stored};
 use candle_core::{DType, Result, Storage, Tensor, bail};
 
 /// `kernel(x, y, n, aligned)`
@@ -30,12 +31,21 @@ fn map2(gpu: &Gpu, kernel: &'static str, a: &Tensor, b: &Tensor) -> Result<Stora
 }
 
 /// a + b
-pub(crate) fn add(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Storage> {
+pub(crate) fn sum(gpu: &Gpu, a: &Tensor, b: &Tensor) -> Result<Storage> {
     map2(gpu, by_dtype!("add", a), a, b)
 }
 
-/// The elements of `x` as `dtype`, copied even if they have it.
-pub(crate) fn cast(gpu: &Gpu, x: &Tensor, dtype: DType) -> Result<Storage> {
+/// `x` in another element type.
+pub(crate) fn cast(gpu: &Gpu, x: &Tensor, dtype: DType) -> Result<Tensor> {
+    Ok(copied_as(gpu, x, dtype)?.into_tensor(x.shape()))
+}
+
+/// The elements of `x` in a storage of their own.
+pub(crate) fn copied(gpu: &Gpu, x: &Tensor) -> Result<Storage> {
+    Ok(copied_as(gpu, x, x.dtype())?.into_storage())
+}
+
+fn copied_as(gpu: &Gpu, x: &Tensor, dtype: DType) -> Result<Fresh> {
     let kernel = match (x.dtype(), dtype) {
         (DType::F32, DType::F32) => "cast_f32_f32",
         (DType::F32, DType::BF16) => "cast_f32_bf16",
@@ -46,7 +56,17 @@ pub(crate) fn cast(gpu: &Gpu, x: &Tensor, dtype: DType) -> Result<Storage> {
     let n = x.elem_count();
     let y = gpu.empty(dtype, n)?;
     gpu.launch(kernel, Grid::over(n), arguments![Pointer::of(x)?, y.pointer()?, n])?;
-    Ok(y.into_storage())
+    Ok(y)
+}
+
+/// A storage of one number of arbitrary value.
+pub(crate) fn number(gpu: &Gpu) -> Result<Storage> {
+    Ok(gpu.empty(DType::F32, 1)?.into_storage())
+}
+
+/// The number 0.
+pub(crate) fn zero(gpu: &Gpu) -> Result<Tensor> {
+    Ok(gpu.zero().clone())
 }
 
 /// [`relu`](crate::relu)

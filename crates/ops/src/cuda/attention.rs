@@ -1,6 +1,6 @@
 //! Attention: products of all heads at once, with the softmax of the scores between them.
 //!
-//! The heads are brought apart, `[b, heads, n, features]`, so that they are one batch of products. Scores are f32 in
+//! The heads are split, `[b, heads, n, features]`, so that they are one batch of products. Scores are f32 in
 //! each precision; their softmax is kept for the backward, in the type of the activations.
 
 use super::device_of;
@@ -9,13 +9,13 @@ use super::launch::{Grid, Pointer, arguments};
 use super::memory::Fresh;
 use super::product::{Batch, Product};
 use super::rows::{Rows, softmax_gradient_rows, softmax_rows};
-use crate::attention::Size;
-use crate::node::{Activation, Pass};
-use crate::precision::{Precision, precision};
+use crate::graph::{Activation, Pass};
+use crate::graph::{Precision, precision};
+use crate::layers::AttentionSize;
 use candle_core::{DType, Result, Tensor, bail};
 
 /// [`attention`](crate::attention), whose shapes are checked.
-pub(crate) fn attention<X: Activation>(gpu: &Gpu, qkv: &X, size: Size) -> Result<X> {
+pub(crate) fn attention<X: Activation>(gpu: &Gpu, qkv: &X, size: AttentionSize) -> Result<X> {
     let x = qkv.values();
     let dtype = x.dtype();
     let precision = match (dtype, precision()) {
@@ -34,7 +34,7 @@ pub(crate) fn attention<X: Activation>(gpu: &Gpu, qkv: &X, size: Size) -> Result
     heads.multiply(gpu, Sort::Features, weights.pointer()?, v.pointer()?, y.pointer()?)?;
     let y = heads.together(gpu, [&y, &y, &y], 1)?;
     let weights = weights.into_tensor(heads.scores());
-    let Size { b, n, d, .. } = size;
+    let AttentionSize { b, n, d, .. } = size;
     X::record("attention", &[qkv], &[], y.into_storage(), (b, n, d), move |Pass { inputs: [x], dy, .. }| {
         let dx = heads.backward(&*device_of(dy)?, x, Pointer::of(&weights)?, dy)?;
         Ok([Some(dx.into_tensor(x.shape()))])
@@ -43,7 +43,7 @@ pub(crate) fn attention<X: Activation>(gpu: &Gpu, qkv: &X, size: Size) -> Result
 
 #[derive(Clone, Copy)]
 struct Heads {
-    size: Size,
+    size: AttentionSize,
     precision: Precision,
     dtype: DType,
 }
@@ -66,7 +66,7 @@ impl Heads {
     }
 
     fn rows(&self) -> Rows {
-        let Size { b, n, heads, .. } = self.size;
+        let AttentionSize { b, n, heads, .. } = self.size;
         Rows { rows: b * heads * n, c: n, apart: self.row() }
     }
 
@@ -111,7 +111,7 @@ impl Heads {
     fn place(&self, gpu: &Gpu, packed: Pointer, apart: [&Fresh; 3], parts: usize, back: bool) -> Result<()> {
         let n = parts * self.features();
         let at = |i: usize| if i < parts { apart[i].pointer() } else { Ok(Pointer::NONE) };
-        let Size { n: tokens, heads, .. } = self.size;
+        let AttentionSize { n: tokens, heads, .. } = self.size;
         let arguments = arguments![packed, at(0)?, at(1)?, at(2)?, n, tokens, parts, heads, self.size.features(), back];
         let kernel = if self.dtype == DType::BF16 { "heads_bf16" } else { "heads_f32" };
         gpu.launch(kernel, Grid::over(n), arguments)

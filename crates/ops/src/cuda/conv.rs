@@ -1,15 +1,15 @@
 //! Convolutions and linear maps: cuDNN's, and products of matrices where a convolution is one.
 
-use super::activations::{add_bias, column_sums};
+use super::activations::{add_bias, cast, column_sums, copied};
 use super::convolution::Direction;
+use super::device_of;
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, arguments};
 use super::memory::Fresh;
 use super::product::Product;
-use super::{cast, device_of};
-use crate::conv::Geometry;
-use crate::node::{Activation, Pass, stored};
-use crate::precision::{Precision, precision};
+use crate::graph::{Activation, Pass, stored};
+use crate::graph::{Precision, precision};
+use crate::layers::Geometry;
 use candle_core::{DType, Result, Tensor, bail};
 
 /// A convolution as it runs.
@@ -20,8 +20,9 @@ struct Layer {
     dtype: DType,
 }
 
-/// [`conv::record`](crate::conv::record): activations are f32 or bfloat16, parameters and their gradients f32.
-pub(crate) fn record<X: Activation>(
+/// [`conv2d`](crate::conv2d) and [`linear`](crate::linear), whose shapes are checked: activations are f32
+/// or bfloat16, parameters and their gradients f32.
+pub(crate) fn convolution<X: Activation>(
     gpu: &Gpu,
     op: &'static str,
     x: &X,
@@ -88,7 +89,7 @@ impl Layer {
         if taps == 1 {
             return match self.dtype {
                 DType::F32 => Ok(weight.detach()),
-                dtype => Ok(stored(cast(gpu, weight, dtype)?, weight.shape())),
+                dtype => cast(gpu, weight, dtype),
             };
         }
         let filters = gpu.empty(self.dtype, weight.elem_count())?;
@@ -161,6 +162,6 @@ impl Layer {
 fn aligned(gpu: &Gpu, x: &Tensor) -> Result<Tensor> {
     match Pointer::of(x)?.0.is_multiple_of(256) {
         true => Ok(x.clone()),
-        false => Ok(stored(cast(gpu, x, x.dtype())?, x.shape())),
+        false => Ok(stored(copied(gpu, x)?, x.shape())),
     }
 }

@@ -3,8 +3,8 @@
 use super::cudnn::{Descriptor, Handle, Kind, Name, NoteCode, Target};
 use super::gpu::{Gpu, locked};
 use super::launch::Pointer;
-use crate::conv::Geometry;
-use crate::precision::Precision;
+use crate::graph::Precision;
+use crate::layers::Geometry;
 use candle_core::cuda_backend::cudarc::cudnn::sys;
 use candle_core::cuda_backend::cudarc::driver::CudaStream;
 use candle_core::{Device, Error, Result, Tensor};
@@ -35,7 +35,7 @@ pub(super) struct Convolutions {
 enum Choice {
     /// By cuDNN.
     Plan(Plan),
-    /// As a product of matrices, since cuDNN said no.
+    /// As a product of matrices, since cuDNN has no plan.
     Lowered(String),
 }
 
@@ -109,7 +109,7 @@ impl Gpu {
 }
 
 /// How the convolutions that ran so far on a GPU are computed, a line for each: direction, sizes, precision, and
-/// cuDNN's plan or why there is none. For those who wonder about a speed. Empty for another device.
+/// cuDNN's plan or why there is none. Empty for another device.
 pub fn convolution_plans(device: &Device) -> Result<Vec<String>> {
     let Some(gpu) = Gpu::of_device(device)? else { return Ok(Vec::new()) };
     let convolutions = locked(&gpu.convolutions);
@@ -125,6 +125,7 @@ pub fn convolution_plans(device: &Device) -> Result<Vec<String>> {
 /// `CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION`. Three lines a convolution; cuDNN alone is needed, from 9.8 on.
 ///
 /// `Err` if there is no plan for one of them.
+#[doc(hidden)]
 pub fn convolution_plans_for(
     properties: &str,
     precision: Precision,
@@ -182,7 +183,7 @@ impl Plan {
         format!("{name}: cuDNN's engine {engine}, its suggestion {rank}, {workspace} bytes of workspace")
     }
 
-    /// A plan and the bytes that it needs; `None` for one that is not wanted.
+    /// A plan and the bytes that it needs; `None` for one that is rejected.
     fn of(target: &Target, suggestion: &Descriptor, precision: Precision) -> Result<Option<Self>> {
         let never = [
             Note::CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC,
@@ -222,7 +223,7 @@ fn suggestions(target: &Target, graph: &Descriptor, mode: Mode) -> Result<Vec<De
     heuristics.get_descriptors(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, room)
 }
 
-/// The engine of a suggestion, and what cuDNN says of its arithmetic.
+/// The engine of a suggestion, and its numerical notes.
 fn engine_of(suggestion: &Descriptor) -> Result<(i64, Vec<NoteCode>)> {
     const MOST: usize = 32;
     let room = vec![Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?];
@@ -311,7 +312,7 @@ fn operation(
     Ok(graph)
 }
 
-/// A tensor whose sizes are told as cuDNN wants them, channels second, and whose channels lie last.
+/// A tensor's descriptor: cuDNN lists the channels second; in memory they are last.
 fn tensor(id: i64, precision: Precision, [n, c, h, w]: [usize; 4]) -> Result<Descriptor> {
     let dtype = match precision {
         Precision::Bf16 => sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16,

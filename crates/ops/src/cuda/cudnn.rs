@@ -8,13 +8,13 @@ pub(super) use sys::cudnnBackendAttributeName_t as Name;
 use sys::cudnnBackendAttributeType_t as Type;
 pub(super) use sys::cudnnBackendDescriptorType_t as Kind;
 
-/// What cuDNN answered, as an error that tells what was tried.
+/// A status of cuDNN as a result; the error has what was tried.
 pub(super) fn check(status: sys::cudnnStatus_t, tried: impl FnOnce() -> String) -> Result<()> {
     if status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS {
         return Ok(());
     }
     let mut message = [0; 512];
-    // SAFETY: the buffer is as long as is said, and cuDNN ends what it writes with a zero.
+    // SAFETY: the buffer has the length that is passed, and cuDNN ends what it writes with a zero.
     let message = unsafe {
         sys::cudnnGetLastErrorString(message.as_mut_ptr(), message.len());
         CStr::from_ptr(message.as_ptr()).to_string_lossy().into_owned()
@@ -89,7 +89,7 @@ attribute! {
     NoteCode: CUDNN_TYPE_NUMERICAL_NOTE,
 }
 
-/// What cuDNN says of its arithmetic, as a number: a newer library may have notes that have no name here.
+/// A numerical note of cuDNN, as a number: a newer library may have notes without a name here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(super) struct NoteCode(pub i32);
@@ -110,7 +110,7 @@ impl Descriptor {
 
     /// Sets an attribute, which has as many values as are given.
     pub(super) fn set<T: Attribute>(self, name: Name, values: &[T]) -> Result<Self> {
-        // SAFETY: the values are of the type and number that are said; cuDNN copies them.
+        // SAFETY: the values have the type and number that are passed; cuDNN copies them.
         let status = unsafe {
             sys::cudnnBackendSetAttribute(self.raw, name, T::TYPE, values.len() as i64, values.as_ptr().cast())
         };
@@ -139,7 +139,7 @@ impl Descriptor {
     /// The values of an attribute, `most` at most, each `blank` before.
     pub(super) fn get<T: Attribute>(&self, name: Name, most: usize, blank: T) -> Result<Vec<T>> {
         let (mut values, mut found) = (vec![blank; most], 0);
-        // SAFETY: there is room for as many values as are asked for.
+        // SAFETY: there is room for the number of values that is passed.
         let status = unsafe {
             let into = values.as_mut_ptr().cast();
             sys::cudnnBackendGetAttribute(self.raw, name, T::TYPE, most as i64, &mut found, into)

@@ -21,7 +21,7 @@ pub(super) const COUNTERS: usize = 1 << 16;
 
 /// A GPU that training is to run on: the `ordinal`-th of the machine.
 ///
-/// Unlike `Device::new_cuda`, everything happens on one stream, whatever thread asks for it, which needs no events; and
+/// Unlike `Device::new_cuda`, everything happens on one stream for all threads, which needs no events; and
 /// memory once taken from the driver is kept for the next tensor.
 ///
 /// `Err` if there is no such GPU.
@@ -42,7 +42,7 @@ pub fn cuda_device(ordinal: usize) -> Result<Device> {
     Ok(device)
 }
 
-/// What a GPU calls itself; `None` for another device.
+/// The name of a GPU; `None` for another device.
 pub fn gpu_name(device: &Device) -> Option<String> {
     match device {
         Device::Cuda(cuda) => cuda.cuda_stream().context().name().ok(),
@@ -66,7 +66,7 @@ pub fn gpu_memory_peak(device: &Device) -> Result<u64> {
     Ok(peak)
 }
 
-/// What the ops need of a GPU, made when the first of them runs on it.
+/// The state that the ops share on a GPU, created by the first op there.
 pub(crate) struct Gpu {
     device: CudaDevice,
     stream: Arc<CudaStream>,
@@ -88,8 +88,8 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Gpu {
     /// The GPU on which `x` is, if it is on one.
-    pub(crate) fn of(x: &Tensor) -> Result<Option<Arc<Self>>> {
-        Self::of_device(x.device())
+    pub(crate) fn of<'a>(x: impl Into<Option<&'a Tensor>>) -> Result<Option<Arc<Self>>> {
+        x.into().map_or(Ok(None), |x| Self::of_device(x.device()))
     }
 
     /// That of a device, if it is one.

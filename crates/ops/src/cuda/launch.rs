@@ -6,7 +6,7 @@ use candle_core::cuda_backend::{CudaStorage, CudaStorageSlice, WrapErr, cudarc};
 use candle_core::{Result, Tensor, bail};
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, LaunchConfig, PushKernelArg};
 
-/// Threads of a block where nothing asks for another number.
+/// Threads of a block, unless a kernel needs another number.
 pub(super) const THREADS: u32 = 256;
 
 /// An address in the memory of a GPU; 0 is none.

@@ -3,7 +3,7 @@
 use super::device_of;
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, arguments};
-use crate::node::{Pass, Recorded};
+use crate::graph::{Pass, Recorded};
 use candle_core::{DType, Result, Tensor, bail};
 
 /// A warp for each row.
@@ -12,17 +12,22 @@ fn grid(rows: usize) -> Grid {
 }
 
 /// [`cross_entropy`](crate::cross_entropy), whose shapes are checked.
-pub(crate) fn cross_entropy(gpu: &Gpu, logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
+pub(crate) fn cross_entropy(
+    gpu: &Gpu,
+    logits: &Tensor,
+    targets: &Tensor,
+    label_smoothing: f64,
+    [b, k]: [usize; 2],
+) -> Result<Tensor> {
     if logits.dtype() != DType::F32 {
         bail!("cross_entropy: logits on a GPU are f32, not {:?}", logits.dtype());
     }
-    let (b, k) = logits.dims2()?;
-    let (logits, targets) = (logits.input()?, targets.detach().contiguous()?);
+    let targets = targets.detach().contiguous()?;
     let losses = gpu.empty(DType::F32, b)?;
-    let (x, y) = (Pointer::of(&logits)?, Pointer::of(&targets)?);
+    let (x, y) = (Pointer::of(logits)?, Pointer::of(&targets)?);
     gpu.launch("cross_entropy", grid(b), arguments![x, y, losses.pointer()?, b, k, label_smoothing])?;
     let losses = losses.into_storage();
-    Tensor::record("cross_entropy", &[&logits], &[], losses, b, move |Pass { inputs: [logits], dy, .. }| {
+    Tensor::record("cross_entropy", &[logits], &[], losses, b, move |Pass { inputs: [logits], dy, .. }| {
         let gpu = device_of(dy)?;
         let grad = gpu.empty(DType::F32, b * k)?;
         let (x, y, dy) = (Pointer::of(logits)?, Pointer::of(&targets)?, Pointer::of(dy)?);

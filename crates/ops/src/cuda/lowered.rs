@@ -5,8 +5,8 @@ use super::convolution::Direction;
 use super::gpu::Gpu;
 use super::launch::{Argument, Grid, Pointer};
 use super::product::Product;
-use crate::conv::Geometry;
-use crate::precision::Precision;
+use crate::graph::Precision;
+use crate::layers::Geometry;
 use candle_core::{DType, Result};
 
 impl Gpu {
@@ -65,7 +65,7 @@ mod tests {
     use crate::cuda::{cuda_device, device_of};
     use candle_core::Tensor;
 
-    /// cuDNN's results against these, in each direction and precision; and that the choice is told.
+    /// cuDNN's results against these, in each direction and precision; and that the choice is reported.
     #[test]
     fn plans_compute_what_products_do() -> Result<()> {
         let gpu = cuda_device(0)?;
@@ -98,7 +98,7 @@ mod tests {
                 let operands = sizes.map(|n| numbers(n).and_then(|x| crate::cuda::cast(&*device_of(&x)?, &x, dtype)));
                 let operands = operands.into_iter().collect::<Result<Vec<_>>>()?;
                 let operands: Vec<Tensor> =
-                    operands.into_iter().zip(sizes).map(|(storage, n)| crate::node::stored(storage, n)).collect();
+                    operands.into_iter().zip(sizes).map(|(storage, n)| crate::graph::stored(storage, n)).collect();
                 for (direction, result) in [(Direction::Forward, 2), (Direction::Weight, 1), (Direction::Input, 0)] {
                     let device = device_of(&operands[0])?;
                     let run = |lowered: bool| -> Result<Vec<f32>> {
@@ -112,7 +112,7 @@ mod tests {
                             false => device.convolve(direction, &g, precision, pointers)?,
                         }
                         let out = out.into_tensor(sizes[result]);
-                        crate::node::stored(crate::cuda::cast(&device, &out, DType::F32)?, sizes[result]).to_vec1()
+                        crate::graph::stored(crate::cuda::cast(&device, &out, DType::F32)?, sizes[result]).to_vec1()
                     };
                     let (found, expected) = (run(false)?, run(true)?);
                     let size: f64 = expected.iter().map(|y| (*y as f64).powi(2)).sum();

@@ -1,4 +1,4 @@
-//! Memory that an op is about to fill.
+//! Uninitialised memory for the result of a kernel.
 
 use super::launch::Pointer;
 use candle_core::cuda_backend::{CudaDevice, CudaStorage, CudaStorageSlice, WrapErr, cudarc};
@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Shape, Storage, Tensor, bail};
 use cudarc::driver::CudaStream;
 use std::sync::Arc;
 
-/// Elements that nobody has written yet.
+/// Elements that are not written yet.
 pub(crate) struct Fresh(CudaStorage);
 
 impl Fresh {
@@ -14,8 +14,8 @@ impl Fresh {
         if len == 0 {
             bail!("a GPU has no tensor without elements");
         }
-        // SAFETY: whoever asks for memory launches a kernel that writes all of it before anything reads it; the tests
-        // fill it with NaN first.
+        // SAFETY: every caller launches a kernel that writes all of it before anything reads it; in the tests it is
+        // filled with NaN first.
         let slice = unsafe {
             match dtype {
                 DType::U8 => CudaStorageSlice::U8(stream.alloc(len).w()?),
@@ -42,6 +42,6 @@ impl Fresh {
 
     /// For a gradient, or another tensor without a graph.
     pub(crate) fn into_tensor(self, shape: impl Into<Shape>) -> Tensor {
-        crate::node::stored(self.into_storage(), shape)
+        crate::graph::stored(self.into_storage(), shape)
     }
 }

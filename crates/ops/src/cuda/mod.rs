@@ -1,12 +1,12 @@
 //! The ops on an NVIDIA GPU.
 //!
-//! Each op has here what the rest of the crate has for the CPU, and asks for it where its tensors are on a GPU. Kernels
-//! are CUDA C++, in `kernels/`; convolutions are cuDNN's ([`convolution`]), products of matrices cuBLASLt's
-//! ([`product`]).
+//! This module and `cpu` have the same functions, one for each op; [`on_device!`](crate::dispatch) chooses between
+//! them. Kernels are CUDA C++, in `kernels/`; convolutions are cuDNN's ([`convolution`](mod@convolution)), products of
+//! matrices cuBLASLt's ([`product`]).
 //!
 //! - Activations are f32 or bfloat16 and channels-last; parameters, gradients of parameters, statistics and losses are
 //!   f32; sums are f32 within a block and f64 beyond.
-//! - Nothing waits for the GPU: sizes are the host's, numbers stay where they are.
+//! - No host-device synchronisation: sizes are on the host, values stay on the GPU.
 //! - The bits of a result depend on the shape alone: no atomic sums, and blocks are added in order.
 
 mod activations;
@@ -14,31 +14,36 @@ mod attention;
 mod conv;
 mod convolution;
 mod cudnn;
+mod dropout;
 mod gpu;
 mod images;
 mod launch;
-pub(crate) mod loss;
+mod loss;
 mod lowered;
 mod memory;
 mod norm;
-pub(crate) mod parameters;
+mod parameters;
 mod pool;
 mod product;
 mod rows;
-pub(crate) mod samples;
+mod samples;
 mod tokens;
 
-pub(crate) use activations::{add, cast, gelu, relu};
+pub(crate) use activations::{cast, copied, gelu, number, relu, sum, zero};
 pub(crate) use attention::attention;
-pub(crate) use conv::record as convolution;
+pub(crate) use conv::convolution;
 pub use convolution::{convolution_plans, convolution_plans_for};
+pub(crate) use dropout::dropout;
 pub(crate) use gpu::Gpu;
 use gpu::locked;
 pub use gpu::{cuda_device, gpu_memory_peak, gpu_name};
 pub use images::{ImagePlacement, place_images};
+pub(crate) use loss::{cross_entropy, last_layer_norms, weighted_sum};
 pub(crate) use norm::{batch_norm, group_norm};
+pub(crate) use parameters::{adamw_step, add_scaled, displaced, displaced_by_signs, dot, saved, scale, sgd_step};
 pub(crate) use pool::{averages, max_pool2d};
 pub(crate) use rows::{layer_norm, softmax};
+pub(crate) use samples::{reweight, rms_slopes};
 pub(crate) use tokens::{first_token, patches, tokens};
 
 use candle_core::backend::BackendStorage;
@@ -72,17 +77,12 @@ macro_rules! by_width {
 }
 use by_width;
 
-/// The GPU of a tensor that is known to be on one.
+/// The GPU of a tensor; an `Err` if it is on none.
 fn device_of(x: &Tensor) -> Result<Arc<Gpu>> {
     match Gpu::of(x)? {
         Some(gpu) => Ok(gpu),
         None => bail!("expected a tensor on a GPU, got {:?}", x.device()),
     }
-}
-
-/// The GPU on which all of these are, if they are on one.
-pub(crate) fn gpu_of_all(tensors: &[Tensor]) -> Result<Option<Arc<Gpu>>> {
-    tensors.first().map_or(Ok(None), Gpu::of)
 }
 
 /// Elements in a storage.

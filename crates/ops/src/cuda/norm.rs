@@ -3,8 +3,8 @@
 use super::gpu::{COUNTERS, Gpu};
 use super::launch::{Grid, Pointer, THREADS, arguments};
 use super::{by_width, device_of};
-use crate::node::{Activation, Pass, Recorded, stored};
-use crate::norm::{Epilogue, RunningStats};
+use crate::graph::{Activation, Pass, Recorded, stored};
+use crate::layers::{Epilogue, RunningStats};
 use candle_core::{DType, Result, Tensor, bail};
 use std::sync::{Arc, Mutex};
 
@@ -211,7 +211,7 @@ fn record<X: Activation>(
     }
 }
 
-/// Scale and shift as one number in candle's graph; their gradients wait beside it.
+/// Scale and shift as one number in candle's graph; their gradients are stored beside it.
 struct Pair {
     node: Tensor,
     gradients: Arc<Mutex<Option<[Tensor; 2]>>>,
@@ -250,7 +250,7 @@ struct Backward {
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<[Tensor; 2]>);
 
 impl Backward {
-    /// `y` is the result if it cannot be computed again, for want of the residual.
+    /// `y` is the result if it cannot be recomputed, since the residual is not kept.
     fn run(
         &self,
         x: &Tensor,

@@ -2,7 +2,7 @@
 
 use super::gpu::{COUNTERS, Gpu};
 use super::launch::{Bytes, Grid, Pointer, TABLE, THREADS, arguments};
-use crate::parameters::{AdamWStep, Length, SgdStep, sum_of_squares};
+use crate::parameters::{AdamWStep, Length, SgdStep, plain};
 use candle_core::{DType, Result, Storage, Tensor, bail};
 
 /// Elements of a block.
@@ -137,13 +137,19 @@ pub(crate) fn dot(gpu: &Gpu, a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
     Ok(sum.into_tensor(()))
 }
 
+/// ‖x‖², f64 `[]`.
+fn sum_of_squares(gpu: &Gpu, x: &[&Tensor]) -> Result<Tensor> {
+    let x = plain(x)?;
+    dot(gpu, &x, &x)
+}
+
 /// [`scale`](crate::scale)
 pub(crate) fn scale(gpu: &Gpu, y: &[Tensor], length: Length) -> Result<(Vec<Tensor>, Tensor)> {
     let (number, given, numerator, denominator) = match length {
         Length::Times(c) => (c, None, None, None),
         Length::Given(f) => (1., Some(f.clone()), None, None),
         Length::Of(rho) => (rho, None, None, Some(dot(gpu, y, y)?)),
-        Length::Relative(r, x) => (r, None, Some(sum_of_squares(x)?), Some(dot(gpu, y, y)?)),
+        Length::Relative(r, x) => (r, None, Some(sum_of_squares(gpu, x)?), Some(dot(gpu, y, y)?)),
     };
     let (scaled, f) = (like(gpu, y)?, gpu.empty(DType::F64, 1)?);
     let entries = together([y, &scaled, &[], &[]], |_| 0.)?;
@@ -203,7 +209,7 @@ pub(crate) fn displaced_by_signs(
         Length::Times(c) => (c, None, None),
         Length::Given(f) => (1., Some(f.clone()), None),
         Length::Of(rho) => (rho / norm, None, None),
-        Length::Relative(r, x) => (r / norm, None, Some(sum_of_squares(x)?)),
+        Length::Relative(r, x) => (r / norm, None, Some(sum_of_squares(gpu, x)?)),
     };
     let fresh = x.iter().map(|x| gpu.empty(x.dtype(), x.elem_count())).collect::<Result<Vec<_>>>()?;
     let mut entries = Vec::with_capacity(x.len());
@@ -224,8 +230,8 @@ pub(crate) fn displaced_by_signs(
     Ok((fresh.into_iter().map(|fresh| fresh.into_storage()).collect(), f.into_tensor(())))
 }
 
-/// The numbers of tensors of any element type, to take their place.
-pub(crate) fn copied(gpu: &Gpu, from: &[Tensor]) -> Result<Vec<Storage>> {
+/// The values of tensors of any element type, to take their place.
+pub(crate) fn saved(gpu: &Gpu, from: &[Tensor]) -> Result<Vec<Storage>> {
     let (mut copies, mut entries) = (Vec::with_capacity(from.len()), Vec::with_capacity(from.len()));
     for tensor in from {
         let copy = gpu.empty(tensor.dtype(), tensor.elem_count())?;
@@ -246,12 +252,12 @@ pub(crate) fn copied(gpu: &Gpu, from: &[Tensor]) -> Result<Vec<Storage>> {
 /// [`sgd_step`](crate::sgd_step): x changes in place, and so does the velocity, which is returned.
 pub(crate) fn sgd_step(
     gpu: &Gpu,
-    x: &[Tensor],
+    x: &[&Tensor],
     g: &[Tensor],
     velocity: Option<&[Tensor]>,
     step: SgdStep,
 ) -> Result<Vec<Tensor>> {
-    let first = velocity.is_none();
+    let (x, first) = (&plain(x)?, velocity.is_none());
     let velocity = match velocity {
         Some(velocity) => velocity.to_vec(),
         None if step.momentum != 0. => like(gpu, x)?,
@@ -266,8 +272,15 @@ pub(crate) fn sgd_step(
     Ok(velocity)
 }
 
-/// [`adamw_step`](crate::adamw_step): x and the moments change in place.
-pub(crate) fn adamw_step(gpu: &Gpu, x: &[Tensor], g: &[Tensor], [m, v]: [&[Tensor]; 2], step: AdamWStep) -> Result<()> {
+/// [`adamw_step`](crate::adamw_step): x and the moments, which are returned, change in place.
+pub(crate) fn adamw_step(
+    gpu: &Gpu,
+    x: &[&Tensor],
+    g: &[Tensor],
+    [m, v]: [&[Tensor]; 2],
+    step: AdamWStep,
+) -> Result<[Vec<Tensor>; 2]> {
+    let x = &plain(x)?;
     let AdamWStep { lr, beta1, beta2, eps, t, weight_decay } = step;
     let share = |beta: f64| 1. - beta.powf(t as f64);
     let (size, root) = (lr / share(beta1), 1. / share(beta2).sqrt());
@@ -277,5 +290,5 @@ pub(crate) fn adamw_step(gpu: &Gpu, x: &[Tensor], g: &[Tensor], [m, v]: [&[Tenso
         let arguments = arguments![&table.bytes, table.count, lr, beta1, beta2, eps, size, root];
         gpu.launch("adamw_all", grid(table), arguments)?;
     }
-    Ok(())
+    Ok([m.to_vec(), v.to_vec()])
 }

@@ -3,9 +3,9 @@
 use super::gpu::Gpu;
 use super::launch::{Argument, Grid, Pointer};
 use super::{by_width, device_of};
-use crate::node::{Activation, Pass};
-use crate::pool::Pooling;
-use candle_core::{DType, Result, Shape, Tensor, bail};
+use crate::graph::{Activation, Pass};
+use crate::layers::Pooling;
+use candle_core::{DType, Result, Tensor, bail};
 
 impl Pooling {
     fn sizes(&self) -> [Argument<'static>; 11] {
@@ -34,12 +34,12 @@ fn launch(gpu: &Gpu, kernel: &'static str, p: &Pooling, pointers: &[Pointer], n:
 }
 
 /// [`max_pool2d`](crate::max_pool2d)
-pub(crate) fn max_pool2d<X: Activation>(gpu: &Gpu, x: &X, p: Pooling, shape: impl Into<Shape>) -> Result<X> {
-    let (window, shape) = (p.window.kernel.0 * p.window.kernel.1, shape.into());
+pub(crate) fn max_pool2d<X: Activation>(gpu: &Gpu, x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
+    let window = p.window.kernel.0 * p.window.kernel.1;
     if window > 255 {
         bail!("max_pool2d: a window on a GPU has at most 255 elements, not {window}");
     }
-    let (dtype, n) = (x.values().dtype(), shape.elem_count());
+    let (dtype, n) = (x.values().dtype(), shape.iter().product());
     let (y, winner) = (gpu.empty(dtype, n)?, gpu.empty(DType::U8, n)?);
     let pointers = [Pointer::of(x.values())?, y.pointer()?, winner.pointer()?];
     launch(gpu, by_width!("max_pool", dtype, p.wide(x.values())?), &p, &pointers, n)?;

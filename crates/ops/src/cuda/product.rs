@@ -2,7 +2,7 @@
 
 use super::gpu::{Gpu, locked};
 use super::launch::Pointer;
-use crate::precision::Precision;
+use crate::graph::Precision;
 use candle_core::cuda_backend::cudarc::cublaslt::{result, sys};
 use candle_core::{Error, Result};
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub(super) struct Products {
     plans: BTreeMap<Product, Arc<Plan>>,
 }
 
-/// A product as cuBLASLt describes it. It knows column-major matrices only, in which ours are their transposes: what is
+/// A product as cuBLASLt describes it. It has column-major matrices only, in which ours are their transposes: what is
 /// computed is cᵀ = bᵀ · aᵀ, so its first matrix is our second.
 struct Plan {
     product: sys::cublasLtMatmulDesc_t,

@@ -4,7 +4,7 @@ use super::activations::column_sums;
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, THREADS, arguments};
 use super::{by_dtype, device_of};
-use crate::node::{Activation, Pass};
+use crate::graph::{Activation, Pass};
 use candle_core::{DType, Result, Tensor, bail};
 
 /// Rows of `c` elements that begin so many elements apart.

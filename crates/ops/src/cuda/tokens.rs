@@ -4,8 +4,8 @@ use super::activations::column_sums;
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, arguments};
 use super::{by_dtype, device_of};
-use crate::node::{Activation, Pass};
-use crate::patches::Cut;
+use crate::graph::{Activation, Pass};
+use crate::layers::Cut;
 use candle_core::{DType, Result, Shape, Tensor, bail};
 
 /// [`patches`](crate::patches)
@@ -77,8 +77,7 @@ fn part(
 }
 
 /// [`first_token`](crate::first_token)
-pub(crate) fn first_token<X: Activation>(gpu: &Gpu, x: &X) -> Result<X> {
-    let &[b, n, d] = x.values().dims() else { bail!("first_token: expected x [b, n, d]") };
+pub(crate) fn first_token<X: Activation>(gpu: &Gpu, x: &X, [b, n, d]: [usize; 3]) -> Result<X> {
     let y = gpu.empty(x.values().dtype(), b * d)?;
     let arguments = arguments![Pointer::of(x.values())?, y.pointer()?, b * d, n * d, 0usize, d];
     gpu.launch(by_dtype!("cut", x.values()), Grid::over(b * d), arguments)?;

@@ -1,61 +1,24 @@
 //! Parameters that are moved, and put back bit for bit.
 
-use super::scale::sum;
-use super::{Length, check, plain};
-use crate::float::{Float, with_float, with_slice};
-use crate::node::on_cpu;
-use crate::parallel::zip_map;
-use candle_core::{CpuStorage, CudaStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use rayon::prelude::*;
-use std::sync::Mutex;
+use super::lists::{check, plain};
+use super::{Length, Saved};
+use crate::dispatch::on_device;
+use candle_core::{Result, Tensor, bail};
 
-/// The numbers that tensors had before they were changed in place.
-#[must_use = "the tensors stay displaced until they are put back"]
-pub struct Saved(Vec<(Tensor, Storage)>);
-
-impl Saved {
-    /// Gives the tensors their numbers back, bit for bit; nothing is copied.
-    pub fn put_back(self) -> Result<()> {
-        self.0.into_iter().try_for_each(|(tensor, values)| exchange(&tensor, values).map(drop))
-    }
-
-    /// Puts each of `values` into the place of the storage of one of `tensors`; all of them or none.
-    pub(crate) fn exchange(tensors: &[&Tensor], values: Vec<Storage>) -> Result<Self> {
-        let mut saved = Self(Vec::with_capacity(tensors.len()));
-        for (tensor, values) in tensors.iter().zip(values) {
-            match exchange(tensor, values) {
-                Ok(before) => saved.0.push((tensor.detach(), before)),
-                Err(error) => {
-                    saved.put_back()?;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(saved)
-    }
-}
-
-/// x ← x + c y in place, where everybody who shares the storage of `x` sees it; returns what x was. One pass.
+/// x ← x + c y in place, for all tensors that share the storage of `x`; returns the previous values. One pass.
 ///
 /// `Err` if shapes or element types differ, or one of `x` is a view of a larger tensor.
 pub fn displace(x: &[&Tensor], c: f64, y: &[&Tensor]) -> Result<Saved> {
     check("displace", x, y)?;
     let (from, y) = (plain(x)?, plain(y)?);
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::gpu_of_all(&from)? {
-        return Saved::exchange(x, crate::cuda::parameters::displaced(&gpu, &from, c, &y)?);
-    }
-    let moved = from.iter().zip(&y).map(|(x, y)| sum(x, c, y)).collect::<Result<_>>()?;
-    Saved::exchange(x, moved)
+    Saved::exchange(x, on_device!(from.first(), displaced(&from, c, &y))?)
 }
 
-/// x ← x + f z in place for random signs z, which are nowhere in memory on a GPU; returns what x was, and f as f64 `[]`
-/// on the device of x. One pass, and one for each length that must be known.
+/// x ← x + f z in place for random signs z, which are not stored on a GPU; returns the previous values, and f as f64
+/// `[]` on the device of x. One pass, and one for each length that must be computed.
 ///
 /// The signs of tensor i are the bits of the ChaCha8 stream (as `rand_chacha` has it) of `seeds[i]`, in order, +1 for a
-/// 1: the same on every device. f makes f z as long as is said.
+/// 1: the same on every device. f z has the requested `length`.
 ///
 /// `Err` if one of `x` is a view of a larger tensor, or the numbers of tensors and seeds differ.
 pub fn displace_by_signs(x: &[&Tensor], seeds: &[[u8; 32]], length: Length) -> Result<(Saved, Tensor)> {
@@ -64,111 +27,25 @@ pub fn displace_by_signs(x: &[&Tensor], seeds: &[[u8; 32]], length: Length) -> R
     }
     let from = plain(x)?;
     let count = from.iter().map(|x| x.elem_count()).sum::<usize>() as f64; // ‖z‖²
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::gpu_of_all(&from)? {
-        let (moved, f) = crate::cuda::parameters::displaced_by_signs(&gpu, &from, seeds, length, count)?;
-        return Ok((Saved::exchange(x, moved)?, f));
-    }
-    let f = length.factor(|| Ok(count))?;
-    let one = |(x, seed): (&Tensor, &[u8; 32])| {
-        with_float!("displace_by_signs", x, T => with_slice::<T, _>(x, |values| {
-            let signs: Vec<T> = signs(values.len(), *seed, T::narrow(f));
-            Ok(on_cpu(zip_map(values, &signs, |x: T, z| x + z)))
-        }))
-    };
-    let moved = from.par_iter().zip(seeds).map(one).collect::<Result<_>>()?;
-    Ok((Saved::exchange(x, moved)?, Tensor::new(f, &Device::Cpu)?))
+    let (moved, f) = on_device!(from.first(), displaced_by_signs(&from, seeds, length, count))?;
+    Ok((Saved::exchange(x, moved)?, f))
 }
 
-/// ±f
-fn signs<T: Float>(len: usize, seed: [u8; 32], f: T) -> Vec<T> {
-    let (mut rng, mut signs) = (ChaCha8Rng::from_seed(seed), Vec::with_capacity(len));
-    while signs.len() < len {
-        let bits = rng.next_u32();
-        let some = (len - signs.len()).min(32);
-        signs.extend((0..some).map(|i| if bits >> i & 1 == 1 { f } else { -f }));
-    }
-    signs
-}
-
-/// Keeps the numbers of tensors of any element type, which may then be changed. One pass.
+/// Keeps a copy of the values of tensors of any element type, which may then be changed. One pass.
 ///
 /// `Err` if one of them is a view of a larger tensor.
 pub fn save(tensors: &[&Tensor]) -> Result<Saved> {
     let from = plain(tensors)?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::gpu_of_all(&from)? {
-        return Saved::exchange(tensors, crate::cuda::parameters::copied(&gpu, &from)?);
-    }
-    Saved::exchange(tensors, from.iter().map(|tensor| storage_of(&tensor.copy()?)).collect::<Result<_>>()?)
-}
-
-/// The storage of a tensor on the CPU that nobody else has.
-fn storage_of(tensor: &Tensor) -> Result<Storage> {
-    exchange(tensor, Storage::Cpu(CpuStorage::U8(Vec::new())))
-}
-
-/// Puts `values` into the place of a tensor's storage, and returns that.
-fn exchange(tensor: &Tensor, values: Storage) -> Result<Storage> {
-    struct Exchange(Mutex<Option<Storage>>);
-
-    impl Exchange {
-        fn with(&self, len: usize, layout: &Layout, swap: impl FnOnce(&mut Storage)) -> Result<()> {
-            if layout.contiguous_offsets() != Some((0, len)) {
-                bail!("a view of a larger tensor cannot be changed in place");
-            }
-            if let Ok(mut values) = self.0.lock()
-                && let Some(values) = values.as_mut()
-            {
-                swap(values);
-            }
-            Ok(())
-        }
-    }
-
-    impl InplaceOp1 for Exchange {
-        fn name(&self) -> &'static str {
-            "exchange"
-        }
-
-        fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-            let len = match &*storage {
-                CpuStorage::U8(values) => values.len(),
-                CpuStorage::U32(values) => values.len(),
-                CpuStorage::I64(values) => values.len(),
-                CpuStorage::F32(values) => values.len(),
-                CpuStorage::F64(values) => values.len(),
-                _ => bail!("expected u8, u32, i64, f32 or f64"),
-            };
-            self.with(len, layout, |values| {
-                if let Storage::Cpu(values) = values {
-                    std::mem::swap(storage, values);
-                }
-            })
-        }
-
-        fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<()> {
-            let len = crate::node::cuda_len(storage)?;
-            self.with(len, layout, |values| {
-                if let Storage::Cuda(values) = values {
-                    std::mem::swap(storage, values);
-                }
-            })
-        }
-    }
-    let exchange = Exchange(Mutex::new(Some(values)));
-    tensor.detach().inplace_op1(&exchange)?;
-    match exchange.0.into_inner() {
-        Ok(Some(values)) => Ok(values),
-        _ => bail!("the storage of a tensor was lost"),
-    }
+    Saved::exchange(tensors, on_device!(from.first(), saved(&from))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::add_scaled;
-    use candle_core::{DType, Var};
+    use candle_core::{DType, Device, Var};
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
 
     fn values(x: &Tensor) -> Result<Vec<f32>> {
         x.flatten_all()?.to_vec1()

@@ -1,47 +1,22 @@
 //! Passes over all parameters of a network at once: a tensor for each, in one order. None of them is differentiable.
 //!
-//! On a GPU each is one or two launches, and what it measures stays there: a [`Tensor`] of one f64 that nobody has to
-//! wait for.
+//! On a GPU each is one or two launches, and a number that it computes is a [`Tensor`](candle_core::Tensor) of one f64
+//! there: no host-device synchronisation.
 
 mod adamw;
+mod arguments;
 mod displace;
 mod dot;
+mod lists;
+mod saved;
 mod scale;
 mod sgd;
 
-pub use adamw::{AdamWStep, adamw_step};
-pub use displace::{Saved, displace, displace_by_signs, save};
+pub use adamw::adamw_step;
+pub use arguments::{AdamWStep, Length, SgdStep};
+pub use displace::{displace, displace_by_signs, save};
 pub use dot::{dot, sum_of_squares};
-pub use scale::{Length, add_scaled, scale};
-pub use sgd::{SgdStep, sgd_step};
-
-use candle_core::{Result, Tensor, bail};
-
-/// `Err` naming the op unless both lists have tensors of the same shapes, element types and places, one by one.
-fn check(op: &str, first: &[&Tensor], second: &[&Tensor]) -> Result<()> {
-    if first.len() != second.len() {
-        bail!("{op}: {} tensors and {} do not go together", first.len(), second.len());
-    }
-    for (i, (a, b)) in first.iter().zip(second).enumerate() {
-        if a.dims() != b.dims() {
-            bail!("{op}: shapes of the tensors {i} differ: {:?} and {:?}", a.dims(), b.dims());
-        }
-        if a.dtype() != b.dtype() {
-            bail!("{op}: element types of the tensors {i} differ: {:?} and {:?}", a.dtype(), b.dtype());
-        }
-        if a.device().location() != b.device().location() {
-            bail!("{op}: the tensors {i} are on {:?} and {:?}", a.device().location(), b.device().location());
-        }
-    }
-    Ok(())
-}
-
-/// The tensors without a graph, contiguous.
-fn plain(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
-    tensors.iter().map(|tensor| tensor.detach().contiguous()).collect()
-}
-
-/// Lends a list of tensors as a list of references.
-fn borrowed(tensors: &[Tensor]) -> Vec<&Tensor> {
-    tensors.iter().collect()
-}
+pub(crate) use lists::plain;
+pub use saved::Saved;
+pub use scale::{add_scaled, scale};
+pub use sgd::sgd_step;

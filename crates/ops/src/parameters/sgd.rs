@@ -1,25 +1,9 @@
 //! Stochastic gradient descent with momentum.
 
-use super::{Saved, check, plain};
-use crate::float::{Float, with_float, with_slice};
-use crate::node::{constant, on_cpu};
-use crate::parallel::{CHUNK, Region};
-use crate::vector::vectorised;
-use candle_core::{Result, Storage, Tensor, bail};
-use rayon::prelude::*;
-
-/// A step of SGD as PyTorch defines it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SgdStep<'a> {
-    /// The step size η.
-    pub lr: f64,
-    /// μ
-    pub momentum: f64,
-    /// λ of each tensor, an L2 penalty of λ/2·‖x‖².
-    pub weight_decay: &'a [f64],
-    /// Nesterov's form.
-    pub nesterov: bool,
-}
+use super::SgdStep;
+use super::lists::{borrowed, check, plain};
+use crate::dispatch::on_device;
+use candle_core::{Result, Tensor, bail};
 
 /// d = g + λx; v ← μv + d (v = d at first); x ← x − η v, or x − η (d + μv) with Nesterov. Changes `x` in place, and
 /// `velocity`, which without momentum stays as it is. One pass. `Err` if shapes or element types differ, or one of `x`
@@ -31,66 +15,14 @@ pub fn sgd_step(x: &[&Tensor], g: &[&Tensor], velocity: &mut Option<Vec<Tensor>>
     }
     let old = velocity.as_deref().filter(|_| step.momentum != 0.);
     if let Some(old) = old {
-        check("sgd_step", x, &super::borrowed(old))?;
+        check("sgd_step", x, &borrowed(old))?;
     }
-    let (from, g) = (plain(x)?, plain(g)?);
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::cuda::gpu_of_all(&from)? {
-        let new = crate::cuda::parameters::sgd_step(&gpu, &from, &g, old, step)?;
-        if step.momentum != 0. {
-            *velocity = Some(new);
-        }
-        return Ok(());
-    }
-    let (mut moved, mut new) = (Vec::<Storage>::new(), Vec::new());
-    for (i, (from, g)) in from.iter().zip(&g).enumerate() {
-        let v = old.map(|old| &old[i]).unwrap_or(g);
-        with_float!("sgd_step", from, T => {
-            let scales = [step.lr, step.momentum, step.weight_decay[i]].map(T::narrow);
-            let (x_new, v_new) = with_slice::<T, _>(from, |x| with_slice(g, |g| with_slice(v, |v| {
-                Ok(stepped(x, g, old.is_some().then_some(v), scales, step.nesterov))
-            })))?;
-            moved.push(on_cpu(x_new));
-            new.push(constant(v_new, from.shape())?);
-        });
-    }
-    drop(Saved::exchange(x, moved)?);
+    let g = plain(g)?;
+    let new = on_device!(g.first(), sgd_step(x, &g, old, step))?;
     if step.momentum != 0. {
         *velocity = Some(new);
     }
     Ok(())
-}
-
-fn stepped<T: Float>(x: &[T], g: &[T], v: Option<&[T]>, scales: [T; 3], nesterov: bool) -> (Vec<T>, Vec<T>) {
-    let [lr, momentum, decay] = scales;
-    let (len, first, v) = (x.len(), v.is_none(), v.unwrap_or(g));
-    let (mut x_new, mut v_new) = (Vec::<T>::with_capacity(len), Vec::<T>::with_capacity(len));
-    let (to_x, to_v) = (Region::of_capacity(&mut x_new), Region::of_capacity(&mut v_new));
-    (0..len.div_ceil(CHUNK)).into_par_iter().for_each(|i| {
-        let chunk = i * CHUNK..((i + 1) * CHUNK).min(len);
-        vectorised(
-            #[inline(always)]
-            || {
-                for (j, ((x, g), v)) in chunk.clone().zip(x[chunk.clone()].iter().zip(&g[chunk.clone()]).zip(&v[chunk]))
-                {
-                    let d = *g + decay * *x;
-                    let v = if first { d } else { momentum * *v + d };
-                    let direction = if nesterov { d + momentum * v } else { v };
-                    // SAFETY: j is below the capacity of both, and in this chunk alone.
-                    unsafe {
-                        to_x.at(j).write(*x - lr * direction);
-                        to_v.at(j).write(v);
-                    }
-                }
-            },
-        );
-    });
-    // SAFETY: the chunks cover all elements, and each has been written.
-    unsafe {
-        x_new.set_len(len);
-        v_new.set_len(len);
-    }
-    (x_new, v_new)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::*;
 use msharp_ops::{
-    Epilogue, RunningStats, Window2d, add, avg_pool2d, batch_norm, conv2d, global_avg_pool2d, group_norm, linear,
-    max_pool2d, no_grad, relu,
+    Epilogue, RunningStats, Window2d, add, avg_pool2d, batch_norm, conv2d, dropout, global_avg_pool2d, group_norm,
+    linear, max_pool2d, no_grad, relu,
 };
 
 #[test]
@@ -42,6 +42,19 @@ fn linear_maps() -> Result<()> {
     Ok(())
 }
 
+/// The mask is the CPU's, so the zeros are at the same places, also of a view.
+#[test]
+fn dropouts() -> Result<()> {
+    for shape in [vec![3, 5, 7], vec![4, 64], vec![1], vec![100_003]] {
+        let inputs = [noise(&shape, 1)?];
+        check(&format!("dropout {shape:?}"), &inputs, 1, 1., |x, _| dropout(&x[0], 0.3, [9; 32], true))?;
+    }
+    let ones = |device: &Device| Tensor::ones(5000, DType::F32, device);
+    let on = |device: &Device| dropout(&ones(device)?.narrow(0, 3, 4001)?, 0.3, [9; 32], true);
+    assert_eq!(values(&on(gpu())?)?, values(&on(&Device::Cpu)?)?);
+    Ok(())
+}
+
 #[test]
 fn element_by_element() -> Result<()> {
     // Sizes with and without a rest after vectors of 16 bytes.
@@ -67,7 +80,7 @@ fn pooling() -> Result<()> {
         }
         check(&format!("global_avg_pool2d {shape:?}"), &input, 1, 1., |x, _| global_avg_pool2d(&x[0]))?;
     }
-    // The gradient of a tie goes to the first, and NaN wins, as on the CPU.
+    // The gradient of a tie goes to the first, and NaN counts as the largest, as on the CPU.
     let x = Var::from_tensor(&Tensor::new(&[[[[1f32], [1.]], [[f32::NAN], [3.]]]], gpu())?)?;
     let y = max_pool2d(x.as_tensor(), Window2d { kernel: (1, 2), stride: (1, 2), padding: (0, 0) })?;
     let values = y.flatten_all()?.to_vec1::<f32>()?;

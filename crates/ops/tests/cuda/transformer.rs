@@ -8,7 +8,7 @@ fn attentions() -> Result<()> {
     // (b, n, d, heads): rows that fill no vector, one token, more tokens than features, and the reverse
     for (b, n, d, heads) in [(2, 5, 6, 2), (1, 1, 3, 1), (3, 7, 15, 3), (2, 17, 32, 4), (1, 9, 64, 1), (2, 33, 24, 3)] {
         let inputs = [(noise(&[b, n, 3 * d], 1)? * 2.)?];
-        // A single token's weight is 1, whatever its query and key.
+        // A single token's weight is 1, for every query and key.
         let slack = if n == 1 { 1. } else { 3. };
         check(&format!("attention {b} {n} {d} {heads}"), &inputs, 1, slack, |x, _| attention(&x[0], heads))?;
     }

@@ -4,7 +4,7 @@ use crate::{noise, values};
 use candle_core::{DType, Result, Tensor, Var};
 use msharp_ops::{
     Epilogue, FeatureMap, GhostNorms, RunningStats, attention, batch_norm, conv2d, cross_entropy, first_token, gelu,
-    ghost_norms, group_norm, layer_norm, linear, patches, relu, tokens,
+    ghost_norms, group_norm, layer_norm, linear, patches, profile, relu, tokens,
 };
 
 type Named<'a> = (&'static str, &'a Var);
@@ -13,7 +13,7 @@ fn var(shape: &[usize], seed: u64, dtype: DType) -> Result<Var> {
     Var::from_tensor(&noise(shape, seed, dtype)?)
 }
 
-/// A loss of each sample that feels every element of `y` `[b, ..]`.
+/// A loss of each sample that depends on every element of `y` `[b, ..]`.
 fn losses_of(y: &Tensor) -> Result<Tensor> {
     let y = if y.rank() > 2 { y.flatten_from(1)? } else { y.clone() };
     let factors = noise(&y.dims()[1..], 77, y.dtype())?;
@@ -284,11 +284,45 @@ fn what_cannot_be_measured_is_named() -> Result<()> {
     Ok(())
 }
 
-/// A variable that is not asked for is neither measured nor in the way.
+/// A variable that is not in the list is not measured and causes no error.
 #[test]
 fn others_are_left_alone() -> Result<()> {
     let x = noise(&[4, 3], 1, DType::F64)?;
     let (w, frozen) = (var(&[3, 3], 2, DType::F64)?, var(&[3, 3], 3, DType::F64)?);
     assert_exact("a head", &[("head", &w)], || losses_of(&linear(&linear(&x, &frozen, None)?, &w, None)?))?;
+    Ok(())
+}
+
+/// The affine parameters of the norm layers alone, in a network whose other parameters are variables, too (Gray et al.
+/// 2024, arXiv 2411.00999). The backward that measures computes no gradient of the others; later ones do.
+#[test]
+fn norm_layers_alone() -> Result<()> {
+    for dtype in [DType::F64, DType::F32] {
+        let x = noise(&[4, 7, 6, 3], 1, dtype)?;
+        let (w1, b1) = (var(&[12, 3, 3, 3], 2, dtype)?, var(&[12], 3, dtype)?);
+        let (w2, head) = (var(&[12, 12, 3, 3], 4, dtype)?, var(&[5, 12], 5, dtype)?);
+        let norms = (0..6).map(|i| var(&[12], 6 + i, dtype)).collect::<Result<Vec<_>>>()?;
+        let [g1, c1, g2, c2, g3, c3] = norms.as_slice() else { unreachable!("six of them") };
+        let losses = || {
+            let h = conv2d(&FeatureMap::enter(&x)?, &w1, Some(&b1), (1, 1), (1, 1))?;
+            let h = group_norm(&h, 3, g1, c1, 1e-5, Epilogue { residual: None, relu: true })?;
+            let y = conv2d(&h, &w2, None, (1, 1), (1, 1))?;
+            let y = group_norm(&y, 4, g2, c2, 1e-5, Epilogue { residual: Some(&h), relu: true })?.leave()?;
+            losses_of(&linear(&layer_norm(&y.reshape((4, 42, 12))?, g3, c3, 1e-5)?, &head, None)?)
+        };
+        let names = ["gn1.weight", "gn1.bias", "gn2.weight", "gn2.bias", "ln.weight", "ln.bias"];
+        let params: Vec<Named> = names.into_iter().zip(&norms).collect();
+        assert_exact("norm layers", &params, losses)?;
+
+        let (measured, timings) = profile(|| ghost_norms(&named(&params), losses));
+        let passes =
+            |pass: &str| timings.keys().filter(|name| name.contains("12 at 7×6") && name.ends_with(pass)).count();
+        assert_eq!((passes("forward"), passes("dx"), passes("dw")), (2, 1, 0), "{timings:?}");
+        let (later, fresh) = (measured?.losses.sum_all()?.backward()?, losses()?.sum_all()?.backward()?);
+        for other in [&w1, &b1, &w2, &head] {
+            let of = |grads: &candle_core::backprop::GradStore| values(grads.get(other).expect("a gradient"));
+            assert_eq!(of(&later)?, of(&fresh)?);
+        }
+    }
     Ok(())
 }

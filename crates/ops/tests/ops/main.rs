@@ -1,6 +1,7 @@
-//! The proofs of the ops: against central differences, against PyTorch, and about the graph and the threads.
+//! Tests of the ops: against central differences, against PyTorch, and about the graph and the threads.
 
 mod convolution;
+mod dropout;
 mod ghost;
 mod gradients;
 mod graph;

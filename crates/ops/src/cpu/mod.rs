@@ -1,0 +1,38 @@
+//! The ops on the CPU, for f32 and f64.
+//!
+//! This module and `cuda` have the same functions, one for each op; [`on_device!`](crate::dispatch) chooses between
+//! them. Below the ops lie what they share: element types (`float`), vector instructions (`vector`), parallel loops
+//! (`parallel`), sums along rows (`rows`), squared norms per sample (`squares`).
+
+mod activations;
+mod attention;
+mod conv;
+mod cross_entropy;
+mod curve;
+mod dropout;
+mod float;
+mod norm;
+mod parallel;
+mod parameters;
+mod patches;
+mod pool;
+mod rows;
+mod samples;
+mod softmax;
+mod squares;
+mod tokens;
+mod vector;
+
+pub(crate) use activations::{cast, copied, gelu, number, relu, sum, zero};
+pub(crate) use attention::attention;
+pub(crate) use conv::convolution;
+pub use conv::direct_convolutions;
+pub(crate) use cross_entropy::{cross_entropy, last_layer_norms};
+pub(crate) use dropout::dropout;
+pub(crate) use norm::{batch_norm, group_norm, layer_norm};
+pub(crate) use parameters::{adamw_step, add_scaled, displaced, displaced_by_signs, dot, saved, scale, sgd_step};
+pub(crate) use patches::patches;
+pub(crate) use pool::{averages, max_pool2d};
+pub(crate) use samples::{reweight, rms_slopes, weighted_sum};
+pub(crate) use softmax::softmax;
+pub(crate) use tokens::{first_token, tokens};

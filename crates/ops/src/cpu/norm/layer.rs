@@ -1,0 +1,141 @@
+//! Layer normalisation: each row by itself.
+
+use crate::cpu::float::{Float, constant, on_cpu, with_float, with_slice};
+use crate::cpu::parallel::{Region, add_up, rows_per_chunk};
+use crate::cpu::rows::{product, sum};
+use crate::cpu::squares::sum_of_squares;
+use crate::cpu::vector::vectorised;
+use crate::graph::{Activation, Pass};
+use crate::layers::same_dtype;
+use crate::per_sample::ghost::take_part;
+use crate::profile::timed;
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+/// [`layer_norm`](crate::layer_norm), whose shapes are checked.
+pub(crate) fn layer_norm<X: Activation>(x: &X, (weight, bias): (&Tensor, &Tensor), eps: f64) -> Result<X> {
+    let c = weight.elem_count();
+    same_dtype("layer_norm", &[x.values(), weight])?;
+    let named = |pass: &str, x: &[usize]| (format!("layer_norm {x:?} {pass}"), 0.0);
+    with_float!("layer_norm", x.values(), T => {
+        let forward = || with_slice::<T, _>(x.values(), |x| {
+            with_slice(weight, |weight| with_slice(bias, |bias| Ok(forward(x, weight, bias, eps))))
+        });
+        let (y, rows) = timed(|| named("forward", x.values().dims()), forward)?;
+        let ghost = take_part("layer_norm", [weight, bias]);
+        X::record("layer_norm", &[x], &[weight, bias], on_cpu(y), x.values().shape(), move |Pass { inputs: [x, weight, _], wanted, dy, .. }| {
+            let measuring = ghost.measures(0) || ghost.measures(1);
+            let samples = if x.rank() > 1 { x.dims()[0] } else { 1 };
+            let task = if measuring { rows.len().div_ceil(samples.max(1)) } else { rows_per_chunk(c) };
+            let backward = || with_slice::<T, _>(x, |x| {
+                with_slice(weight, |weight| with_slice(dy, |dy| Ok(backward(x, weight, dy, &rows, task, wanted))))
+            });
+            let (dx, parts) = timed(|| named("backward", x.dims()), backward)?;
+            let parameter = |k: usize| {
+                let half = k * c..(k + 1) * c;
+                let sums = || constant(add_up(&parts, 2 * c)[half.clone()].iter().map(|sum| T::narrow(*sum)).collect(), c);
+                let squares = || Ok(parts.iter().map(|sums| sum_of_squares(&sums[half.clone()])).collect());
+                ghost.gradient(k, wanted[1 + k], sums, squares)
+            };
+            Ok([wanted[0].then(|| constant(dx, x.shape())).transpose()?, parameter(0)?, parameter(1)?])
+        })
+    })
+}
+
+/// What a row is normalised by.
+#[derive(Clone, Copy)]
+struct Row<T> {
+    mean: T,
+    /// 1 / √(var + eps)
+    rstd: T,
+}
+
+/// y and the statistics of every row.
+fn forward<T: Float>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Vec<Row<T>>) {
+    let c = weight.len();
+    let rows = x.len() / c;
+    let (mut y, mut statistics) = (Vec::with_capacity(x.len()), Vec::with_capacity(rows));
+    let task = rows_per_chunk(c);
+    y.spare_capacity_mut()[..x.len()]
+        .par_chunks_mut(task * c)
+        .zip(statistics.spare_capacity_mut()[..rows].par_chunks_mut(task))
+        .zip(x.par_chunks(task * c))
+        .for_each(|((y, statistics), x)| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for ((y, row), x) in y.chunks_exact_mut(c).zip(statistics).zip(x.chunks_exact(c)) {
+                        let mean = sum(x, |x| x) / c as f64;
+                        let var = sum(x, |x| (x - mean) * (x - mean)) / c as f64;
+                        let Row { mean, rstd } =
+                            *row.write(Row { mean: T::narrow(mean), rstd: T::narrow(1.0 / (var + eps).sqrt()) });
+                        for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                            y.write((x - mean) * rstd * weight + bias);
+                        }
+                    }
+                },
+            )
+        });
+    // SAFETY: the capacities are at least these, and every row of both is written.
+    unsafe {
+        y.set_len(x.len());
+        statistics.set_len(rows);
+    }
+    (y, statistics)
+}
+
+/// dx (empty unless wanted) and, in f64, Σ dy x̂ and Σ dy over the rows of each task, `[2 c]`.
+fn backward<T: Float>(
+    x: &[T],
+    weight: &[T],
+    dy: &[T],
+    rows: &[Row<T>],
+    task: usize,
+    wanted: [bool; 3],
+) -> (Vec<T>, Vec<Vec<f64>>) {
+    let c = weight.len();
+    let len = if wanted[0] { x.len() } else { 0 };
+    let mut dx: Vec<T> = Vec::with_capacity(len);
+    let out = Region::of_capacity(&mut dx);
+    let partials: Vec<Vec<f64>> = rows
+        .par_chunks(task.max(1))
+        .enumerate()
+        .map(|(index, rows)| {
+            let first = index * task;
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mut sums = vec![0.0; 2 * c];
+                    let (scale, shift) = sums.split_at_mut(c);
+                    let mut scratch = [vec![T::ZERO; c], vec![T::ZERO; c]];
+                    let [normalised, inner] = &mut scratch;
+                    for (i, row) in rows.iter().enumerate() {
+                        let at = (first + i) * c;
+                        let (x, dy) = (&x[at..][..c], &dy[at..][..c]);
+                        let terms = normalised.iter_mut().zip(&mut *inner).zip(scale.iter_mut().zip(&mut *shift));
+                        for ((((normalised, inner), (scale, shift)), (&x, &dy)), &weight) in
+                            terms.zip(x.iter().zip(dy)).zip(weight)
+                        {
+                            *normalised = (x - row.mean) * row.rstd;
+                            *inner = dy * weight;
+                            *scale += dy.wide() * normalised.wide();
+                            *shift += dy.wide();
+                        }
+                        if wanted[0] {
+                            let mean = T::narrow(sum(inner, |g| g) / c as f64);
+                            let slope = T::narrow(product(inner, normalised) / c as f64);
+                            for (j, (&normalised, &inner)) in normalised.iter().zip(&*inner).enumerate() {
+                                // SAFETY: rows of dx belong to one task each, and there is room for all.
+                                unsafe { out.at(at + j).write(row.rstd * (inner - mean - normalised * slope)) };
+                            }
+                        }
+                    }
+                    sums
+                },
+            )
+        })
+        .collect();
+    // SAFETY: the tasks have written every row, if any.
+    unsafe { dx.set_len(len) };
+    (dx, partials)
+}

@@ -1,0 +1,153 @@
+//! Pooling over windows and over the whole image, channels last.
+
+use super::float::{Float, constant, on_cpu, with_float, with_slice};
+use super::parallel::{build, filled};
+use crate::graph::{Activation, Pass};
+use crate::layers::{Pooling, Window2d};
+use candle_core::Result;
+
+impl Pooling {
+    /// Input pixels, within their image, of output pixel (oy, ox) that are not padding, row by row.
+    fn pixels(&self, oy: usize, ox: usize) -> impl Iterator<Item = usize> {
+        let Window2d { kernel, stride, padding } = self.window;
+        let inside = |o: usize, stride: usize, padding: usize, kernel: usize, size: usize| {
+            (o * stride).saturating_sub(padding)..(o * stride + kernel).saturating_sub(padding).min(size)
+        };
+        let columns = inside(ox, stride.1, padding.1, kernel.1, self.w);
+        let w = self.w;
+        inside(oy, stride.0, padding.0, kernel.0, self.h).flat_map(move |y| columns.clone().map(move |x| y * w + x))
+    }
+
+    /// Visits each output pixel of an image: `f(output elements, input pixels)`.
+    fn visit(&self, mut f: impl FnMut(std::ops::Range<usize>, &mut dyn Iterator<Item = usize>)) {
+        for oy in 0..self.oh {
+            for ox in 0..self.ow {
+                let start = (oy * self.ow + ox) * self.c;
+                f(start..start + self.c, &mut self.pixels(oy, ox));
+            }
+        }
+    }
+
+    fn image(&self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    fn out_image(&self) -> usize {
+        self.oh * self.ow * self.c
+    }
+}
+
+/// [`max_pool2d`](crate::max_pool2d)
+pub(crate) fn max_pool2d<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
+    with_float!("max_pool2d", x.values(), T => {
+        let y = with_slice(x.values(), |x| Ok(max::<T>(&p, x)))?;
+        X::record("max_pool2d", &[x], &[], on_cpu(y), shape, move |Pass { inputs: [x], dy, .. }| {
+            let dx = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(grad_max(&p, x, dy))))?;
+            Ok([Some(constant(dx, x.shape())?)])
+        })
+    })
+}
+
+/// [`avg_pool2d`](crate::avg_pool2d)
+pub(crate) fn averages<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
+    with_float!("avg_pool2d", x.values(), T => {
+        let y = with_slice(x.values(), |x| Ok(average::<T>(&p, x)))?;
+        X::record("avg_pool2d", &[x], &[], on_cpu(y), shape, move |Pass { inputs: [x], dy, .. }| {
+            let dx = with_slice::<T, _>(dy, |dy| Ok(grad_average(&p, dy)))?;
+            Ok([Some(constant(dx, x.shape())?)])
+        })
+    })
+}
+
+/// Replaces `best` by the candidate if it is larger, or NaN.
+#[inline(always)]
+fn beats<T: Float>(candidate: T, best: T) -> bool {
+    candidate > best || candidate.wide().is_nan()
+}
+
+fn max<T: Float>(p: &Pooling, x: &[T]) -> Vec<T> {
+    let len = x.len() / p.image().max(1) * p.out_image();
+    // SAFETY: `visit` reaches every output pixel, and `filled` writes it.
+    unsafe {
+        build(len, p.out_image(), |n, out| {
+            let x = &x[n * p.image()..];
+            p.visit(|elements, pixels| {
+                let out = filled(&mut out[elements], T::narrow(f64::NEG_INFINITY));
+                for pixel in pixels {
+                    for (best, &x) in out.iter_mut().zip(&x[pixel * p.c..]) {
+                        *best = if beats(x, *best) { x } else { *best };
+                    }
+                }
+            });
+        })
+    }
+}
+
+/// dx of [`max`]: finds the maxima again, which is cheaper than to store them. An image per task.
+fn grad_max<T: Float>(p: &Pooling, x: &[T], dy: &[T]) -> Vec<T> {
+    let c = p.c;
+    // SAFETY: `filled` writes every element.
+    unsafe {
+        build(x.len(), p.image(), |n, dx| {
+            let dx = filled(dx, T::zero());
+            let (x, dy) = (&x[n * p.image()..], &dy[n * p.out_image()..]);
+            let mut winner = vec![0; c]; // pixel of each channel
+            p.visit(|elements, pixels| {
+                winner.fill(pixels.next().unwrap_or(0));
+                for pixel in pixels {
+                    for (j, winner) in winner.iter_mut().enumerate() {
+                        if beats(x[pixel * c + j], x[*winner * c + j]) {
+                            *winner = pixel;
+                        }
+                    }
+                }
+                for (j, (winner, dy)) in winner.iter().zip(&dy[elements]).enumerate() {
+                    dx[winner * c + j] += *dy;
+                }
+            });
+        })
+    }
+}
+
+fn average<T: Float>(p: &Pooling, x: &[T]) -> Vec<T> {
+    let len = x.len() / p.image().max(1) * p.out_image();
+    let share = 1.0 / (p.window.kernel.0 * p.window.kernel.1) as f64;
+    // SAFETY: `visit` reaches every output pixel, and the zip writes it.
+    unsafe {
+        build(len, p.out_image(), |n, out| {
+            let x = &x[n * p.image()..];
+            let mut sums = vec![0.0; p.c];
+            p.visit(|elements, pixels| {
+                sums.fill(0.0);
+                for pixel in pixels {
+                    for (sum, x) in sums.iter_mut().zip(&x[pixel * p.c..]) {
+                        *sum += x.wide();
+                    }
+                }
+                for (out, sum) in out[elements].iter_mut().zip(&sums) {
+                    out.write(T::narrow(sum * share));
+                }
+            });
+        })
+    }
+}
+
+/// dx of [`average`]: an equal share to every pixel of the window. An image per task.
+fn grad_average<T: Float>(p: &Pooling, dy: &[T]) -> Vec<T> {
+    let len = dy.len() / p.out_image().max(1) * p.image();
+    let share = T::narrow(1.0 / (p.window.kernel.0 * p.window.kernel.1) as f64);
+    // SAFETY: `filled` writes every element.
+    unsafe {
+        build(len, p.image(), |n, dx| {
+            let dx = filled(dx, T::zero());
+            let dy = &dy[n * p.out_image()..];
+            p.visit(|elements, pixels| {
+                for pixel in pixels {
+                    for (dx, dy) in dx[pixel * p.c..].iter_mut().zip(&dy[elements.clone()]) {
+                        *dx += *dy * share;
+                    }
+                }
+            });
+        })
+    }
+}

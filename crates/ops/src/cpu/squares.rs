@@ -1,0 +1,36 @@
+//! Squared norms, in f64: of rows, and of the sums over the positions of a sample.
+
+use super::float::Float;
+use super::rows;
+use super::vector::vectorised;
+use rayon::prelude::*;
+
+/// ‖rowᵢ‖² of the `rows` rows of `x`, of any length.
+pub(crate) fn squares_of_rows<T: Float>(x: &[T], rows: usize) -> Vec<f64> {
+    x.par_chunks((x.len() / rows.max(1)).max(1)).map(sum_of_squares).collect()
+}
+
+/// ‖Σₚ xᵢₚ‖² for `x` `[samples, p, width]`: of a parameter that is added to every position.
+pub(crate) fn squares_of_sums<T: Float>(x: &[T], samples: usize, width: usize) -> Vec<f64> {
+    let one = |x: &[T]| {
+        let mut sums = vec![0.; width];
+        for x in x.chunks_exact(width) {
+            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
+        }
+        sum_of_squares(&sums)
+    };
+    x.par_chunks((x.len() / samples.max(1)).max(1)).map(one).collect()
+}
+
+/// Σ xⱼ² in f64, in an order that is a function of the length.
+pub(crate) fn sum_of_squares<T: Float>(x: &[T]) -> f64 {
+    product(x, x)
+}
+
+/// Σ xⱼ yⱼ in f64, in an order that is a function of the length.
+pub(crate) fn product<T: Float>(x: &[T], y: &[T]) -> f64 {
+    vectorised(
+        #[inline(always)]
+        || rows::product(x, y),
+    )
+}
