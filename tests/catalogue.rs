@@ -1,6 +1,6 @@
 //! The catalogue against the constructors, and the rules that are no composition of older parts in closed form.
 
-use crate::problems::{Fixed, Link, Rows, distance, images, mlp, noise, resnet8};
+use crate::problems::{Fixed, Link, Rows, START, distance, images, mlp, noise, resnet8};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{
     Accumulated, Batch, BatchLoss, Component, Counted, Error, GradNormEstimator, Key, ParamVec, Params, Perturbation,
@@ -13,7 +13,6 @@ use msharp_perturb::*;
 
 type Boxed = Box<dyn Perturbation>;
 
-const START: TrainingPoint = TrainingPoint { progress: 0., lr: 0.1, lr_factor: 1. };
 const LATER: TrainingPoint = TrainingPoint { progress: 0.9, lr: 0.05, lr_factor: 0.5 };
 
 /// Every rule as text, with values that are not the defaults, and by its constructor.
@@ -139,7 +138,8 @@ fn what_needs_a_training_point_says_so() -> Result<()> {
         ("micro", Box::new(Micro { inner: gsam(0.1, 0.4, 0.01), size: 2 })),
     ];
     for (name, mut rule) in needing {
-        let error = rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch)).unwrap_err();
+        let nowhere = Batch { training_point: None, ..rows.batch.clone() };
+        let error = rule.gradient(BatchLoss::new(&rows, &rows.params, &nowhere)).unwrap_err();
         assert_eq!(Error::of(&error), Some(&Error::NoTrainingPoint), "{name}: {error}");
         rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch.clone().at(START))).map(drop).or_else(
             |error| {

@@ -2,11 +2,14 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
-use msharp_core::{Batch, Batches, DataSource, Key, Objective, Optimizer, Params, Perturbation, Seeded};
+use msharp_core::{Batch, Batches, DataSource, Key, Objective, Optimizer, Params, Perturbation, Seeded, TrainingPoint};
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Architecture, Linear, Model, Norm, ViTConfig};
 use msharp_train::{Classifier, Schedule, Task};
 use std::sync::Arc;
+
+/// Where the batches of these problems stand in a run: at its beginning, at the base learning rate.
+pub const START: TrainingPoint = TrainingPoint { progress: 0., lr: 0.1, lr_factor: 1. };
 
 /// A tensor of standard normal numbers, a function of `seed` and shape.
 pub fn normal(shape: impl Into<candle_core::Shape>, seed: u64, dtype: DType) -> Result<Tensor> {
@@ -41,7 +44,7 @@ impl Rows {
         let t = normal(n, seed + 1, DType::F64)?;
         let t = if link == Link::Logistic { t.sign()? } else { t };
         let params = Params::new([("x".to_owned(), Var::from_tensor(&normal(d, seed + 2, DType::F64)?)?)])?;
-        let batch = Batch::new(a.clone(), t.clone(), Key::new(seed));
+        let batch = Batch::new(a.clone(), t.clone(), Key::new(seed)).at(START);
         Ok(Self { link, a: a.to_vec2()?, t: t.to_vec1()?, params, batch })
     }
 
@@ -75,7 +78,7 @@ impl Rows {
     pub fn rows(&self, indices: &[u32]) -> Result<Batch> {
         let indices = Tensor::new(indices, &Device::Cpu)?;
         let Batch { inputs, targets, key, .. } = &self.batch;
-        Ok(Batch::new(inputs.index_select(&indices, 0)?, targets.index_select(&indices, 0)?, *key))
+        Ok(Batch::new(inputs.index_select(&indices, 0)?, targets.index_select(&indices, 0)?, *key).at(START))
     }
 
     fn var(&self) -> &Var {
@@ -172,7 +175,7 @@ pub const NETS: [(&str, Build); 3] = [
 pub fn images(b: usize, seed: u64) -> Result<Batch> {
     let whole = Loader { prefetch: 0, ..Loader::eval(Arc::new(synthetic(b, 0, seed).train), b) };
     let batch = whole.epoch(0).next().expect("one batch")?;
-    Ok(Batch { key: Key::new(seed), ..batch })
+    Ok(Batch { key: Key::new(seed), ..batch }.at(START))
 }
 
 /// Two hidden layers of `hidden` units.
@@ -199,7 +202,7 @@ impl Module for Mlp {
 pub fn noise(b: usize, inputs: usize, classes: u32, seed: u64) -> Result<Batch> {
     let targets: Vec<u32> = (0..b as u32).map(|i| i % classes).collect();
     let targets = Tensor::new(targets, &Device::Cpu)?;
-    Ok(Batch::new(normal((b, inputs), seed, DType::F32)?, targets, Key::new(seed)))
+    Ok(Batch::new(normal((b, inputs), seed, DType::F32)?, targets, Key::new(seed)).at(START))
 }
 
 /// The same batches in every epoch.

@@ -16,8 +16,6 @@ use std::collections::BTreeMap;
 
 const RHO: f64 = 0.05;
 
-const START: TrainingPoint = TrainingPoint { progress: 0., lr: 0.1, lr_factor: 1. };
-
 type Boxed = Box<dyn Perturbation>;
 
 fn with<C: Combine + 'static>(combine: C) -> Boxed {
@@ -38,7 +36,7 @@ fn on_step(step: u64, mut rule: Every<Sharp<Mean, L2>>) -> Result<Every<Sharp<Me
 
 /// The directions of two steps, the second at another point.
 fn two_steps(rule: &mut dyn Perturbation) -> Result<Vec<Vec<f64>>> {
-    let (net, batches) = (mlp(8, 16, 4, 1)?, [noise(9, 8, 4, 2)?, noise(9, 8, 4, 3)?].map(|batch| batch.at(START)));
+    let (net, batches) = (mlp(8, 16, 4, 1)?, [noise(9, 8, 4, 2)?, noise(9, 8, 4, 3)?]);
     let step = |batch: &Batch| -> Result<Vec<f64>> {
         let step = rule.gradient(BatchLoss::new(&net, &net.params, batch))?;
         for (param, g) in net.params.iter().zip(step.grads.tensors()) {

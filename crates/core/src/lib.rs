@@ -62,8 +62,8 @@ pub use error::{Error, find, hold};
 pub use estimator::{Estimate, GradNormEstimator};
 pub use key::Key;
 pub use msharp_ops::{
-    Length as Rescale, Precision, Range, Reweighted, Temperature, at_least_1, effective_size, gibbs, quantile,
-    reweight, share_of, with_precision,
+    Precision, Range, Rescale, Reweighted, Temperature, at_least_1, effective_size, gibbs, quantile, reweight,
+    share_of, with_precision,
 };
 pub use objective::{Accumulated, Objective};
 pub use optimizer::Optimizer;

@@ -120,8 +120,8 @@ pub use per_sample::{
 };
 // All parameters at once.
 pub use parameters::{
-    AdamWStep, Length, Saved, SgdStep, adamw_step, add_scaled, displace, displace_by_signs, dot, save, scale, sgd_step,
-    sum_of_squares,
+    AdamWStep, Rescale, Saved, SgdStep, adamw_step, add_scaled, displace, displace_by_signs, dot, save, scale,
+    sgd_step, sum_of_squares,
 };
 // The graph.
 pub use graph::{Activation, FeatureMap, Precision, no_grad, on_backward, with_precision};

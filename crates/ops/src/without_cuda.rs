@@ -3,7 +3,7 @@
 
 use crate::graph::Activation;
 use crate::layers::{AttentionSize, Cut, Epilogue, Geometry, Mask, Pooling, RunningStats};
-use crate::parameters::{AdamWStep, Length, SgdStep};
+use crate::parameters::{AdamWStep, Rescale, SgdStep};
 use crate::per_sample::{Reweighted, Slope, Temperature};
 use candle_core::{CudaStorage, DType, Device, Result, Storage, Tensor, bail};
 
@@ -64,10 +64,10 @@ never_called! {
     reweight(&Tensor, Temperature) -> Reweighted;
 
     dot(&[Tensor], &[Tensor]) -> Tensor;
-    scale(&[Tensor], Length) -> (Vec<Tensor>, Tensor);
+    scale(&[Tensor], Rescale) -> (Vec<Tensor>, Tensor);
     add_scaled(&[Tensor], f64, &[Tensor]) -> Vec<Tensor>;
     displaced(&[Tensor], f64, &[Tensor]) -> Vec<Storage>;
-    displaced_by_signs(&[Tensor], &[[u8; 32]], Length, f64) -> (Vec<Storage>, Tensor);
+    displaced_by_signs(&[Tensor], &[[u8; 32]], Rescale, f64) -> (Vec<Storage>, Tensor);
     saved(&[Tensor]) -> Vec<Storage>;
     sgd_step(&[&Tensor], &[Tensor], Option<&[Tensor]>, SgdStep) -> Vec<Tensor>;
     adamw_step(&[&Tensor], &[Tensor], [&[Tensor]; 2], AdamWStep) -> [Vec<Tensor>; 2];

@@ -4,7 +4,7 @@ use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::{CHUNK, Region, map, zip_map};
 use super::vector::vectorised;
 use crate::graph::stored;
-use crate::parameters::{AdamWStep, Length, Saved, SgdStep, plain};
+use crate::parameters::{AdamWStep, Rescale, Saved, SgdStep, plain};
 use candle_core::{Device, Result, Storage, Tensor, bail};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -50,20 +50,20 @@ fn block<T: Float>(a: &[T], b: &[T]) -> f64 {
 }
 
 /// f such that f y has the requested length, where ‖y‖² = `squares`.
-fn factor(length: Length, squares: impl FnOnce() -> Result<f64>) -> Result<f64> {
+fn factor(length: Rescale, squares: impl FnOnce() -> Result<f64>) -> Result<f64> {
     Ok(match length {
-        Length::Times(c) => c,
-        Length::Of(rho) => rho / (squares()?.sqrt() + length.guard()),
-        Length::Relative(r, x) => {
+        Rescale::Times(c) => c,
+        Rescale::Of(rho) => rho / (squares()?.sqrt() + length.guard()),
+        Rescale::Relative(r, x) => {
             let x = plain(x)?;
             r * inner_product(&x, &x)?.sqrt() / (squares()?.sqrt() + length.guard())
         }
-        Length::Given(f) => f.to_scalar()?,
+        Rescale::Given(f) => f.to_scalar()?,
     })
 }
 
 /// [`scale`](crate::scale)
-pub(crate) fn scale(y: &[Tensor], length: Length) -> Result<(Vec<Tensor>, Tensor)> {
+pub(crate) fn scale(y: &[Tensor], length: Rescale) -> Result<(Vec<Tensor>, Tensor)> {
     let f = factor(length, || inner_product(y, y))?;
     let one = |y: &Tensor| {
         with_float!("scale", y, T => {
@@ -94,7 +94,7 @@ pub(crate) fn displaced(x: &[Tensor], c: f64, y: &[Tensor]) -> Result<Vec<Storag
 pub(crate) fn displaced_by_signs(
     x: &[Tensor],
     seeds: &[[u8; 32]],
-    length: Length,
+    length: Rescale,
     count: f64,
 ) -> Result<(Vec<Storage>, Tensor)> {
     let f = factor(length, || Ok(count))?;

@@ -2,7 +2,7 @@
 
 use super::gpu::{COUNTERS, Gpu};
 use super::launch::{Bytes, Grid, Pointer, TABLE, THREADS, arguments};
-use crate::parameters::{AdamWStep, Length, SgdStep, plain};
+use crate::parameters::{AdamWStep, Rescale, SgdStep, plain};
 use candle_core::{DType, Result, Storage, Tensor, bail};
 
 /// Elements of a block.
@@ -144,12 +144,12 @@ fn sum_of_squares(gpu: &Gpu, x: &[&Tensor]) -> Result<Tensor> {
 }
 
 /// [`scale`](crate::scale)
-pub(crate) fn scale(gpu: &Gpu, y: &[Tensor], length: Length) -> Result<(Vec<Tensor>, Tensor)> {
+pub(crate) fn scale(gpu: &Gpu, y: &[Tensor], length: Rescale) -> Result<(Vec<Tensor>, Tensor)> {
     let (number, given, numerator, denominator) = match length {
-        Length::Times(c) => (c, None, None, None),
-        Length::Given(f) => (1., Some(f.clone()), None, None),
-        Length::Of(rho) => (rho, None, None, Some(dot(gpu, y, y)?)),
-        Length::Relative(r, x) => (r, None, Some(sum_of_squares(gpu, x)?), Some(dot(gpu, y, y)?)),
+        Rescale::Times(c) => (c, None, None, None),
+        Rescale::Given(f) => (1., Some(f.clone()), None, None),
+        Rescale::Of(rho) => (rho, None, None, Some(dot(gpu, y, y)?)),
+        Rescale::Relative(r, x) => (r, None, Some(sum_of_squares(gpu, x)?), Some(dot(gpu, y, y)?)),
     };
     let (scaled, f) = (like(gpu, y)?, gpu.empty(DType::F64, 1)?);
     let entries = together([y, &scaled, &[], &[]], |_| 0.)?;
@@ -200,16 +200,16 @@ pub(crate) fn displaced_by_signs(
     gpu: &Gpu,
     x: &[Tensor],
     seeds: &[[u8; 32]],
-    length: Length,
+    length: Rescale,
     count: f64,
 ) -> Result<(Vec<Storage>, Tensor)> {
     // ‖z‖ is known beforehand, so the kernel need not divide by it.
     let norm = count.sqrt() + length.guard();
     let (number, given, numerator) = match length {
-        Length::Times(c) => (c, None, None),
-        Length::Given(f) => (1., Some(f.clone()), None),
-        Length::Of(rho) => (rho / norm, None, None),
-        Length::Relative(r, x) => (r / norm, None, Some(sum_of_squares(gpu, x)?)),
+        Rescale::Times(c) => (c, None, None),
+        Rescale::Given(f) => (1., Some(f.clone()), None),
+        Rescale::Of(rho) => (rho / norm, None, None),
+        Rescale::Relative(r, x) => (r / norm, None, Some(sum_of_squares(gpu, x)?)),
     };
     let fresh = x.iter().map(|x| gpu.empty(x.dtype(), x.elem_count())).collect::<Result<Vec<_>>>()?;
     let mut entries = Vec::with_capacity(x.len());

@@ -34,7 +34,7 @@ pub struct AdamWStep<'a> {
 
 /// How long a multiple of y is to be.
 #[derive(Clone, Copy, Debug)]
-pub enum Length<'a> {
+pub enum Rescale<'a> {
     /// c ‖y‖
     Times(f64),
     /// ρ for every y: f = ρ / (‖y‖ + 10⁻¹²), so that 0 stays 0.
@@ -45,13 +45,13 @@ pub enum Length<'a> {
     Given(&'a Tensor),
 }
 
-impl Length<'_> {
+impl Rescale<'_> {
     /// The term that is added to ‖y‖ in the denominator.
     pub(crate) fn guard(&self) -> f64 {
         match self {
-            Length::Of(_) => 1e-12,
-            Length::Relative(..) => 1e-30,
-            Length::Times(_) | Length::Given(_) => 0.,
+            Rescale::Of(_) => 1e-12,
+            Rescale::Relative(..) => 1e-30,
+            Rescale::Times(_) | Rescale::Given(_) => 0.,
         }
     }
 }

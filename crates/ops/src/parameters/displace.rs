@@ -1,7 +1,7 @@
 //! Parameters that are moved, and put back bit for bit.
 
 use super::lists::{check, plain};
-use super::{Length, Saved};
+use super::{Rescale, Saved};
 use crate::dispatch::on_device;
 use candle_core::{Result, Tensor, bail};
 
@@ -21,7 +21,7 @@ pub fn displace(x: &[&Tensor], c: f64, y: &[&Tensor]) -> Result<Saved> {
 /// 1: the same on every device. f z has the requested `length`.
 ///
 /// `Err` if one of `x` is a view of a larger tensor, or the numbers of tensors and seeds differ.
-pub fn displace_by_signs(x: &[&Tensor], seeds: &[[u8; 32]], length: Length) -> Result<(Saved, Tensor)> {
+pub fn displace_by_signs(x: &[&Tensor], seeds: &[[u8; 32]], length: Rescale) -> Result<(Saved, Tensor)> {
     if x.len() != seeds.len() {
         bail!("displace_by_signs: {} tensors need as many seeds, not {}", x.len(), seeds.len());
     }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn signs_are_as_long_as_is_said_and_repeat() -> Result<()> {
         let (a, b) = (Var::zeros(1000, DType::F32, &Device::Cpu)?, Var::zeros(37, DType::F32, &Device::Cpu)?);
-        let (saved, f) = displace_by_signs(&[&a, &b], &[[1; 32], [2; 32]], Length::Of(3.))?;
+        let (saved, f) = displace_by_signs(&[&a, &b], &[[1; 32], [2; 32]], Rescale::Of(3.))?;
         let f = f.to_scalar::<f64>()? as f32;
         assert!((f - 3. / 1037f32.sqrt()).abs() < 1e-6);
         let mut bits = ChaCha8Rng::from_seed([2; 32]);

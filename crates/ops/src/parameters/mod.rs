@@ -13,7 +13,7 @@ mod scale;
 mod sgd;
 
 pub use adamw::adamw_step;
-pub use arguments::{AdamWStep, Length, SgdStep};
+pub use arguments::{AdamWStep, Rescale, SgdStep};
 pub use displace::{displace, displace_by_signs, save};
 pub use dot::{dot, sum_of_squares};
 pub(crate) use lists::plain;

@@ -2,7 +2,7 @@
 
 use super::*;
 use msharp_ops::{
-    AdamWStep, Length, SgdStep, adamw_step, add_scaled, displace, displace_by_signs, dot, save, scale, sgd_step,
+    AdamWStep, Rescale, SgdStep, adamw_step, add_scaled, displace, displace_by_signs, dot, save, scale, sgd_step,
     sum_of_squares,
 };
 
@@ -60,10 +60,10 @@ fn multiples_and_sums() -> Result<()> {
     let given = Tensor::new(-0.7f64, &candle_core::Device::Cpu)?;
     let given_gpu = given.to_device(gpu())?;
     let lengths = [
-        (Length::Times(-0.3), Length::Times(-0.3)),
-        (Length::Of(0.1), Length::Of(0.1)),
-        (Length::Relative(3e-4, &around), Length::Relative(3e-4, &around_gpu)),
-        (Length::Given(&given), Length::Given(&given_gpu)),
+        (Rescale::Times(-0.3), Rescale::Times(-0.3)),
+        (Rescale::Of(0.1), Rescale::Of(0.1)),
+        (Rescale::Relative(3e-4, &around), Rescale::Relative(3e-4, &around_gpu)),
+        (Rescale::Given(&given), Rescale::Given(&given_gpu)),
     ];
     for (length, length_gpu) in lengths {
         let ((expected, f), (found, f_gpu)) = (scale(&each(&y), length)?, scale(&each(&y_gpu), length_gpu)?);
@@ -73,8 +73,8 @@ fn multiples_and_sums() -> Result<()> {
         assert!(difference(&found, &expected)? <= 2e-7 * f.abs(), "{length:?}");
     }
     let zero = Var::zeros(5, DType::F32, gpu())?;
-    assert_eq!(values(&scale(&[&zero], Length::Of(0.1))?.0[0])?, [0.; 5]);
-    assert_eq!(values(&scale(&[&zero], Length::Relative(0.1, &around_gpu))?.0[0])?, [0.; 5]);
+    assert_eq!(values(&scale(&[&zero], Rescale::Of(0.1))?.0[0])?, [0.; 5]);
+    assert_eq!(values(&scale(&[&zero], Rescale::Relative(0.1, &around_gpu))?.0[0])?, [0.; 5]);
     let (expected, found) = (add_scaled(&each(&x), 0.7, &each(&y))?, add_scaled(&each(&x_gpu), 0.7, &each(&y_gpu))?);
     let (expected, found): (Vec<&Tensor>, Vec<&Tensor>) = (expected.iter().collect(), found.iter().collect());
     assert!(difference(&found, &expected)? < 2e-7);
@@ -96,9 +96,9 @@ fn what_is_displaced_comes_back_bit_for_bit() -> Result<()> {
     let seeds: Vec<[u8; 32]> = (0..x.len()).map(|i| [i as u8 + 1; 32]).collect();
     let (around, around_gpu) = (each(&y), each(&y_gpu));
     let lengths = [
-        (Length::Times(0.25), Length::Times(0.25)),
-        (Length::Of(4.), Length::Of(4.)),
-        (Length::Relative(0.1, &around), Length::Relative(0.1, &around_gpu)),
+        (Rescale::Times(0.25), Rescale::Times(0.25)),
+        (Rescale::Of(4.), Rescale::Of(4.)),
+        (Rescale::Relative(0.1, &around), Rescale::Relative(0.1, &around_gpu)),
     ];
     for (length, length_gpu) in lengths {
         let (saved, f) = displace_by_signs(&each(&x), &seeds, length)?;
