@@ -258,3 +258,30 @@ fn norm_layers_are_measured_by_one_backward_pass() -> Result<()> {
     assert!(error.contains("NormLayers") && error.contains("role:norm"), "{error}");
     Ok(())
 }
+
+/// A combination that needs the gradient at x does not compile after an ascent that has none; where the parts are
+/// chosen at run time it is an error when the rule is composed, before any step.
+#[test]
+fn what_is_no_gradient_cannot_be_combined() -> Result<()> {
+    for name in ["rwp", "msam", "r-sam"] {
+        let composed = name.parse::<Rule>()?.compose(Supplies::default())?;
+        let error = composed.with_combine(Box::new(Gsam { alpha: 0.1 })).map(drop).unwrap_err().to_string();
+        assert!(error.contains("needs the gradient at x"), "{error}");
+    }
+    Ok(())
+}
+
+/// The ascent of n-SAM makes no pass over the batch; ESAM's selection then makes one.
+#[test]
+fn losses_that_no_ascent_computed_are_computed() -> Result<()> {
+    let rows = Rows::new(Link::Squares, 6, 4, 1)?;
+    let select = || EsamSelect { gamma: 0.5 };
+    let set = Fixed(vec![rows.batch.clone()]);
+    let mut full = Sharp { ascent: FullBatch { data: set }, offset: L2 { rho: 0.3 }, combine: select() };
+    let mut own = Sharp { ascent: Mean, offset: L2 { rho: 0.3 }, combine: select() };
+    let counted = Counted::new(&rows);
+    let found = full.gradient(BatchLoss::new(&counted, &rows.params, &rows.batch))?.grads.to_vec()?;
+    assert_eq!(counted.take(), (18, 12));
+    assert!(found == own.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?.grads.to_vec()?);
+    Ok(())
+}

@@ -146,7 +146,7 @@ fn cases() -> Result<Vec<(&'static str, Box<dyn Perturbation>)>> {
         ("asam_layer", Box::new(layer_sam(0.5))),
         ("linf", Box::new(linf_sam(0.01))),
         ("unified", Box::new(unified_sam(0.1, 0.5))),
-        ("gsam", Box::new(gsam(0.1, 0.3, 1.))),
+        ("gsam", Box::new(gsam(0.1, 0.3, 0.1))),
         ("friendly", Box::new(friendly_sam(0.1, 1., 0.6))),
         ("friendly_sigma", Box::new(friendly_sam(0.1, 0.5, 0.6))),
         ("vasso", Box::new(vasso(0.1, 0.4))),

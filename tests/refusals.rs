@@ -110,7 +110,7 @@ fn constants_that_no_formula_allows_are_refused_by_every_rule() -> Result<()> {
         (Box::new(wsam(0.1, 1.5)), "alpha is -3"),
         (Box::new(pgn(0.1, -1.)), "alpha is -1"),
         (Box::new(gsam(0.1, f64::NAN, 0.)), "alpha is NaN"),
-        (Box::new(gsam(0.1, 0.4, 2.)), "least is 2"),
+        (Box::new(gsam(0.1, 0.4, 0.2)), "least is 2"),
         (Box::new(esam(0.1, 0., 0.5)), "beta is 0"),
         (Box::new(esam(0.1, 0.6, 0.)), "gamma is 0"),
         (Box::new(multi_step_sam(0.1, 0)), "the number of ascent steps is 0"),

@@ -45,7 +45,7 @@ fn a_run_goes_on_after_a_crash() -> Result<()> {
     for (name, rule) in [("SAM", with_sam as Rule), ("m-RW-SAM", with_m_rw_sam)] {
         let run = Run { rule, seed: 6, resumes: false, every: Duration::ZERO, lr: 0.1, path };
         let straight = run.go(&mut (), None)?;
-        let error = run.go(&mut (), Some(13)).err().expect("the objective fails").to_string();
+        let error = run.go(&mut (), Some(14)).err().expect("the objective fails").to_string();
         assert!(error.contains("the power is gone") && error.contains("step "), "{error}");
         let stands = Checkpoint::read(path)?.progress;
         assert!(stands.whole_run.steps > 0 && stands.epoch < EPOCHS, "{stands:?}");

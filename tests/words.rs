@@ -1,6 +1,6 @@
 //! The words of the rules: what each becomes at the ends of its range, its closed form, its passes, its state.
 
-use crate::problems::{Fixed, Link, Rows, bits, distance, images, mlp, noise, resnet8, weights, wrn10};
+use crate::problems::{Fixed, Link, Rows, START, bits, distance, images, mlp, noise, resnet8, weights, wrn10};
 use crate::rules::every_rule;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{
@@ -9,7 +9,6 @@ use msharp_core::{
 };
 use msharp_gradnorm::Exact;
 use msharp_models::Norm;
-use msharp_perturb::catalogue::Supplies;
 use msharp_perturb::*;
 use msharp_train::{CandleNn, CheckpointPolicy, Progress, Schedule, Task, fit};
 use std::collections::BTreeMap;
@@ -131,7 +130,8 @@ fn directions_on_a_quadratic_are_their_closed_forms() -> Result<()> {
         Tensor::ones((2, 3), DType::F64, &Device::Cpu)?,
         Tensor::zeros(2, DType::F64, &Device::Cpu)?,
         Key::new(0),
-    );
+    )
+    .at(START);
 
     let g: Vec<f64> = a.iter().zip(x).map(|(a, x)| a * x).collect();
     let norm = |v: &[f64]| v.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -321,33 +321,6 @@ fn accumulation_does_not_depend_on_m() -> Result<()> {
             .contains("at least one sample")
     );
     assert!(weights(&net.params)? == before);
-    Ok(())
-}
-
-/// A combination that needs the gradient at x does not compile after an ascent that has none; where the parts are chosen
-/// at run time it is an error when the rule is composed, before any step.
-#[test]
-fn what_is_no_gradient_cannot_be_combined() -> Result<()> {
-    for name in ["rwp", "msam", "r-sam"] {
-        let composed = name.parse::<Rule>()?.compose(Supplies::default())?;
-        let error = composed.with_combine(Box::new(Gsam { alpha: 0.1 })).map(drop).unwrap_err().to_string();
-        assert!(error.contains("needs the gradient at x"), "{error}");
-    }
-    Ok(())
-}
-
-/// The ascent of n-SAM makes no pass over the batch; ESAM's selection then makes one.
-#[test]
-fn losses_that_no_ascent_computed_are_computed() -> Result<()> {
-    let rows = Rows::new(Link::Squares, 6, 4, 1)?;
-    let select = || EsamSelect { gamma: 0.5 };
-    let set = Fixed(vec![rows.batch.clone()]);
-    let mut full = Sharp { ascent: FullBatch { data: set }, offset: L2 { rho: 0.3 }, combine: select() };
-    let mut own = Sharp { ascent: Mean, offset: L2 { rho: 0.3 }, combine: select() };
-    let counted = Counted::new(&rows);
-    let found = full.gradient(BatchLoss::new(&counted, &rows.params, &rows.batch))?.grads.to_vec()?;
-    assert_eq!(counted.take(), (18, 12));
-    assert!(found == own.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?.grads.to_vec()?);
     Ok(())
 }
 

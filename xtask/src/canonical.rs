@@ -16,8 +16,8 @@ impl RunConfig {
         Self { rule: named("sam"), ..standard(Architecture::ResNet8, Norm::Batch, DataName::Synthetic) }
     }
 
-    /// The same with --rho in the rule, and with rules that are another one in micro-batches, in several steps, in a part
-    /// of the run or on some parameters written as that.
+    /// The same with --rho in the rule, and with rules that are another one in micro-batches, in several steps, in a
+    /// part of the run or on some parameters written as that.
     ///
     /// # Errors
     /// If a flag says again what the rule says, or the rule has no radius.
@@ -82,8 +82,8 @@ impl RunConfig {
         self
     }
 
-    /// Where parts are exchanged: the rule that is composed of them, if there is one, and otherwise the rule of the same
-    /// ascent with an l2 offset that is descended at x + ε, with the parts that differ.
+    /// Where parts are exchanged: the rule that is composed of them, if there is one, and otherwise the rule of the
+    /// same ascent with an l2 offset that is descended at x + ε, with the parts that differ.
     fn name_parts(&mut self) {
         let (rule, changes) = (&self.rule, &self.changes);
         let Some([ascent, offset, combine]) = changes.parts(rule) else { return };

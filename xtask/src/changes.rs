@@ -72,8 +72,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// The names of the ascent, the offset and the combination of `rule` with these changes; none for a rule whose parts
-    /// cannot be exchanged.
+    /// The names of the ascent, the offset and the combination of `rule` with these changes; none for a rule whose
+    /// parts cannot be exchanged.
     pub fn parts(&self, rule: &Rule) -> Option<[&'static str; 3]> {
         let [ascent, offset, combine] = rule.entry().parts?;
         let offset = self.offset.as_ref().map_or(offset, |other| other.name());

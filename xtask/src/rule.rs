@@ -84,8 +84,8 @@ pub fn estimator(name: EstimatorName, config: &RunConfig) -> Box<dyn GradNormEst
     }
 }
 
-/// Forward and backward passes over the batch in one step, in the mean over many, as the rule states them: for estimates
-/// of time.
+/// Forward and backward passes over the batch in one step, in the mean over many, as the rule states them: for
+/// estimates of time.
 pub fn cost(config: &RunConfig, whole: impl DataSource + 'static) -> Result<Cost> {
     let mut cost = rule(config, whole)?.cost(config.batch_size);
     // Weights that depend on the whole batch are known before the gradient goes through in pieces.

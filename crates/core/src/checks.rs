@@ -16,8 +16,8 @@ const SAMPLES: usize = 2;
 
 impl BatchLoss<'_> {
     /// Checks the objective, as `fit` of msharp-train does before the first step: losses are `[b]`, two evaluations
-    /// under one key [agree](Self::check_repeatable), and each parameter receives a gradient. Two forward passes, and one
-    /// forward and one backward over two samples, [uncounted]; parameters and buffers are put back.
+    /// under one key [agree](Self::check_repeatable), and each parameter receives a gradient. Two forward passes, and
+    /// one forward and one backward over two samples, [uncounted]; parameters and buffers are put back.
     ///
     /// # Errors
     /// [`Error::EmptyBatch`], [`Error::LossShape`], [`Error::NotRepeatable`] or [`Error::NoGradient`].

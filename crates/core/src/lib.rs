@@ -1,10 +1,10 @@
 //! The shared types and traits of msharp.
 //!
 //! A problem is an [`Objective`]: a loss for every sample of a [`Batch`]. Its variables are [`Params`]; gradients,
-//! perturbations and velocities are [`ParamVec`]s. Objective, parameters and batch together are a [`BatchLoss`], f_γ, of
-//! which a sharpness-aware rule, a [`Perturbation`], computes a [`Gradient`], and with which any [`Optimizer`] steps.
-//! **`BatchLoss` is the one place that moves the weights, and it puts them back bit for bit**, buffers included, also on
-//! an error and on a panic.
+//! perturbations and velocities are [`ParamVec`]s. Objective, parameters and batch together are a [`BatchLoss`], f_γ,
+//! of which a sharpness-aware rule, a [`Perturbation`], computes a [`Gradient`], and with which any [`Optimizer`]
+//! steps. **`BatchLoss` is the one place that moves the weights, and it puts them back bit for bit**, buffers included,
+//! also on an error and on a panic.
 //!
 //! Rules, their parts, estimators and optimizers are [`Component`]s: they have state, settings that are checked before
 //! the first step, and a name.

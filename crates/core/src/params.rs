@@ -12,8 +12,8 @@ use std::sync::PoisonError;
 pub struct Param {
     /// Its path in the model, dots between the parts.
     pub name: String,
-    /// Its value. [`BatchLoss`](crate::BatchLoss) displaces it, optimizers and [`Params::assign`] write it; nothing else
-    /// does.
+    /// Its value. [`BatchLoss`](crate::BatchLoss) displaces it, optimizers and [`Params::assign`] write it; nothing
+    /// else does.
     pub var: Var,
     /// What it is for.
     pub role: Role,
@@ -44,7 +44,7 @@ impl Params {
         Self::with_roles(vars.into_iter().map(role))
     }
 
-    /// Those of a `VarMap` of candle-nn, in which a model keeps its variables.
+    /// Those of a `VarMap` of candle-nn. Errors as those of [`new`](Params::new).
     ///
     /// ```
     /// use candle_core::{DType, Device};
@@ -54,13 +54,9 @@ impl Params {
     /// assert_eq!(msharp_core::Params::from_varmap(&varmap)?.count(), 15);
     /// # Ok::<(), candle_core::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// As those of [`new`](Params::new).
     pub fn from_varmap(varmap: &VarMap) -> Result<Self> {
         let vars = varmap.data().lock().unwrap_or_else(PoisonError::into_inner);
-        let sorted: BTreeMap<String, Var> = vars.iter().map(|(name, var)| (name.clone(), var.clone())).collect();
-        Self::new(sorted)
+        Self::new(vars.iter().map(|(name, var)| (name.clone(), var.clone())).collect::<BTreeMap<_, _>>())
     }
 
     /// Those parameters that `select` holds, with their roles, without buffers; the variables are shared.
@@ -69,8 +65,8 @@ impl Params {
     /// If it holds none.
     pub fn subset(&self, select: &Select) -> Result<Self> {
         select.check(self)?;
-        let params: Vec<Param> = self.params.iter().filter(|param| select.holds(param)).cloned().collect();
-        Ok(Self { params, buffers: Vec::new() })
+        let held = self.params.iter().filter(|param| select.holds(param));
+        Ok(Self { params: held.cloned().collect(), buffers: Vec::new() })
     }
 
     /// As [`new`](Params::new), with the roles given; `None` makes a buffer.

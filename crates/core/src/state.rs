@@ -101,7 +101,8 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// A batch that may not exist yet: inputs, targets and key. It is restored as a whole batch without a training point.
+    /// A batch that may not exist yet: inputs, targets and key. It is restored as a whole batch without a training
+    /// point.
     ///
     /// # Errors
     /// Names what is missing or is no part of a batch.

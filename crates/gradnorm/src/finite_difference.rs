@@ -37,9 +37,9 @@ use msharp_ops::{Slope, rms_slopes};
 ///
 /// # Errors
 /// Where a ratio reaches 1, with its value, δ, whether δ is too short or too long, and what to set. On a GPU there is
-/// no host-device synchronisation inside a step: there a ratio is a measure and no error, but for [`Delta::Adaptive`], which reads at its checks.
-/// Losses that do not move even along the default step have gradients of 0 as far as differences can tell: their norms
-/// are 0, and that is no error, since weights of equal norms need no information.
+/// no host-device synchronisation inside a step: there a ratio is a measure and no error, but for [`Delta::Adaptive`],
+/// which reads at its checks. Losses that do not move even along the default step have gradients of 0 as far as
+/// differences can tell: their norms are 0, and that is no error, since weights of equal norms need no information.
 ///
 /// Reference: RW-SAM (Luo et al., NeurIPS 2025), with K = 1 and Rademacher probes.
 #[derive(Clone, Copy, Debug, PartialEq)]

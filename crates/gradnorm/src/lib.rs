@@ -17,8 +17,8 @@
 //! where it is measured, exceeds its signal returns an error and no norms. Which one to take, with how many probes and
 //! which δ: `xtask/results/estimators/README.md`, which `cargo xtask bench estimators` makes.
 //!
-//! All that is needed, but by [`Ghost`], [`LastLayer`] and [`NormLayers`], is the loss of every sample: a closure will do. This crate
-//! stands alone, without a trainer:
+//! All that is needed, but by [`Ghost`], [`LastLayer`] and [`NormLayers`], is the loss of every sample: a closure will
+//! do. This crate stands alone, without a trainer:
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

@@ -7,9 +7,9 @@ use msharp_core::{BatchLoss, Component, Cost, Estimate, GradNormEstimator, Role,
 /// ‖∂ℓᵢ/∂(γ, β)‖ over the scales and shifts of all normalisation layers, by one backward pass that computes no gradient
 /// of a parameter. 1 forward, whose graph serves the ascent, and 1 backward; 3 in the first estimate.
 ///
-/// **Bias.** Downwards: all other layers are missing. In transformers the noise scale of these layers predicts that of the
-/// whole network well, which is what the weights of a rule, a function of ratios of norms, need. **Variance.** None.
-/// **State, randomness.** None.
+/// **Bias.** Downwards: all other layers are missing. In transformers the noise scale of these layers predicts that of
+/// the whole network well, which is what the weights of a rule, a function of ratios of norms, need. **Variance.**
+/// None. **State, randomness.** None.
 ///
 /// The layers must be those of [`msharp_ops`], with samples first in every activation, on the CPU. The first estimate
 /// compares two samples with their own gradients. Under batch normalisation the norms are those of shares, as

@@ -1,8 +1,8 @@
 //! Every rule as data: its name, parameters, formula, reference, and how it is built.
 //!
 //! A rule is written as text, `esam:beta=0.6,gamma=0.5`, parsed to a [`Rule`], and built: the result is that of the
-//! constructor, `esam(0.1, 0.6, 0.5)`, to the bit. A parameter that is not written has its default. Command lines, tables
-//! and records are views of [`rules`]; so are [`offsets`] and [`combinations`], the parts that can be exchanged.
+//! constructor, `esam(0.1, 0.6, 0.5)`, to the bit. A parameter that is not written has its default. Command lines,
+//! tables and records are views of [`rules`]; so are [`offsets`] and [`combinations`], the parts that can be exchanged.
 //!
 //! To add a rule, add one entry to [`rules`], and a file for a part that does not exist yet.
 //!

@@ -1,7 +1,8 @@
 //! The published rules by the names that the field gives them, each a composition of parts.
 //!
-//! Arguments are in one order everywhere: ρ, then the rule's constants in the order of the [catalogue](crate::catalogue),
-//! then what the rule is computed with (an estimator, a data set). Costs are "forwards + backwards" over the batch.
+//! Arguments are in one order everywhere: ρ, then the rule's constants in the order of the
+//! [catalogue](crate::catalogue), then what the rule is computed with (an estimator, a data set). Costs are "forwards +
+//! backwards" over the batch.
 
 use crate::{
     Adaptive, AeSam, Averaged, Blend, Descend, During, Eigen, EsamSelect, Friendly, FullBatch, Gibbs, Grouped, Gsam,
@@ -114,8 +115,8 @@ pub fn vasso(rho: f64, theta: f64) -> Sharp<Mean, Averaged<L2>> {
     with_offset(Averaged::new(L2 { rho }, theta))
 }
 
-/// Eigen-SAM: ε turned towards the leading eigenvector of the Hessian by α. 2 + 2, and 10 + 10 more in every 100th step.
-/// Published: ρ = 0.1, α = 0.2.
+/// Eigen-SAM: ε turned towards the leading eigenvector of the Hessian by α. 2 + 2, and 10 + 10 more in every 100th
+/// step. Published: ρ = 0.1, α = 0.2.
 pub fn eigen_sam(rho: f64, alpha: f64) -> Sharp<Mean, Eigen> {
     with_offset(Eigen::new(rho, alpha))
 }

@@ -7,10 +7,11 @@ use msharp_core::{BatchLoss, Component, Cost, Gradient, Params, Perturbation, Ra
 /// The rule `inner` while the [progress](msharp_core::TrainingPoint) of the run is in `start..end`; else the plain
 /// gradient.
 ///
-/// Cost: that of `inner`, or 1 forward and 1 backward. State: that of `inner`. Errors: a batch without a training point.
+/// Cost: that of `inner`, or 1 forward and 1 backward. State: that of `inner`. Errors: a batch without a training
+/// point.
 ///
-/// Reference: SAM at the end of training only is nearly as good (Andriushchenko, Flammarion, ICML 2022, §4.2; late-phase
-/// SAM: Zhou et al. 2024, arXiv 2410.10373).
+/// Reference: SAM at the end of training only is nearly as good (Andriushchenko, Flammarion, ICML 2022, §4.2;
+/// late-phase SAM: Zhou et al. 2024, arXiv 2410.10373).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct During<P> {
     /// The rule.

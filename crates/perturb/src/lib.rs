@@ -1,7 +1,7 @@
 //! Sharpness-aware rules, composed of parts.
 //!
-//! A rule has three parts: an *ascent*, which computes the direction uphill; an *offset*, which makes the perturbation ε
-//! of it; and a *combination* of the gradients at x and at x + ε, which is the direction to descend.
+//! A rule has three parts: an *ascent*, which computes the direction uphill; an *offset*, which makes the perturbation
+//! ε of it; and a *combination* of the gradients at x and at x + ε, which is the direction to descend.
 //!
 //! | ascent: the direction uphill | offset: ε | combination: the direction to descend |
 //! |---|---|---|

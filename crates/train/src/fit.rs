@@ -71,9 +71,9 @@ pub enum Outcome {
 ///
 /// # Errors
 /// Before the first step: constants out of their ranges, selections that select nothing, a learning rate below 0, a
-/// checkpoint that cannot be written, a `progress` that is not one of this run on these data, losses that are not one for
-/// each sample or not a function of the batch and its key, a parameter without gradient. After it: those of the parts,
-/// with the epoch and the step.
+/// checkpoint that cannot be written, a `progress` that is not one of this run on these data, losses that are not one
+/// for each sample or not a function of the batch and its key, a parameter without gradient. After it: those of the
+/// parts, with the epoch and the step.
 ///
 /// # Resuming
 /// A run that may be interrupted begins with [`Checkpoint::resume_or_start`]:

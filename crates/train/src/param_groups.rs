@@ -6,8 +6,8 @@ use msharp_core::{Component, Optimizer, Param, ParamVec, Params, Range, Select, 
 /// One optimizer for each group of parameters, at a learning rate of its own: as in fine-tuning, where the pretrained
 /// layers move less than the new head.
 ///
-/// A parameter belongs to the first group that holds it. Each optimizer has its state, weight decay and momentum for its
-/// own parameters.
+/// A parameter belongs to the first group that holds it. Each optimizer has its state, weight decay and momentum for
+/// its own parameters.
 ///
 /// ```
 /// use msharp_train::{ParamGroups, Sgd};

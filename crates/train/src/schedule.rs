@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The learning rate of each step: linear warm-up to the base rate, then a decay.
 ///
-/// In a loop of your own, [`epoch`](Schedule::epoch) yields the batches with their points in the run, of which rules with
-/// a schedule and the optimizer need the learning rate:
+/// In a loop of your own, [`epoch`](Schedule::epoch) yields the batches with their points in the run, of which rules
+/// with a schedule and the optimizer need the learning rate:
 ///
 /// ```
 /// # use candle_core::{DType, Device, Tensor};
@@ -101,8 +101,8 @@ impl Schedule {
     }
 
     /// # Errors
-    /// If the learning rate is below 0, the warm-up is not a share from 0 to below 1, a step is at no share between 0 and 1, or its factor is not
-    /// above 0.
+    /// If the learning rate is below 0, the warm-up is not a share from 0 to below 1, a step is at no share between 0
+    /// and 1, or its factor is not above 0.
     pub fn check(&self) -> Result<()> {
         Range::AT_LEAST_0.check("the learning rate", self.lr)?;
         Range::BELOW_1.check("the share of the warm-up", self.warm_up)?;

@@ -16,8 +16,8 @@ const TINY: f64 = 1e-300;
 ///
 /// Cost and what is reported: as [`Gibbs`](crate::Gibbs).
 ///
-/// Reference: δ-SAM (Zhou, Liu, Zhang, Chen, EMNLP 2022, arXiv 2112.08772). Only its abstract and summaries were at hand
-/// when this was written: that weights are proportional to the norm, and not to a power of it, is taken from them.
+/// Reference: δ-SAM (Zhou, Liu, Zhang, Chen, EMNLP 2022, arXiv 2112.08772). Only its abstract and summaries were at
+/// hand when this was written: that weights are proportional to the norm, and not to a power of it, is taken from them.
 #[derive(Clone, Debug)]
 pub struct Proportional<E> {
     /// Where ‖∇ℓᵢ‖ comes from.

@@ -29,99 +29,77 @@ const LAMBDA_RW: Parameter =
     Parameter::number("lambda", 32., Range::AT_LEAST_0, "λ of p = softmax(λ‖∇ℓᵢ‖), in the unit of the temperature")
         .special(&[(0., "sam, which weighs all samples alike")]);
 
-/// What most entries have in common.
-const BASE: Listed = Entry {
-    name: "",
-    label: "",
-    about: "",
-    parameters: &[RHO],
-    formula: "",
-    reference: "",
-    radius: "",
-    needs: Needs::Nothing,
-    parts: None,
-    check: |_| Ok(()),
-    build: |_, _| Ok(Built::whole(Plain)),
-};
+/// What most entries have in common: a radius, and nothing else that they need.
+const fn entry(name: &'static str, label: &'static str, about: &'static str) -> Listed {
+    Entry {
+        name,
+        label,
+        about,
+        parameters: &[RHO],
+        formula: "",
+        reference: "",
+        radius: "",
+        needs: Needs::Nothing,
+        parts: None,
+        check: |_| Ok(()),
+        build: |_, _| Ok(Built::whole(Plain)),
+    }
+}
 
 static RULES: [Listed; 32] = [
     Entry {
-        name: "sgd",
-        label: "SGD",
-        about: "No perturbation",
         parameters: &[],
         formula: "g",
         reference: "–",
         build: |_, _| Ok(Built::whole(Plain)),
-        ..BASE
+        ..entry("sgd", "SGD", "No perturbation")
     },
     Entry {
-        name: "sam",
-        label: "SAM",
-        about: "Sharpness-aware minimisation",
         formula: "s at ε = ρĝ",
         reference: "Foret et al., ICLR 2021",
         radius: "0.05 (CIFAR-10), 0.1 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(sam(v.number("rho")))),
         parts: Some(["mean", "l2", "descend"]),
-        ..BASE
+        ..entry("sam", "SAM", "Sharpness-aware minimisation")
     },
     Entry {
-        name: "usam",
-        label: "USAM",
-        about: "SAM without the normalisation of the gradient",
         formula: "s at ε = ρg",
         reference: "Andriushchenko, Flammarion, ICML 2022",
         build: |v, _| Ok(Built::at_x(usam(v.number("rho")))),
         parts: Some(["mean", "raw", "descend"]),
-        ..BASE
+        ..entry("usam", "USAM", "SAM without the normalisation of the gradient")
     },
     Entry {
-        name: "m-sam",
-        label: "m-SAM",
-        about: "SAM on each micro-batch of m samples, averaged",
         parameters: &[RHO, M],
         formula: "mean of SAM's s over micro-batches of m samples",
         reference: "Foret et al., ICLR 2021, §4.1",
         build: |v, _| Ok(Built::whole(m_sam(v.number("rho"), v.count("m")))),
-        ..BASE
+        ..entry("m-sam", "m-SAM", "SAM on each micro-batch of m samples, averaged")
     },
     Entry {
-        name: "m-usam",
-        label: "m-USAM",
-        about: "USAM on each micro-batch of m samples, averaged",
         parameters: &[RHO, M],
         formula: "mean of USAM's s over micro-batches of m samples",
         reference: "Andriushchenko, Flammarion, ICML 2022",
         build: |v, _| Ok(Built::whole(m_usam(v.number("rho"), v.count("m")))),
-        ..BASE
+        ..entry("m-usam", "m-USAM", "USAM on each micro-batch of m samples, averaged")
     },
     Entry {
-        name: "n-sam",
-        label: "n-SAM",
-        about: "SAM with the perturbation of the whole training set (very slow)",
         formula: "s at ε = ρû, u = ∇f of the whole set",
         reference: "Luo et al., NeurIPS 2025",
         needs: Needs::Data,
         build: |v, supplies| Ok(Built::at_x(n_sam(v.number("rho"), data(supplies)?))),
         parts: Some(["full-batch", "l2", "descend"]),
-        ..BASE
+        ..entry("n-sam", "n-SAM", "SAM with the perturbation of the whole training set (very slow)")
     },
     Entry {
-        name: "n-usam",
-        label: "n-USAM",
-        about: "USAM with the perturbation of the whole training set (very slow)",
         formula: "s at ε = ρ∇f of the whole set",
         reference: "Luo et al., NeurIPS 2025",
         needs: Needs::Data,
         build: |v, supplies| Ok(Built::at_x(n_usam(v.number("rho"), data(supplies)?))),
         parts: Some(["full-batch", "raw", "descend"]),
-        ..BASE
+        ..entry("n-usam", "n-USAM", "USAM with the perturbation of the whole training set (very slow)")
     },
     Entry {
-        name: "rw-sam",
-        label: "RW-SAM",
-        about: "SAM with samples weighted by the softmax of their gradient norms",
         parameters: &[RHO, LAMBDA_RW, TEMPERATURE],
         formula: "s at ε = ρû, u = Σpᵢ∇ℓᵢ, p = softmax(λ‖∇ℓᵢ‖)",
         reference: "Luo et al., NeurIPS 2025",
@@ -129,12 +107,9 @@ static RULES: [Listed; 32] = [
         check: |v| check_lambda(v),
         build: |v, supplies| Ok(Built::at_x(rw_sam(v.number("rho"), temperature(v), estimator(supplies)?))),
         parts: Some(["gibbs", "l2", "descend"]),
-        ..BASE
+        ..entry("rw-sam", "RW-SAM", "SAM with samples weighted by the softmax of their gradient norms")
     },
     Entry {
-        name: "rw-usam",
-        label: "RW-USAM",
-        about: "USAM with samples weighted by the softmax of their gradient norms",
         parameters: &[RHO, LAMBDA_RW, TEMPERATURE],
         formula: "s at ε = ρΣpᵢ∇ℓᵢ, p = softmax(λ‖∇ℓᵢ‖)",
         reference: "Luo et al., NeurIPS 2025",
@@ -142,86 +117,62 @@ static RULES: [Listed; 32] = [
         check: |v| check_lambda(v),
         build: |v, supplies| Ok(Built::at_x(rw_usam(v.number("rho"), temperature(v), estimator(supplies)?))),
         parts: Some(["gibbs", "raw", "descend"]),
-        ..BASE
+        ..entry("rw-usam", "RW-USAM", "USAM with samples weighted by the softmax of their gradient norms")
     },
     Entry {
-        name: "delta-sam",
-        label: "δ-SAM",
-        about: "SAM with samples weighted in proportion to their gradient norms",
         formula: "s at ε = ρû, u = Σpᵢ∇ℓᵢ, pᵢ = ‖∇ℓᵢ‖/Σ‖∇ℓⱼ‖",
         reference: "Zhou et al., EMNLP 2022",
         needs: Needs::Estimator,
         build: |v, supplies| Ok(Built::at_x(delta_sam(v.number("rho"), estimator(supplies)?))),
         parts: Some(["proportional", "l2", "descend"]),
-        ..BASE
+        ..entry("delta-sam", "δ-SAM", "SAM with samples weighted in proportion to their gradient norms")
     },
     Entry {
-        name: "asam",
-        label: "ASAM",
-        about: "Adaptive SAM: the perturbation of each parameter is scaled with its size",
         formula: "s at ε = ρT²g/‖Tg‖, T = abs(x)",
         reference: "Kwon et al., ICML 2021, as in davda54/sam",
         radius: "0.5 (CIFAR-10), 1 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(asam(v.number("rho")))),
         parts: Some(["mean", "adaptive", "descend"]),
-        ..BASE
+        ..entry("asam", "ASAM", "Adaptive SAM: the perturbation of each parameter is scaled with its size")
     },
     Entry {
-        name: "asam-weights",
-        label: "ASAM (weights)",
-        about: "Adaptive SAM as its authors have it: biases are not scaled",
         formula: "as asam, T = abs(x) + 0.01 on weights, 1 on biases",
         reference: "Kwon et al., ICML 2021",
         radius: "0.5 (CIFAR-10), 1 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(asam_weights(v.number("rho")))),
         parts: Some(["mean", "adaptive-weights", "descend"]),
-        ..BASE
+        ..entry("asam-weights", "ASAM (weights)", "Adaptive SAM as its authors have it: biases are not scaled")
     },
     Entry {
-        name: "layer-sam",
-        label: "layer-wise SAM",
-        about: "Adaptive SAM with one scale for each tensor",
         formula: "as asam, T = ‖X‖ of each tensor",
         reference: "Müller et al., NeurIPS 2023",
         build: |v, _| Ok(Built::at_x(layer_sam(v.number("rho")))),
         parts: Some(["mean", "adaptive-tensor", "descend"]),
-        ..BASE
+        ..entry("layer-sam", "layer-wise SAM", "Adaptive SAM with one scale for each tensor")
     },
     Entry {
-        name: "linf-sam",
-        label: "L∞ SAM",
-        about: "SAM in the L∞ norm; ρ is the distance that each parameter moves",
         formula: "s at ε = ρ sign(g)",
         reference: "Foret et al., ICLR 2021, p = ∞",
         build: |v, _| Ok(Built::at_x(linf_sam(v.number("rho")))),
         parts: Some(["mean", "linf", "descend"]),
-        ..BASE
+        ..entry("linf-sam", "L∞ SAM", "SAM in the L∞ norm; ρ is the distance that each parameter moves")
     },
     Entry {
-        name: "unified-sam",
-        label: "Unified SAM",
-        about: "Between USAM and SAM",
         parameters: &[RHO, L],
         formula: "s at ε = ρ(1 − l + l/‖g‖)g",
         reference: "Oikonomou, Loizou, ICLR 2025",
         build: |v, _| Ok(Built::at_x(unified_sam(v.number("rho"), v.number("l")))),
         parts: Some(["mean", "unified", "descend"]),
-        ..BASE
+        ..entry("unified-sam", "Unified SAM", "Between USAM and SAM")
     },
     Entry {
-        name: "multi-step-sam",
-        label: "multi-step SAM",
-        about: "SAM with k ascent steps of radius ρ/k",
         parameters: &[RHO, Parameter::count("k", 2., "the number of ascent steps").special(&[(1., "sam")])],
         formula: "s at ε = Σεⱼ, εⱼ = (ρ/k)ĝ at the point reached",
         reference: "Foret et al., ICLR 2021, appendix",
         build: |v, _| Ok(Built::at_x(multi_step_sam(v.number("rho"), v.count("k")))),
-        ..BASE
+        ..entry("multi-step-sam", "multi-step SAM", "SAM with k ascent steps of radius ρ/k")
     },
     Entry {
-        name: "gsam",
-        label: "GSAM",
-        about: "Surrogate gap: s less the part of g orthogonal to it; ρ follows the learning rate",
         parameters: &[
             RHO,
             ALPHA_GSAM,
@@ -240,112 +191,82 @@ static RULES: [Listed; 32] = [
         },
         build: |v, _| Ok(Built::at_x(gsam(v.number("rho"), v.number("alpha"), v.number("rho-min")))),
         parts: Some(["mean", "scheduled-l2", "gsam"]),
-        ..BASE
+        ..entry("gsam", "GSAM", "Surrogate gap: s less the part of g orthogonal to it; ρ follows the learning rate")
     },
     Entry {
-        name: "friendly-sam",
-        label: "F-SAM",
-        about: "Friendly SAM: perturbed along the gradient less its moving average",
         parameters: &[RHO, SIGMA, LAMBDA],
         formula: "s at ε = ρû, u = g − σm, m ← λm + (1 − λ)g",
         reference: "Li et al., CVPR 2024",
         radius: "0.2 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(friendly_sam(v.number("rho"), v.number("sigma"), v.number("lambda")))),
         parts: Some(["mean", "friendly", "descend"]),
-        ..BASE
+        ..entry("friendly-sam", "F-SAM", "Friendly SAM: perturbed along the gradient less its moving average")
     },
     Entry {
-        name: "vasso",
-        label: "VaSSO",
-        about: "Perturbed along a moving average of gradients",
         parameters: &[RHO, THETA],
         formula: "s at ε = ρm̂, m ← (1 − θ)m + θg",
         reference: "Li, Giannakis, NeurIPS 2023",
         radius: "0.2 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(vasso(v.number("rho"), v.number("theta")))),
         parts: Some(["mean", "averaged", "descend"]),
-        ..BASE
+        ..entry("vasso", "VaSSO", "Perturbed along a moving average of gradients")
     },
     Entry {
-        name: "look-sam",
-        label: "LookSAM",
-        about: "SAM in every k-th step, its part across g reused between",
         parameters: &[RHO, K, ALPHA_LOOK],
         formula: "s, v = s − ⟨s, ĝ⟩ĝ every k-th step; else g + α‖g‖v̂",
         reference: "Liu et al., CVPR 2022",
         build: |v, _| Ok(Built::at_x(look_sam(v.number("rho"), v.count("k"), v.number("alpha")))),
         parts: Some(["mean", "l2", "look-sam"]),
-        ..BASE
+        ..entry("look-sam", "LookSAM", "SAM in every k-th step, its part across g reused between")
     },
     Entry {
-        name: "esam",
-        label: "ESAM",
-        about: "A random share of the parameters perturbed, a share of the samples descended",
         parameters: &[RHO, BETA, GAMMA_ESAM],
         formula: "s of the ⌊γb⌋ samples that rise most, ε = ρĝ∘mask/β",
         reference: "Du et al., ICLR 2022",
         build: |v, _| Ok(Built::at_x(esam(v.number("rho"), v.number("beta"), v.number("gamma")))),
         parts: Some(["mean", "sparse", "esam-select"]),
-        ..BASE
+        ..entry("esam", "ESAM", "A random share of the parameters perturbed, a share of the samples descended")
     },
     Entry {
-        name: "wsam",
-        label: "WSAM",
-        about: "Weighted sharpness as a regulariser",
         parameters: &[RHO, GAMMA_WSAM],
         formula: "g + γ/(1 − γ)·(s − g)",
         reference: "Yue et al., KDD 2023",
         build: |v, _| Ok(Built::at_x(wsam(v.number("rho"), v.number("gamma")))),
         parts: Some(["mean", "l2", "wsam"]),
-        ..BASE
+        ..entry("wsam", "WSAM", "Weighted sharpness as a regulariser")
     },
     Entry {
-        name: "stable-sam",
-        label: "Stable SAM",
-        about: "The direction of s at the length of g",
         formula: "‖g‖ŝ",
         reference: "Tan et al. 2024",
         build: |v, _| Ok(Built::at_x(stable_sam(v.number("rho")))),
         parts: Some(["mean", "l2", "stable"]),
-        ..BASE
+        ..entry("stable-sam", "Stable SAM", "The direction of s at the length of g")
     },
     Entry {
-        name: "msam",
-        label: "MSAM",
-        about: "Perturbed along the rule's own momentum: one pass",
         parameters: &[RHO, Parameter::number("mu", 0.9, Momentum::MU, "μ of the momentum v ← μv + s")],
         formula: "s at ε = −ρv̂, v ← μv + s",
         reference: "Becker et al. 2024",
         build: |v, _| Ok(Built::along(msam(v.number("rho"), v.number("mu")))),
         parts: Some(["momentum", "l2", "descend"]),
-        ..BASE
+        ..entry("msam", "MSAM", "Perturbed along the rule's own momentum: one pass")
     },
     Entry {
-        name: "ae-sam",
-        label: "AE-SAM",
-        about: "SAM in the steps in which ‖g‖² exceeds its running threshold",
         formula: "s where ‖g‖² ≥ μ + cσ, else g",
         reference: "Jiang et al., ICLR 2023",
         build: |v, _| Ok(Built::at_x(ae_sam(v.number("rho")))),
         parts: Some(["mean", "l2", "ae-sam"]),
-        ..BASE
+        ..entry("ae-sam", "AE-SAM", "SAM in the steps in which ‖g‖² exceeds its running threshold")
     },
     Entry {
-        name: "eigen-sam",
-        label: "Eigen-SAM",
-        about: "The perturbation turned towards the leading eigenvector v of the Hessian",
         parameters: &[RHO, ALPHA_EIGEN],
         formula: "s at ε = ρ(ĝ + α sign⟨g, v⟩(v − ⟨v, ĝ⟩ĝ)), v of the Hessian",
         reference: "Luo et al., NeurIPS 2024",
         radius: "0.1 (CIFAR-100)",
         build: |v, _| Ok(Built::at_x(eigen_sam(v.number("rho"), v.number("alpha")))),
         parts: Some(["mean", "eigen", "descend"]),
-        ..BASE
+        ..entry("eigen-sam", "Eigen-SAM", "The perturbation turned towards the leading eigenvector v of the Hessian")
     },
     Entry {
-        name: "rwp",
-        label: "RWP",
-        about: "Random weight perturbation, filter-wise: one pass",
         parameters: &[Parameter::number(
             "sigma",
             0.01,
@@ -356,54 +277,43 @@ static RULES: [Listed; 32] = [
         reference: "Bisla et al., AISTATS 2022; Li et al. 2022",
         build: |v, _| Ok(Built::along(rwp(v.number("sigma")))),
         parts: Some(["random", "raw", "descend"]),
-        ..BASE
+        ..entry("rwp", "RWP", "Random weight perturbation, filter-wise: one pass")
     },
     Entry {
-        name: "r-sam",
-        label: "R-SAM",
-        about: "SAM at randomly perturbed weights",
         parameters: &[RHO, Parameter::number("sigma", 0.01, Smoothed::SIGMA, "the size of the noise n")],
         formula: "s at ε = ρû, u = n + ∇f(x + n), n = σTz",
         reference: "Liu et al., NeurIPS 2022",
         build: |v, _| Ok(Built::along(r_sam(v.number("rho"), v.number("sigma")))),
         parts: Some(["smoothed", "l2", "descend"]),
-        ..BASE
+        ..entry("r-sam", "R-SAM", "SAM at randomly perturbed weights")
     },
     Entry {
-        name: "pgn",
-        label: "PGN",
-        about: "The penalty on the gradient norm",
         parameters: &[RHO, ALPHA_BLEND],
         formula: "(1 − α)g + αs",
         reference: "Zhao et al., ICML 2022",
         build: |v, _| Ok(Built::at_x(pgn(v.number("rho"), v.number("alpha")))),
         parts: Some(["mean", "l2", "blend"]),
-        ..BASE
+        ..entry("pgn", "PGN", "The penalty on the gradient norm")
     },
     Entry {
-        name: "sam-on",
-        label: "SAM-ON",
-        about: "SAM on the parameters of norm layers only",
         formula: "as sam, ε = 0 on all but norm layers",
         reference: "Müller et al., NeurIPS 2023",
         build: |v, _| Ok(Built::at_x(sam_on(v.number("rho")))),
-        ..BASE
+        ..entry("sam-on", "SAM-ON", "SAM on the parameters of norm layers only")
     },
     Entry {
-        name: "sampa",
-        label: "SAMPa",
-        about: "The perturbation from an auxiliary iterate: two gradients that do not depend on each other",
         parameters: &[RHO, Parameter::number("lambda", 0.2, Sampa::LAMBDA, "the weight of the auxiliary gradient")],
         formula: "(1 − λ)∇f(x + ρĝ) + λg⁺, g⁺ = ∇f(x − ηg), g ← g⁺",
         reference: "Xie et al., NeurIPS 2024",
         radius: "0.1 (CIFAR-10)",
         build: |v, _| Ok(Built::whole(sampa(v.number("rho"), v.number("lambda")))),
-        ..BASE
+        ..entry(
+            "sampa",
+            "SAMPa",
+            "The perturbation from an auxiliary iterate: two gradients that do not depend on each other",
+        )
     },
     Entry {
-        name: "late-phase-sam",
-        label: "late-phase SAM",
-        about: "The plain gradient first, and SAM in the last part of the run only",
         parameters: &[
             RHO,
             Parameter::number("start", 0.875, Range::BELOW_1, "the share of the run before SAM")
@@ -412,7 +322,11 @@ static RULES: [Listed; 32] = [
         formula: "g while t/T < start, then SAM's s",
         reference: "Zhou et al. 2024, arXiv 2410.10373",
         build: |v, _| Ok(Built::whole(late_phase_sam(v.number("rho"), v.number("start")))),
-        ..BASE
+        ..entry(
+            "late-phase-sam",
+            "late-phase SAM",
+            "The plain gradient first, and SAM in the last part of the run only",
+        )
     },
 ];
 

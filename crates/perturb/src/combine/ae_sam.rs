@@ -5,9 +5,9 @@ use msharp_core::{Combine, Component, ParamVec, Params, Passes, Range, State};
 
 /// s at x + ε where ‖g‖² ≥ μ + c σ, and g at x elsewhere, for moving averages μ of ‖g‖² and σ² of (‖g‖² − μ)².
 ///
-/// c goes linearly from `early` at the beginning of the run to `late` at its end, so that the
-/// second pass becomes more frequent. Reports `sharp_steps`, 1 or 0. Cost: the pass at x + ε in such steps; a host-device
-/// synchronisation on a GPU in each. State: μ and σ². Errors: a batch without a training point.
+/// c goes linearly from `early` at the beginning of the run to `late` at its end, so that the second pass becomes more
+/// frequent. Reports `sharp_steps`, 1 or 0. Cost: the pass at x + ε in such steps; a host-device synchronisation on a
+/// GPU in each. State: μ and σ². Errors: a batch without a training point.
 ///
 /// Reference: AE-SAM (Jiang et al., ICLR 2023).
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -47,6 +47,7 @@ impl<O: Offset> Component for Adaptive<O> {
 
 impl<O: Offset> Offset for Adaptive<O> {
     fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        self.on.check(loss.params)?;
         let (params, scale, eta, on) = (loss.params, self.scale, self.eta, &self.on);
         let times_t = |param: &Param, g: &Tensor| match on.holds(param) {
             true => g.broadcast_mul(&(scale.of(param)? + eta)?),

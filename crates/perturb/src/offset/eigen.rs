@@ -14,8 +14,8 @@ use msharp_core::{
 /// costs 2 forwards and 2 backwards. Inside [`Micro`](crate::Micro) every micro-batch of such a step makes them. State:
 /// v and the number of steps. v is that of all parameters, also where a mask around this takes some away.
 ///
-/// Reference: Eigen-SAM (Luo et al., NeurIPS 2024). The published code has no v, and does not normalise, in the first 100
-/// steps.
+/// Reference: Eigen-SAM (Luo et al., NeurIPS 2024). The published code has no v, and does not normalise, in the first
+/// 100 steps.
 #[derive(Clone, Debug)]
 pub struct Eigen {
     /// ρ ≥ 0.

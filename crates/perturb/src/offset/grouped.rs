@@ -56,6 +56,7 @@ impl<O: Offset> Component for Grouped<O> {
 
 impl<O: Offset> Offset for Grouped<O> {
     fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
+        self.groups.iter().try_for_each(|(select, _)| select.check(loss.params))?;
         let params = loss.params;
         let times = |factor: f64, t: &Tensor| match factor {
             0. => t.zeros_like(),

@@ -4,7 +4,8 @@ use candle_core::Result;
 use msharp_core::{BatchLoss, Component, Cost, Offset, ParamVec, Range, TrainingPoint, parts};
 use std::f64::consts::PI;
 
-/// A factor on ε, a function of the [`TrainingPoint`] of the batch. Without state: a resumed run goes on exactly. Several
+/// A factor on ε, a function of the [`TrainingPoint`] of the batch. Without state: a resumed run goes on exactly.
+/// Several
 /// [`Steps`](crate::Steps) go around it, so that each step shrinks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scheduled<O> {
