@@ -197,8 +197,8 @@ fn sampa_is_its_recursion() -> Result<()> {
     let counted = Counted::new(&f);
     let mut rule = sampa(rho, lambda);
     let (mut by_hand, mut g, mut of) = (vec![1., -2., 0.5], gradient(&[1., -2., 0.5], 0), 0);
-    for k in 0..4 {
-        let inputs = Tensor::new(&noise[k], &Device::Cpu)?.unsqueeze(0)?;
+    for (k, v) in noise.iter().enumerate() {
+        let inputs = Tensor::new(v, &Device::Cpu)?.unsqueeze(0)?;
         let batch = Batch::new(inputs.clone(), inputs, Key::new(k as u64));
         let batch = batch.at(TrainingPoint { progress: k as f64 / 4., lr: eta, lr_factor: 1. });
         let step = rule.gradient(BatchLoss::new(&counted, &params, &batch))?;

@@ -154,7 +154,7 @@ const WAITING: [&str; 5] = ["ae-sam, read", "esam, drawn", "layer sam", "r-sam, 
 /// While a stream is being captured, whoever waits for it, or reads from the GPU, gets an error. Nothing that is
 /// captured may outlive the capture, for on a GPU it never happened.
 #[test]
-fn nobody_waits_inside_a_step() -> Result<()> {
+fn a_step_has_no_host_device_synchronisation() -> Result<()> {
     let here = cuda_device(0)?; // a stream of its own, which no other test uses
     let Device::Cuda(device) = &here else { panic!("a GPU") };
     let stream = device.cuda_stream();

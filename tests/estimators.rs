@@ -174,7 +174,7 @@ fn central_differences_err_in_the_second_order() -> Result<()> {
 }
 
 /// Under batch normalisation a sample's gradient flows through the statistics that it shares, under group normalisation
-/// it does not know who else is in the batch.
+/// it does not depend on the rest of the batch.
 #[test]
 fn batch_normalisation_couples_the_norms_of_samples() -> Result<()> {
     let batch = images(6, 4)?;
@@ -196,7 +196,7 @@ fn composite(net: &Net, batch: &Batch) -> Result<Tensor> {
     candle_nn::ops::log_softmax(&logits, 1)?.gather(&batch.targets.unsqueeze(1)?, 1)?.squeeze(1)?.neg()
 }
 
-/// A network that knows its images by heart has losses near 10⁻⁴, whose differences vanish in the rounding of an
+/// A network that has memorised its images has losses near 10⁻⁴, whose differences vanish in the rounding of an
 /// ordinary log-softmax. Ours keeps them: the default step stays within 10 %.
 #[test]
 fn the_default_step_stays_accurate_on_a_memorised_set() -> Result<()> {

@@ -1,4 +1,4 @@
-//! What cannot be right is refused with a sentence, at the latest before the first step.
+//! What cannot be right is an error that says so, at the latest before the first step.
 
 use crate::problems::{Fixed, Link, Net, Rows, images, mlp, noise, refused, resnet8, task, weights};
 use crate::rules::every_rule;

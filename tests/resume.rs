@@ -136,3 +136,50 @@ fn a_periodic_checkpoint_is_never_at_a_displaced_point() -> Result<()> {
     assert_eq!(watch.compared, EPOCHS * STEPS - 1);
     Ok(())
 }
+
+/// Scores epochs by a list, whatever they learn.
+struct Scored {
+    scores: Vec<f64>,
+    epoch: usize,
+}
+
+impl Observer for Scored {
+    fn epoch(&mut self, progress: &Progress) -> Result<Control> {
+        self.epoch = progress.epoch;
+        Ok(Control::Continue)
+    }
+
+    fn score(&self) -> Option<f64> {
+        self.scores.get(self.epoch - 1).copied()
+    }
+}
+
+#[test]
+fn each_epoch_and_the_best_one_leave_a_checkpoint() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let policy = CheckpointPolicy {
+        each_epoch: true,
+        best: true,
+        ..CheckpointPolicy::new(folder.path().join("run.safetensors"), "")
+    };
+    let net = wrn10(Norm::Batch, 8)?;
+    let data = Loader::train(Arc::new(synthetic(40, 0, 4).train), 16, 5);
+    let run = |observer: &mut dyn Observer, epochs, progress| {
+        let (mut rule, mut sgd) = (with_sam(), Sgd::default());
+        let task = Task::new(&net, &net.params, &mut rule, &mut sgd, &data, epochs, Schedule::constant(0.1));
+        fit(Task { checkpoint: Some(policy.clone()), ..task }, progress, observer)
+    };
+    let mut scored = Scored { scores: vec![0.3, 0.9, f64::NAN, 0.5], epoch: 0 };
+    let (_, progress) = run(&mut scored, 3, Progress::default())?;
+    for epoch in 1..=3 {
+        assert_eq!(Checkpoint::read(&policy.path_of_epoch(epoch))?.progress.epoch, epoch);
+    }
+    assert!(policy.path_of_epoch(2).ends_with("run.epoch-2.safetensors"));
+    assert_eq!(Checkpoint::read(&policy.path_of_best())?.progress.epoch, 2);
+    // Resumed, it compares with the best of before.
+    let (_, progress) = run(&mut scored, 4, progress)?;
+    assert_eq!((progress.best, Checkpoint::read(&policy.path_of_best())?.progress.epoch), (Some(0.9), 2));
+    let error = run(&mut (), 1, Progress::default()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("Observer::score"), "{error}");
+    Ok(())
+}

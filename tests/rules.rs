@@ -1,4 +1,4 @@
-//! Every rule that the crates name, and some that nobody has named, for the tests of what holds for all of them.
+//! Every named rule, and some compositions without a name, for the tests of what holds for all of them.
 
 use crate::problems::Fixed;
 use msharp_core::{Perturbation, Select, Temperature};

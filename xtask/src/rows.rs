@@ -52,7 +52,7 @@ pub fn line<T: Serialize + DeserializeOwned>(value: &T) -> Result<String> {
 /// Makes `rows` the rows of a file.
 ///
 /// # Errors
-/// As [`line`]; the file is then as it was.
+/// As [`line()`]; the file is then as it was.
 pub fn write<T: Serialize + DeserializeOwned>(path: &Path, rows: &[T]) -> Result<()> {
     let lines: Vec<String> =
         rows.iter().map(line).collect::<Result<_>>().with_context(|| path.display().to_string())?;

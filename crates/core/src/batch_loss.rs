@@ -182,7 +182,7 @@ impl<'a> BatchLoss<'a> {
         let params = self.params;
         let mut before = Before::of_buffers(params)?;
         let seeds: Vec<[u8; 32]> = params.iter().map(|param| key.fold_name(&param.name).seed()).collect();
-        let (saved, delta) = msharp_ops::displace_by_signs(&params.each(), &seeds, length)?;
+        let (saved, delta) = msharp_ops::displace_by_signs(&params.refs(), &seeds, length)?;
         before.0.push(saved);
         let losses = self.losses_without_graph()?;
         before.put_back()?;
@@ -233,7 +233,7 @@ fn displaced<T>(
     evaluate: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let mut before = Before::of_buffers(params)?;
-    before.0.push(msharp_ops::displace(&params.each(), 1., &offset.each())?);
+    before.0.push(msharp_ops::displace(&params.refs(), 1., &offset.refs())?);
     let value = evaluate()?;
     if statistics == Statistics::Keep {
         drop(before.0.remove(0)); // that of the buffers

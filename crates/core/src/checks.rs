@@ -40,7 +40,7 @@ impl BatchLoss<'_> {
         let z = ParamVec::rademacher(params, self.batch.key.fold_name("repeatable"))?;
         let away = match params.norm()? {
             0. => z.scale(AWAY)?,
-            _ => z.scale_to(Rescale::Relative(AWAY, &params.each()))?.0,
+            _ => z.scale_to(Rescale::Relative(AWAY, &params.refs()))?.0,
         };
         let losses = || self.losses_at(&away)?.to_dtype(DType::F64)?.to_vec1::<f64>();
         let (once, again) = uncounted(|| Ok::<_, candle_core::Error>((losses()?, losses()?)))?;
@@ -90,6 +90,21 @@ mod tests {
         BatchLoss::new(&keyed, &params, &batch).check_repeatable()?;
         let undefined = |batch: &Batch, _: bool| batch.inputs.broadcast_mul(&x)?.affine(f64::NAN, 0.);
         BatchLoss::new(&undefined, &params, &batch).check_repeatable()
+    }
+
+    #[test]
+    fn dropout_by_the_seed_of_the_batchs_key_is_repeatable() -> Result<()> {
+        let x = Var::new(&[2f32], &Device::Cpu)?;
+        let params = Params::new([("x".to_owned(), x.clone())])?;
+        let inputs = Tensor::ones((64, 3), DType::F32, &Device::Cpu)?;
+        let batch = Batch::new(inputs.clone(), inputs, Key::new(0));
+        let dropped = |batch: &Batch, train: bool| {
+            let seed = batch.key.fold_name("dropout").seed();
+            msharp_ops::dropout(&batch.inputs.broadcast_mul(&x)?, 0.5, seed, train)?.sum(1)?.sqr()
+        };
+        let losses = dropped(&batch, true)?.to_vec1::<f32>()?;
+        assert!(losses.iter().any(|loss| *loss != losses[0]), "something is dropped");
+        BatchLoss::new(&dropped, &params, &batch).check()
     }
 
     #[test]

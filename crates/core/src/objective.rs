@@ -21,8 +21,9 @@ use candle_core::{Result, Tensor, bail};
 pub trait Objective {
     /// ℓᵢ(x) for every sample i, `[b]`, with the graph that leads to it; no mean, no weights.
     ///
-    /// `train` means batch statistics and running averages in norm layers, and dropout. All randomness is a function
-    /// of `batch.key`, so that both passes of a rule see the same.
+    /// `train` means batch statistics and running averages in norm layers, and dropout. All randomness is a function of
+    /// `batch.key`, so that both passes of a rule see the same: [`dropout`](msharp_ops::dropout) takes the seed of a
+    /// [`Key`](crate::Key).
     fn losses(&self, batch: &Batch, train: bool) -> Result<Tensor>;
 
     /// The most samples that one pass may take, if there is a limit: larger batches then go through in pieces, whose

@@ -84,12 +84,12 @@ impl ParamVec {
 
     /// ⟨self, other⟩, summed in f64; a host-device synchronisation on a GPU.
     pub fn dot(&self, other: &ParamVec) -> Result<f64> {
-        msharp_ops::dot(&self.each(), &other.each())?.to_scalar()
+        msharp_ops::dot(&self.refs(), &other.refs())?.to_scalar()
     }
 
     /// ⟨self, other⟩ where the parameters are, f64 `[]`: no host-device synchronisation before it is read.
     pub fn inner(&self, other: &ParamVec) -> Result<Tensor> {
-        msharp_ops::dot(&self.each(), &other.each())
+        msharp_ops::dot(&self.refs(), &other.refs())
     }
 
     /// ‖self‖, summed in f64; a host-device synchronisation on a GPU.
@@ -99,7 +99,7 @@ impl ParamVec {
 
     /// ‖self‖² where the parameters are, f64 `[]`: no host-device synchronisation before it is read.
     pub fn squared_norm(&self) -> Result<Tensor> {
-        msharp_ops::sum_of_squares(&self.each())
+        msharp_ops::sum_of_squares(&self.refs())
     }
 
     /// c · self.
@@ -109,7 +109,7 @@ impl ParamVec {
 
     /// f · self, rescaled to the given norm, and the factor f, f64 `[]`, where the parameters are.
     pub fn scale_to(&self, length: Rescale) -> Result<(ParamVec, Tensor)> {
-        let (scaled, f) = msharp_ops::scale(&self.each(), length)?;
+        let (scaled, f) = msharp_ops::scale(&self.refs(), length)?;
         Ok((Self(scaled), f))
     }
 
@@ -135,11 +135,11 @@ impl ParamVec {
 
     /// self + c · other.
     pub fn add_scaled(&self, c: f64, other: &ParamVec) -> Result<ParamVec> {
-        Ok(Self(msharp_ops::add_scaled(&self.each(), c, &other.each())?))
+        Ok(Self(msharp_ops::add_scaled(&self.refs(), c, &other.refs())?))
     }
 
     /// The tensors, as ops over all parameters take them.
-    pub fn each(&self) -> Vec<&Tensor> {
+    pub fn refs(&self) -> Vec<&Tensor> {
         self.0.iter().collect()
     }
 

@@ -145,14 +145,14 @@ impl Params {
 
     /// ‖x‖² where the parameters are, f64 `[]`: no host-device synchronisation before it is read.
     pub fn squared_norm(&self) -> Result<Tensor> {
-        msharp_ops::sum_of_squares(&self.each())
+        msharp_ops::sum_of_squares(&self.refs())
     }
 
     /// The name of the first parameter or buffer that has an entry which is not finite; a host-device synchronisation
     /// on a GPU.
     pub fn not_finite(&self) -> Result<Option<String>> {
         let buffers = self.buffers.iter().map(|(_, var)| var.as_tensor()).filter(|buffer| buffer.dtype().is_float());
-        let all: Vec<&Tensor> = self.each().into_iter().chain(buffers).collect();
+        let all: Vec<&Tensor> = self.refs().into_iter().chain(buffers).collect();
         let is_finite = |tensors: &[&Tensor]| -> Result<bool> {
             let mut sums = Vec::new(); // of one element type each
             for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
@@ -176,7 +176,7 @@ impl Params {
     }
 
     /// The parameters as ops over all of them take them, in name order.
-    pub fn each(&self) -> Vec<&Tensor> {
+    pub fn refs(&self) -> Vec<&Tensor> {
         self.params.iter().map(|param| param.var.as_tensor()).collect()
     }
 

@@ -81,13 +81,7 @@ impl Error {
     /// The error of this crate that `error` carries, under any layers of context, path or backtrace; `None` if it is
     /// another one.
     pub fn of(error: &candle_core::Error) -> Option<&Self> {
-        match error {
-            candle_core::Error::Context { inner, .. }
-            | candle_core::Error::WithPath { inner, .. }
-            | candle_core::Error::WithBacktrace { inner, .. } => Self::of(inner),
-            candle_core::Error::Io(carrier) => carrier.get_ref()?.downcast_ref(),
-            _ => None,
-        }
+        msharp_core::find(error)
     }
 
     /// The kind that the error has as a [`std::io::Error`].

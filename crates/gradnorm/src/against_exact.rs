@@ -1,6 +1,7 @@
 //! Samples' norms against their own gradients: how a closed form finds out that it does not hold.
 
-use candle_core::{Result, Tensor, bail};
+use crate::Error;
+use candle_core::{Result, Tensor};
 use msharp_core::{Key, ParamVec, Params, uncounted};
 use rand::Rng;
 
@@ -38,11 +39,12 @@ pub(crate) fn two_gradients(
 /// over all parameters.
 pub(crate) fn compare(what: &str, sample: usize, measured: f64, exact: f64, of_all: f64) -> Result<()> {
     if of_all.is_finite() && (measured - exact).abs() > RELATIVE * measured.max(exact) + OF_ALL * of_all + AT_ALL {
-        bail!(
+        let text = format!(
             "the gradient of sample {sample}'s loss with respect to {what} has the norm {exact:.4e}, and {measured:.4e} \
              was measured: row {sample} of an op's input is not of sample {sample} alone, or other ops use the \
              parameters too"
-        )
+        );
+        return Err(Error::Disagrees { sample, text }.into());
     }
     Ok(())
 }

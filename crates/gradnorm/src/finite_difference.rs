@@ -141,7 +141,7 @@ impl FiniteDifference {
     /// ℓᵢ at x + t δz for the probe z of `key`; δ; and ‖δz‖/‖x‖ (both for t = 1).
     fn step(&self, loss: BatchLoss, key: Key, t: f64) -> Result<(Tensor, Tensor, Tensor)> {
         let params = loss.params;
-        let (x, d, now) = (params.each(), params.count() as f64, self.now());
+        let (x, d, now) = (params.refs(), params.count() as f64, self.now());
         let length = match (now, self.probe) {
             (Step::Relative(ratio), _) => Rescale::Relative(t * ratio, &x),
             (Step::Absolute(delta), Probe::Sphere) => Rescale::Of(t * delta * d.sqrt()),

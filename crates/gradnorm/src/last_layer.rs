@@ -38,7 +38,7 @@ impl GradNormEstimator for LastLayer {
     fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
         let BatchLoss { params, batch, .. } = loss;
         let LastLayerNorms { losses, norms, of } =
-            msharp_ops::last_layer_norms(&params.each(), || loss.losses()).map_err(named)?; // [b] both
+            msharp_ops::last_layer_norms(&params.refs(), || loss.losses()).map_err(named)?; // [b] both
         if !self.checked && params.device().is_cpu() {
             Self::compare(&losses, &norms, params, &of, batch.key).map_err(named)?;
             self.checked = true;

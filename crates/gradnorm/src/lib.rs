@@ -43,6 +43,7 @@
 //! ```
 
 mod against_exact;
+mod error;
 mod exact;
 mod finite_difference;
 mod ghost;
@@ -53,6 +54,7 @@ mod probe_noise;
 mod random_norms;
 mod shuffled;
 
+pub use error::Error;
 pub use exact::Exact;
 pub use finite_difference::{Delta, FiniteDifference, Probe, Tuned};
 pub use ghost::Ghost;

@@ -1,6 +1,7 @@
 //! What the norms of the samples' gradients say about the noise of a batch's gradient.
 
-use candle_core::{Result, bail};
+use crate::Error;
+use candle_core::Result;
 use msharp_core::{BatchLoss, Estimate, GradNormEstimator, Temperature, backward, effective_size, gibbs, quantile};
 
 /// The norms of the n samples' gradients gᵢ of a batch, and of their mean: all that the noise scale needs.
@@ -41,20 +42,22 @@ impl Noise {
     /// something else under batch normalisation.
     pub fn measure(estimator: &mut dyn GradNormEstimator, loss: BatchLoss) -> Result<Self> {
         if !estimator.is_of_whole_gradients() {
-            bail!(
-                "{} does not measure the norms of whole gradients, and no variance of all parameters follows from \
-                 others; expected Exact, Ghost or FiniteDifference",
-                estimator.name()
-            )
+            let estimator = estimator.name();
+            let text = format!(
+                "{estimator} does not measure the norms of whole gradients, and no variance of all parameters follows \
+                 from others; expected Exact, Ghost or FiniteDifference"
+            );
+            return Err(Error::NotWholeGradients { estimator, text }.into());
         }
         loss.params.keeping_buffers(|| {
             let Estimate { losses, norms, measures } = estimator.estimate(loss)?;
             if measures.contains_key("coupled") {
-                bail!(
-                    "under batch normalisation {} measures shares of the batch's gradient, and not the gradients of \
-                     the samples' losses, of which a variance is taken; expected Exact or FiniteDifference",
-                    estimator.name()
-                )
+                let estimator = estimator.name();
+                let text = format!(
+                    "under batch normalisation {estimator} measures shares of the batch's gradient, and not the \
+                     gradients of the samples' losses, of which a variance is taken; expected Exact or FiniteDifference"
+                );
+                return Err(Error::NotWholeGradients { estimator, text }.into());
             }
             let mean_norm = backward(&losses, None, loss.params)?.norm()?;
             Ok(Self { norms: norms.to_vec1()?, mean_norm })

@@ -1,5 +1,5 @@
-//! How an ascent gradient becomes an offset: one file a ball, and one for each thing that is done to a gradient or an
-//! offset on the way.
+//! How an ascent direction becomes an offset: one file for each, and one for each thing that is done to a gradient or
+//! an offset on the way.
 
 mod adaptive;
 mod averaged;

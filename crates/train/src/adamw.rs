@@ -73,7 +73,7 @@ impl Optimizer for AdamW {
         };
         let Self { beta1, beta2, eps, .. } = *self;
         let step = AdamWStep { lr, beta1, beta2, eps, weight_decay: &weight_decay, t: self.steps + 1 };
-        msharp_ops::adamw_step(&params.each(), &grads, &mut moments, step)?;
+        msharp_ops::adamw_step(&params.refs(), &grads, &mut moments, step)?;
         self.steps += 1;
         if let Some([mean, square]) = moments {
             (self.mean, self.square) = (Some(ParamVec::new(params, mean)), Some(ParamVec::new(params, square)));

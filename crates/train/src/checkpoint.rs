@@ -1,6 +1,6 @@
 //! All that a run needs to go on as if it had never stopped, in one file.
 
-use crate::Progress;
+use crate::{Progress, error};
 use candle_core::{Device, Error, Result, Tensor, bail};
 use msharp_core::{Optimizer, Params, Perturbation, State, to_safetensors, write_aside};
 use std::collections::BTreeMap;
@@ -101,12 +101,8 @@ impl Checkpoint {
         }
         let checkpoint = Self::read(path)?;
         if checkpoint.config != config {
-            bail!(
-                "the checkpoint {} is one of a run with another configuration, {:?}; expected {config:?}, or another \
-                 file",
-                path.display(),
-                checkpoint.config
-            )
+            let (path, saved) = (path.to_owned(), checkpoint.config);
+            return Err(error::Error::AnotherConfiguration { path, saved, expected: config.to_owned() }.into());
         }
         checkpoint.restore(params, optimizer, rule)
     }
@@ -154,22 +150,27 @@ impl Checkpoint {
 
     fn parse(bytes: &[u8]) -> Result<Self> {
         let (_, header) = safetensors::SafeTensors::read_metadata(bytes)
-            .map_err(|e| Error::msg(format!("it is truncated or no safetensors file ({e})")))?;
+            .map_err(|e| error::Error::no_checkpoint(format!("it is truncated or no safetensors file ({e})")))?;
         let entries = header.metadata().clone().unwrap_or_default();
         let entry = |name: &str| match entries.get(name) {
             Some(value) => Ok(value.as_str()),
-            None => bail!("it is a safetensors file without the entry {name:?} that a checkpoint has"),
+            None => Err(error::Error::no_checkpoint(format!(
+                "it is a safetensors file without the entry {name:?} that a checkpoint has"
+            ))),
         };
         if entry("format")? != FORMAT {
-            bail!("its format is {:?}, expected {FORMAT:?}", entry("format")?)
+            return Err(error::Error::no_checkpoint(format!(
+                "its format is {:?}, expected {FORMAT:?}",
+                entry("format")?
+            )));
         }
         let progress = serde_json::from_str(entry("progress")?)
-            .map_err(|e| Error::msg(format!("its entry \"progress\" is damaged ({e})")))?;
+            .map_err(|e| error::Error::no_checkpoint(format!("its entry \"progress\" is damaged ({e})")))?;
         let text = |name: &str| entry(name).map(str::to_owned);
         let (config, notes) = (text("config")?, text("notes")?);
         let (optimizer, rule) = (text("optimizer")?, text("rule")?);
         let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
-            .map_err(|e| Error::msg(format!("it is truncated or damaged ({e})")))?;
+            .map_err(|e| error::Error::no_checkpoint(format!("it is truncated or damaged ({e})")))?;
         Ok(Self { progress, config, notes, optimizer, rule, tensors: tensors.into_iter().collect() })
     }
 
@@ -189,7 +190,8 @@ impl Checkpoint {
             [("optimizer", &self.optimizer, optimizer.name()), ("rule", &self.rule, rule.name())]
         {
             if *saved != present {
-                bail!("the checkpoint holds the state of the {what} {saved}; expected that of {present}")
+                let (saved, expected) = (saved.clone(), present);
+                return Err(error::Error::AnotherState { what, saved, expected }.into());
             }
         }
         let model = self.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix("model/")?, tensor)));

@@ -13,7 +13,7 @@ pub struct Classifier<M> {
     pub model: M,
     /// ε in [0, 1): the target distribution is (1 − ε) on the label plus ε/k on every class, as in PyTorch.
     pub label_smoothing: f64,
-    /// What a GPU multiplies in the model; the losses are f32 in each. The CPU does not know it.
+    /// The precision of a GPU's products in the model; the losses are f32 in each. Ignored on the CPU.
     pub precision: Precision,
 }
 

@@ -5,7 +5,7 @@ use candle_core::Result;
 use msharp_core::BatchLoss;
 use std::collections::BTreeMap;
 
-/// What an observer wants to happen next.
+/// What happens next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Go on.

@@ -54,7 +54,7 @@ impl Optimizer for Sgd {
         let grads: Vec<&Tensor> = grads.tensors().iter().collect();
         // What fails leaves the velocity as it is.
         let mut velocity = self.velocity.as_ref().map(|v| v.tensors().to_vec());
-        msharp_ops::sgd_step(&params.each(), &grads, &mut velocity, step)?;
+        msharp_ops::sgd_step(&params.refs(), &grads, &mut velocity, step)?;
         self.velocity = velocity.map(|velocity| ParamVec::new(params, velocity));
         Ok(())
     }

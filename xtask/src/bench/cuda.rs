@@ -188,7 +188,7 @@ impl Bench<'_> {
         }
         let outcome = pytorch::run(python, &flags, self.until, |theirs| {
             let Some(case) = Case::ALL.into_iter().find(|case| case.in_python() == theirs.rule) else {
-                bail!("PyTorch's script measured {}, which nobody asked for", theirs.rule)
+                bail!("PyTorch's script measured {}, which was not asked for", theirs.rule)
             };
             let figures = match (theirs.median_ms, theirs.min_ms) {
                 (Some(median_ms), Some(min_ms)) => Some(Figures {

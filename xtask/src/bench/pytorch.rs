@@ -43,7 +43,7 @@ pub fn run(
 
 /// Measures one kind of step on the CPU.
 pub fn measure(python: &Path, args: &SubjectArgs, kind: Kind) -> Result<Theirs> {
-    ensure!(args.norm.to_string() == "batch", "--against-pytorch knows --norm batch, not {}", args.norm);
+    ensure!(args.norm.to_string() == "batch", "--against-pytorch is for --norm batch, not {}", args.norm);
     let (model, only) = (args.model.to_string(), kind.name().replace('-', "_"));
     let [batch, steps, threads] = [args.batch, args.steps, rayon::current_num_threads()].map(|n| n.to_string());
     let flags = ["--model", &model, "--only", &only, "--batch", &batch, "--steps", &steps, "--threads", &threads];

@@ -65,7 +65,7 @@ Compiled: the kernels, by nvcc, for the GPU that CUDA_COMPUTE_CAP names (90 wher
 const RAN: &str = "\
 Run on the software GPU, which executes the kernels' own source on the CPU, thread by thread, and stands in for the
   driver, cuDNN, cuBLAS and cuRAND: every op in f32, TF32 and bf16 with its gradients; that memory is written before it
-  is read; rules, batches, checkpoints and resumption; that nobody waits for the GPU inside a step; a run and a benchmark
+  is read; rules, batches, checkpoints and resumption; that a step has no host-device synchronisation; a run and a benchmark
   from the command line.
 Asked of NVIDIA's own cuDNN, which needs no GPU for that: that every convolution of the networks has a plan on an H100.";
 

@@ -20,7 +20,7 @@ pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
     }
 }
 
-/// SGD, SAM, m-SAM and RW-SAM for each size, and at `control` the controls: exact norms, and weights that know less.
+/// SGD, SAM, m-SAM and RW-SAM for each size, and at `control` the controls: exact norms, and uninformative weights.
 fn rules(base: &RunConfig, rho: f64, sizes: &[usize], control: usize, seeds: u64) -> Vec<RunConfig> {
     let sam = |micro_batch| RunConfig { rule: of_radius("sam", rho), micro_batch, ..base.clone() };
     let rw = |m: usize, estimator, shuffle_weights| RunConfig {

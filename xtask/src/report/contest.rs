@@ -1,4 +1,4 @@
-//! Two rules compared on the same seeds, and the sentence that the interval of their difference allows.
+//! Two rules compared on the same seeds, and the statement that the interval of their difference allows.
 
 use super::markdown::table;
 use super::table::groups;
@@ -65,8 +65,8 @@ impl Contest {
         let Self { rule, than, says } = self;
         let difference = difference(rows, rule, than, measure)?;
         let verdict = match (difference.side(), says) {
-            (Side::Around, Says::Same) => "no difference can be told, which does not prove that there is none",
-            (Side::Around, _) => "no difference can be told",
+            (Side::Around, Says::Same) => "not significant at 95 %, which does not prove that there is no difference",
+            (Side::Around, _) => "not significant at 95 %",
             (Side::Above, Says::Higher) | (Side::Below, Says::Lower) => "**as the paper says**",
             (Side::Below, Says::Higher) | (Side::Above, Says::Lower) => "**this contradicts the paper**",
             (Side::Above, Says::Reason) => "**as it is for the paper's reason**",
@@ -184,7 +184,7 @@ mod tests {
         let unclear = rows([0.5, 0.6, 0.4], [0.52, 0.6, 0.43]);
         for says in [Says::Higher, Says::Lower, Says::Reason, Says::Same, Says::Nothing] {
             let claim = contest(says).claim(&unclear, ACCURACY).unwrap();
-            assert!(claim.text.contains("no difference can be told") && !claim.decided);
+            assert!(claim.text.contains("not significant at 95 %") && !claim.decided);
         }
         assert!(Contest::new("SAM", "none", Says::Higher).claim(&clear, ACCURACY).is_none());
     }

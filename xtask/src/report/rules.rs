@@ -19,14 +19,14 @@ pub fn table() -> Result<String> {
     let mut text = String::from(
         "g is the gradient of the batch's mean loss at x, s the one at x + ε, û = u/‖u‖ over all parameters together. \
          Passes are forwards + backwards over a batch in the mean step, with default constants; d is the number of \
-         parameters.\n\n| `--rule` | parts | formula | passes | state | reference |\n|---|---|---|---|---|---|\n",
+         parameters.\n\n| `--rule` | parts | formula | passes | state | published ρ | reference |\n|---|---|---|---|---|---|---|\n",
     );
     for entry in rules() {
         let rule = Rule::of(entry);
         let parts = entry.parts.map_or("–".to_owned(), |parts| parts.join(" × "));
         let (written, cost, state) = (written(&rule), cost(&rule)?, state(&rule)?);
-        let (formula, reference) = (entry.formula, entry.reference);
-        text.push_str(&format!("| {written} | {parts} | {formula} | {cost} | {state} | {reference} |\n"));
+        let (formula, rho, reference) = (entry.formula, entry.radius, entry.reference);
+        text.push_str(&format!("| {written} | {parts} | {formula} | {cost} | {state} | {rho} | {reference} |\n"));
     }
     Ok(text)
 }

@@ -1,8 +1,9 @@
 //! The checks of a finite difference: when its step is too short or too long, and where a better one is.
 
 use super::{Delta, FiniteDifference, Step, probe_key};
+use crate::Error;
 use crate::probe_noise::{Moments, Points, ProbeNoise, SHORT};
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor};
 use msharp_core::{BatchLoss, ParamVec, Params, Precision};
 use msharp_ops::Slope;
 
@@ -78,11 +79,11 @@ impl FiniteDifference {
             Delta::Adaptive => "and no δ has less; take another estimator, such as Exact".to_owned(),
             _ => format!("set a {how} δ, about {:.2} times this one, or Delta::Adaptive", noise.factor()),
         };
-        bail!(
-            "FiniteDifference: the noise of its slopes is {:.3} times their signal at {}, mostly {what}; {advice}",
-            noise.ratio(),
-            self.describe(params)?
-        )
+        let (ratio, at) = (noise.ratio(), self.describe(params)?);
+        let text = format!(
+            "FiniteDifference: the noise of its slopes is {ratio:.3} times their signal at {at}, mostly {what}; {advice}"
+        );
+        Err(Error::TooNoisy { ratio, longer: noise.is_too_short(), text }.into())
     }
 
     /// ‖δz‖/‖x‖.
@@ -134,12 +135,13 @@ impl FiniteDifference {
             true => ("large", "shorter"),
             false => ("small", "longer"),
         };
-        bail!(
+        let text = format!(
             "FiniteDifference: the rounding of the losses is {value:.3} times what they move by at {}: δ is too {is}; \
              set a {set} δ, {:.0e}·‖x‖ for instance, or Delta::Adaptive",
             self.describe(params)?,
             Self::DEFAULT_RATIO
-        )
+        );
+        Err(Error::TooNoisy { ratio: value, longer: is == "small", text }.into())
     }
 }
 

@@ -55,7 +55,7 @@ fn every_parameter_receives_a_gradient() -> Result<()> {
             let norm = msharp_ops::dot(&[grad], &[grad])?.to_scalar::<f64>()?.sqrt();
             assert!(norm.is_finite() && norm > 0., "the gradient of {} has the norm {norm}", param.name);
         }
-        assert!(grads.get(&xs).is_none(), "nobody asked for the gradient of the images");
+        assert!(grads.get(&xs).is_none(), "the gradient of the images was not asked for");
     }
     Ok(())
 }

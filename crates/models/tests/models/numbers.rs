@@ -71,7 +71,7 @@ impl Fixture<'_> {
         self.buffers("after.", params)?;
 
         let grads = msharp_ops::cross_entropy(&logits, &targets, 0.)?.mean_all()?.backward()?;
-        assert!(grads.get(&x).is_none(), "{}: nobody asked for the gradient of the images", self.what);
+        assert!(grads.get(&x).is_none(), "{}: the gradient of the images was not asked for", self.what);
         let mut compared = 0;
         for param in params.iter() {
             let grad = grads.get(&param.var).unwrap_or_else(|| panic!("{}: no gradient for {}", self.what, param.name));

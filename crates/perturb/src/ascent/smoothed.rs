@@ -6,7 +6,7 @@ use msharp_core::{Ascent, BatchLoss, Component, Direction, ParamVec, Params, Ran
 
 /// n + ∇f_γ(x + n) for noise n = σ T z, z ~ N(0, I).
 ///
-/// With [`L2`](crate::L2) the noise is inside the ball: the pass that is descended is at x + ε alone. One forward and
+/// With [`L2`](crate::L2) the noise is within ρ: the pass that is descended is at x + ε alone. One forward and
 /// one backward pass, at x + n; it reports no losses at x, and running statistics move at x + ε. On a GPU the noise is
 /// drawn by the host.
 ///

@@ -51,7 +51,7 @@ impl Combine for LookSam {
         let direction = match &self.v {
             Some(v) if !due => {
                 let g = passes.clean();
-                g.add_scaled(self.alpha, &v.scale_to(Rescale::Relative(1., &g.each()))?.0)?
+                g.add_scaled(self.alpha, &v.scale_to(Rescale::Relative(1., &g.refs()))?.0)?
             }
             _ => {
                 let sharp = passes.sharp()?;

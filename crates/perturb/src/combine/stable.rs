@@ -14,6 +14,6 @@ impl Component for Stable {}
 impl Combine for Stable {
     fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
         let sharp = passes.sharp()?;
-        Ok(sharp.scale_to(Rescale::Relative(1., &passes.clean().each()))?.0)
+        Ok(sharp.scale_to(Rescale::Relative(1., &passes.clean().refs()))?.0)
     }
 }

@@ -12,7 +12,7 @@ use msharp_core::{BatchLoss, Component, Cost, Offset, Param, ParamVec, Params, R
 /// Reference: ASAM (Kwon et al., ICML 2021).
 #[derive(Clone, Debug)]
 pub struct Adaptive<O> {
-    /// The ball in the scaled space.
+    /// The offset in the scaled space.
     pub inner: O,
     /// What the size of a parameter is.
     pub scale: Scale,

@@ -55,7 +55,7 @@ impl Eigen {
 
     /// H v/‖H v‖
     fn iterate(&self, loss: BatchLoss, v: &ParamVec) -> Result<ParamVec> {
-        let h = v.scale_to(Rescale::Relative(self.reach, &loss.params.each()))?.0;
+        let h = v.scale_to(Rescale::Relative(self.reach, &loss.params.refs()))?.0;
         let ahead = loss.gradient_at(&h)?.grads;
         let behind = loss.gradient_at(&h.scale(-1.)?)?.grads;
         Ok(ahead.add_scaled(-1., &behind)?.scale_to(Rescale::Of(1.))?.0)

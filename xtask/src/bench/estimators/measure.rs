@@ -149,7 +149,7 @@ impl<'a> Cell<'a> {
                 weights.swap(i, rng.random_range(0..=i)); // Fisher and Yates
             }
             shuffled += cosine(&weights) / CONTROLS as f64;
-            // Weights of one probe that knows nothing: half-normal norms, alike for all samples.
+            // Weights of an uninformative probe: half-normal norms, alike for all samples.
             let normal = || -> f64 { (0..12).map(|_| rng.random::<f64>() - 0.5).sum::<f64>().abs() };
             let norms: Vec<f64> = std::iter::repeat_with(normal).take(weights.len()).collect();
             random += cosine(&gibbs(&norms, quarter)) / CONTROLS as f64;

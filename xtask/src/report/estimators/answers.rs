@@ -1,4 +1,4 @@
-//! What the rows say, in sentences.
+//! What the rows say, in text.
 
 use crate::bench::estimators::row::{Entry, Figures, Row};
 use crate::bench::estimators::{EXACT, Mean, RADEMACHER};
@@ -53,7 +53,7 @@ fn information(rows: &[Row]) -> Option<String> {
     let n = (!one.is_empty()).then_some(one.len())?;
     let tally = |of: fn(&Figures) -> Mean| {
         let [above, below, around] = counts(&one.iter().map(|(_, figures)| of(figures)).collect::<Vec<_>>());
-        format!("in {above} of {n} cells (below in {below}, not told apart in {around})")
+        format!("in {above} of {n} cells (below in {below}, not significant in {around})")
     };
     let shuffled = counts(&one.iter().map(|(_, f)| f.minus_shuffled).collect::<Vec<_>>());
     let random = counts(&one.iter().map(|(_, f)| f.minus_random).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! The words of the rules: what each becomes at the ends of its range, its closed form, its passes, its state.
+//! The parts of the rules: what each becomes at the ends of its range, its closed form, its passes, its state.
 
 use crate::problems::{Fixed, Link, Rows, START, bits, distance, images, mlp, noise, resnet8, weights, wrn10};
 use crate::rules::every_rule;
@@ -47,7 +47,7 @@ fn two_steps(rule: &mut dyn Perturbation) -> Result<Vec<Vec<f64>>> {
 }
 
 #[test]
-fn at_the_end_of_its_range_each_word_is_sam_to_the_bit() -> Result<()> {
+fn at_the_end_of_its_range_each_part_is_sam_to_the_bit() -> Result<()> {
     let l2 = L2 { rho: RHO };
     let cases: Vec<(&str, Boxed)> = vec![
         ("GSAM, α = 0", with(Gsam { alpha: 0. })),
