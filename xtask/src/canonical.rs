@@ -3,7 +3,7 @@
 use crate::config::{DataName, RunConfig};
 use crate::experiments::standard;
 use crate::start::START_LR;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use msharp_core::{Role, Select};
 use msharp_models::{Architecture, Norm};
 use msharp_perturb::catalogue::{Choice, Combination, Kind, OffsetChoice, Value, rules};
@@ -25,7 +25,7 @@ impl RunConfig {
         if let Some(rho) = self.rho.take() {
             let own = self.rule.changed().any(|(name, _)| name == "rho");
             ensure!(!own, "--rho is {rho}, and --rule {} has a rho too; expected it once", self.rule);
-            self.rule = self.rule.with("rho", rho)?;
+            self.rule = self.rule.with("rho", rho).with_context(|| format!("--rho {rho}"))?;
         }
         let rule = self.rule.clone();
         let plain = |base: &str| named(base).with("rho", rule.number("rho"));
@@ -145,7 +145,7 @@ mod tests {
             ("--noise-every 2 --noise-samples 128", "--noise-every 2"),
             ("--rule usam --offset l2", ""),
             ("--rule pgn --combine descend", ""),
-            ("--offset adaptive", "--rule asam"),
+            ("--offset adaptive", "--rule asam --rho 0.1"),
             ("--combine blend:alpha=0.2", "--rule pgn:alpha=0.2"),
             ("--rule gsam --offset l2", "--combine gsam"),
             ("--rule unified-sam:l=0.25 --combine gsam", "--offset unified:l=0.25 --combine gsam"),

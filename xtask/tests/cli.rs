@@ -46,7 +46,8 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["train", "--rule", "sham"], &["--rule", "sham", "rw-sam"]);
     refused(&["train", "--rho", "-1"], &["--rho", "-1", "at least 0"]);
     refused(&["train", "--rho", "NaN"], &["--rho", "NaN", "expected"]);
-    refused(&["train", "--lambda", "NaN"], &["--lambda", "expected"]);
+    refused(&["train", "--rule", "rw-sam:lambda=NaN"], &["--rule", "lambda", "expected"]);
+    refused(&["train", "--rule", "esam:k=3"], &["--rule", "esam", "k", "rho, beta, gamma"]);
     refused(&["train", "--delta", "-1e-5"], &["--delta", "above 0"]);
     refused(&["train", "--micro-batch", "0"], &["--micro-batch", "from 1"]);
     refused(&["train", "--micro-batch", "256"], &["--micro-batch", "256", "128"]);
@@ -101,7 +102,7 @@ fn bad_files_are_named_on_one_line() {
 fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let rule = ["--rule", "rw-sam", "--lambda", "4", "--seed", "3"];
+    let rule = ["--rule", "rw-sam:lambda=4", "--seed", "3"];
     let (whole, parts) = (path("whole"), path("parts"));
     assert!(xtask(&small(&whole, &rule)).output().unwrap().status.success());
 
@@ -161,7 +162,7 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
 
 #[test]
 fn a_run_that_diverges_says_where_and_fails() {
-    for rule in [&["sgd"][..], &["sam"], &["rw-sam", "--lambda", "4"]] {
+    for rule in [&["sgd"][..], &["sam"], &["rw-sam:lambda=4"]] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_str().unwrap();
         let flags = [&["--lr", "1e20", "--rule"], rule].concat();
@@ -293,7 +294,7 @@ fn nothing_is_answered_with_help() {
 #[test]
 fn help_documents_every_flag() {
     let help = text(&xtask(&["train", "--help"]).output().unwrap().stdout);
-    for flag in ["--model", "--norm", "--data-dir", "--rho", "--micro-batch", "--lambda", "--temperature", "--delta"] {
+    for flag in ["--model", "--norm", "--data-dir", "--rho", "--micro-batch", "--rule", "--offset", "--delta"] {
         assert!(help.contains(flag), "{flag}");
     }
 }
@@ -367,4 +368,20 @@ fn the_scripts_are_sound() {
     assert_eq!(written(folder.path()), ["out", "run.sh", "test-ops", "test-runs", "xtask"]);
     let unpacked = run(&["paper"]);
     assert!(text(&unpacked.stderr).contains("cifar10.tar.xz.00"), "{}", text(&unpacked.stderr));
+}
+
+#[test]
+fn the_catalogue_is_listed_and_described() {
+    let said = |args: &[&str]| text(&xtask(args).output().unwrap().stdout);
+    let all = said(&["rules"]);
+    for part in ["sgd", "esam:rho=0.1,beta=0.6,gamma=0.5", "sampa:rho=0.1,lambda=0.2", "delta-sam", "--micro-batch"] {
+        assert!(all.contains(part), "{part} is missing from {all}");
+    }
+    let esam = said(&["rules", "esam"]);
+    for part in ["ESAM", "gamma=0.5", "⌊γb⌋", "2 + 2", "Du et al., ICLR 2022"] {
+        assert!(esam.contains(part), "{part} is missing from {esam}");
+    }
+    assert!(said(&["rules", "--offsets"]).contains("unified:l=0.5"));
+    assert!(said(&["rules", "--combinations"]).contains("look-sam:k=5,alpha=0.7"));
+    refused(&["rules", "esma"], &["esma", "esam"]);
 }

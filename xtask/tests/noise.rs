@@ -28,7 +28,7 @@ fn logging_the_noise_of_a_run_changes_no_bit_of_it() {
     let run = |name: &str, more: &[&str]| {
         let out = folder.path().join(name);
         let mut args = vec!["train", "--subset", "48", "--test-subset", "20", "--batch-size", "16", "--epochs", "2"];
-        args.extend(["--rule", "rw-sam", "--lambda", "4", "--out", out.to_str().unwrap()]);
+        args.extend(["--rule", "rw-sam:lambda=4", "--out", out.to_str().unwrap()]);
         args.extend(more);
         ended(&args);
         out

@@ -98,7 +98,7 @@ fn what_cannot_matter_or_cannot_be_is_said_before_the_first_step() {
         (&["--perturb", "layer9.*", "--from", "0.5"][..], &["--perturb layer9.*", "no parameter"][..]),
         (&["--perturb", "layer9.*", "--after-random-labels", "2"], &["--perturb layer9.*", "no parameter"]),
         (&["--from", "0.95"], &["--from 0.95", "12 steps"]),
-        (&["--rule", "rw-sam", "--lambda", "32"], &["--lambda is 32", "16 samples"]),
+        (&["--rule", "rw-sam:lambda=32"], &["lambda is 32", "16 samples"]),
         (&["--label-noise", "0.001"], &["--label-noise", "no label of 96"]),
         (&["--noise-samples", "4"], &["--noise-samples", "--noise-every"]),
         (&["--schedule", "step:0.99:0.1"], &["--schedule", "12 steps"]),

@@ -3,10 +3,7 @@
 use crate::{Progress, error};
 use candle_core::{Device, Error, Result, Tensor, bail};
 use msharp_core::{Optimizer, Params, Perturbation, State, to_safetensors, write_aside};
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{collections::BTreeMap, io::Write, path::Path, path::PathBuf, time::Duration};
 
 const FORMAT: &str = "msharp-checkpoint-5";
 
@@ -21,7 +18,7 @@ pub struct CheckpointPolicy {
     pub config: String,
     /// Whether each epoch leaves a checkpoint of its own, `run.epoch-3.safetensors` for `run.safetensors`.
     pub each_epoch: bool,
-    /// Whether the epoch with the highest [score](crate::Observer::score) leaves one, `run.best.safetensors`.
+    /// Whether the epoch of the highest [score](crate::Observer::score) leaves one, `run.best.safetensors`.
     pub best: bool,
 }
 
@@ -167,8 +164,7 @@ impl Checkpoint {
         let progress = serde_json::from_str(entry("progress")?)
             .map_err(|e| error::Error::no_checkpoint(format!("its entry \"progress\" is damaged ({e})")))?;
         let text = |name: &str| entry(name).map(str::to_owned);
-        let (config, notes) = (text("config")?, text("notes")?);
-        let (optimizer, rule) = (text("optimizer")?, text("rule")?);
+        let (config, notes, optimizer, rule) = (text("config")?, text("notes")?, text("optimizer")?, text("rule")?);
         let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)
             .map_err(|e| error::Error::no_checkpoint(format!("it is truncated or damaged ({e})")))?;
         Ok(Self { progress, config, notes, optimizer, rule, tensors: tensors.into_iter().collect() })

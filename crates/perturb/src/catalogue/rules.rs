@@ -18,6 +18,7 @@ pub const fn rules() -> &'static [Listed] {
 }
 
 const RHO: Parameter = Parameter::number("rho", 0.1, L2::RHO, "ρ, the radius of the perturbation");
+const RHO_ADAPTIVE: Parameter = Parameter { default: Value::Number(0.5), ..RHO };
 const M: Parameter = Parameter::count("m", 32., "the samples of a micro-batch");
 const TEMPERATURES: [&str; 3] = ["effective-size", "relative", "raw"];
 const TEMPERATURE: Parameter = Parameter::name(
@@ -128,6 +129,7 @@ static RULES: [Listed; 32] = [
         ..entry("delta-sam", "δ-SAM", "SAM with samples weighted in proportion to their gradient norms")
     },
     Entry {
+        parameters: &[RHO_ADAPTIVE],
         formula: "s at ε = ρT²g/‖Tg‖, T = abs(x)",
         reference: "Kwon et al., ICML 2021, as in davda54/sam",
         radius: "0.5 (CIFAR-10), 1 (CIFAR-100)",
@@ -136,6 +138,7 @@ static RULES: [Listed; 32] = [
         ..entry("asam", "ASAM", "Adaptive SAM: the perturbation of each parameter is scaled with its size")
     },
     Entry {
+        parameters: &[RHO_ADAPTIVE],
         formula: "as asam, T = abs(x) + 0.01 on weights, 1 on biases",
         reference: "Kwon et al., ICML 2021",
         radius: "0.5 (CIFAR-10), 1 (CIFAR-100)",
