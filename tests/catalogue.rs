@@ -1,6 +1,6 @@
 //! The catalogue against the constructors, and the rules that are no composition of older parts in closed form.
 
-use crate::problems::{Fixed, Link, Rows, START, distance, images, mlp, noise, resnet8};
+use crate::problems::{Fixed, Link, Rows, START, directions, distance, images, mlp, noise, resnet8};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{
     Accumulated, Batch, BatchLoss, Component, Counted, Error, GradNormEstimator, Key, ParamVec, Params, Perturbation,
@@ -57,19 +57,6 @@ fn supplies(set: &Fixed) -> Supplies {
     Supplies { estimator: Some(Box::new(Exact)), data: Some(Box::new(set.clone())) }
 }
 
-/// The directions of three steps, the last in the second half of a run.
-fn three_steps(rule: &mut dyn Perturbation, batches: &[Batch]) -> Result<Vec<Vec<f64>>> {
-    let net = mlp(8, 16, 4, 1)?;
-    let step = |batch: &Batch| -> Result<Vec<f64>> {
-        let step = rule.gradient(BatchLoss::new(&net, &net.params, batch))?;
-        for (param, g) in net.params.iter().zip(step.grads.tensors()) {
-            param.var.set(&(param.var.as_detached_tensor() - (g * 0.1)?)?)?;
-        }
-        step.grads.to_vec()
-    };
-    batches.iter().map(step).collect()
-}
-
 #[test]
 fn text_builds_what_the_constructor_builds_to_the_bit() -> Result<()> {
     let points = [START, START, LATER];
@@ -82,7 +69,7 @@ fn text_builds_what_the_constructor_builds_to_the_bit() -> Result<()> {
         let mut parsed = rule.build(supplies(&set))?;
         assert_eq!(parsed.name(), constructed.name(), "{text}");
         assert_eq!(parsed.cost(9), constructed.cost(9), "{text}");
-        let (found, expected) = (three_steps(&mut *parsed, &batches)?, three_steps(&mut *constructed, &batches)?);
+        let (found, expected) = (directions(&mut *parsed, &batches)?, directions(&mut *constructed, &batches)?);
         assert!(found == expected, "{text}");
         covered.push(rule.name());
     }

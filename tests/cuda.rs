@@ -24,7 +24,6 @@ use rules::{Named, every_rule};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 fn gpu() -> &'static Device {
     static GPU: OnceLock<Device> = OnceLock::new();
@@ -239,11 +238,7 @@ fn go(
         data: &Loader { placement: Placement::of(set, gpu())?, ..Loader::train(set.clone(), 8, 5) },
         epochs,
         schedule: Schedule::cosine(0.05),
-        checkpoint: Some(CheckpointPolicy {
-            path: path.to_owned(),
-            every: Duration::from_secs(3600),
-            config: String::new(),
-        }),
+        checkpoint: Some(CheckpointPolicy::new(path, String::new())),
         read_every: 3,
     };
     let (outcome, _) = fit(task, progress, observer)?;

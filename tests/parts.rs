@@ -1,6 +1,8 @@
 //! The parts of the rules: what each becomes at the ends of its range, its closed form, its passes, its state.
 
-use crate::problems::{Fixed, Link, Rows, START, bits, distance, images, mlp, noise, resnet8, weights, wrn10};
+use crate::problems::{
+    Fixed, Link, Rows, START, bits, directions, distance, images, mlp, noise, resnet8, weights, wrn10,
+};
 use crate::rules::every_rule;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{
@@ -35,15 +37,7 @@ fn on_step(step: u64, mut rule: Every<Sharp<Mean, L2>>) -> Result<Every<Sharp<Me
 
 /// The directions of two steps, the second at another point.
 fn two_steps(rule: &mut dyn Perturbation) -> Result<Vec<Vec<f64>>> {
-    let (net, batches) = (mlp(8, 16, 4, 1)?, [noise(9, 8, 4, 2)?, noise(9, 8, 4, 3)?]);
-    let step = |batch: &Batch| -> Result<Vec<f64>> {
-        let step = rule.gradient(BatchLoss::new(&net, &net.params, batch))?;
-        for (param, g) in net.params.iter().zip(step.grads.tensors()) {
-            param.var.set(&(param.var.as_detached_tensor() - (g * 0.1)?)?)?;
-        }
-        step.grads.to_vec()
-    };
-    batches.iter().map(step).collect()
+    directions(rule, &[noise(9, 8, 4, 2)?, noise(9, 8, 4, 3)?])
 }
 
 #[test]

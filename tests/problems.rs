@@ -2,7 +2,9 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
-use msharp_core::{Batch, Batches, DataSource, Key, Objective, Optimizer, Params, Perturbation, Seeded, TrainingPoint};
+use msharp_core::{
+    Batch, BatchLoss, Batches, DataSource, Key, Objective, Optimizer, Params, Perturbation, Seeded, TrainingPoint,
+};
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Architecture, Linear, Model, Norm, ViTConfig};
 use msharp_train::{Classifier, Schedule, Task};
@@ -247,6 +249,19 @@ pub fn weights(params: &Params) -> Result<Vec<u64>> {
 /// The bits of the buffers.
 pub fn buffers(params: &Params) -> Result<Vec<u64>> {
     bits(params.buffers().iter().map(|(_, var)| var.as_tensor()))
+}
+
+/// What `rule` descends on a small network in one step for each of `batches`, at the points that it reaches.
+pub fn directions(rule: &mut dyn Perturbation, batches: &[Batch]) -> Result<Vec<Vec<f64>>> {
+    let net = mlp(8, 16, 4, 1)?;
+    let step = |batch: &Batch| -> Result<Vec<f64>> {
+        let step = rule.gradient(BatchLoss::new(&net, &net.params, batch))?;
+        for (param, g) in net.params.iter().zip(step.grads.tensors()) {
+            param.var.set(&(param.var.as_detached_tensor() - (g * 0.1)?)?)?;
+        }
+        step.grads.to_vec()
+    };
+    batches.iter().map(step).collect()
 }
 
 /// That `found` is an error whose text has all of `parts`.

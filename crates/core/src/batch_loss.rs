@@ -21,6 +21,18 @@ pub struct Gradient {
     pub measures: Measures,
 }
 
+impl Gradient {
+    /// The mean of the losses where there are any, f64 `[]`; no host-device synchronisation before it is read.
+    pub fn mean_loss(&self) -> Result<Option<Tensor>> {
+        self.losses.as_ref().map(mean).transpose()
+    }
+}
+
+/// The mean of losses `[b]`, f64 `[]`: candle's own copies shapes to a GPU.
+pub(crate) fn mean(losses: &Tensor) -> Result<Tensor> {
+    msharp_ops::no_grad(|| msharp_ops::weighted_sum(losses, None))?.to_dtype(DType::F64)
+}
+
 /// f_γ, the mean loss of a batch γ as a function of the parameters; and ℓᵢ, the loss of each of its samples.
 ///
 /// Every pass of every rule goes through it. A pass at x + ε puts parameters and buffers back, bit for bit, also on an

@@ -70,9 +70,7 @@ impl<'a, U: Uphill> Passes<'a, U> {
     }
 
     fn report(&mut self, losses: &Tensor) -> Result<()> {
-        // candle's own mean copies shapes to a GPU.
-        let mean = msharp_ops::no_grad(|| msharp_ops::weighted_sum(losses, None))?.to_dtype(candle_core::DType::F64)?;
-        self.measure("sharp_loss", mean);
+        self.measure("sharp_loss", crate::batch_loss::mean(losses)?);
         Ok(())
     }
 }

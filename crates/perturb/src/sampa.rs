@@ -1,7 +1,7 @@
 //! SAM with the perturbation from an auxiliary iterate: SAMPa.
 
 use crate::L2;
-use candle_core::{DType, Result, bail};
+use candle_core::{Result, bail};
 use msharp_core::{
     Batch, BatchLoss, Component, Gradient, Measures, ParamVec, Params, Part, Perturbation, Range, Rescale, State,
 };
@@ -73,9 +73,7 @@ impl Perturbation for Sampa {
         let descent = sharp.grads.scale(1. - self.lambda)?.add_scaled(self.lambda, &next)?;
 
         let mut measures = Measures::from([("offset_norm", epsilon.squared_norm()?.sqrt()?)]);
-        if let Some(losses) = &sharp.losses {
-            measures.insert("sharp_loss", losses.to_dtype(DType::F64)?.mean_all()?);
-        }
+        measures.extend(sharp.mean_loss()?.map(|mean| ("sharp_loss", mean)));
         (self.g, self.batch) = (Some(next), Some(loss.batch.clone()));
         Ok(Gradient { losses: None, grads: descent, measures })
     }

@@ -1,9 +1,9 @@
 //! The training loop. It is meant to be read, and forked.
 
 use crate::{Checkpoint, CheckpointPolicy, Control, Extent, Observer, Progress, Schedule, StepReport, Tally};
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{Result, bail};
 use msharp_core::{
-    BatchLoss, Counted, DataSource, Gradient, Objective, Optimizer, Params, Perturbation, at_least_1, check_writable,
+    BatchLoss, Counted, DataSource, Objective, Optimizer, Params, Perturbation, at_least_1, check_writable,
 };
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -159,25 +159,24 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             let observed = observer.before_step(BatchLoss::new(uncounted, params, &batch), done).map_err(located)?;
             let measuring = measuring.elapsed();
 
-            let Gradient { losses, grads, measures } =
-                rule.gradient(BatchLoss::new(&objective, params, &batch)).map_err(located)?;
+            let gradient = rule.gradient(BatchLoss::new(&objective, params, &batch)).map_err(located)?;
             let lr = point.lr;
             let read = step.is_multiple_of(read_every) || step + 1 == steps;
             let (mut loss, mut grad_norm, mut numbers) = (None, None, BTreeMap::new());
             if read {
-                loss = losses.as_ref().map(mean).transpose()?;
-                let norm = grads.norm()?;
+                loss = gradient.mean_loss()?.map(|mean| mean.to_scalar()).transpose()?;
+                let norm = gradient.grads.norm()?;
                 for (what, value) in [("the loss", loss.unwrap_or(0.)), ("the gradient", norm)] {
                     if !value.is_finite() {
                         return Ok((Outcome::Diverged { epoch, step, what: what.to_owned() }, progress));
                     }
                 }
                 grad_norm = Some(norm);
-                for (name, value) in &measures {
+                for (name, value) in &gradient.measures {
                     numbers.insert(*name, value.to_scalar::<f64>()?);
                 }
             }
-            optimizer.step(params, &grads, lr).map_err(located)?;
+            optimizer.step(params, &gradient.grads, lr).map_err(located)?;
             let due = checkpoint.as_ref().is_some_and(|policy| saved.elapsed() >= policy.every);
             if (read || due)
                 && let Some(what) = params.not_finite()?
@@ -285,8 +284,4 @@ fn is_better(score: Option<f64>, best: &mut Option<f64>) -> Result<bool> {
         *best = Some(score);
     }
     Ok(is_better)
-}
-
-fn mean(losses: &Tensor) -> Result<f64> {
-    msharp_ops::no_grad(|| msharp_ops::weighted_sum(losses, None))?.to_dtype(DType::F64)?.to_scalar()
 }

@@ -1,9 +1,8 @@
 //! The combinations that a rule can take instead of its own.
 
 use super::choice::{Combinations, Kind};
-use super::entry::{Entry, Needs, Parameter, Values};
+use super::entry::{Entry, Parameter};
 use crate::{AeSam, Blend, Descend, EsamSelect, Gsam, LookSam, Stable};
-use msharp_core::Combine;
 
 type Listed = Entry<<Combinations as Kind>::Build>;
 
@@ -30,60 +29,42 @@ pub(super) const GAMMA_ESAM: Parameter =
     Parameter::number("gamma", 0.5, EsamSelect::GAMMA, "the share of the samples that is descended")
         .special(&[(1., "one that descends all samples")]);
 
-const fn combination(
-    name: &'static str,
-    about: &'static str,
-    formula: &'static str,
-    parameters: &'static [Parameter],
-    build: fn(&Values) -> Box<dyn Combine>,
-) -> Listed {
-    Entry {
-        name,
-        label: name,
-        about,
-        parameters,
-        formula,
-        reference: "",
-        radius: "",
-        needs: Needs::Nothing,
-        parts: None,
-        check: |_| Ok(()),
-        build,
-    }
-}
-
 /// All combinations.
 pub const fn combinations() -> &'static [Listed] {
     &COMBINATIONS
 }
 
 static COMBINATIONS: [Listed; 8] = [
-    combination("descend", "The gradient at x + ε alone", "s", &[], |_| Box::new(Descend)),
-    combination("gsam", "s less the part of g orthogonal to it", "s − αg⊥", &[ALPHA_GSAM], |v| {
+    Listed::part("descend", "The gradient at x + ε alone", "s", &[], |_| Box::new(Descend)),
+    Listed::part("gsam", "s less the part of g orthogonal to it", "s − αg⊥", &[ALPHA_GSAM], |v| {
         Box::new(Gsam { alpha: v.number("alpha") })
     }),
-    combination("blend", "A weighted mean of g and s", "(1 − α)g + αs", &[ALPHA_BLEND], |v| {
+    Listed::part("blend", "A weighted mean of g and s", "(1 − α)g + αs", &[ALPHA_BLEND], |v| {
         Box::new(Blend { alpha: v.number("alpha") })
     }),
-    combination("wsam", "g, and γ/(1 − γ) of the difference", "g + γ/(1 − γ)·(s − g)", &[GAMMA_WSAM], |v| {
-        Box::new(Blend::wsam(v.number("gamma")))
-    }),
-    combination("stable", "s at the length of g", "‖g‖ŝ", &[], |_| Box::new(Stable)),
-    combination(
+    Listed::part(
+        "wsam",
+        "g, and γ/(1 − γ) of the difference",
+        "g + γ/(1 − γ)·(s − g)",
+        &[GAMMA_WSAM],
+        |v| Box::new(Blend::wsam(v.number("gamma"))),
+    ),
+    Listed::part("stable", "s at the length of g", "‖g‖ŝ", &[], |_| Box::new(Stable)),
+    Listed::part(
         "look-sam",
         "s in every k-th step, its part across g reused between",
         "s every k-th step, else g + α‖g‖v̂",
         &[K, ALPHA_LOOK],
         |v| Box::new(LookSam::new(v.count("k"), v.number("alpha"))),
     ),
-    combination(
+    Listed::part(
         "ae-sam",
         "s where ‖g‖² exceeds its running threshold",
         "s where ‖g‖² ≥ μ + cσ, else g",
         &[],
         |_| Box::new(AeSam::default()),
     ),
-    combination(
+    Listed::part(
         "esam-select",
         "s of the samples whose loss rises most",
         "s of the ⌊γb⌋ samples that rise most",

@@ -28,6 +28,20 @@ pub struct Entry<B> {
     pub(super) build: B,
 }
 
+impl<B> Entry<B> {
+    /// A part of rules, which is known by its name alone.
+    pub(super) const fn part(
+        name: &'static str,
+        about: &'static str,
+        formula: &'static str,
+        parameters: &'static [Parameter],
+        build: B,
+    ) -> Self {
+        let (label, reference, radius, needs, parts) = (name, "", "", Needs::Nothing, None);
+        Self { name, label, about, parameters, formula, reference, radius, needs, parts, check: |_| Ok(()), build }
+    }
+}
+
 /// A parameter of an entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parameter {

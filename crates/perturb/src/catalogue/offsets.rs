@@ -1,7 +1,7 @@
 //! The offsets that a rule can take instead of its own.
 
 use super::choice::{Kind, Offsets};
-use super::entry::{Entry, Needs, Parameter, Values};
+use super::entry::{Entry, Parameter};
 use crate::{Adaptive, Averaged, Eigen, Friendly, L2, Linf, Raw, Scale, Sparse, Unified};
 use msharp_core::Offset;
 
@@ -29,28 +29,6 @@ pub(super) const ALPHA_EIGEN: Parameter =
     Parameter::number("alpha", 0.2, Eigen::ALPHA, "how far ε is turned towards the leading eigenvector")
         .special(&[(0., "one that is not turned")]);
 
-const fn offset(
-    name: &'static str,
-    about: &'static str,
-    formula: &'static str,
-    parameters: &'static [Parameter],
-    build: fn(f64, &Values) -> Box<dyn Offset>,
-) -> Listed {
-    Entry {
-        name,
-        label: name,
-        about,
-        parameters,
-        formula,
-        reference: "",
-        radius: "",
-        needs: Needs::Nothing,
-        parts: None,
-        check: |_| Ok(()),
-        build,
-    }
-}
-
 fn scaled(rho: f64, scale: Scale) -> Box<dyn Offset> {
     Box::new(Adaptive { scale, ..Adaptive::everywhere(rho) })
 }
@@ -61,48 +39,50 @@ pub const fn offsets() -> &'static [Listed] {
 }
 
 static OFFSETS: [Listed; 12] = [
-    offset("l2", "The gradient, rescaled to length ρ", "ρĝ", &[], |rho, _| Box::new(L2 { rho })),
-    offset("raw", "ρ times the gradient", "ρg", &[], |rho, _| Box::new(Raw { rho })),
-    offset("linf", "ρ times the sign of the gradient", "ρ sign(g)", &[], |rho, _| Box::new(Linf { rho })),
-    offset("unified", "Between raw and l2", "ρ(1 − l + l/‖g‖)g", &[L], |rho, v| {
+    Listed::part("l2", "The gradient, rescaled to length ρ", "ρĝ", &[], |rho, _| Box::new(L2 { rho })),
+    Listed::part("raw", "ρ times the gradient", "ρg", &[], |rho, _| Box::new(Raw { rho })),
+    Listed::part("linf", "ρ times the sign of the gradient", "ρ sign(g)", &[], |rho, _| Box::new(Linf { rho })),
+    Listed::part("unified", "Between raw and l2", "ρ(1 − l + l/‖g‖)g", &[L], |rho, v| {
         Box::new(Unified { rho, l: v.number("l") })
     }),
-    offset("adaptive", "l2, scaled with |w|", "ρT²g/‖Tg‖, T = |w|", &[], |rho, _| scaled(rho, Scale::Element)),
-    offset(
+    Listed::part("adaptive", "l2, scaled with |w|", "ρT²g/‖Tg‖, T = |w|", &[], |rho, _| {
+        scaled(rho, Scale::Element)
+    }),
+    Listed::part(
         "adaptive-weights",
         "l2, scaled with |w| + 0.01; biases as they are",
         "ρT²g/‖Tg‖, T = |w| + 0.01 on weights, 1 on biases",
         &[],
         |rho, _| Box::new(Adaptive::weights(rho)),
     ),
-    offset(
+    Listed::part(
         "adaptive-filter",
         "l2, scaled with the norm of each filter",
         "ρT²g/‖Tg‖, T = ‖filter‖",
         &[],
         |rho, _| scaled(rho, Scale::Filter),
     ),
-    offset(
+    Listed::part(
         "adaptive-tensor",
         "l2, scaled with the norm of each tensor",
         "ρT²g/‖Tg‖, T = ‖W‖",
         &[],
         |rho, _| scaled(rho, Scale::Tensor),
     ),
-    offset(
+    Listed::part(
         "friendly",
         "l2 of the gradient less its moving average",
         "ρû, u = g − σm, m ← λm + (1 − λ)g",
         &[SIGMA, LAMBDA],
         |rho, v| Box::new(Friendly::new(L2 { rho }, v.number("sigma"), v.number("lambda"))),
     ),
-    offset("averaged", "l2 of the moving average", "ρm̂, m ← (1 − θ)m + θg", &[THETA], |rho, v| {
+    Listed::part("averaged", "l2 of the moving average", "ρm̂, m ← (1 − θ)m + θg", &[THETA], |rho, v| {
         Box::new(Averaged::new(L2 { rho }, v.number("theta")))
     }),
-    offset("sparse", "l2, on a random share of the parameters", "ρĝ∘mask/β", &[BETA], |rho, v| {
+    Listed::part("sparse", "l2, on a random share of the parameters", "ρĝ∘mask/β", &[BETA], |rho, v| {
         Box::new(Sparse { inner: L2 { rho }, beta: v.number("beta") })
     }),
-    offset(
+    Listed::part(
         "eigen",
         "l2, turned towards the leading eigenvector v of the Hessian",
         "ρ(ĝ + α sign⟨g, v⟩(v − ⟨v, ĝ⟩ĝ))",
