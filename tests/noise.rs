@@ -2,7 +2,7 @@
 
 use crate::problems::{Link, Rows, buffers, distance, dot, images, norm, weights, wrn10};
 use crate::runs::{Rule, Run, STEPS, Stop, assert_same};
-use candle_core::Result;
+use candle_core::{Device, Result, Tensor, Var};
 use msharp_core::{
     Batch, BatchLoss, Component, Counted, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation, State,
     Temperature,
@@ -255,5 +255,27 @@ fn measuring_the_noise_of_a_run_changes_no_bit_of_it() -> Result<()> {
         assert!(tally.measures()["noise_trace"] > 0.);
         assert_eq!(tally.measure_sums["noise_trace"].steps, STEPS);
     }
+    Ok(())
+}
+
+/// Two parameters whose gradients are always (a, −a): half of the probes of signs are orthogonal to all of them, which is
+/// no noise and no error.
+#[test]
+fn a_probe_that_is_orthogonal_to_every_gradient_is_no_error() -> Result<()> {
+    let x = Var::new(&[1f32, 0.5], &Device::Cpu)?;
+    let params = Params::new([("x".to_owned(), x.clone())])?;
+    let signs = Tensor::new(&[1f32, -1.], &Device::Cpu)?;
+    let f = |batch: &Batch, _: bool| {
+        let apart = (x.as_tensor() * &signs)?.sum_all()?;
+        batch.inputs.broadcast_mul(&apart)?.affine(1., 0.3)?.sqr()
+    };
+    let inputs = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+    let (mut zeros, mut others) = (0, 0);
+    for k in 0..40 {
+        let batch = Batch::new(inputs.clone(), inputs.clone(), Key::new(k));
+        let norms = FiniteDifference::default().norms(BatchLoss::new(&f, &params, &batch))?.to_vec1::<f64>()?;
+        if norms[2] < 0.1 { zeros += 1 } else { others += 1 }
+    }
+    assert!(zeros > 8 && others > 8, "{zeros} and {others}");
     Ok(())
 }

@@ -150,7 +150,7 @@ impl Observer for Scored {
     }
 
     fn score(&self) -> Option<f64> {
-        self.scores.get(self.epoch - 1).copied()
+        self.scores.get(self.epoch).copied()
     }
 }
 
@@ -169,7 +169,7 @@ fn each_epoch_and_the_best_one_leave_a_checkpoint() -> Result<()> {
         let task = Task::new(&net, &net.params, &mut rule, &mut sgd, &data, epochs, Schedule::constant(0.1));
         fit(Task { checkpoint: Some(policy.clone()), ..task }, progress, observer)
     };
-    let mut scored = Scored { scores: vec![0.3, 0.9, f64::NAN, 0.5], epoch: 0 };
+    let mut scored = Scored { scores: vec![f64::NAN, 0.3, 0.9, f64::NAN, 0.5], epoch: 0 };
     let (_, progress) = run(&mut scored, 3, Progress::default())?;
     for epoch in 1..=3 {
         assert_eq!(Checkpoint::read(&policy.path_of_epoch(epoch))?.progress.epoch, epoch);

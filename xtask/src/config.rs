@@ -55,7 +55,7 @@ pub struct RunConfig {
     #[arg(long, default_value = "sam", value_name = "NAME:PARAMETERS")]
     #[serde(with = "as_text")]
     pub rule: Rule,
-    /// ρ, the perturbation radius: short for the parameter rho of --rule [default: 0.1]
+    /// ρ, the perturbation radius: short for the parameter rho of --rule [default: the rule's]
     #[arg(long, allow_hyphen_values = true)]
     #[serde(skip)]
     pub rho: Option<f64>,

@@ -56,9 +56,11 @@ impl RunConfig {
         for (flag, estimator, is_used) in
             [("estimator", self.estimator, self.is_reweighted()), ("noise-estimator", self.noise_estimator, measures)]
         {
+            let is_for_cpu = [EstimatorName::Ghost, EstimatorName::NormLayers].contains(&estimator);
             ensure!(
-                !is_used || estimator != EstimatorName::Ghost || self.device == DeviceName::Cpu,
-                "--{flag} ghost is for the CPU; expected another with --device {}",
+                !is_used || !is_for_cpu || self.device == DeviceName::Cpu,
+                "--{flag} {} is for the CPU; expected another with --device {}",
+                typed(estimator),
                 typed(self.device)
             );
         }
@@ -117,6 +119,10 @@ impl RunConfig {
             rule.name() != "sampa" || self.micro_batch.is_none(),
             "--micro-batch has no form for --rule sampa, which goes on from the last step's batch; expected none"
         );
+        ensure!(
+            rule.name() != "sampa" || changes.every.is_none(),
+            "--every has no form for --rule sampa, which goes on from the step before; expected none"
+        );
         let Some([_, offset, _]) = changes.parts(rule) else { return Ok(()) };
         let keeps_length = ["raw", "unified", "friendly", "averaged"].contains(&offset);
         ensure!(
@@ -162,6 +168,7 @@ mod tests {
             ("--noise-estimator ghost", "--noise-estimator"),
             ("--noise-every 2 --noise-estimator ghost", "--noise-estimator"),
             ("--device cuda --rule rw-sam --estimator ghost", "--estimator"),
+            ("--device cuda --rule delta-sam --estimator norm-layers", "--estimator"),
             ("--optimizer adamw --momentum 0.5", "--momentum"),
             ("--momentum 0 --nesterov", "--nesterov"),
             ("--weight-decay 0 --decay-weights-only", "--decay-weights-only"),

@@ -20,12 +20,15 @@ pub fn rule(config: &RunConfig, whole: impl DataSource + 'static) -> Result<Box<
     let own = if steps > 1. { config.rule.clone().with("rho", rho)? } else { config.rule.clone() };
     let mut built = own.compose(supplies).with_context(|| format!("--rule {}", config.rule))?;
     if let Some(other) = &changes.offset {
-        built = built.map_offset(|_| other.build(rho));
+        built = built.map_offset(|_| other.build(rho)).with_context(|| format!("--offset {other}"))?;
     }
     if let Some(other) = &changes.combine {
         built = built.with_combine(other.build()).with_context(|| format!("--combine {other}"))?;
     }
-    let mut rule = built.map_offset(|offset| around(config, offset)).rule();
+    if config.rule.entry().parts.is_some() {
+        built = built.map_offset(|offset| around(config, offset))?;
+    }
+    let mut rule = built.rule();
     if let Some(size) = config.micro_batch {
         rule = Box::new(Micro { inner: rule, size });
     }

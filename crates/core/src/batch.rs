@@ -67,6 +67,9 @@ impl Batch {
     /// # Errors
     /// If there is no sample, for which no mean, no norm and no weight is defined; or not as many targets.
     pub fn check(&self) -> Result<()> {
+        if self.inputs.rank() == 0 {
+            bail!("the inputs of a batch are a single number; expected the samples in the first dimension")
+        }
         if self.is_empty() {
             return Err(Error::EmptyBatch { dims: self.inputs.dims().to_vec() }.into());
         }
@@ -76,7 +79,8 @@ impl Batch {
         Ok(())
     }
 
-    /// The samples from `start` on, `len` of them, under `key`. No copy.
+    /// The samples from `start` on, `len` of them, under `key`. No copy. It stands for the same part of a step as this
+    /// batch does: micro-batches of a step are made by [`chunks`](Batch::chunks).
     pub fn narrow(&self, start: usize, len: usize, key: Key) -> Result<Batch> {
         let (inputs, targets) = (self.inputs.narrow(0, start, len)?, self.targets.narrow(0, start, len)?);
         Ok(Batch { inputs, targets, key, ..*self })

@@ -23,7 +23,13 @@ impl<'a, U: Uphill> Passes<'a, U> {
         self.loss.batch
     }
 
-    /// ∇f_γ(x + ε), the mean gradient there. One forward and one backward pass.
+    /// The loss of the batch at x: its parameters, and passes of your own.
+    pub fn loss(&self) -> BatchLoss<'a> {
+        self.loss
+    }
+
+    /// ∇f_γ(x + ε), the mean gradient there. One forward and one backward pass, in each call; an offset with state moves
+    /// on with each.
     ///
     /// Reports ‖ε‖ as `offset_norm` and the mean loss at x + ε as `sharp_loss`.
     pub fn sharp(&mut self) -> Result<ParamVec> {

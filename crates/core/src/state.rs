@@ -1,6 +1,6 @@
 //! One visitor that saves and restores what rules and optimizers carry from step to step.
 
-use crate::{Batch, Key, ParamVec, Params};
+use crate::{Batch, Key, ParamVec, Params, TrainingPoint};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +48,7 @@ impl<'a> State<'a> {
         match &mut self.direction {
             Direction::Save(tensors) => {
                 // Whether it exists is a part of the state: what is absent differs from what was lost.
-                tensors.insert(path.clone(), Tensor::new(u8::from(value.is_some()), &Device::Cpu)?);
+                insert(tensors, path.clone(), Tensor::new(u8::from(value.is_some()), &Device::Cpu)?)?;
                 for (param, tensor) in params.iter().zip(value.iter().flat_map(|v| v.tensors())) {
                     tensors.insert(format!("{path}/{}", param.name), tensor.copy()?);
                 }
@@ -69,7 +69,7 @@ impl<'a> State<'a> {
         let path = format!("{}/{name}", self.path);
         match &mut self.direction {
             Direction::Save(tensors) => {
-                tensors.insert(path, Tensor::new(*value, &Device::Cpu)?);
+                insert(tensors, path, Tensor::new(*value, &Device::Cpu)?)?;
             }
             Direction::Load { tensors, read } => match entry(tensors, read, &path)? {
                 tensor if tensor.rank() == 0 => *value = tensor.to_dtype(DType::F64)?.to_scalar()?,
@@ -88,7 +88,7 @@ impl<'a> State<'a> {
         match &mut self.direction {
             Direction::Save(tensors) => {
                 let Ok(signed) = i64::try_from(*value) else { bail!("{path:?} is {value}, too large to be saved") };
-                tensors.insert(path, Tensor::new(signed, &Device::Cpu)?);
+                insert(tensors, path, Tensor::new(signed, &Device::Cpu)?)?;
             }
             Direction::Load { tensors, read } => match entry(tensors, read, &path)? {
                 tensor if tensor.rank() == 0 && tensor.dtype() == DType::I64 => match tensor.to_scalar::<i64>()? {
@@ -101,8 +101,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// A batch that may not exist yet: inputs, targets and key. It is restored as a whole batch without a training
-    /// point.
+    /// A batch that may not exist yet: inputs, targets, key and training point. It is restored as a whole batch.
     ///
     /// # Errors
     /// Names what is missing or is no part of a batch.
@@ -111,11 +110,13 @@ impl<'a> State<'a> {
         let at = |part: &str| format!("{path}/{part}");
         match &mut self.direction {
             Direction::Save(tensors) => {
-                tensors.insert(path.clone(), Tensor::new(u8::from(value.is_some()), &Device::Cpu)?);
+                insert(tensors, path.clone(), Tensor::new(u8::from(value.is_some()), &Device::Cpu)?)?;
                 if let Some(batch) = value {
                     tensors.insert(at("inputs"), batch.inputs.copy()?);
                     tensors.insert(at("targets"), batch.targets.copy()?);
                     tensors.insert(at("key"), Tensor::new(&batch.key.halves(), &Device::Cpu)?);
+                    let point = batch.training_point.map(|p| [p.progress, p.lr, p.lr_factor]);
+                    tensors.insert(at("point"), Tensor::new(&point.unwrap_or([f64::NAN; 3]), &Device::Cpu)?);
                 }
             }
             Direction::Load { tensors, read } => {
@@ -125,7 +126,13 @@ impl<'a> State<'a> {
                         let tensor = |part: &str| entry(tensors, read, &at(part))?.to_device(params.device())?.copy();
                         let key = entry(tensors, read, &at("key"))?.to_device(&Device::Cpu)?.to_vec1::<u32>()?;
                         let Ok(halves) = key.try_into() else { bail!("{:?} in the saved state is no key", at("key")) };
-                        Some(Batch::new(tensor("inputs")?, tensor("targets")?, Key::from_halves(halves)))
+                        let batch = Batch::new(tensor("inputs")?, tensor("targets")?, Key::from_halves(halves));
+                        match entry(tensors, read, &at("point"))?.to_device(&Device::Cpu)?.to_vec1::<f64>()?.as_slice()
+                        {
+                            [progress, ..] if progress.is_nan() => Some(batch),
+                            &[progress, lr, lr_factor] => Some(batch.at(TrainingPoint { progress, lr, lr_factor })),
+                            _ => bail!("{:?} in the saved state is no training point", at("point")),
+                        }
                     }
                 };
             }
@@ -145,6 +152,14 @@ impl<'a> State<'a> {
             None => Ok(()),
         }
     }
+}
+
+fn insert(tensors: &mut BTreeMap<String, Tensor>, path: String, value: Tensor) -> Result<()> {
+    if tensors.contains_key(&path) {
+        bail!("two parts of the state are called {path:?}; expected names that are unique")
+    }
+    tensors.insert(path, value);
+    Ok(())
 }
 
 fn entry<'t>(
@@ -201,6 +216,8 @@ mod tests {
             state.part("inner").count("count", &mut count)?;
             state.part("inner").number("mean", &mut 0.5)?;
         }
+        let again = State::save("optimizer", &mut tensors).part("inner").count("count", &mut count).unwrap_err();
+        assert!(again.to_string().contains("optimizer/inner/count"), "{again}");
         assert!(tensors.contains_key("optimizer/velocity/b") && tensors.contains_key("optimizer/inner/count"));
 
         let (mut read, mut none, mut number, mut mean) = (None, velocity.clone(), 0, 0.);

@@ -23,6 +23,13 @@ pub enum Error {
         /// Why.
         text: String,
     },
+    /// An estimator of a closed form cannot measure these losses or these parameters.
+    Unmeasurable {
+        /// The name of the estimator.
+        estimator: &'static str,
+        /// Why, and which estimators can.
+        text: String,
+    },
     /// A closed form does not hold for these losses: a sample's own gradient has another norm.
     Disagrees {
         /// The sample, from 0.
@@ -39,12 +46,21 @@ impl Error {
     }
 }
 
+/// What `estimator` cannot measure, with `advice`; errors of the objective and of the comparison stay what they are.
+pub(crate) fn unmeasurable(estimator: &'static str, advice: &str) -> impl Fn(candle_core::Error) -> candle_core::Error {
+    move |error| match msharp_core::Error::of(&error).is_some() || Error::of(&error).is_some() {
+        true => error.context(advice.to_owned()),
+        false => Error::Unmeasurable { estimator, text: format!("{advice}\n{error}") }.into(),
+    }
+}
+
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
-            Error::TooNoisy { text, .. } | Error::NotWholeGradients { text, .. } | Error::Disagrees { text, .. } => {
-                f.write_str(text)
-            }
+            Error::TooNoisy { text, .. }
+            | Error::NotWholeGradients { text, .. }
+            | Error::Unmeasurable { text, .. }
+            | Error::Disagrees { text, .. } => f.write_str(text),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One backward pass for all samples, in which the layers measure what each sample contributes.
 
 use crate::against_exact::{compare, two_gradients};
+use crate::error::unmeasurable;
 use candle_core::{DType, Result, Tensor};
 use msharp_core::{BatchLoss, Component, Cost, Estimate, GradNormEstimator, Key, Measures, Params};
 use msharp_ops::GhostNorms;
@@ -35,7 +36,7 @@ impl Component for Ghost {}
 impl GradNormEstimator for Ghost {
     fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
         measure(loss, loss.params, &mut self.checked)
-            .map_err(|error| error.context("Ghost does not hold for these losses; take Exact or FiniteDifference"))
+            .map_err(unmeasurable("Ghost", "Ghost does not hold for these losses; take Exact or FiniteDifference"))
     }
 
     fn cost(&self, _: usize) -> Cost {

@@ -1,6 +1,7 @@
 //! The closed form of the last layer's gradient.
 
 use crate::against_exact::{compare, two_gradients};
+use crate::error::unmeasurable;
 use candle_core::{Error, Result, Tensor, TensorId};
 use msharp_core::{BatchLoss, Component, Estimate, GradNormEstimator, Key, Measures, Params};
 use msharp_ops::LastLayerNorms;
@@ -65,5 +66,5 @@ impl LastLayer {
 }
 
 fn named(error: Error) -> Error {
-    error.context("LastLayer cannot measure these losses; take Ghost or Exact")
+    unmeasurable("LastLayer", "LastLayer cannot measure these losses; take Ghost or Exact")(error)
 }

@@ -1,5 +1,6 @@
 //! The norms of the parts of the gradients that belong to normalisation layers.
 
+use crate::error::unmeasurable;
 use crate::ghost::measure;
 use candle_core::Result;
 use msharp_core::{BatchLoss, Component, Cost, Estimate, GradNormEstimator, Role, Select};
@@ -31,9 +32,8 @@ impl GradNormEstimator for NormLayers {
     fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
         let norms =
             loss.params.subset(&Select::Role(Role::Norm)).and_then(|norms| measure(loss, &norms, &mut self.checked));
-        norms.map_err(|error| {
-            error.context("NormLayers cannot measure these losses; take Ghost, Exact or FiniteDifference")
-        })
+        let advice = "NormLayers cannot measure these losses; take Ghost, Exact or FiniteDifference";
+        norms.map_err(unmeasurable("NormLayers", advice))
     }
 
     fn is_of_whole_gradients(&self) -> bool {

@@ -122,7 +122,7 @@ pub enum Outcome {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> Result<(Outcome, Progress)> {
-    check(&task, &progress)?;
+    check(&task, &progress, observer)?;
     let Task { objective, params, rule, optimizer, data, epochs, schedule, checkpoint, read_every } = task;
     let (steps, uncounted, objective) = (data.steps(), objective, Counted::new(objective));
     progress.of = Some(Extent { steps, samples: data.samples() });
@@ -173,7 +173,8 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
                 }
                 grad_norm = Some(norm);
                 for (name, value) in &gradient.measures {
-                    numbers.insert(*name, value.to_scalar::<f64>()?);
+                    let number = value.to_scalar::<f64>();
+                    numbers.insert(*name, number.map_err(|e| located(e.context(format!("the measure {name}"))))?);
                 }
             }
             optimizer.step(params, &gradient.grads, lr).map_err(located)?;
@@ -239,7 +240,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
 }
 
 /// What can be known before the first step.
-fn check(task: &Task, progress: &Progress) -> Result<()> {
+fn check(task: &Task, progress: &Progress, observer: &dyn Observer) -> Result<()> {
     let Task { params, rule, optimizer, data, epochs, schedule, checkpoint, read_every, .. } = task;
     let extent = Extent { steps: data.steps(), samples: data.samples() };
     if extent.steps == 0 {
@@ -267,7 +268,9 @@ fn check(task: &Task, progress: &Progress) -> Result<()> {
     rule.check(params)?;
     match checkpoint {
         Some(policy) if policy.best => {
-            [policy.path_of_best(), policy.path.clone()].iter().try_for_each(|path| check_writable(path))
+            is_better(observer.score(), &mut None)?;
+            check_writable(&policy.path_of_best())?;
+            check_writable(&policy.path)
         }
         Some(policy) => check_writable(&policy.path),
         None => Ok(()),

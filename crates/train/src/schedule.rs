@@ -83,9 +83,17 @@ impl Schedule {
     }
 
     /// The point of step `step` (from 0) of `total` in the run: its progress and its learning rate.
+    ///
+    /// # Panics
+    /// If the run has no such step, or the schedule is none ([`check`](Schedule::check)).
+    #[track_caller]
     pub fn at(&self, step: usize, total: usize) -> TrainingPoint {
+        assert!(step < total, "step {step} (from 0) of a run of {total} steps");
+        if let Err(error) = self.check() {
+            panic!("{error}")
+        }
         let lr_factor = self.factor(step, total);
-        TrainingPoint { progress: step as f64 / total.max(1) as f64, lr: self.lr * lr_factor, lr_factor }
+        TrainingPoint { progress: step as f64 / total as f64, lr: self.lr * lr_factor, lr_factor }
     }
 
     /// The batches of epoch `epoch` of `epochs`, each at its point in the run.

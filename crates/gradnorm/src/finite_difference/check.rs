@@ -4,11 +4,14 @@ use super::{Delta, FiniteDifference, Step, probe_key};
 use crate::Error;
 use crate::probe_noise::{Moments, Points, ProbeNoise, SHORT};
 use candle_core::{DType, Result, Tensor};
-use msharp_core::{BatchLoss, ParamVec, Params, Precision};
+use msharp_core::{BatchLoss, ParamVec, Params, Precision, uncounted};
 use msharp_ops::Slope;
 
 /// Checks in a row at most, while the step is far from the best.
 const ROUNDS: usize = 8;
+
+/// Other probes that are tried where the losses do not move along those of an estimate.
+const OTHERS: usize = 6;
 
 /// The longest step that adapts, in ‖x‖.
 const LONGEST: f64 = 0.1;
@@ -120,6 +123,15 @@ impl FiniteDifference {
         let value = ratio.to_scalar::<f64>()?;
         if value < 1. || !value.is_finite() {
             return Ok(ratio); // of losses that are not finite, which are the trainer's business
+        }
+        // A probe can be orthogonal to every gradient, as ±1 is to (a, −a): then others move the losses.
+        let rounding = 4. * noise.to_scalar::<f64>()?;
+        for k in 0..OTHERS {
+            let key = probe_key(loss.batch, self.probes + k);
+            let (ahead, ..) = uncounted(|| self.step(loss, key, 1.))?;
+            if mean_square(&(ahead - losses.detach())?)?.to_scalar::<f64>()? > rounding {
+                return Ok(ratio);
+            }
         }
         let mut still = moved.to_scalar::<f64>()? == 0.;
         if still && self.relative(params)? < Self::DEFAULT_RATIO / 2. {

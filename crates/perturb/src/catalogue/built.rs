@@ -69,13 +69,19 @@ impl Built {
         Self::Whole(Box::new(rule))
     }
 
-    /// The same with what `change` makes of its offset; a rule without parts stays as it is.
-    pub fn map_offset(self, change: impl FnOnce(Box<dyn Offset>) -> Box<dyn Offset>) -> Self {
-        match self {
+    /// The same with what `change` makes of its offset.
+    ///
+    /// # Errors
+    /// If the rule has no parts that can be exchanged, as `m-sam`: wrap the rule that it is made of.
+    pub fn map_offset(self, change: impl FnOnce(Box<dyn Offset>) -> Box<dyn Offset>) -> Result<Self> {
+        Ok(match self {
             Self::AtX { ascent, offset, combine } => Self::AtX { ascent, offset: change(offset), combine },
             Self::Along { ascent, offset } => Self::Along { ascent, offset: change(offset) },
-            whole => whole,
-        }
+            Self::Whole(rule) => candle_core::bail!(
+                "{} has no offset that can be exchanged; expected a rule that is composed of parts, as sam",
+                rule.name()
+            ),
+        })
     }
 
     /// The same with another combination.

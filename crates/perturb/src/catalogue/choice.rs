@@ -218,9 +218,9 @@ impl<K: Kind> FromStr for Choice<K> {
     type Err = candle_core::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (name, list) = text.split_once(':').unwrap_or((text, ""));
+        let (name, list) = text.split_once(':').map_or((text, None), |(name, list)| (name, Some(list)));
         let (mut choice, mut written) = (Self::named(name)?, Vec::new());
-        for part in list.split(',').filter(|part| !part.is_empty()) {
+        for part in list.into_iter().flat_map(|list| list.split(',')) {
             let Some((parameter, value)) = part.split_once('=') else {
                 let expected = "parameter=value, several separated by commas".to_owned();
                 return Err(Error::Syntax { text: text.to_owned(), part: part.to_owned(), expected }.into());
@@ -299,6 +299,8 @@ mod tests {
             ("sam:rho=-1", ["rho of sam is -1", "at least 0"]),
             ("sam:rho=NaN", ["rho of sam is NaN", "expected"]),
             ("sam:rho", ["\"rho\"", "parameter=value"]),
+            ("sam:", ["\"sam:\"", "parameter=value"]),
+            ("sam:rho=1,", ["\"sam:rho=1,\"", "parameter=value"]),
             ("sam:rho=1,rho=2", ["rho=2", "once"]),
             ("sgd:rho=1", ["sgd has no parameter \"rho\"", "none"]),
             ("rw-sam:temperature=hot", ["temperature of rw-sam is hot", "effective-size, relative, raw"]),

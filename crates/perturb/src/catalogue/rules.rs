@@ -173,6 +173,7 @@ static RULES: [Listed; 32] = [
         formula: "s at ε = Σεⱼ, εⱼ = (ρ/k)ĝ at the point reached",
         reference: "Foret et al., ICLR 2021, appendix",
         build: |v, _| Ok(Built::at_x(multi_step_sam(v.number("rho"), v.count("k")))),
+        parts: Some(["mean", "steps-l2", "descend"]),
         ..entry("multi-step-sam", "multi-step SAM", "SAM with k ascent steps of radius ρ/k")
     },
     Entry {
@@ -181,7 +182,7 @@ static RULES: [Listed; 32] = [
             ALPHA_GSAM,
             Parameter::number(
                 "rho-min",
-                0.01,
+                0.,
                 Range::AT_LEAST_0,
                 "the radius at learning rate 0; rho is that at the base rate",
             ),
@@ -302,6 +303,7 @@ static RULES: [Listed; 32] = [
         formula: "as sam, ε = 0 on all but norm layers",
         reference: "Müller et al., NeurIPS 2023",
         build: |v, _| Ok(Built::at_x(sam_on(v.number("rho")))),
+        parts: Some(["mean", "norm-layers-l2", "descend"]),
         ..entry("sam-on", "SAM-ON", "SAM on the parameters of norm layers only")
     },
     Entry {
