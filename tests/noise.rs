@@ -258,8 +258,8 @@ fn measuring_the_noise_of_a_run_changes_no_bit_of_it() -> Result<()> {
     Ok(())
 }
 
-/// Two parameters whose gradients are always (a, −a): half of the probes of signs are orthogonal to all of them, which is
-/// no noise and no error.
+/// Two parameters whose gradients are always (a, −a): half of the probes of signs are orthogonal to all of them, which
+/// is no noise and no error.
 #[test]
 fn a_probe_that_is_orthogonal_to_every_gradient_is_no_error() -> Result<()> {
     let x = Var::new(&[1f32, 0.5], &Device::Cpu)?;

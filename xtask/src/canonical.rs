@@ -45,7 +45,7 @@ impl RunConfig {
                 self.rule = plain("sam")?;
             }
             "late-phase-sam" => {
-                once(self.changes.from.is_some() || self.changes.until.is_some(), "from")?;
+                once(self.changes.from.is_some(), "from")?;
                 self.changes.from = Some(rule.number("start"));
                 self.rule = plain("sam")?;
             }
@@ -67,6 +67,7 @@ impl RunConfig {
         self.noise_samples.take_if(|samples| *samples == batch);
         self.start.start_lr.take_if(|lr| *lr == START_LR);
         self.name_parts();
+        self.name_gsam();
         if let Decay::Step { at, .. } = &mut self.schedule.0 {
             at.sort_by(f64::total_cmp);
         }
@@ -80,6 +81,21 @@ impl RunConfig {
         changes.until.take_if(|until| *until == 1.);
         changes.rho_schedule.take_if(|schedule| schedule.0 == RhoSchedule::Constant);
         self
+    }
+
+    /// GSAM written as its parts: a radius that follows the learning rate is the rule's own.
+    fn name_gsam(&mut self) {
+        let (Some(combine), Some(schedule)) = (&self.changes.combine, self.changes.rho_schedule) else { return };
+        let (RhoSchedule::ByLearningRate { least }, "sam", "gsam") = (schedule.0, self.rule.name(), combine.name())
+        else {
+            return;
+        };
+        let (rho, alpha) = (self.rule.number("rho"), combine.number("alpha"));
+        let named = named("gsam").with("rho", rho).and_then(|rule| rule.with("alpha", alpha));
+        let named = named.and_then(|rule| rule.with("rho-min", rho * least));
+        if let (Ok(rule), None, true) = (named, &self.changes.offset, rho * least / rho == least) {
+            (self.rule, self.changes.combine, self.changes.rho_schedule) = (rule, None, None);
+        }
     }
 
     /// Where parts are exchanged: the rule that is composed of them, if there is one, and otherwise the rule of the
@@ -163,6 +179,8 @@ mod tests {
             ("--rule m-usam:m=16,rho=0.2", "--rule usam --rho 0.2 --micro-batch 16"),
             ("--rule multi-step-sam:k=3", "--ascent-steps 3"),
             ("--rule late-phase-sam:start=0.5", "--from 0.5"),
+            ("--combine gsam --rho-schedule by-lr", "--rule gsam"),
+            ("--combine gsam:alpha=0.2 --rho-schedule by-lr:0.5", "--rule gsam:alpha=0.2,rho-min=0.05"),
             ("--rule sam-on", "--perturb role:norm"),
         ] {
             let (found, expected) = (parse(flags).canonical(), parse(plain));

@@ -131,6 +131,10 @@ impl Changes {
                  rule"
             );
             ensure!(
+                self.clip_ascent.is_none() || !no_gradient,
+                "--clip-ascent is about an ascent gradient, which --rule {name} does not compute; expected another rule"
+            );
+            ensure!(
                 !self.decay_in_ascent || weight_decay > 0.,
                 "--decay-in-ascent has no effect with --weight-decay 0; expected a number above 0"
             );

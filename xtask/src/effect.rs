@@ -19,7 +19,7 @@ impl RunConfig {
         let measures = self.noise_every > 0;
         let probes = probes_rule || (measures && self.noise_estimator == EstimatorName::FiniteDifference);
         let weighs = "rules that weigh the samples of a batch: --rule rw-sam, rw-usam or delta-sam";
-        let differs = "estimates by finite differences, in --rule rw-sam or with --noise-every";
+        let differs = "estimates by finite differences, in rules that weigh samples or with --noise-every";
         for (flag, is_default, is_used, of) in [
             ("estimator", self.estimator == own.estimator, self.is_reweighted(), weighs),
             ("probes", self.probes == own.probes, probes, differs),
@@ -39,7 +39,8 @@ impl RunConfig {
         }
         ensure!(
             self.rule.radius().is_none_or(|radius| radius > 0.),
-            "--rho is 0, which leaves --rule {rule} without a perturbation; expected a number above 0, or --rule sgd"
+            "{} is 0, which leaves --rule {rule} without a perturbation; expected a number above 0, or --rule sgd",
+            if self.rule.has("rho") { "--rho" } else { "sigma" }
         );
         ensure!(
             self.evaluate_every <= self.epochs,
@@ -69,6 +70,12 @@ impl RunConfig {
             rule != "sgd" || self.micro_batch.is_none() || is_batch,
             "--micro-batch has no effect on --rule sgd but under --norm batch: the mean of the micro-batches' gradients \
              is the batch's gradient; expected none, or --accumulate to save memory"
+        );
+        let parts = self.changes.parts(&self.rule);
+        ensure!(
+            !matches!(parts, Some(["full-batch", _, "descend"])) || self.micro_batch.is_none() || is_batch,
+            "--micro-batch has no effect on --rule {rule} but under --norm batch: the perturbation is that of the whole \
+             set, so that the mean over micro-batches is the gradient of the batch; expected none"
         );
         let at_once = self.micro_batch.unwrap_or(self.batch_size);
         if let Some(most) = self.accumulate {
@@ -102,7 +109,15 @@ impl RunConfig {
                 bail!("--{flag} {choice}: {parameter} is {value}, which makes it {what}; expected another value")
             }
         }
+        ensure!(
+            rule.name() != "gsam" || changes.offset.is_none() || rule.number("rho-min") == 0.,
+            "--rule {rule}: rho-min is of the rule's own offset, which --offset exchanges; expected one of them"
+        );
         if rule.name() == "gsam" && changes.offset.is_none() {
+            ensure!(
+                changes.rho_schedule.is_none(),
+                "--rho-schedule would multiply the schedule of --rule gsam; expected none, or --rule sam --combine gsam"
+            );
             let (rho, min) = (rule.number("rho"), rule.number("rho-min"));
             ensure!(
                 rho != min,
@@ -183,6 +198,15 @@ mod tests {
             ("--rho-schedule cosine:1", "--rho-schedule"),
             ("--schedule step:0.5:1", "--schedule"),
             ("--rule sampa --micro-batch 16", "--micro-batch"),
+            ("--rule n-sam --norm group --micro-batch 16", "--micro-batch"),
+            ("--rule sampa --every 2", "--every"),
+            ("--rule sampa:lambda=1", "lambda is 1"),
+            ("--rule r-sam:sigma=0", "sigma is 0"),
+            ("--rule rwp:sigma=0", "sigma is 0"),
+            ("--rule friendly-sam:lambda=0", "lambda is 0"),
+            ("--rule look-sam:alpha=0", "alpha is 0"),
+            ("--rule gsam --rho-schedule cosine", "--rho-schedule"),
+            ("--rule gsam:rho-min=0.05 --offset l2", "rho-min"),
             ("--rule rw-sam:temperature=raw --micro-batch 1", "--micro-batch"),
             ("--combine esam-select --micro-batch 1", "--micro-batch"),
             ("--rule sgd --model vit-mini --micro-batch 16", "--micro-batch"),

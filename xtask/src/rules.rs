@@ -19,6 +19,9 @@ pub struct RulesArgs {
     combinations: bool,
 }
 
+/// What the symbols of formulas mean.
+const LEGEND: &str = "g: gradient of the batch's mean loss at x; s: at x + ε; û = u/‖u‖ over all parameters";
+
 /// Prints it.
 pub fn rules(args: RulesArgs) -> Result<()> {
     let text = match args {
@@ -26,7 +29,8 @@ pub fn rules(args: RulesArgs) -> Result<()> {
         RulesArgs { combinations: true, .. } => list(combinations()),
         RulesArgs { name: Some(name), .. } => one(&name)?,
         _ => format!(
-            "{}\nOne rule: `cargo xtask rules esam`. Any rule on micro-batches of m samples: --micro-batch m.",
+            "{}\nOne rule with its formula: `cargo xtask rules esam`. Any rule on micro-batches of m samples: --micro-batch m. Parts \
+             that can be exchanged: `cargo xtask rules --offsets`, `cargo xtask rules --combinations`.",
             list(catalogue())
         ),
     };
@@ -85,6 +89,7 @@ fn describe_rule(rule: &Rule) -> Result<String> {
 
 fn describe<B>(entry: &Entry<B>, what: &str) -> String {
     let mut text = format!("{} ({})\n{}. {what}.\n\n", entry.label, entry.name, entry.about);
+    text.push_str(&format!("{:11}{LEGEND}\n", ""));
     text.push_str(&format!("{:11}{}\n", "formula", entry.formula));
     for (i, p) in entry.parameters.iter().enumerate() {
         let heading = if i == 0 { "parameters" } else { "" };

@@ -28,8 +28,8 @@ impl<'a, U: Uphill> Passes<'a, U> {
         self.loss
     }
 
-    /// ∇f_γ(x + ε), the mean gradient there. One forward and one backward pass, in each call; an offset with state moves
-    /// on with each.
+    /// ∇f_γ(x + ε), the mean gradient there. One forward and one backward pass, in each call; an offset with state
+    /// moves on with each.
     ///
     /// Reports ‖ε‖ as `offset_norm` and the mean loss at x + ε as `sharp_loss`.
     pub fn sharp(&mut self) -> Result<ParamVec> {

@@ -78,6 +78,7 @@ impl Display for Error {
                 write!(f, "{of} has no parameter {name:?}; expected {known}")
             }
             Error::OutOfRange { of, parameter, value, expected } => {
+                let value = if value.is_empty() { "nothing" } else { value };
                 write!(f, "{parameter} of {of} is {value}; expected {expected}")
             }
             Error::Contradiction { of, problem } => write!(f, "{of}: {problem}"),

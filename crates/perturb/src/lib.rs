@@ -19,7 +19,8 @@
 //!
 //! [`Sharp`] composes the three parts, its passes written once. The published rules have constructors, as [`sam`],
 //! [`m_sam`], [`rw_sam`] and [`gsam`], and entries in the [`catalogue`], so that
-//! `"esam:beta=0.6".parse::<Rule>()` names one. A part of your own is one trait of msharp-core, [`Ascent`](msharp_core::Ascent),
+//! `"esam:beta=0.6".parse::<Rule>()` names one. A part of your own is one trait of msharp-core,
+//! [`Ascent`](msharp_core::Ascent),
 //! [`Offset`](msharp_core::Offset) or [`Combine`](msharp_core::Combine), and works with all the others:
 //! `examples/own_offset.rs`.
 //!

@@ -16,8 +16,8 @@ use msharp_core::{
 /// `sharp_loss` at x̃ and `offset_norm`; running statistics move at y. State: gₜ and its batch. η is the learning rate
 /// of the [training point](Batch::training_point).
 ///
-/// Put it inside [`During`](crate::During) or [`Clipped`](crate::Clipped), not inside [`Every`](crate::Every), which would
-/// leave it a gradient of several steps ago.
+/// Put it inside [`During`](crate::During) or [`Clipped`](crate::Clipped), not inside [`Every`](crate::Every), which
+/// would leave it a gradient of several steps ago.
 ///
 /// # Errors
 /// For a batch without a training point, and for a micro-batch: x does not move between those of a step.

@@ -40,8 +40,8 @@ pub trait Observer {
     }
 
     /// After [`epoch`](Observer::epoch): how good the model is, larger is better, as the accuracy on a validation set.
-    /// A checkpoint of the [best epoch](crate::CheckpointPolicy::best) needs it, and asks once before the first step, where
-    /// NaN is an answer. None by default.
+    /// A checkpoint of the [best epoch](crate::CheckpointPolicy::best) needs it, and asks once before the first step,
+    /// where NaN is an answer. None by default.
     fn score(&self) -> Option<f64> {
         None
     }

@@ -93,7 +93,7 @@ fn bad_numbers_are_named_with_what_was_expected() {
         ("--rule m-sam:m=4 --micro-batch 8", ["--micro-batch", "m-sam"]),
         ("--rule sam-on --perturb fc.*", ["--perturb", "sam-on"]),
     ] {
-        let message = try_parse(flags).unwrap_err().to_string();
+        let message = format!("{:#}", try_parse(flags).unwrap_err());
         assert!(parts.iter().all(|part| message.contains(part)), "{flags}: {message}");
     }
     assert!(parse("--precision bf16").validate().unwrap_err().to_string().contains("--device cuda"));

@@ -23,11 +23,12 @@ pub(super) const GAMMA_WSAM: Parameter =
 /// The parameters of [`LookSam`].
 pub(super) const K: Parameter = Parameter::count("k", 5., "SAM in every k-th step").special(&[(1., AS_SAM)]);
 pub(super) const ALPHA_LOOK: Parameter =
-    Parameter::number("alpha", 0.7, LookSam::ALPHA, "the length of the reused part, relative to ‖g‖");
+    Parameter::number("alpha", 0.7, LookSam::ALPHA, "the length of the reused part, relative to ‖g‖")
+        .special(&[(0., "sam in every k-th step and plain between, --every")]);
 /// The parameter of [`EsamSelect`].
 pub(super) const GAMMA_ESAM: Parameter =
     Parameter::number("gamma", 0.5, EsamSelect::GAMMA, "the share of the samples that is descended")
-        .special(&[(1., "one that descends all samples")]);
+        .special(&[(1., "descend, as sam does")]);
 
 /// All combinations.
 pub const fn combinations() -> &'static [Listed] {
@@ -60,7 +61,7 @@ static COMBINATIONS: [Listed; 8] = [
     Listed::part(
         "ae-sam",
         "s where ‖g‖² exceeds its running threshold",
-        "s where ‖g‖² ≥ μ + cσ, else g",
+        "s where ‖g‖² ≥ μ + cσ, else g; c from 1 to −1 over the run",
         &[],
         |_| Box::new(AeSam::default()),
     ),

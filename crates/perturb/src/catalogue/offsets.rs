@@ -13,21 +13,22 @@ pub(super) const L: Parameter = Parameter::number("l", 0.5, Unified::L, "how muc
 /// The parameters of [`Friendly`].
 pub(super) const SIGMA: Parameter =
     Parameter::number("sigma", 1., Friendly::SIGMA, "how much of the average is subtracted")
-        .special(&[(0., "one that subtracts nothing")]);
+        .special(&[(0., "the offset l2 of sam")]);
 pub(super) const LAMBDA: Parameter =
-    Parameter::number("lambda", 0.6, Friendly::LAMBDA, "how much of the average a step keeps");
+    Parameter::number("lambda", 0.6, Friendly::LAMBDA, "how much of the average a step keeps")
+        .special(&[(0., "one whose average is the gradient itself: sgd for sigma = 1")]);
 /// The parameter of [`Averaged`].
 pub(super) const THETA: Parameter =
     Parameter::number("theta", 0.4, Averaged::THETA, "how much of a new gradient the average takes")
-        .special(&[(1., "one without an average")]);
+        .special(&[(1., "the offset l2 of sam")]);
 /// The parameter of [`Sparse`].
 pub(super) const BETA: Parameter =
     Parameter::number("beta", 0.6, Sparse::BETA, "the share of the parameters that is perturbed")
-        .special(&[(1., "one of all parameters")]);
+        .special(&[(1., "the offset l2 of sam")]);
 /// The parameter of [`Eigen`].
 pub(super) const ALPHA_EIGEN: Parameter =
     Parameter::number("alpha", 0.2, Eigen::ALPHA, "how far ε is turned towards the leading eigenvector")
-        .special(&[(0., "one that is not turned")]);
+        .special(&[(0., "the offset l2 of sam")]);
 
 fn scaled(rho: f64, scale: Scale) -> Box<dyn Offset> {
     Box::new(Adaptive { scale, ..Adaptive::everywhere(rho) })

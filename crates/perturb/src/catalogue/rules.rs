@@ -24,10 +24,11 @@ const TEMPERATURES: [&str; 3] = ["effective-size", "relative", "raw"];
 const TEMPERATURE: Parameter = Parameter::name(
     "temperature",
     &TEMPERATURES,
-    "the unit of λ: the effective size 1/Σp² to reach, relative to the batch's mean norm, or raw as in the paper",
+    "what lambda is: effective-size, the m_eff = 1/Σp² to reach (a larger one makes the weights more equal); relative, λ for \
+     norms divided by their batch mean; raw, λ as in the paper",
 );
 const LAMBDA_RW: Parameter =
-    Parameter::number("lambda", 32., Range::AT_LEAST_0, "λ of p = softmax(λ‖∇ℓᵢ‖), in the unit of the temperature")
+    Parameter::number("lambda", 32., Range::AT_LEAST_0, "m_eff or λ of p = softmax(λ‖∇ℓᵢ‖), as temperature says")
         .special(&[(0., "sam, which weighs all samples alike")]);
 
 /// What most entries have in common: a radius, and nothing else that they need.
@@ -252,10 +253,10 @@ static RULES: [Listed; 32] = [
         reference: "Becker et al. 2024",
         build: |v, _| Ok(Built::along(msam(v.number("rho"), v.number("mu")))),
         parts: Some(["momentum", "l2", "descend"]),
-        ..entry("msam", "MSAM", "Perturbed along the rule's own momentum: one pass")
+        ..entry("msam", "MSAM", "Momentum SAM: perturbed along the rule's own momentum, one pass")
     },
     Entry {
-        formula: "s where ‖g‖² ≥ μ + cσ, else g",
+        formula: "s where ‖g‖² ≥ μ + cσ, else g; c from 1 to −1 over the run",
         reference: "Jiang et al., ICLR 2023",
         build: |v, _| Ok(Built::at_x(ae_sam(v.number("rho")))),
         parts: Some(["mean", "l2", "ae-sam"]),
@@ -284,7 +285,10 @@ static RULES: [Listed; 32] = [
         ..entry("rwp", "RWP", "Random weight perturbation, filter-wise: one pass")
     },
     Entry {
-        parameters: &[RHO, Parameter::number("sigma", 0.01, Smoothed::SIGMA, "the size of the noise n")],
+        parameters: &[
+            RHO,
+            Parameter::number("sigma", 0.01, Smoothed::SIGMA, "the size of the noise n").special(&[(0., "sam")]),
+        ],
         formula: "s at ε = ρû, u = n + ∇f(x + n), n = σTz",
         reference: "Liu et al., NeurIPS 2022",
         build: |v, _| Ok(Built::along(r_sam(v.number("rho"), v.number("sigma")))),
@@ -307,7 +311,11 @@ static RULES: [Listed; 32] = [
         ..entry("sam-on", "SAM-ON", "SAM on the parameters of norm layers only")
     },
     Entry {
-        parameters: &[RHO, Parameter::number("lambda", 0.2, Sampa::LAMBDA, "the weight of the auxiliary gradient")],
+        parameters: &[
+            RHO,
+            Parameter::number("lambda", 0.2, Sampa::LAMBDA, "the weight of the auxiliary gradient")
+                .special(&[(1., "one that is not perturbed")]),
+        ],
         formula: "(1 − λ)∇f(x + ρĝ) + λg⁺, g⁺ = ∇f(x − ηg), g ← g⁺",
         reference: "Xie et al., NeurIPS 2024",
         radius: "0.1 (CIFAR-10)",
