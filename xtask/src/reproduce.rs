@@ -31,7 +31,7 @@ pub struct ReproduceArgs {
     /// The folder for rows, checkpoints, logs and plots [default: runs/EXPERIMENT-PRESET in the workspace]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// What computes
+    /// The device
     #[arg(long, default_value = "cpu")]
     device: DeviceName,
     /// What a GPU multiplies [default: f32, and bf16 on cuda]

@@ -90,7 +90,7 @@ mod tests {
         })?;
         assert_eq!(ahead.next().transpose()?, Some(0));
         assert_eq!(ahead.next().transpose()?, Some(1));
-        drop(ahead); // endless, so this returns only if the thread is told to stop
+        drop(ahead); // endless, so this returns only if the thread stops on request
         assert!(made.load(Ordering::SeqCst) <= 2 + 3, "{made:?}");
         drop(made);
         assert!(alive.upgrade().is_none(), "the thread was joined and its iterator is gone");

@@ -1,6 +1,7 @@
 //! `bench cuda`: a GPU's steps, also beside PyTorch's.
 //!
-//! Nobody waits inside a step, so a single one has no time of its own: a group is enqueued, and then waited for.
+//! A step has no host-device synchronisation, so a single one has no time of its own: a group is enqueued, and then
+//! synchronised.
 
 mod measure;
 mod row;

@@ -188,7 +188,7 @@ fn theirs(args: &SdeArgs, python: &Path, program: &str, noise: NoiseName, bits: 
     one_line(&mut command, SCRIPT).context("--against-python, which needs torchsde and diffrax")
 }
 
-/// What ours and theirs are told alike.
+/// The flags that ours and theirs share.
 fn flags(args: &SdeArgs, steps: usize) -> Vec<String> {
     let threads = rayon::current_num_threads();
     let counts = [("paths", args.paths), ("dim", args.dim), ("repeats", args.repeats), ("threads", threads)];
