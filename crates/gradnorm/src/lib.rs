@@ -22,8 +22,8 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
-//! use msharp_core::{Batch, BatchLoss, GradNormEstimator, Key, Seeded};
-//! use msharp_gradnorm::{Exact, FiniteDifference, Temperature, gibbs};
+//! use msharp_core::{Batch, BatchLoss, GradNormEstimator, Key, Seeded, Temperature, gibbs};
+//! use msharp_gradnorm::{Exact, FiniteDifference};
 //!
 //! let init = Seeded::new(0, DType::F32, &Device::Cpu);
 //! let w = init.var_builder().get_with_hints((3, 1), "w", candle_nn::init::ONE)?;
