@@ -36,8 +36,8 @@
 //! let init = Seeded::new(0, DType::F32, &Device::Cpu);
 //! let classifier = Classifier::new(candle_nn::linear(2, 2, init.var_builder())?);
 //! let params = init.params()?;
-//! let mut sgd = Sgd { momentum: 0.9, ..Sgd::default() };
-//! let task = Task::new(&classifier, &params, &mut Plain, &mut sgd, &Two, 20, Schedule::cosine(0.5));
+//! let (mut rule, mut sgd) = (Plain, Sgd { momentum: 0.9, ..Sgd::default() });
+//! let task = Task::new(&classifier, &params, &mut rule, &mut sgd, &Two, 20, Schedule::cosine(0.5));
 //! let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
 //! assert_eq!((outcome, progress.epoch), (Outcome::Finished, 20));
 //! assert_eq!(evaluate(&classifier, &Two)?.accuracy, 1.);
