@@ -6,7 +6,7 @@ use msharp_core::{Component, Optimizer, ParamVec, Params, Range, State};
 /// Steps with an optimizer that implements [`candle_nn::Optimizer`], made for the variables of the same parameters. Its
 /// learning rate is set in each step, so the trainer's schedule holds.
 ///
-/// Its state cannot be seen from outside, so a checkpoint cannot hold it: [`state`](Optimizer::state) is an `Err` that
+/// Its state cannot be seen from outside, so a checkpoint cannot hold it: [`state`](Component::state) is an `Err` that
 /// says so, instead of a run that would resume with other moments. [`Sgd`](crate::Sgd) and [`AdamW`](crate::AdamW)
 /// resume.
 ///
