@@ -95,30 +95,28 @@ impl<'a> BatchLoss<'a> {
 
     /// ∇f_γ(x + ε), and the losses there. As [`gradient`](Self::gradient).
     pub fn gradient_at(&self, offset: &ParamVec) -> Result<Gradient> {
-        self.gradient_of_pass(offset, None, true)
+        self.gradient_of_pass(offset, None, Statistics::PutBack)
     }
 
     /// ∇ Σ wᵢ ℓᵢ(x + ε) for `weights` `[b]`. As [`gradient`](Self::gradient).
     pub fn weighted_gradient_at(&self, offset: &ParamVec, weights: &Tensor) -> Result<Gradient> {
-        self.gradient_of_pass(offset, Some(weights), true)
+        self.gradient_of_pass(offset, Some(weights), Statistics::PutBack)
     }
 
-    /// As [`gradient_at`](Self::gradient_at). `puts_back_statistics` is false in the only pass that a rule makes over
-    /// the batch: norm layers update their running statistics there.
+    /// As [`gradient_at`](Self::gradient_at), with or without weights.
     pub(crate) fn gradient_of_pass(
         &self,
         offset: &ParamVec,
         weights: Option<&Tensor>,
-        puts_back_statistics: bool,
+        statistics: Statistics,
     ) -> Result<Gradient> {
-        let statistics = if puts_back_statistics { Statistics::PutBack } else { Statistics::Keep };
         displaced(self.params, offset, statistics, || self.gradient_here(weights))
     }
 
     /// ∇f_γ(x + ε) where that is the only pass that a rule makes over the batch: norm layers update their running
     /// statistics there. Else as [`gradient_at`](Self::gradient_at).
     pub fn only_gradient_at(&self, offset: &ParamVec) -> Result<Gradient> {
-        self.gradient_of_pass(offset, None, false)
+        self.gradient_of_pass(offset, None, Statistics::Keep)
     }
 
     /// As [`gradient_at`](Self::gradient_at), in one piece, with weights that are a function of the losses at x + ε;
@@ -256,8 +254,9 @@ fn displaced<T>(
 
 /// What becomes of running statistics that moved in a displaced pass which succeeded.
 #[derive(Clone, Copy, PartialEq)]
-enum Statistics {
+pub(crate) enum Statistics {
     PutBack,
+    /// In the only pass that a rule makes over the batch.
     Keep,
 }
 

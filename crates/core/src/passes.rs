@@ -1,5 +1,6 @@
 //! What a combination may ask for: the gradient at x, and the one at x + ε, which is computed when it is asked for.
 
+use crate::batch_loss::Statistics;
 use crate::{Batch, BatchLoss, Gradient, Measures, Offset, ParamVec, Uphill};
 use candle_core::{Result, Tensor};
 
@@ -68,7 +69,8 @@ impl<'a, U: Uphill> Passes<'a, U> {
     }
 
     fn at(&mut self, epsilon: &ParamVec, weights: Option<&Tensor>) -> Result<ParamVec> {
-        let pass = self.loss.gradient_of_pass(epsilon, weights, U::AT_X)?;
+        let statistics = if U::AT_X { Statistics::PutBack } else { Statistics::Keep };
+        let pass = self.loss.gradient_of_pass(epsilon, weights, statistics)?;
         if let Some(losses) = &pass.losses {
             self.report(losses)?;
         }

@@ -6,6 +6,7 @@ use msharp_core::{
     BatchLoss, Counted, DataSource, Objective, Optimizer, Params, Perturbation, at_least_1, check_writable,
 };
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 /// What to train, on what, with what. All parts are yours to replace.
@@ -126,11 +127,16 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
     let Task { objective, params, rule, optimizer, data, epochs, schedule, checkpoint, read_every } = task;
     let (steps, uncounted, objective) = (data.steps(), objective, Counted::new(objective));
     progress.of = Some(Extent { steps, samples: data.samples() });
-    let save = |progress: &Progress, notes: String, rule: &mut dyn Perturbation, optimizer: &mut dyn Optimizer| {
+    // To the policy's own path, or to another one beside it.
+    let save = |other: Option<&Path>,
+                progress: &Progress,
+                notes: String,
+                rule: &mut dyn Perturbation,
+                optimizer: &mut dyn Optimizer| {
         let Some(policy) = &checkpoint else { return Ok(()) };
         let mut checkpoint = Checkpoint::of(params, optimizer, rule, progress, &policy.config)?;
         checkpoint.notes = notes;
-        checkpoint.write(&policy.path)
+        checkpoint.write(other.unwrap_or(&policy.path))
     };
     if let Some(policy) = &checkpoint {
         // What cannot be saved says so now, and not after hours.
@@ -210,11 +216,11 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
                 if let Some(what) = params.not_finite()? {
                     return Ok((Outcome::Diverged { epoch, step, what }, progress));
                 }
-                save(&progress, observer.notes()?, rule, optimizer)?;
+                save(None, &progress, observer.notes()?, rule, optimizer)?;
                 return Ok((Outcome::Stopped, progress));
             }
             if due {
-                save(&progress, observer.notes()?, rule, optimizer)?;
+                save(None, &progress, observer.notes()?, rule, optimizer)?;
                 saved = Instant::now();
             }
         }
@@ -225,17 +231,15 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             let is_best = policy.best && is_better(observer.score(), &mut progress.best)?;
             let also = [(policy.each_epoch, policy.path_of_epoch(epoch + 1)), (is_best, policy.path_of_best())];
             for (_, path) in also.into_iter().filter(|(is_due, _)| *is_due) {
-                let mut copy = Checkpoint::of(params, optimizer, rule, &progress, &policy.config)?;
-                copy.notes = observer.notes()?;
-                copy.write(&path)?;
+                save(Some(&path), &progress, observer.notes()?, rule, optimizer)?;
             }
         }
         if control == Control::Stop && progress.epoch < epochs {
-            save(&progress, observer.notes()?, rule, optimizer)?;
+            save(None, &progress, observer.notes()?, rule, optimizer)?;
             return Ok((Outcome::Stopped, progress));
         }
     }
-    save(&progress, observer.notes()?, rule, optimizer)?;
+    save(None, &progress, observer.notes()?, rule, optimizer)?;
     Ok((Outcome::Finished, progress))
 }
 
