@@ -1,53 +1,26 @@
-//! The command line of msharp: one binary that trains, regenerates every result, and writes the tables.
+//! The commands of this workspace: regenerate every result, measure, and build for GPUs. The program for training is
+//! `msharp`.
 
 mod bench;
-mod canonical;
-mod changes;
-mod claim;
-mod config;
 mod cuda;
-mod data;
-mod datasets;
-mod device;
-mod effect;
-mod estimate;
-mod experiments;
-mod facts;
-mod host;
-mod interrupt;
-mod leftovers;
-mod log;
-mod machine;
-mod names;
-mod naming;
-mod notes;
-mod paired;
-mod paths;
-mod predict;
 mod report;
 mod reproduce;
-mod row;
-mod rows;
-mod rule;
-mod rules;
-mod run;
-mod screen;
-mod start;
-mod statistics;
-mod text;
-mod theory;
-mod train;
-mod watch;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use msharp_lab::{host, interrupt, one_line};
 use std::process::ExitCode;
 
-/// Sharpness-aware training: compare SGD, SAM, m-SAM and RW-SAM, and regenerate every table and figure.
-///
-/// Start with `cargo xtask reproduce toy`: minutes, no download.
+/// Regenerate the results of this workspace, and measure it.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    max_term_width = 110,
+    after_help = "Start with `cargo xtask reproduce toy`: minutes, no download.\n\
+                  To train networks of your own: `cargo msharp train`."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -55,21 +28,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run an experiment: all its runs, then its table and its plot. Resumes; skips the runs that are done.
+    /// Run an experiment: all its jobs, then its table and its figures. Resumes; skips what is done
     Reproduce(reproduce::ReproduceArgs),
-    /// Train one network with one rule.
-    Train(Box<train::TrainArgs>),
-    /// List the rules, or print one with its formula, cost, state, reference and defaults.
-    Rules(rules::RulesArgs),
-    /// Compute the logits of images with trained weights.
-    Predict(predict::PredictArgs),
-    /// Rewrite the README's tables and the plots from the committed rows.
+    /// Rewrite RESULTS.md, the pages and the README's tables from the committed rows
     Report(report::ReportArgs),
-    /// Time training steps.
+    /// Time training steps, estimators and ensembles
     Bench(bench::BenchArgs),
-    /// Download and verify data sets.
-    Data(data::DataArgs),
-    /// Build, check and pack what runs on NVIDIA GPUs, on a machine without one.
+    /// Build, check and pack what runs on NVIDIA GPUs, on a machine without one
     Cuda(cuda::CudaArgs),
 }
 
@@ -88,12 +53,8 @@ fn main() -> ExitCode {
     host::revision();
     let result = match cli.command {
         Command::Reproduce(args) => reproduce::reproduce(args),
-        Command::Train(args) => train::train(*args),
-        Command::Rules(args) => rules::rules(args),
-        Command::Predict(args) => predict::predict(args),
         Command::Report(args) => report::report(args),
         Command::Bench(args) => bench::bench(args),
-        Command::Data(args) => data::data(args),
         Command::Cuda(args) => cuda::cuda(args),
     };
     match result {
@@ -109,13 +70,4 @@ fn main() -> ExitCode {
 /// `--help`, `--version`, and the help that a command without its subcommand gets.
 fn is_help(error: &clap::Error) -> bool {
     !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-}
-
-/// An error on one line: what happened, then why, colons between; without the backtrace that candle appends if asked
-/// to.
-fn one_line(text: &str) -> String {
-    let said =
-        |line: &&str| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("Usage:");
-    let lines = text.lines().map(str::trim).filter(said).take_while(|line| !line.starts_with("0: "));
-    lines.collect::<Vec<_>>().join(": ")
 }

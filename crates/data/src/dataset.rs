@@ -102,10 +102,22 @@ impl Dataset {
         let turns = (0..rounds).flat_map(|turn| classes.iter().filter_map(move |class| class.get(turn)));
         let mut chosen: Vec<usize> = turns.take(n).copied().collect();
         chosen.sort_unstable();
+        Ok(Dataset { name: format!("{} subset {n}", self.name), ..self.select(&chosen)? })
+    }
+
+    /// The images at `indices`, in that order.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there is no such image.
+    pub fn select(&self, indices: &[usize]) -> Result<Dataset> {
+        if let Some(index) = indices.iter().find(|index| **index >= self.len()) {
+            let text = format!("select: image {index} of {}, expected an index below {}", self.name, self.len());
+            return Err(Error::InvalidArgument(text).into());
+        }
         Ok(Dataset {
-            name: format!("{} subset {n}", self.name),
-            images: chosen.iter().flat_map(|&index| self.image(index)).copied().collect(),
-            labels: chosen.iter().map(|&index| self.labels[index]).collect(),
+            name: self.name.clone(),
+            images: indices.iter().flat_map(|&index| self.image(index)).copied().collect(),
+            labels: indices.iter().map(|&index| self.labels[index]).collect(),
             ..*self
         })
     }

@@ -8,11 +8,11 @@ mod row;
 mod workload;
 
 use super::{child, pytorch};
-use crate::device::{DeviceName, PrecisionName};
-use crate::experiments::typed;
-use crate::rows;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use msharp_lab::config::device::{DeviceName, PrecisionName};
+use msharp_lab::config::typed;
+use msharp_lab::jsonl;
 use row::{Case, Figures, Program, Row};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -130,7 +130,7 @@ impl Bench<'_> {
 
     /// Takes a row.
     fn keep(&mut self, row: Row) -> Result<()> {
-        let line = rows::line(&row)?;
+        let line = jsonl::line(&row)?;
         if self.args.json {
             println!("{line}");
         }
@@ -144,7 +144,7 @@ impl Bench<'_> {
     /// Every kind of step that has no row yet gets one with the reason.
     fn rest(&mut self, workload: &Workload, program: Program, outcome: Result<()>) -> Result<()> {
         let Err(error) = outcome else { return Ok(()) };
-        let (name, error) = (workload.to_string(), crate::one_line(&format!("{error:#}")));
+        let (name, error) = (workload.to_string(), msharp_lab::one_line(&format!("{error:#}")));
         eprintln!("{name} · {}: {error}", program.label());
         for case in Case::ALL {
             let is_it = |row: &Row| row.workload == name && row.program == program && row.case == case;

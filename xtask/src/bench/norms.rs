@@ -2,12 +2,12 @@
 
 use super::subject::{Kind, Subject, SubjectArgs};
 use super::{print_table, rounded};
-use crate::config::EstimatorName;
-use crate::rule;
-use crate::statistics::median;
 use anyhow::Result;
 use clap::Args;
 use msharp_core::BatchLoss;
+use msharp_lab::build;
+use msharp_lab::config::EstimatorName;
+use msharp_lab::statistics::median;
 use std::time::Instant;
 
 /// The network.
@@ -39,7 +39,7 @@ pub fn norms(args: NormsArgs) -> Result<()> {
         ("norms: finite difference", EstimatorName::FiniteDifference),
     ];
     for (name, estimator) in estimators {
-        let mut estimator = rule::estimator(estimator, &subject.config);
+        let mut estimator = build::estimator(estimator, &subject.config);
         cases.push((
             name,
             Box::new(move |subject| {
@@ -54,7 +54,7 @@ pub fn norms(args: NormsArgs) -> Result<()> {
         ("step: RW-SAM, ghost", Kind::RwSam, EstimatorName::Ghost),
         ("step: RW-SAM, finite difference", Kind::RwSam, EstimatorName::FiniteDifference),
     ] {
-        subject.config.estimator = estimator;
+        subject.config.weighting.estimator = estimator;
         let mut rule = subject.rule(kind, None);
         cases.push((name, Box::new(move |subject| subject.step(&mut rule))));
     }

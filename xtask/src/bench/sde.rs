@@ -3,10 +3,10 @@
 mod ring;
 
 use super::{child, print_table, rounded};
-use crate::machine::set_threads;
-use crate::statistics::median;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use msharp_lab::resources::set_threads;
+use msharp_lab::statistics::median;
 use msharp_sde::{Ensemble, EulerMaruyama, Snapshot, at, silent};
 use ring::Ring;
 use serde::{Deserialize, Serialize};

@@ -2,9 +2,9 @@
 
 use super::subject::{Kind, Subject, SubjectArgs, peak};
 use super::{print_table, pytorch, rounded};
-use crate::machine::set_threads;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use msharp_lab::resources::set_threads;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

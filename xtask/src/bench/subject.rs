@@ -1,15 +1,15 @@
 //! What is timed: a network on a batch of noise, and the kinds of step.
 
-use crate::canonical::named;
-use crate::config::{DataName, EstimatorName, RunConfig};
-use crate::experiments::standard;
-use crate::machine::set_threads;
-use crate::{rule, run};
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::{Args, ValueEnum};
 use msharp_core::{Batch, BatchLoss, Key, Objective, Optimizer, Params, Perturbation, Seeded};
 use msharp_data::{Loader, synthetic};
+use msharp_lab::build;
+use msharp_lab::config::named;
+use msharp_lab::config::{DataName, EstimatorName, RunConfig};
+use msharp_lab::experiments::standard;
+use msharp_lab::resources::set_threads;
 use msharp_models::{Architecture, Model, Norm};
 use msharp_train::Classifier;
 use serde::{Deserialize, Serialize};
@@ -112,20 +112,21 @@ impl Subject {
         let SubjectArgs { model, norm, batch, steps, .. } = *args;
         ensure!(batch > 0 && steps > 0, "--batch is {batch} and --steps is {steps}; expected at least 1 of each");
         set_threads(args.threads)?;
-        let config = RunConfig { estimator: args.estimator, ..configured(model, norm, batch) };
-        let (network, params) = run::build(&config, SMALL.classes)?;
+        let config = configured(model, norm, batch).with(|c| c.weighting.estimator = args.estimator);
+        let (network, params) = build::model(&config, SMALL.classes)?;
         Self::of(config, network, params, SMALL)
     }
 
     /// A network on the device of `config`, which also says the batch size and the precision, with noise of its own.
     pub fn of(config: RunConfig, network: Model, params: Params, images: Images) -> Result<Self> {
-        let (device, batch, Images { side, classes }) = (config.device.open()?, config.batch_size, images);
+        let (device, batch) = (config.machine.device.open()?, config.optimisation.batch_size);
+        let Images { side, classes } = images;
         let noise = Seeded::new(1, DType::F32, &device).var_builder();
         let normal = candle_nn::Init::Randn { mean: 0., stdev: 1. };
         let inputs = noise.get_with_hints((batch, side, side, 3), "images", normal)?.detach();
         let targets = Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), &device)?;
         let batch = Batch::new(inputs, targets, Key::new(0));
-        let (classifier, sgd) = (run::classifier(network, &config), run::optimizer(&config));
+        let (classifier, sgd) = (build::classifier(network, &config), build::optimizer(&config));
         Ok(Self { classifier, params, batch, config, sgd })
     }
 
@@ -139,9 +140,11 @@ impl Subject {
             Kind::RwSam => ("rw-sam", m),
         };
         let micro_batch = m.filter(|m| *m < self.batch.len());
-        let config = RunConfig { rule: named(name), micro_batch, ..self.config.clone() };
+        let of_rule =
+            |c: &mut RunConfig| (c.perturbation.rule, c.perturbation.micro_batch) = (named(name), micro_batch);
+        let config = self.config.clone().with(of_rule);
         let whole = Loader::eval(Arc::new(synthetic(1, 0, 0).train), 1);
-        Some(rule::rule(&config, whole).expect("rules of the paper are built of what is supplied"))
+        Some(build::rule(&config, whole).expect("rules of the paper are built of what is supplied"))
     }
 
     /// One step.
@@ -180,7 +183,7 @@ impl Subject {
 
 /// The configuration of everything that is timed.
 pub fn configured(model: Architecture, norm: Norm, batch: usize) -> RunConfig {
-    RunConfig { batch_size: batch, ..standard(model, norm, DataName::Synthetic) }
+    standard(model, norm, DataName::Synthetic).with(|c| c.optimisation.batch_size = batch)
 }
 
 /// The speed that this machine reaches in a matrix product, in GFLOP/s: the best of ten, 1024 × 1024 × 1024.

@@ -2,8 +2,8 @@
 
 use super::steps::{self, step};
 use super::toolkit::Toolkit;
-use crate::paths;
 use anyhow::{Context, Result, bail};
+use msharp_lab::paths;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -4,11 +4,11 @@ use super::binaries::{Binaries, asks_for};
 use super::parts::split;
 use super::steps::{output, run, step};
 use super::toolkit::Toolkit;
-use crate::host::revision;
-use crate::paths;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use msharp_data::Release;
+use msharp_lab::host::revision;
+use msharp_lab::paths;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -3,10 +3,10 @@
 use super::binaries::{Binaries, target};
 use super::steps::{run, step};
 use super::toolkit::Toolkit;
-use crate::paths;
-use crate::screen::duration;
 use anyhow::{Result, ensure};
 use clap::Args;
+use msharp_lab::paths;
+use msharp_lab::screen::duration;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! Steps that take minutes, each announced, and with its duration when it is done.
 
-use crate::screen::duration;
 use anyhow::{Context, Result, bail};
+use msharp_lab::screen::duration;
 use std::process::Command;
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! The CUDA toolkit that is built with: the user's, or one made of NVIDIA's wheels.
 
 use super::steps;
-use crate::paths;
 use anyhow::{Context, Result, bail, ensure};
+use msharp_lab::paths;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -5,10 +5,10 @@ use super::row::{Case, Figures, Program, Row};
 use super::workload::Workload;
 use crate::bench::rounded;
 use crate::bench::subject::Subject;
-use crate::device::{DeviceName, PrecisionName};
-use crate::host::{Host, revision};
 use anyhow::Result;
 use candle_core::{Device, Tensor};
+use msharp_lab::config::device::{DeviceName, PrecisionName};
+use msharp_lab::host::{Host, revision};
 #[cfg(feature = "cuda")]
 use msharp_ops::gpu_memory_peak;
 use msharp_ops::{FeatureMap, linear, no_grad, with_precision};
@@ -27,7 +27,7 @@ pub fn measure(args: &CudaArgs, workload: &Workload) -> Result<()> {
     for case in Case::ALL {
         let (figures, error) = match time(&mut subject, case, args, &device) {
             Ok((times, bytes)) => (Some(figures(&times, bytes, workload.batch, flop * case.forwards(), peak)), None),
-            Err(error) => (None, Some(crate::one_line(&format!("{error:#}")))),
+            Err(error) => (None, Some(msharp_lab::one_line(&format!("{error:#}")))),
         };
         let row = Row {
             workload: workload.to_string(),
@@ -48,7 +48,7 @@ pub fn measure(args: &CudaArgs, workload: &Workload) -> Result<()> {
 /// tells.
 fn time(subject: &mut Subject, case: Case, args: &CudaArgs, device: &Device) -> Result<(Vec<f64>, Option<u64>)> {
     if let Some(estimator) = case.estimator {
-        subject.config.estimator = estimator;
+        subject.config.weighting.estimator = estimator;
     }
     let mut rule = subject.rule(case.rule, None);
     (0..WARM_UP).try_for_each(|_| subject.step(&mut rule))?;

@@ -2,8 +2,8 @@
 
 use crate::bench::print_table;
 use crate::bench::subject::Kind;
-use crate::config::EstimatorName;
-use crate::device::PrecisionName;
+use msharp_lab::config::EstimatorName;
+use msharp_lab::config::device::PrecisionName;
 use serde::{Deserialize, Serialize};
 
 /// A kind of step, and where RW-SAM takes its norms from.

@@ -1,12 +1,12 @@
 //! What a GPU is timed on: a network, its images and its batch, by name.
 
 use crate::bench::subject::{Images, SMALL, Subject, configured};
-use crate::config::RunConfig;
-use crate::device::{DeviceName, PrecisionName};
-use crate::run;
 use anyhow::{Error, Result, bail};
 use candle_core::DType;
 use msharp_core::Seeded;
+use msharp_lab::build;
+use msharp_lab::config::RunConfig;
+use msharp_lab::config::device::{DeviceName, PrecisionName};
 use msharp_models::{Architecture, Model, Norm, RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNetConfig, Stem};
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
@@ -32,14 +32,15 @@ impl Workload {
 
     /// Weights and noise on a device.
     pub fn subject(&self, device: DeviceName, precision: PrecisionName) -> Result<Subject> {
-        let config = RunConfig { device, precision, ..configured(self.model, Norm::Batch, self.batch) };
+        let config = configured(self.model, Norm::Batch, self.batch)
+            .with(|c| (c.machine.device, c.machine.precision) = (device, precision));
         let images = self.images();
         let (network, params) = match self.side {
-            None => run::build(&config, images.classes)?,
+            None => build::model(&config, images.classes)?,
             Some(_) => {
-                let init = Seeded::new(config.seed, DType::F32, &device.open()?);
+                let init = Seeded::new(config.optimisation.seed, DType::F32, &device.open()?);
                 let shape = ResNetConfig { stem: Stem::ImageNet, ..shape(self.model)? };
-                let network = shape.build(config.norm, images.classes, init.var_builder())?;
+                let network = shape.build(config.model.norm, images.classes, init.var_builder())?;
                 (Model::ResNet(network), init.params()?)
             }
         };
@@ -120,7 +121,6 @@ mod tests {
     /// may run meanwhile.
     #[test]
     fn work_is_torchvisions_and_linear_in_the_batch() {
-        let _alone = crate::config::tests::NETWORKS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let on_cpu = |name: &str| {
             let workload: Workload = name.parse().unwrap();
             (workload, workload.subject(DeviceName::Cpu, PrecisionName::F32).unwrap())

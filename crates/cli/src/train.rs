@@ -1,0 +1,131 @@
+//! `train`: one run.
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{ArgAction, Args};
+use msharp_lab::config::RunConfig;
+use msharp_lab::config::record::listed;
+use msharp_lab::data::Datasets;
+use msharp_lab::page::curves::ACCURACY;
+use msharp_lab::resources::Resources;
+use msharp_lab::run::leftovers;
+use msharp_lab::run::outcome::{Ending, Run, RunRow};
+use msharp_lab::screen::{columns, duration};
+use msharp_lab::{interrupt, paths, row, run};
+use std::path::{Path, PathBuf};
+
+/// Train one network with one rule.
+///
+/// Examples:
+///   msharp train                                            SAM on the drawn data set
+///   msharp train --data cifar10 --rule m-sam:m=16,rho=0.1   m-SAM on CIFAR-10
+///   msharp train --rule rw-sam:lambda=16 --epochs 5         RW-SAM at m_eff = 16
+///   msharp train … --resume                                 go on after an interruption
+#[derive(Args)]
+#[command(verbatim_doc_comment, disable_help_flag = true)]
+pub struct TrainArgs {
+    #[command(flatten)]
+    config: RunConfig,
+    #[command(flatten)]
+    resources: Resources,
+    /// The folder for checkpoint, logs, weights and row [default: runs/ and a name made of the flags]
+    #[arg(long, help_heading = "Output")]
+    out: Option<PathBuf>,
+    /// Go on from the checkpoint in --out; repeat the other flags as they were
+    #[arg(long, help_heading = "Output")]
+    resume: bool,
+    /// Print this help
+    #[arg(short, long, action = ArgAction::HelpShort, help_heading = "Output")]
+    help: Option<bool>,
+}
+
+/// Trains, prints the result, and leaves the row in the run's folder.
+pub fn train(args: TrainArgs) -> Result<()> {
+    let TrainArgs { config, resources, out, resume, .. } = args;
+    let config = config.settled()?.canonical();
+    config.validate()?;
+    let data_dir = resources.prepare()?;
+    let is_named = out.is_some();
+    let folder = out.unwrap_or_else(|| paths::runs().join(config.id()));
+    let checkpoint = folder.join("checkpoint.safetensors");
+    ensure!(
+        resume || !checkpoint.exists(),
+        "--out {} already holds a run; expected --resume to go on with it, or another folder",
+        folder.display()
+    );
+    if resume && !checkpoint.exists() {
+        leftovers::check(&folder, &config).with_context(|| format!("--resume needs {}", checkpoint.display()))?;
+        let other = if is_named { None } else { nearest(&config) };
+        let other = other.map_or(String::new(), |other| format!(" ({other})"));
+        bail!("--resume needs {}, and there is none{other}; leave --resume out to start", checkpoint.display())
+    }
+    row::read::<Run>(&folder.join("rows.jsonl"))?; // what cannot be added to is found out now
+    interrupt::listen()?;
+    let mut data = Datasets::new(&data_dir);
+    match run::run(&config.rule_label(), &config, &folder, &mut data)? {
+        None if checkpoint.exists() => {
+            // In quotes where a shell would take it for two words.
+            let shown = folder.display().to_string();
+            let shown = if shown.contains(char::is_whitespace) { format!("{shown:?}") } else { shown };
+            eprintln!("stopped; the same command with --resume --out {shown} goes on");
+        }
+        None => eprintln!("stopped before its own first step; the same command goes on from where its start stands"),
+        Some(row) => {
+            row::record(&folder.join("rows.jsonl"), &row)?;
+            show(&row, &folder);
+            if let Some(fault) = row.content.outcome.fault() {
+                bail!("the run diverged: {fault}")
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What came out: a line for each number, and the curve.
+fn show(row: &RunRow, folder: &Path) {
+    let Run { config, metrics, cost, outcome, curve, .. } = &row.content;
+    let mut line = |name: &str, text: String| println!("{name:16}{text}");
+    line("rule", config.rule_label_with_radius());
+    line("network", format!("{}, {} parameters", config.network_label(), metrics.parameters));
+    if let Some(accuracy) = metrics.test_accuracy {
+        let loss = metrics.test_loss.map_or(String::new(), |loss| format!(", cross-entropy {loss:.4}"));
+        line("test accuracy", format!("{:.2} %{loss}", 100. * accuracy));
+    }
+    if let Some(loss) = metrics.train_loss {
+        line("training loss", format!("{loss:.4} (mean of the last epoch)"));
+    }
+    let last = curve.last().map(|line| &line.measures);
+    for (name, labels) in [("train_accuracy_clean", "right"), ("train_accuracy_wrong", "wrong")] {
+        if let Some(share) = last.and_then(|measures| measures.get(name)) {
+            line("train accuracy", format!("{:.2} % of the {labels} labels", 100. * share));
+        }
+    }
+    for (name, value) in &metrics.measures {
+        line(name, format!("{value:.4}"));
+    }
+    let (seconds, speed) = (duration(row.seconds), cost.images_per_second);
+    line("cost", format!("{} steps of {:.2} + {:.2} passes", cost.steps, cost.forward, cost.backward));
+    line("time", format!("{seconds} of training, {speed:.0} images/s"));
+    if curve.len() > 1 {
+        println!("\n{}", ACCURACY.figure(std::slice::from_ref(row)).text(columns()));
+    }
+    let weights = if *outcome == Ending::Finished { "weights, " } else { "" };
+    println!("{weights}log and row are in {}", folder.display());
+}
+
+/// The run among those without `--out` that differs least from `config`: which folder, in what.
+fn nearest(config: &RunConfig) -> Option<String> {
+    let of = |folder: std::io::Result<std::fs::DirEntry>| {
+        let folder = folder.ok()?.path();
+        folder.join("checkpoint.safetensors").exists().then_some(())?;
+        let text = std::fs::read_to_string(folder.join("config.json")).ok()?;
+        let differences = serde_json::from_str::<RunConfig>(&text).ok()?.differences(config);
+        Some((differences, folder))
+    };
+    let all = std::fs::read_dir(paths::runs()).ok()?.filter_map(of);
+    let (differences, folder) = all.min_by_key(|(differences, _)| differences.len())?;
+    Some(format!(
+        "a run is kept in a folder named by its flags; in the one nearest to these, {}, {}",
+        folder.display(),
+        listed(&differences)
+    ))
+}

@@ -1,0 +1,353 @@
+//! The experiments: each is a folder with its jobs and its page behind one trait, and an entry of [`ALL`].
+
+pub mod cifar10;
+pub mod drift;
+pub mod escape;
+pub mod estimators;
+pub mod exit_time;
+pub mod m_sharpness;
+pub mod noise_trace;
+pub mod toy;
+pub mod weak_error;
+
+use crate::config::{AugmentName, DataName, DeviceName, PrecisionName, RunConfig, named, typed};
+use crate::data::{self, Datasets};
+use crate::page::Page;
+use crate::reproduce::{self, Request};
+use crate::row::{self, Content, Row};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use msharp_models::{Architecture, Norm};
+use msharp_perturb::Rule;
+use std::path::{Path, PathBuf};
+
+/// Every experiment, in the order in which results list them.
+pub static ALL: [&dyn AnyExperiment; 9] = [
+    &toy::Toy,
+    &cifar10::Cifar10,
+    &escape::Escape,
+    &noise_trace::NoiseTrace,
+    &m_sharpness::MSharpness,
+    &estimators::STANDARD,
+    &weak_error::WeakError,
+    &drift::Drift,
+    &exit_time::ExitTime,
+];
+
+/// The experiment of that name.
+///
+/// # Errors
+/// Lists what there is.
+pub fn find(name: &str) -> Result<&'static dyn AnyExperiment> {
+    let known = || ALL.map(|experiment| experiment.name()).join(", ");
+    let found = ALL.into_iter().find(|experiment| experiment.name() == name);
+    found.with_context(|| format!("there is no experiment {name:?}; expected one of {}", known()))
+}
+
+/// How much of an experiment to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// Under two minutes: does everything work?
+    Smoke,
+    /// On two cores, minutes to an hour: do the rules differ?
+    Laptop,
+    /// The published size, days on a CPU; of some experiments the largest that is offered, which they say
+    Paper,
+}
+
+/// What an experiment is: the jobs of a preset, and the page of their rows.
+pub trait Experiment: Sync {
+    /// What it is made of: runs of networks, or series of numbers.
+    type Job: Job;
+
+    /// As it is typed.
+    fn name(&self) -> &'static str;
+
+    /// The question, in a line.
+    fn question(&self) -> &'static str;
+
+    /// The jobs of a preset. An experiment that takes either has the images of `images`.
+    ///
+    /// # Errors
+    /// If a part of it cannot be built.
+    fn jobs(&self, preset: Preset, images: DataName) -> Result<Vec<Self::Job>>;
+
+    /// What is said before the jobs are run, of these jobs.
+    fn about(&self, preset: Preset, jobs: &[Self::Job]) -> String;
+
+    /// The page of rows, with its pictures.
+    ///
+    /// # Errors
+    /// If the rows are none that its jobs make.
+    fn page(&self, rows: &[Row<<Self::Job as Job>::Content>]) -> Result<Page>;
+
+    /// The experiment whose rows it shows: itself, unless it is another view of them.
+    fn rows_of(&self) -> &'static str {
+        self.name()
+    }
+
+    /// The experiment in whose folder its jobs are done: itself, unless it shares some of them.
+    fn jobs_with(&self) -> &'static str {
+        self.rows_of()
+    }
+}
+
+/// One piece of work of an experiment, done in one go and recorded as one row.
+pub trait Job: Sized {
+    /// What it makes.
+    type Content: Content;
+
+    /// Of which of several like it, for people.
+    fn title(&self) -> String;
+
+    /// Whether `found` is its result.
+    fn is_of(&self, found: &Self::Content) -> bool;
+
+    /// The same on another device.
+    ///
+    /// # Errors
+    /// If it is no work for a device.
+    fn on(self, device: DeviceName, precision: PrecisionName) -> Result<Self> {
+        for (flag, is_default, given) in [
+            ("device", device == DeviceName::Cpu, typed(device)),
+            ("precision", precision == PrecisionName::F32, typed(precision)),
+        ] {
+            ensure!(is_default, "--{flag} is {given}, and this experiment trains no network; expected none");
+        }
+        Ok(self)
+    }
+
+    /// What will be done, a line for each kind of job.
+    fn plan(_jobs: &[Self]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether all of `missing` can be done, and in how many seconds, where that is known: before the first is begun.
+    ///
+    /// # Errors
+    /// Whatever can be known in advance.
+    fn prepare(_missing: &[&Self], _place: &mut Place) -> Result<Option<Vec<f64>>> {
+        Ok(None)
+    }
+
+    /// Does it; `None` if the user asked to stop.
+    ///
+    /// # Errors
+    /// If it fails.
+    fn run(&self, title: &str, place: &mut Place) -> Result<Option<Row<Self::Content>>>;
+
+    /// # Errors
+    /// If the results of `jobs` are no replacement for `known`, those that are committed.
+    fn check_replaces(_jobs: &[Self], _known: &[Row<Self::Content>]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Where jobs are done.
+pub struct Place {
+    /// The folder of their rows, and of a folder for each run.
+    pub folder: PathBuf,
+    /// Where image files are.
+    pub data_dir: PathBuf,
+    /// What was read of them.
+    pub data: Datasets,
+}
+
+/// An experiment of any kind of jobs.
+pub trait AnyExperiment: Sync {
+    /// As it is typed.
+    fn name(&self) -> &'static str;
+    /// The question, in a line.
+    fn question(&self) -> &'static str;
+    /// The experiment whose rows it shows.
+    fn rows_of(&self) -> &'static str;
+    /// Does what is missing of a preset, prints what came out, draws the pictures.
+    ///
+    /// # Errors
+    /// Before the first job, if that can be.
+    fn reproduce(&self, request: &Request) -> Result<()>;
+    /// The page of a file of rows.
+    ///
+    /// # Errors
+    /// If there are no rows, or none of this experiment.
+    fn page_of(&self, rows: &Path) -> Result<Page>;
+    /// The names of the jobs of a preset, each with what decides its result.
+    ///
+    /// # Errors
+    /// If a part of it cannot be built.
+    fn jobs_of(&self, preset: Preset) -> Result<Vec<String>>;
+}
+
+impl<E: Experiment> AnyExperiment for E {
+    fn name(&self) -> &'static str {
+        Experiment::name(self)
+    }
+
+    fn question(&self) -> &'static str {
+        Experiment::question(self)
+    }
+
+    fn rows_of(&self) -> &'static str {
+        Experiment::rows_of(self)
+    }
+
+    fn reproduce(&self, request: &Request) -> Result<()> {
+        reproduce::reproduce(self, request)
+    }
+
+    fn page_of(&self, path: &Path) -> Result<Page> {
+        let rows = row::read(path)?;
+        ensure!(!rows.is_empty(), "{} has no row", path.display());
+        self.page(&rows).with_context(|| format!("the page of {} from {}", Experiment::name(self), path.display()))
+    }
+
+    fn jobs_of(&self, preset: Preset) -> Result<Vec<String>> {
+        Ok(self.jobs(preset, DataName::Synthetic)?.iter().map(Job::title).collect())
+    }
+}
+
+impl Place {
+    /// In `folder`, with images from `data_dir`.
+    pub fn new(folder: &Path, data_dir: &Path) -> Self {
+        let (folder, data) = (folder.to_owned(), Datasets::new(data_dir));
+        Self { folder, data_dir: data_dir.to_owned(), data }
+    }
+
+    /// What an experiment takes that is indifferent to which images it has.
+    pub fn images(&self) -> DataName {
+        data::at_hand(&self.data_dir)
+    }
+}
+
+/// What all experiments start from: plain SGD with a cosine, crops and flips, one finite-difference probe where one is
+/// needed.
+pub fn standard(architecture: Architecture, norm: Norm, images: DataName) -> RunConfig {
+    RunConfig::defaults().with(|c| {
+        (c.model.architecture, c.model.norm, c.data.set) = (architecture, norm, images);
+        c.perturbation.rule = named("sgd");
+    })
+}
+
+/// The network, the images, the steps: what all experiments with networks say first.
+pub fn set_up(config: &RunConfig) -> String {
+    let images = match config.data.subset {
+        Some(n) => format!("{n} images"),
+        None => "all images".to_owned(),
+    };
+    let data = match config.data.set {
+        DataName::Synthetic => "the synthetic set",
+        DataName::Cifar10 => "CIFAR-10",
+        DataName::Cifar100 => "CIFAR-100",
+    };
+    let tested = config.data.test_subset.map_or("all test images".to_owned(), |n| format!("{n} test images"));
+    let network = config.network_label();
+    let subset = if config.data.subset.is_some() { ", another subset for each seed" } else { "" };
+    let wrong = match config.data.label_noise {
+        0. => String::new(),
+        share => format!(", {:.0} % of them with a wrong label", 100. * share),
+    };
+    let augmentation = if config.data.augment == AugmentName::None { ", no augmentation" } else { "" };
+    let steps = &config.optimisation;
+    format!(
+        "{network}, {images} of {data}{subset}{wrong}, {tested}{augmentation}; {} epochs in batches of {}, learning rate {} \
+         ({}), momentum {}, weight decay {}.",
+        steps.epochs, steps.batch_size, steps.lr, steps.schedule, steps.momentum, steps.weight_decay
+    )
+}
+
+/// A rule of the catalogue at a radius that it can have.
+pub fn of_radius(name: &str, rho: f64) -> Rule {
+    named(name).with("rho", rho).expect("a radius")
+}
+
+/// RW-SAM at a radius and an effective size.
+pub fn rw_sam(rho: f64, size: usize) -> Rule {
+    of_radius("rw-sam", rho).with("lambda", size).expect("an effective size")
+}
+
+/// `base` under each of `rules`, in micro-batches where there is an m, on each of `seeds`: paired by seed.
+pub fn paired_runs(
+    base: &RunConfig,
+    rules: &[(Rule, Option<usize>)],
+    seeds: impl IntoIterator<Item = u64>,
+) -> Vec<RunConfig> {
+    let run = |seed: u64, (rule, m): &(Rule, Option<usize>)| {
+        base.clone().with(|c| {
+            (c.perturbation.rule, c.perturbation.micro_batch, c.optimisation.seed) = (rule.clone(), *m, seed);
+        })
+    };
+    seeds.into_iter().flat_map(|seed| rules.iter().map(move |rule| run(seed, rule))).collect()
+}
+
+/// SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m.
+pub fn four_rules(rho: f64, m: usize) -> [(Rule, Option<usize>); 4] {
+    let sam = || of_radius("sam", rho);
+    [(named("sgd"), None), (sam(), None), (sam(), Some(m)), (rw_sam(rho, m), None)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A new experiment is a folder and an entry, and nothing else: each folder has its entry.
+    #[test]
+    fn every_folder_is_an_experiment_and_every_experiment_a_folder() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/experiments");
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        let folders: BTreeSet<String> = entries
+            .filter(|entry| entry.file_type().unwrap().is_dir())
+            .map(|entry| entry.file_name().to_string_lossy().replace('_', "-"))
+            .collect();
+        let names: BTreeSet<String> = ALL.iter().map(|experiment| experiment.name().to_owned()).collect();
+        assert_eq!(folders, names);
+        assert_eq!(names.len(), ALL.len());
+        assert!(ALL.iter().all(|experiment| find(experiment.rows_of()).is_ok() && !experiment.question().is_empty()));
+        let error = find("cifar11").map(drop).unwrap_err().to_string();
+        assert!(error.contains("cifar11") && error.contains("cifar10, escape"), "{error}");
+    }
+
+    #[test]
+    fn every_job_of_every_preset_is_there_once() {
+        for experiment in ALL {
+            for preset in Preset::value_variants() {
+                let jobs = experiment.jobs_of(*preset).unwrap();
+                let names: BTreeSet<&String> = jobs.iter().collect();
+                assert!(!jobs.is_empty() && names.len() == jobs.len(), "{} {preset:?}", experiment.name());
+            }
+        }
+    }
+
+    /// What is run twice would be paid for twice.
+    #[test]
+    fn experiments_that_share_a_folder_share_runs() {
+        for preset in Preset::value_variants() {
+            let (escape, trace) = (escape::Escape, noise_trace::NoiseTrace);
+            let escape = escape.jobs(*preset, DataName::Synthetic).unwrap();
+            assert_eq!(escape, trace.jobs(*preset, DataName::Synthetic).unwrap());
+            let sharpness = m_sharpness::MSharpness.jobs(*preset, DataName::Synthetic).unwrap();
+            let own = escape.iter().filter(|config| !sharpness.contains(config));
+            assert!(own.clone().all(|config| config.perturbation.rule.name() == "n-sam"), "{preset:?}");
+            assert!(own.count() < escape.len() / 2);
+        }
+    }
+
+    #[test]
+    fn every_run_of_every_preset_is_valid_and_has_a_folder_of_its_own() {
+        let of = |preset| -> Vec<RunConfig> {
+            let all = [
+                toy::Toy.jobs(preset, DataName::Cifar10),
+                cifar10::Cifar10.jobs(preset, DataName::Cifar10),
+                escape::Escape.jobs(preset, DataName::Cifar10),
+            ];
+            all.into_iter().flat_map(Result::unwrap).collect()
+        };
+        for preset in Preset::value_variants() {
+            let configs = of(*preset);
+            let ids: BTreeSet<String> = configs.iter().map(RunConfig::id).collect();
+            configs.iter().for_each(|config| config.validate().unwrap());
+            assert!(configs.iter().all(|config| *config == config.clone().canonical()));
+            assert_eq!(ids.len(), configs.len(), "{preset:?}");
+        }
+    }
+}

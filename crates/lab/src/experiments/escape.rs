@@ -1,0 +1,40 @@
+//! `reproduce escape`.
+
+mod page;
+mod runs;
+
+pub use page::{SEEN, contests};
+pub use runs::{Minimum, about_start, configs, minimum};
+
+use super::{Experiment, Preset};
+use crate::config::{DataName, RunConfig};
+use crate::page::Page;
+use crate::run::outcome::RunRow;
+use anyhow::Result;
+
+/// Which rule leaves a poor minimum, and how fast? The paper's Figure 1.
+pub struct Escape;
+
+impl Experiment for Escape {
+    type Job = RunConfig;
+
+    fn name(&self) -> &'static str {
+        "escape"
+    }
+
+    fn question(&self) -> &'static str {
+        "Which rule leaves a poor minimum, and how fast? The paper's Figure 1"
+    }
+
+    fn jobs(&self, preset: Preset, images: DataName) -> Result<Vec<RunConfig>> {
+        Ok(runs::configs(preset, images))
+    }
+
+    fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
+        runs::about(&jobs[0])
+    }
+
+    fn page(&self, rows: &[RunRow]) -> Result<Page> {
+        page::page(runs::about(&rows[0].content.config), rows)
+    }
+}

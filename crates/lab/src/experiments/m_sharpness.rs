@@ -1,0 +1,41 @@
+//! `reproduce m-sharpness`.
+
+mod page;
+mod runs;
+
+use super::{Experiment, Preset};
+use crate::config::{DataName, RunConfig};
+use crate::page::Page;
+use crate::run::outcome::RunRow;
+use anyhow::Result;
+
+/// Does accuracy follow m for m-SAM, and m_eff for RW-SAM? With controls; shares runs with escape.
+pub struct MSharpness;
+
+impl Experiment for MSharpness {
+    type Job = RunConfig;
+
+    fn name(&self) -> &'static str {
+        "m-sharpness"
+    }
+
+    fn question(&self) -> &'static str {
+        "Does accuracy follow m for m-SAM, and m_eff for RW-SAM? With controls; shares runs with escape"
+    }
+
+    fn jobs(&self, preset: Preset, images: DataName) -> Result<Vec<RunConfig>> {
+        Ok(runs::configs(preset, images))
+    }
+
+    fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
+        runs::about(&jobs[0])
+    }
+
+    fn page(&self, rows: &[RunRow]) -> Result<Page> {
+        page::page(runs::about(&rows[0].content.config), rows)
+    }
+
+    fn jobs_with(&self) -> &'static str {
+        "escape"
+    }
+}

@@ -1,0 +1,37 @@
+//! `reproduce toy`.
+
+mod page;
+mod runs;
+
+use super::{Experiment, Preset};
+use crate::config::{DataName, RunConfig};
+use crate::page::Page;
+use crate::run::outcome::RunRow;
+use anyhow::Result;
+
+/// Which rule resists wrong labels? SGD, SAM, m-SAM and RW-SAM on the synthetic set: minutes, no download.
+pub struct Toy;
+
+impl Experiment for Toy {
+    type Job = RunConfig;
+
+    fn name(&self) -> &'static str {
+        "toy"
+    }
+
+    fn question(&self) -> &'static str {
+        "Which rule resists wrong labels? SGD, SAM, m-SAM and RW-SAM on the synthetic set: minutes, no download"
+    }
+
+    fn jobs(&self, preset: Preset, _: DataName) -> Result<Vec<RunConfig>> {
+        Ok(runs::configs(preset))
+    }
+
+    fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
+        runs::about(jobs)
+    }
+
+    fn page(&self, rows: &[RunRow]) -> Result<Page> {
+        page::page(rows)
+    }
+}

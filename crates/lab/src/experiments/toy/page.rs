@@ -1,0 +1,103 @@
+//! The page of `toy`: what each rule has learnt of the right and of the wrong labels, and what it costs on test images.
+
+use super::runs::about;
+use crate::page::contest::{Claim, Column, Contest, Measure, Says, Scale, difference, labels, mean, standing};
+use crate::page::curves::ACCURACY;
+use crate::page::{Page, Parts, Picture};
+use crate::run::outcome::{EpochLine, RunRow};
+use crate::statistics::paired::Side;
+use anyhow::Result;
+
+/// What rules are compared by: where the training ends, since nobody stops it at a best that only the test set shows.
+const LAST: Measure = Measure {
+    name: "the test accuracy after the last epoch, in points",
+    of: |row| Some(100. * row.content.metrics.test_accuracy?),
+    scale: Scale::Points,
+};
+
+/// In percent, of the last point of the curve.
+fn at_end(row: &RunRow, name: &str) -> Option<f64> {
+    row.content.curve.last()?.measures.get(name).map(|share| 100. * share)
+}
+
+fn best(row: &RunRow) -> Option<f64> {
+    let accuracies = row.content.curve.iter().map(|line: &EpochLine| 100. * line.test_accuracy);
+    accuracies.max_by(f64::total_cmp)
+}
+
+fn seconds(row: &RunRow) -> Option<f64> {
+    Some(row.seconds)
+}
+
+/// The rules against SGD, of which the paper says that they generalise better under label noise (its Table 4); m-SAM
+/// and RW-SAM against SAM.
+fn claims(rows: &[RunRow]) -> Vec<Claim> {
+    let all = labels(rows);
+    let against = |than: &str, skip: usize| -> Vec<Claim> {
+        let contest = |rule: &String| Contest::new(rule, than, Says::Higher).claim(rows, LAST);
+        all.iter().skip(skip).filter_map(contest).collect()
+    };
+    [against("SGD", 1), against("SAM", 2)].concat()
+}
+
+/// Three sentences: what SGD did, what the others did about it, what that took.
+fn findings(rows: &[RunRow]) -> Vec<String> {
+    let all = labels(rows);
+    let of =
+        |label: &str| -> Vec<&RunRow> { rows.iter().filter(|row| row.content.config.rule_label() == label).collect() };
+    let sgd = of("SGD");
+    let lost = mean(&sgd, 1, |row| Some(best(row)? - (LAST.of)(row)?));
+    let first = format!(
+        "SGD fits {} % of the wrong labels, and its test accuracy falls to {} % at the end, {lost} points below its best.",
+        mean(&sgd, 0, |row| at_end(row, "train_accuracy_wrong")),
+        mean(&sgd, 1, LAST.of),
+    );
+    let mut beside: Vec<String> = Vec::new();
+    let mut times: Vec<String> = Vec::new();
+    for label in all.iter().filter(|label| *label != "SGD") {
+        let rule = of(label);
+        let Some(gain) = difference(rows, label, "SGD", LAST) else { continue };
+        let clear = if gain.side() == Side::Around { ", not significant at 95 %" } else { "" };
+        let fitted = mean(&rule, 0, |row| at_end(row, "train_accuracy_wrong"));
+        beside.push(format!("{label} {:+.1} points (it fits {fitted} % of the wrong labels{clear})", gain.mean));
+        let ratio = difference(rows, label, "SGD", TIME).map_or(f64::NAN, |ratio| ratio.mean.exp());
+        times.push(format!("{label} {ratio:.1} ×"));
+    }
+    let second = format!("Against SGD at the end: {}.", beside.join("; "));
+    let third = format!("The time of a run, against SGD's: {}.", times.join(", "));
+    vec![first, second, third]
+}
+
+const TIME: Measure = Measure { name: "time", of: |row| Some(row.seconds.ln()), scale: Scale::Factor };
+
+/// Findings, claims, the table, and test accuracy by epoch.
+pub fn page(rows: &[RunRow]) -> Result<Page> {
+    let columns: [Column; 7] = [
+        ("ρ", &|rows| {
+            let radius = rows.first().and_then(|row| row.content.config.perturbation.rule.radius());
+            radius.map_or("–".to_owned(), |rho| rho.to_string())
+        }),
+        ("train, right labels, %", &|rows| mean(rows, 1, |row| at_end(row, "train_accuracy_clean"))),
+        ("train, wrong labels, %", &|rows| mean(rows, 1, |row| at_end(row, "train_accuracy_wrong"))),
+        ("test at its best, %", &|rows| mean(rows, 1, best)),
+        ("test at the end, %", &|rows| mean(rows, 1, LAST.of)),
+        ("m_eff", &|rows| mean(rows, 1, |row| row.content.metrics.measures.get("m_eff").copied())),
+        ("seconds", &|rows| mean(rows, 1, seconds)),
+    ];
+    let table = standing(rows, LAST, &columns, &["SGD", "SAM"]);
+    let configs: Vec<_> = rows.iter().map(|row| row.content.config.clone()).collect();
+    let body = format!(
+        "Training accuracies count the label that an image was given, right or wrong, after the last epoch: a network \
+         that has learnt a wrong label by heart classifies its image wrongly. The best of a curve is seen on the test \
+         images, so it is no result; the end is. ± is the standard deviation over the seeds, an interval is Student's \
+         for the differences paired by seed.\n\n{table}"
+    );
+    let picture = Picture {
+        file: "accuracy.svg".to_owned(),
+        alt: "Test accuracy by epoch under each rule, with wrong labels among the training images".to_owned(),
+        figure: ACCURACY.figure(rows),
+    };
+    let (about, measure, claims) = (about(&configs), LAST.name, claims(rows));
+    let (findings, pictures) = (findings(rows), vec![picture]);
+    Ok(Parts { about, measure, claims, body, table, findings, pictures }.page("toy", rows))
+}

@@ -1,0 +1,183 @@
+//! Rows as a Markdown table: one line for each network and rule, over the seeds.
+
+use crate::config::{Changes, RunConfig, named};
+use crate::run::outcome::{Ending, RunRow};
+use crate::statistics::summarise;
+use msharp_models::Architecture;
+
+/// A value that the paper reports, for the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Published {
+    /// The network.
+    pub model: Architecture,
+    /// The rule.
+    pub rule: &'static str,
+    /// Test accuracy in percent, mean and deviation.
+    pub accuracy: (f64, f64),
+}
+
+/// A Markdown table of `rows`, with the paper's values beside ours where it has any.
+///
+/// The difference to SGD is paired by seed. Time is that of a training step relative to SGD's, whatever the host. A run
+/// that diverged is counted, and enters no mean.
+pub fn table(rows: &[RunRow], published: &[Published]) -> String {
+    let paper = if published.is_empty() { ("", "") } else { (" paper, % |", "---|") };
+    let mut text = format!(
+        "| network | rule | test accuracy, % | n |{} minus SGD, points | m_eff | passes forward + backward | time / \
+         SGD |\n|---|---|---|---|{}---|---|---|---|\n",
+        paper.0, paper.1
+    );
+    for group in groups(rows) {
+        let config = &group[0].content.config;
+        let finished: Vec<&RunRow> =
+            group.iter().copied().filter(|row| row.content.outcome == Ending::Finished).collect();
+        let accuracies: Vec<f64> = finished.iter().filter_map(|row| accuracy(row)).collect();
+        let accuracy_text = summarise(&accuracies).map_or("–".to_owned(), |summary| summary.text(2));
+        let diverged = group.len() - finished.len();
+        let n = match diverged {
+            0 => finished.len().to_string(),
+            _ => format!("{} ({diverged} diverged)", finished.len()),
+        };
+        let paper = match (published.is_empty(), published_value(config, published)) {
+            (true, _) => String::new(),
+            (false, Some((mean, std))) => format!(" {mean:.2} ± {std:.2} |"),
+            (false, None) => " – |".to_owned(),
+        };
+        let baseline = |row: &RunRow| {
+            let fits = |other: &&RunRow| {
+                other.content.outcome == Ending::Finished && is_baseline(&other.content.config, &row.content.config)
+            };
+            rows.iter().find(fits)
+        };
+        let pairs: Vec<f64> = finished
+            .iter()
+            .filter(|row| !same_rule(&row.content.config, &sgd(&row.content.config)))
+            .filter_map(|row| Some(accuracy(row)? - accuracy(baseline(row)?)?))
+            .collect();
+        let difference = summarise(&pairs).map_or("–".to_owned(), |s| {
+            let sign = if s.mean >= 0. { "+" } else { "" };
+            format!("{sign}{}", s.text(2))
+        });
+        let m_eff: Vec<f64> =
+            finished.iter().filter_map(|row| row.content.metrics.measures.get("m_eff").copied()).collect();
+        let m_eff = summarise(&m_eff).map_or("–".to_owned(), |summary| format!("{:.1}", summary.mean));
+        let mean = |value: &dyn Fn(&RunRow) -> f64| {
+            let values: Vec<f64> = finished.iter().map(|row| value(row)).collect();
+            summarise(&values).map_or("–".to_owned(), |summary| format!("{:.2}", summary.mean))
+        };
+        let (forward, backward) = (mean(&|row| row.content.cost.forward), mean(&|row| row.content.cost.backward));
+        let times: Vec<f64> =
+            finished.iter().filter_map(|row| Some(seconds_a_step(row) / seconds_a_step(baseline(row)?))).collect();
+        let time = summarise(&times).map_or("–".to_owned(), |summary| format!("{:.2}", summary.mean));
+        text.push_str(&format!(
+            "| {} | {} | {accuracy_text} | {n} |{paper} {difference} | {m_eff} | {forward} + {backward} | {time} |\n",
+            config.network_label(),
+            config.rule_label(),
+        ));
+    }
+    text
+}
+
+fn accuracy(row: &RunRow) -> Option<f64> {
+    row.content.metrics.test_accuracy.map(|accuracy| 100. * accuracy)
+}
+
+fn seconds_a_step(row: &RunRow) -> f64 {
+    row.seconds / row.content.cost.steps as f64
+}
+
+/// The rows that differ in nothing but the seed, in order of appearance.
+pub fn groups(rows: &[RunRow]) -> Vec<Vec<&RunRow>> {
+    let without_seed = |row: &RunRow| row.content.config.clone().with(|c| c.optimisation.seed = 0);
+    let mut groups: Vec<Vec<&RunRow>> = Vec::new();
+    for row in rows {
+        match groups.iter_mut().find(|group| without_seed(group[0]) == without_seed(row)) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    groups
+}
+
+/// The configuration of SGD that a run is compared with: the same in all but the rule.
+fn sgd(config: &RunConfig) -> RunConfig {
+    config.clone().with(|c| {
+        (c.perturbation.rule, c.perturbation.micro_batch) = (named("sgd"), None);
+        (c.perturbation.changes, c.weighting.shuffle_weights) = (Changes::default(), false);
+    })
+}
+
+fn same_rule(a: &RunConfig, b: &RunConfig) -> bool {
+    a.perturbation == b.perturbation && a.weighting.shuffle_weights == b.weighting.shuffle_weights
+}
+
+/// Whether `other` is SGD on what `config` is on, whatever it says of the perturbation that SGD does not have.
+fn is_baseline(other: &RunConfig, config: &RunConfig) -> bool {
+    *other == sgd(config).with(|c| c.weighting = other.weighting.clone())
+}
+
+fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, f64)> {
+    let fits = |p: &&Published| {
+        p.model == config.model.architecture
+            && p.rule == config.perturbation.rule.name()
+            && config.perturbation.micro_batch.is_none()
+    };
+    published.iter().find(fits).map(|p| p.accuracy)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::config::DataName;
+    use crate::experiments::standard;
+    use crate::host::Host;
+    use crate::row::Row;
+    use crate::run::outcome::{Cost, Metrics, Run};
+    use msharp_models::Norm;
+
+    pub fn row(rule: &str, seed: u64, accuracy: Option<f64>) -> RunRow {
+        let base = standard(Architecture::ResNet18, Norm::Batch, DataName::Cifar10);
+        let diverged = Ending::Diverged { epoch: 0, step: 0, what: String::new() };
+        let outcome = accuracy.map_or(diverged, |_| Ending::Finished);
+        let passes = if rule == "sgd" { 1. } else { 2. };
+        let steps = if accuracy.is_some() { 10 } else { 0 };
+        let config = base.with(|c| (c.perturbation.rule, c.optimisation.seed) = (named(rule), seed));
+        let cost = Cost { steps, forward: passes, backward: passes, images_per_second: 1. };
+        let metrics = Metrics { test_accuracy: accuracy, ..Metrics::default() };
+        let content = Run { config, outcome, metrics, curve: Vec::new(), cost, earlier: Vec::new() };
+        let host = Host { cpu: "any".to_owned(), cores: 2, threads: 2, memory_gib: 1, os: "any".to_owned(), gpu: None };
+        let (experiment, preset, revision) = ("cifar10".to_owned(), "paper".to_owned(), "any".to_owned());
+        Row { experiment, preset, revision, ..Row::new(host, steps as f64 * passes, content) }
+    }
+
+    fn lines(rows: &[RunRow]) -> Vec<String> {
+        let sgd = Published { model: Architecture::ResNet18, rule: "sgd", accuracy: (95.62, 0.03) };
+        table(rows, &[sgd]).lines().skip(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn differences_are_paired_by_seed_and_the_papers_value_stands_beside_ours() {
+        let (sgd, sam) = ("sgd", "sam");
+        let found = lines(&[
+            row(sgd, 0, Some(0.90)),
+            row(sgd, 1, Some(0.92)),
+            row(sam, 0, Some(0.91)),
+            row(sam, 1, Some(0.95)),
+        ]);
+        let expected = [
+            "| resnet18 (batch) | SGD | 91.00 ± 1.41 | 2 | 95.62 ± 0.03 | – | – | 1.00 + 1.00 | 1.00 |",
+            "| resnet18 (batch) | SAM | 93.00 ± 2.83 | 2 | – | +2.00 ± 1.41 | – | 2.00 + 2.00 | 2.00 |",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_run_that_diverged_is_counted_and_enters_no_mean() {
+        let (sgd, sam) = ("sgd", "sam");
+        let rows = [row(sgd, 0, None), row(sgd, 1, Some(0.92)), row(sam, 0, Some(0.91)), row(sam, 1, Some(0.95))];
+        let found = lines(&rows);
+        assert!(found[0].contains("| 92.00 | 1 (1 diverged) |"), "{}", found[0]);
+        assert!(found[1].contains("| 93.00 ± 2.83 | 2 | – | +3.00 | – | 2.00 + 2.00 | 2.00 |"), "{}", found[1]);
+        assert!(lines(&rows[..1])[0].contains("| – | 0 (1 diverged) |"));
+    }
+}

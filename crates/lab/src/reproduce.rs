@@ -1,0 +1,134 @@
+//! An experiment from its jobs to its page: what is done is not done again, and what is recorded becomes a committed
+//! result.
+
+use crate::claim::claim;
+use crate::config::{DeviceName, PrecisionName, typed};
+use crate::experiments::{Experiment, Job, Place, Preset};
+use crate::page::{Page, Picture};
+use crate::row::{self, Content, Row};
+use crate::screen::{self, duration, out};
+use crate::{interrupt, jsonl, paths};
+use anyhow::Result;
+use msharp_core::write_aside;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// How much of an experiment, where, and on what.
+pub struct Request {
+    /// How much of it.
+    pub preset: Preset,
+    /// The folder for rows, checkpoints, logs and plots; by default `runs/EXPERIMENT-PRESET`.
+    pub out: Option<PathBuf>,
+    /// Where image files are.
+    pub data_dir: PathBuf,
+    /// The device.
+    pub device: DeviceName,
+    /// What a GPU multiplies.
+    pub precision: PrecisionName,
+    /// Whether the rows are put among the committed results.
+    pub record: bool,
+}
+
+/// Runs what is not done yet, prints table and findings, and draws the pictures, in the folder's files and in the
+/// terminal.
+///
+/// # Errors
+/// Before the first job whatever can be known then; a job's own error otherwise.
+pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()> {
+    let Request { preset, out: folder, data_dir, device, precision, record } = request;
+    let place_name = if *device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(*device)) };
+    let named = |experiment: &str| format!("{experiment}-{}{place_name}", typed(*preset));
+    let folder = folder.clone().unwrap_or_else(|| paths::runs().join(named(experiment.jobs_with())));
+    let mut place = Place::new(&folder, data_dir);
+    let jobs = experiment.jobs(*preset, place.images())?;
+    let jobs: Vec<E::Job> = jobs.into_iter().map(|job| job.on(*device, *precision)).collect::<Result<_>>()?;
+    let path = folder.join("rows.jsonl");
+    let done = row::read::<<E::Job as Job>::Content>(&path)?;
+    let is_done = |job: &&E::Job| done.iter().any(|row| job.is_of(&row.content));
+    let missing: Vec<&E::Job> = jobs.iter().filter(|job| !is_done(job)).collect();
+
+    let about = experiment.about(*preset, &jobs);
+    out(format!("{}: {}", named(Experiment::name(experiment)), experiment.question()));
+    if !about.is_empty() {
+        out(about);
+    }
+    E::Job::plan(&jobs).into_iter().for_each(out);
+    out(format!("{} jobs, {} done before. Rows: {}", jobs.len(), jobs.len() - missing.len(), path.display()));
+    // A folder that cannot be written, or is in use, is found out before anything is downloaded or computed.
+    let _claim = claim(&folder)?;
+    let results = paths::results().join(named(Experiment::rows_of(experiment)));
+    let expected = E::Job::prepare(&missing, &mut place)?;
+    msharp_core::check_writable(&path)?;
+    if *record {
+        let path = results.join("rows.jsonl");
+        msharp_core::check_writable(&path)?;
+        E::Job::check_replaces(&jobs, &row::read(&path)?)?;
+    }
+    if let (Some(expected), false) = (expected, missing.is_empty()) {
+        let (longest, jobs) = (expected.iter().copied().fold(0., f64::max), missing.len());
+        let total = duration(expected.iter().sum());
+        out(format!("expected: {total} for {jobs} jobs, up to {} each", duration(longest)));
+    }
+
+    interrupt::listen()?;
+    let started = Instant::now();
+    for (k, job) in missing.iter().enumerate() {
+        let gone = started.elapsed().as_secs_f64();
+        let left = match k {
+            0 => String::new(),
+            k => format!(" · about {} to go", duration(gone / k as f64 * (missing.len() - k) as f64)),
+        };
+        let title = format!("[{}/{}] {}{left}", k + 1, missing.len(), job.title());
+        let found = if interrupt::requested() { None } else { job.run(&title, &mut place)? };
+        let Some(row) = found else {
+            out("stopped; the same command goes on from here");
+            return Ok(());
+        };
+        let (experiment, preset) = (Experiment::rows_of(experiment).to_owned(), typed(*preset));
+        row::record(&path, &Row { experiment, preset, ..row })?;
+    }
+
+    // In the order of the experiment, whichever made them.
+    let made = row::read::<<E::Job as Job>::Content>(&path)?;
+    let own = |job: &E::Job| {
+        let row = made.iter().find(|row| job.is_of(&row.content))?.clone();
+        Some(Row { experiment: Experiment::rows_of(experiment).to_owned(), ..row })
+    };
+    let rows: Vec<Row<_>> = jobs.iter().filter_map(own).collect();
+    let page = experiment.page(&rows)?;
+    show(&page);
+    let beside = folder.join(format!("page-{}", Experiment::name(experiment)));
+    for (path, contents) in page.files(&beside)? {
+        write(&path, &contents)?;
+    }
+    out(format!("page and pictures: {}", beside.display()));
+    if !missing.is_empty() {
+        out(format!("{} jobs took {}", missing.len(), duration(started.elapsed().as_secs_f64())));
+    }
+    if *record {
+        rows.iter().try_for_each(|row| row.content.check())?;
+        std::fs::create_dir_all(&results)?;
+        jsonl::write(&results.join("rows.jsonl"), &rows)?;
+        out(format!("recorded in {}; `cargo xtask report` rewrites RESULTS.md", results.display()));
+    }
+    Ok(())
+}
+
+/// Table, curves and findings, in the terminal.
+fn show(page: &Page) {
+    out(format!("\n{}", page.table));
+    if let Some(Picture { figure, .. }) = page.pictures.first() {
+        out(figure.text(screen::columns()));
+    }
+    page.findings.iter().for_each(|finding| out(format!("- {finding}")));
+    out("");
+}
+
+/// Writes a file of a page.
+pub fn write(path: &Path, contents: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    Ok(write_aside(path, |file| Ok(file.write_all(contents.as_bytes())?))?)
+}

@@ -1,0 +1,249 @@
+//! One run, from a configuration to a row.
+
+pub mod duration;
+mod job;
+pub mod leftovers;
+pub mod log;
+pub mod noise;
+pub mod notes;
+pub mod outcome;
+pub mod phases;
+mod watcher;
+
+use crate::build;
+use crate::claim::claim;
+use crate::config::RunConfig;
+use crate::config::record::listed;
+use crate::data::{Datasets, Streams};
+use crate::host::Host;
+use crate::jsonl;
+use crate::row::{Content, Row};
+use crate::screen::Screen;
+use anyhow::{Context, Result, bail, ensure};
+use log::Log;
+use msharp_core::{Accumulated, DataSource, Objective, write_aside};
+use msharp_train::{Checkpoint, CheckpointPolicy, Outcome, Progress, Task, fit};
+use noise::NoiseMeter;
+use notes::Notes;
+use outcome::{Cost, Ending, EpochLine, Maker, Metrics, Run, RunRow};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+use watcher::Watcher;
+
+/// How much training an interruption without warning may cost.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+
+/// Every so many steps a line goes into the log.
+const LOG_EVERY: usize = 10;
+
+/// Trains in `folder`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
+///
+/// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and,
+/// unless the run diverged, `weights.safetensors`. The row is made of the checkpoint; the log is for people.
+///
+/// # Errors
+/// If the checkpoint is of another configuration, the folder holds files of another run, or anything is missing,
+/// unreadable or not writable.
+pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<RunRow>> {
+    config.validate()?;
+    let _claim = claim(folder)?;
+    let path = folder.join("checkpoint.safetensors");
+    let streams = data.streams(config)?;
+    let (network, params) = build::model(config, streams.classes)?;
+    build::check_against(config, &streams, &params)?;
+    let saved = match path.exists() {
+        true => Some(resume(&path, config)?),
+        false => {
+            leftovers::clear(folder, config)?;
+            None
+        }
+    };
+    leftovers::check_writable(folder)?;
+    let start = match phases::before(config) {
+        Some(before) if saved.is_none() => match phases::weights(name, &before, folder, data)? {
+            Some(weights) => Some(weights),
+            None => return Ok(None),
+        },
+        _ => None,
+    };
+    let about = build::description(config, &streams);
+    let Streams { train, whole, test, by_label, .. } = streams;
+    let classifier = build::classifier(network, config);
+    let (mut rule, mut optimizer) = (build::rule(config, whole.clone())?, build::optimizer(config));
+
+    let (progress, notes) = match &saved {
+        Some(checkpoint) => (
+            checkpoint.restore(&params, &mut optimizer, &mut rule).with_context(|| {
+                format!("the checkpoint {} does not fit the model {}", path.display(), config.model.architecture)
+            })?,
+            Notes::parse(&checkpoint.notes)
+                .with_context(|| format!("the checkpoint {} was not written by this command line", path.display()))?,
+        ),
+        None => (Progress::default(), Notes { weights: about.metadata(), ..Notes::default() }),
+    };
+    drop(saved);
+    ensure!(
+        notes.weights == about.metadata(),
+        "the checkpoint {} holds weights of {:?}; expected those of {:?}",
+        path.display(),
+        notes.weights,
+        about.metadata()
+    );
+    write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
+    let steps = train.steps() * config.optimisation.epochs;
+    let mut watcher = Watcher {
+        classifier: &classifier,
+        test: &test,
+        by_label: by_label.as_ref(),
+        steps,
+        every: config.measuring.evaluate_every,
+        epochs: config.optimisation.epochs,
+        log: Log::open(folder, &progress, &notes.curve, LOG_EVERY)?,
+        notes,
+        host: Host::this(config.machine.device),
+        screen: Screen::new(name, steps, &progress),
+        noise: NoiseMeter::of(config),
+    };
+    if let Some(weights) = start {
+        about.load(&params, &weights)?;
+        watcher.begin(&whole)?;
+    }
+    let objective = match config.optimisation.accumulate {
+        Some(max_samples) => &Accumulated { objective: &classifier, max_samples } as &dyn Objective,
+        None => &classifier,
+    };
+    let task = Task {
+        objective,
+        params: &params,
+        rule: &mut rule,
+        optimizer: &mut optimizer,
+        data: &train,
+        epochs: config.optimisation.epochs,
+        schedule: config.optimisation.schedule.schedule(config.optimisation.lr, config.optimisation.warm_up),
+        checkpoint: Some(CheckpointPolicy { every: CHECKPOINT_EVERY, ..CheckpointPolicy::new(&path, config.json()) }),
+        read_every: config.machine.device.read_every(),
+    };
+    let (outcome, progress) = fit(task, progress, &mut watcher)?;
+    watcher.screen.done();
+    let outcome = match outcome {
+        Outcome::Stopped => return Ok(None),
+        Outcome::Finished => Ending::Finished,
+        Outcome::Diverged { epoch, step, what } => Ending::Diverged { epoch, step, what },
+    };
+
+    let row = row(config, outcome, &progress, &watcher.notes, params.count());
+    row.content.check()?;
+    let text = jsonl::line(&row)?;
+    if row.content.outcome == Ending::Finished {
+        let of_run = BTreeMap::from([("config".to_owned(), config.json())]);
+        about.save(&params, &folder.join("weights.safetensors"), of_run)?;
+    }
+    write_aside(&folder.join("row.json"), |file| Ok(writeln!(file, "{text}")?))?;
+    Ok(Some(row))
+}
+
+/// The checkpoint at `path`, if it is one of this configuration.
+fn resume(path: &Path, config: &RunConfig) -> Result<Checkpoint> {
+    let checkpoint = Checkpoint::read(path)?;
+    let saved: RunConfig = serde_json::from_str(&checkpoint.config)
+        .with_context(|| format!("the checkpoint {} is of no run of this program", path.display()))?;
+    let differences = saved.differences(config);
+    if !differences.is_empty() {
+        let longer = match saved.optimisation.epochs < config.optimisation.epochs {
+            true => {
+                "; a run cannot be made longer, since its schedules depend on its length: start another one, with \
+                 --out, of that many --epochs"
+            }
+            false => "",
+        };
+        bail!(
+            "the checkpoint {} is of another run: {}; expected the flags that it was started with, or another --out{longer}",
+            path.display(),
+            listed(&differences)
+        )
+    }
+    Ok(checkpoint)
+}
+
+fn row(config: &RunConfig, outcome: Ending, progress: &Progress, notes: &Notes, parameters: usize) -> RunRow {
+    let is_last = |line: &&EpochLine| outcome == Ending::Finished && line.epoch == config.optimisation.epochs;
+    let last = notes.curve.last().filter(is_last);
+    let ((forward, backward), run) = (progress.whole_run.passes(), &progress.whole_run);
+    let mut earlier = notes.makers.clone();
+    let Maker { revision, host, .. } = earlier.pop().unwrap_or_else(|| notes.this(&Host::this(config.machine.device)));
+    let content = Run {
+        config: config.clone(),
+        metrics: Metrics {
+            test_accuracy: last.map(|line| line.test_accuracy),
+            test_loss: last.and_then(|line| line.test_loss),
+            train_loss: last.and_then(|line| line.train_loss),
+            measures: noise::means(run),
+            not_finite: run.not_finite(),
+            parameters,
+        },
+        outcome,
+        curve: notes.curve.clone(),
+        cost: Cost {
+            steps: run.steps,
+            forward,
+            backward,
+            images_per_second: run.samples as f64 / run.seconds.max(1e-9),
+        },
+        earlier,
+    };
+    Row { revision, ..Row::new(host, run.seconds, content) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::parse;
+
+    /// A learning rate that moves no weight makes the end of a run its start.
+    const FLAGS: &str = "--norm group --subset 64 --test-subset 20 --batch-size 32 --augment none --epochs 2 --lr \
+                         1e-30 --momentum 0 --weight-decay 0 --after-random-labels 2 --after-true-labels 1";
+
+    #[test]
+    fn runs_of_one_seed_start_where_one_run_ended_that_is_made_once() {
+        let (folder, mut data) = (tempfile::tempdir().unwrap(), Datasets::new(Path::new("none")));
+        let at = |config: &RunConfig| folder.path().join(config.id());
+        let mut go = |flags: &str| {
+            let config = parse(&format!("{FLAGS} {flags}"));
+            let row = run("a test", &config, &at(&config), &mut data).unwrap().unwrap();
+            (config, row)
+        };
+        let (config, row) = go("--rule sgd");
+        let truth = phases::before(&config).unwrap();
+        let random = phases::before(&truth).unwrap();
+        let tensors = |path: &Path| -> BTreeMap<String, Vec<f32>> {
+            let all = candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap();
+            all.into_iter().map(|(name, t)| (name, t.flatten_all().unwrap().to_vec1().unwrap())).collect()
+        };
+        let weights = |config: &RunConfig| tensors(&at(config).join("weights.safetensors"));
+        assert!(weights(&truth) == weights(&config), "a run starts with the weights that its start ended with");
+        assert!(weights(&random) == weights(&truth));
+        let initial = build::model(&config, 10).unwrap().1;
+        initial.save(&folder.path().join("initial")).unwrap();
+        assert!(tensors(&folder.path().join("initial")) != weights(&random));
+        let curve =
+            |row: &RunRow| row.content.curve.iter().map(|line| (line.epoch, line.test_accuracy)).collect::<Vec<_>>();
+        assert_eq!(row.content.curve.len(), 3);
+        assert!(row.content.curve[0].measures.contains_key("train_accuracy"));
+        assert!(curve(&row).windows(2).all(|pair| pair[0].1 == pair[1].1));
+
+        // Another rule finds the start; what it would be if it was made again is something else.
+        let (marked, _) = go("--rule sgd --seed 9");
+        let of_truth = at(&truth).join("weights.safetensors");
+        let (about, stand_in) = (msharp_core::metadata(&of_truth).unwrap(), build::model(&config, 10).unwrap().1);
+        std::fs::copy(at(&marked).join("weights.safetensors"), &of_truth).unwrap();
+        stand_in.load(&of_truth).unwrap();
+        let refused = std::panic::AssertUnwindSafe(|| go("--rule sam --rho 0.3"));
+        assert!(std::panic::catch_unwind(refused).is_err(), "weights of another run are no start");
+        stand_in.save_with(&of_truth, &about).unwrap();
+        let (other, row) = go("--rule sam --rho 0.1 --evaluate-every 2");
+        assert!(weights(&other) == weights(&marked) && weights(&other) != weights(&config));
+        assert_eq!(curve(&row).iter().map(|point| point.0).collect::<Vec<_>>(), [0, 2]);
+    }
+}

@@ -1,0 +1,94 @@
+//! A run as a job of an experiment.
+
+use super::outcome::{Run, RunRow};
+use super::{duration, leftovers, phases, run};
+use crate::config::{DeviceName, EstimatorName, PrecisionName, RunConfig, typed};
+use crate::experiments::{Job, Place};
+use crate::{build, fetch, screen};
+use anyhow::{Context, Result, ensure};
+
+impl Job for RunConfig {
+    type Content = Run;
+
+    fn title(&self) -> String {
+        let RunConfig { model, optimisation, .. } = self;
+        format!("{} · {} · seed {}", model.architecture, self.rule_label_with_radius(), optimisation.seed)
+    }
+
+    fn is_of(&self, found: &Run) -> bool {
+        *self == found.config
+    }
+
+    /// Ghost norms are for the CPU; elsewhere the same norms are computed one by one.
+    fn on(self, device: DeviceName, precision: PrecisionName) -> Result<Self> {
+        let config = self.with(|c| {
+            (c.machine.device, c.machine.precision) = (device, precision);
+            for name in [&mut c.weighting.estimator, &mut c.measuring.noise_estimator] {
+                if device != DeviceName::Cpu && *name == EstimatorName::Ghost {
+                    *name = EstimatorName::Exact;
+                }
+            }
+        });
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// A line for each network and rule, with the number of seeds.
+    fn plan(jobs: &[Self]) -> Vec<String> {
+        let mut lines: Vec<(String, usize)> = Vec::new();
+        for config in jobs {
+            let (network, rule) = (config.network_label(), config.rule_label_with_radius());
+            let line = format!("  {network} · {rule} · {} epochs", config.optimisation.epochs);
+            match lines.iter_mut().find(|(known, _)| *known == line) {
+                Some((_, seeds)) => *seeds += 1,
+                None => lines.push((line, 1)),
+            }
+        }
+        lines.into_iter().map(|(line, seeds)| format!("{line} · seeds: {seeds}")).collect()
+    }
+
+    fn prepare(missing: &[&Self], place: &mut Place) -> Result<Option<Vec<f64>>> {
+        fetch::if_absent(missing, &place.data_dir)?;
+        // Those that differ in their seed alone are checked once.
+        let mut checked: Vec<RunConfig> = Vec::new();
+        for config in missing {
+            let alike = (*config).clone().with(|c| c.optimisation.seed = 0);
+            if !checked.contains(&alike) {
+                build::check(config, &mut place.data).with_context(|| config.title())?;
+                checked.push(alike);
+            }
+            let own = place.folder.join(config.id());
+            if !own.join("checkpoint.safetensors").exists() {
+                leftovers::check(&own, config)?;
+            }
+            leftovers::check_writable(&own)?;
+        }
+        let missing: Vec<RunConfig> = missing.iter().map(|config| (*config).clone()).collect();
+        let mut all = phases::all_before(&missing);
+        all.retain(|phase| !place.folder.join(phase.id()).join("weights.safetensors").exists());
+        all.extend(missing);
+        duration::seconds(&all, &mut place.data).map(Some)
+    }
+
+    fn run(&self, title: &str, place: &mut Place) -> Result<Option<RunRow>> {
+        let row = run(title, self, &place.folder.join(self.id()), &mut place.data)?;
+        if let Some(fault) = row.as_ref().and_then(|row| row.content.outcome.fault()) {
+            screen::say(format!("{title} diverged: {fault}; recorded as such"));
+        }
+        Ok(row)
+    }
+
+    /// Where CIFAR-10 is not at hand, an experiment that takes either would replace its rows by those of the synthetic set.
+    fn check_replaces(jobs: &[Self], known: &[RunRow]) -> Result<()> {
+        for row in known {
+            let data = row.content.config.data.set;
+            ensure!(
+                jobs.iter().any(|config| config.data.set == data),
+                "--record would replace rows of {} by rows of other images; expected --data-dir with {}",
+                typed(data),
+                typed(data)
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! What a run has to say for itself besides weights and sums: its curve, and who made its steps. It stands in the
+//! checkpoint, so that a row does not depend on a log that can be lost.
+
+use crate::host::{Host, revision};
+use crate::run::outcome::{EpochLine, Maker};
+use anyhow::{Context, Result};
+use msharp_models::Description;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The notes of a run's checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Notes {
+    /// The points of the curve so far.
+    pub curve: Vec<EpochLine>,
+    /// The programs and machines that made the steps, in order.
+    pub makers: Vec<Maker>,
+    /// What the weights are of: the entries of a [`Description`](msharp_models::Description).
+    pub weights: BTreeMap<String, String>,
+}
+
+impl Notes {
+    /// From the text of a checkpoint.
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// This program on this machine, with no step made.
+    pub fn this(&self, host: &Host) -> Maker {
+        Maker { revision: revision().to_owned(), host: host.clone(), steps: 0 }
+    }
+
+    /// A step more, made by this program.
+    pub fn made_a_step(&mut self, host: &Host) {
+        let is_this = |maker: &Maker| maker.revision == revision() && maker.host == *host;
+        if !self.makers.last().is_some_and(is_this) {
+            self.makers.push(self.this(host));
+        }
+        if let Some(maker) = self.makers.last_mut() {
+            maker.steps += 1;
+        }
+    }
+}
+
+/// What the weights are of, if their file says so: weights that were written here, or a checkpoint.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn description(path: &Path) -> Result<Option<Description>> {
+    let metadata = msharp_core::metadata(path)?;
+    let is_checkpoint = metadata.get("format").is_some_and(|format| format.starts_with("msharp-checkpoint-"));
+    match metadata.get("notes") {
+        Some(notes) if is_checkpoint && !notes.is_empty() => {
+            let notes = Notes::parse(notes).with_context(|| format!("cannot read the notes of {}", path.display()))?;
+            Ok(Description::of(&notes.weights)?)
+        }
+        _ => Ok(Description::of(&metadata)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DeviceName;
+
+    #[test]
+    fn every_step_has_its_maker_and_a_resumption_that_makes_none_adds_none() {
+        let host = Host::this(DeviceName::Cpu);
+        let other = Maker { revision: "before".to_owned(), host: host.clone(), steps: 3 };
+        let mut notes = Notes { makers: vec![other.clone()], ..Notes::default() };
+        let read = Notes::parse(&crate::jsonl::line(&notes).unwrap()).unwrap();
+        assert_eq!(read, notes);
+        assert_eq!(read.makers.last(), Some(&other));
+        (0..2).for_each(|_| notes.made_a_step(&host));
+        assert_eq!(notes.makers.len(), 2);
+        assert_eq!((notes.makers[1].steps, notes.makers[1].revision.as_str()), (2, revision()));
+        let elsewhere = Host { threads: host.threads + 1, ..host };
+        notes.made_a_step(&elsewhere);
+        assert_eq!(notes.makers.iter().map(|maker| maker.steps).collect::<Vec<_>>(), [3, 2, 1]);
+    }
+}
