@@ -1,6 +1,31 @@
-//! The tests are in `main.rs` and its modules; here the README's Rust examples are compiled and run as doctests.
+//! The tests are in `main.rs` and its modules; here the Rust examples of README and pages are compiled and run as doctests.
 
 /// The README.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// The rules.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rules.md")]
+pub struct Rules;
+
+/// The estimators.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/estimators.md")]
+pub struct Estimators;
+
+/// Training.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/training.md")]
+pub struct Training;
+
+/// The theory.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/theory.md")]
+pub struct Theory;
+
+/// How to extend it.
+#[cfg(doctest)]
+#[doc = include_str!("../../CONTRIBUTING.md")]
+pub struct Contributing;

@@ -37,10 +37,7 @@ pub fn data(args: DataArgs) -> Result<()> {
     let or_default = |folder: Option<PathBuf>| folder.unwrap_or_else(paths::datasets);
     match args.command {
         DataCommand::Fetch { name, data_dir } => {
-            ensure!(
-                fetch::release(name).is_some(),
-                "the synthetic set is drawn, not downloaded; expected cifar10 or cifar100"
-            );
+            ensure!(fetch::release(name).is_some(), "drawn sets are not downloaded; expected cifar10 or cifar100");
             fetch::download(name, &or_default(data_dir))
         }
         DataCommand::Verify { data_dir } => {

@@ -83,7 +83,7 @@ pub fn train(args: TrainArgs) -> Result<()> {
 /// What came out: a line for each number, and the curve.
 fn show(row: &RunRow, folder: &Path) {
     let Run { config, metrics, cost, outcome, curve, .. } = &row.content;
-    let mut line = |name: &str, text: String| println!("{name:16}{text}");
+    let line = |name: &str, text: String| println!("{name:16}{text}");
     line("rule", config.rule_label_with_radius());
     line("network", format!("{}, {} parameters", config.network_label(), metrics.parameters));
     if let Some(accuracy) = metrics.test_accuracy {

@@ -1,4 +1,4 @@
-//! The command line as a person meets it: what it does, and what it says to bad input.
+//! The program as a person meets it: what it does, and what it says to bad input.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-fn xtask(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+fn msharp(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_msharp"));
     command.args(args).env("RUST_BACKTRACE", "1"); // candle appends backtraces then, and a person must not see them
     command
 }
@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
 /// Runs a command that must fail, with one line on standard error that has all of `parts`.
 #[track_caller]
 fn refused(args: &[&str], parts: &[&str]) {
-    let Output { status, stderr, .. } = xtask(args).output().unwrap();
+    let Output { status, stderr, .. } = msharp(args).output().unwrap();
     let said = text(&stderr);
     assert!(!status.success(), "{args:?} succeeded");
     assert_eq!(said.lines().count(), 1, "{args:?} said more than a line:\n{said}");
@@ -58,7 +58,6 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["train", "--model", "vit-tiny"], &["--model", "vit-tiny", "224", "vit-mini"]);
     refused(&["train", "--schedule", "linear"], &["--schedule", "linear", "cosine"]);
     refused(&["train", "--threads", "0"], &["--threads", "at least 1"]);
-    refused(&["reproduce", "cifar11"], &["cifar11", "cifar10", "toy"]);
 }
 
 #[test]
@@ -104,10 +103,10 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let rule = ["--rule", "rw-sam:lambda=4", "--seed", "3"];
     let (whole, parts) = (path("whole"), path("parts"));
-    assert!(xtask(&small(&whole, &rule)).output().unwrap().status.success());
+    assert!(msharp(&small(&whole, &rule)).output().unwrap().status.success());
 
     let args = small(&parts, &rule);
-    let mut child = xtask(&args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let mut child = msharp(&args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
     while !Path::new(&parts).join("log.jsonl").metadata().is_ok_and(|file| file.len() > 0) {
         assert!(started.elapsed() < Duration::from_secs(60), "the run logs nothing");
@@ -121,10 +120,12 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
 
     refused(&args, &["already holds a run", "--resume"]);
     let resumed: Vec<&str> = args.iter().copied().chain(["--resume"]).collect();
-    refused(&resumed.iter().copied().chain(["--lr", "0.2"]).collect::<Vec<_>>(), &["checkpoint", "--lr"]);
+    refused(&resumed.iter().copied().chain(["--lr", "0.2"]).collect::<Vec<_>>(), &["checkpoint", "--lr was 0.1 and is 0.2"]);
+    let longer: Vec<&str> = resumed.iter().map(|arg| if *arg == "2" { "3" } else { *arg }).collect();
+    refused(&longer, &["--epochs was 2 and is 3", "start another one"]);
     let config = std::fs::read_to_string(Path::new(&parts).join("config.json")).unwrap();
-    assert!(config.contains("\"lr\":0.1"), "a refused run changes nothing: {config}");
-    let output = xtask(&resumed).output().unwrap();
+    assert!(!config.contains("\"lr\""), "a refused run changes nothing: {config}");
+    let output = msharp(&resumed).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
 
     let weights = |folder: &str| {
@@ -150,7 +151,7 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
         let (weights, output) = (Path::new(&whole).join(weights), path("out.safetensors"));
         let weights = weights.to_str().unwrap();
         let args = ["predict", "--model", "resnet8", "--weights", weights, "--input", &input];
-        let run = xtask(&args).args(["--output", &output, "--batch-size", batch]).output().unwrap();
+        let run = msharp(&args).args(["--output", &output, "--batch-size", batch]).output().unwrap();
         assert!(run.status.success(), "{}", text(&run.stderr));
         load(&output, &Device::Cpu).unwrap()["logits"].to_vec2::<f32>().unwrap()
     };
@@ -166,18 +167,12 @@ fn a_run_that_diverges_says_where_and_fails() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_str().unwrap();
         let flags = [&["--lr", "1e20", "--rule"], rule].concat();
-        let output = xtask(&small(out, &flags)).output().unwrap();
+        let output = msharp(&small(out, &flags)).output().unwrap();
         assert!(!output.status.success());
         assert!(text(&output.stderr).lines().last().unwrap().contains("diverged"), "{}", text(&output.stderr));
         let row = std::fs::read_to_string(folder.path().join("row.json")).unwrap();
         assert!(row.contains("\"diverged\":{\"epoch\":0,\"step\":"), "{row}");
     }
-}
-
-#[test]
-fn the_readme_and_the_plots_are_what_the_rows_say() {
-    let output = xtask(&["report", "--check"]).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 /// A run of a vision transformer, and its weights in `predict`.
@@ -186,13 +181,13 @@ fn a_vision_transformer_trains_and_predicts() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let run = path("run");
-    let output = xtask(&small(&run, &["--model", "vit-mini", "--lr", "0.01"])).output().unwrap();
+    let output = msharp(&small(&run, &["--model", "vit-mini", "--lr", "0.01"])).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let (input, logits, weights) = (path("in.safetensors"), path("out.safetensors"), path("run/weights.safetensors"));
     let images = Tensor::rand(-1f32, 1., (3, 3, 32, 32), &Device::Cpu).unwrap();
     candle_core::safetensors::save(&[("input".to_owned(), images)].into(), &input).unwrap();
     let predict = ["predict", "--model", "vit-mini", "--weights", &weights, "--input", &input, "--output", &logits];
-    let output = xtask(&predict).output().unwrap();
+    let output = msharp(&predict).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(load(&logits, &Device::Cpu).unwrap()["logits"].dims(), [3, 10]);
     let other = ["predict", "--model", "resnet8", "--weights", &weights, "--input", &input, "--output", &logits];
@@ -214,165 +209,26 @@ fn weights_of_a_deeper_network_are_refused() {
     }
 }
 
-/// `kill -9` after the first run: the second call trains the other three, the third none.
-#[test]
-fn a_killed_experiment_goes_on_and_repeats_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let rows = folder.path().join("rows.jsonl");
-    let args = ["reproduce", "toy", "--preset", "smoke", "--out", folder.path().to_str().unwrap()];
-    let mut child = xtask(&args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let started = Instant::now();
-    while !rows.exists() {
-        assert!(started.elapsed() < Duration::from_secs(240), "the first run does not end");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    child.kill().unwrap(); // SIGKILL
-    child.wait().unwrap();
-    let first = std::fs::read_to_string(&rows).unwrap();
-    assert_eq!(first.lines().count(), 1);
-
-    let again = |expected: &str| {
-        let output = xtask(&args).output().unwrap();
-        let said = text(&output.stdout);
-        assert!(output.status.success() && said.contains(expected), "{said}{}", text(&output.stderr));
-        (std::fs::read_to_string(&rows).unwrap(), said)
-    };
-    let (all, said) = again("4 runs, 1 done before");
-    assert!(all.starts_with(&first) && all.lines().count() == 4, "the row of the run that was done is kept");
-    assert!(said.contains("| SGD |") && said.contains("| RW-SAM (m_eff = 16) |"), "{said}");
-    assert_eq!(again("4 runs, 4 done before").0, all);
-}
-
 /// A command without its subcommand shows the help as it is.
-/// Every line of JSON that a benchmark prints.
-fn lines(args: &[&str]) -> Vec<serde_json::Value> {
-    let Output { status, stdout, stderr } = xtask(args).output().unwrap();
-    assert!(status.success(), "{args:?}: {}", text(&stderr));
-    text(&stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-#[test]
-fn benchmarks_print_what_they_promise() {
-    let small = ["--model", "resnet8", "--batch", "4", "--steps", "1", "--threads", "1", "--json"];
-    let with =
-        |command: &[&'static str]| lines(&["bench"].iter().chain(command).chain(&small).copied().collect::<Vec<_>>());
-
-    let steps = with(&["step"]);
-    let rules: Vec<&str> = steps.iter().map(|line| line["rule"].as_str().unwrap()).collect();
-    assert_eq!(rules, ["forward", "sgd", "sam", "m-sam", "rw-sam"]);
-    for line in &steps {
-        assert_eq!((&line["model"], &line["batch"], &line["threads"]), (&"resnet8".into(), &4.into(), &1.into()));
-        for number in ["median_ms", "min_ms", "img_per_s", "gflop_per_s", "share_of_peak"] {
-            assert!(line[number].as_f64().unwrap() > 0., "{number} of {line}");
-        }
-        assert!(line["pytorch_ms"].is_null() && line["ratio"].is_null(), "{line}");
-        assert!(cfg!(not(target_os = "linux")) || line["peak_mb"].as_f64().unwrap() > 1., "{line}");
-    }
-
-    let ops = with(&["ops", "--rule", "sgd"]);
-    let of = |line: &serde_json::Value| line["op"].as_str().unwrap().to_owned();
-    assert!(ops.iter().any(|line| of(line).contains("conv 3×3/1 16→16 at 32×32 dw")), "{ops:?}");
-    assert_eq!(ops.last().map(of), Some("the rest".to_owned()));
-
-    let micro = with(&["m", "--m", "1,4"]);
-    let sizes: Vec<_> = micro.iter().map(|line| (line["rule"].as_str().unwrap(), line["m"].as_u64())).collect();
-    assert_eq!(sizes, [("m-sam", Some(1)), ("m-sam", Some(4)), ("sam", None), ("rw-sam", None)]);
-
-    refused(&["bench", "step", "--rule", "sham"], &["--rule", "sham", "rw-sam"]);
-    refused(&["bench", "ops", "--batch", "0"], &["--batch", "at least 1"]);
-    refused(&["bench", "m", "--m", "0"], &["--m", "at least 1"]);
-}
-
 #[test]
 fn nothing_is_answered_with_help() {
-    for args in [&[][..], &["data"], &["cuda"]] {
-        let said = text(&xtask(args).output().unwrap().stderr);
-        assert!(said.lines().count() > 5 && said.contains("Usage: cargo xtask"), "{said}");
+    for args in [&[][..], &["data"]] {
+        let said = text(&msharp(args).output().unwrap().stderr);
+        assert!(said.lines().count() > 5 && said.contains("Usage: msharp"), "{said}");
     }
 }
 
 #[test]
 fn help_documents_every_flag() {
-    let help = text(&xtask(&["train", "--help"]).output().unwrap().stdout);
+    let help = text(&msharp(&["train", "--help"]).output().unwrap().stdout);
     for flag in ["--model", "--norm", "--data-dir", "--rho", "--micro-batch", "--rule", "--offset", "--delta"] {
         assert!(help.contains(flag), "{flag}");
     }
 }
 
 #[test]
-fn help_says_what_can_be_done_for_a_gpu() {
-    let help = |args: &[&str]| text(&xtask(args).arg("--help").output().unwrap().stdout);
-    for (args, words) in [
-        (&["cuda"][..], &["check", "bundle"][..]),
-        (&["cuda", "check"], &["--toolkit", "--build-only", "CUDA_PATH", "RUSTFLAGS"]),
-        (&["cuda", "bundle"], &["--out", "--data-dir", "--toolkit", "run.sh"]),
-        (
-            &["bench", "cuda"],
-            &["--only", "--precision", "--quick", "--against-pytorch", "--within", "--json", "--rows"],
-        ),
-    ] {
-        let said = help(args);
-        words.iter().for_each(|word| assert!(said.contains(word), "{args:?} does not say {word}: {said}"));
-    }
-}
-
-#[test]
-fn a_benchmark_of_a_gpu_says_what_it_needs() {
-    refused(&["bench", "cuda", "--only", "resnet18"], &["--only", "resnet18-128"]);
-    refused(&["bench", "cuda", "--precision", "f16"], &["--precision", "f16", "bf16"]);
-    refused(&["bench", "cuda", "--group", "0"], &["--group", "at least 1"]);
-    if cfg!(not(feature = "cuda")) {
-        refused(&["bench", "cuda"], &["bench cuda", "without CUDA", "cargo xtask cuda check"]);
-    }
-    let none = tempfile::tempdir().unwrap();
-    let none = none.path().to_str().unwrap();
-    refused(&["cuda", "check", "--toolkit", none], &["--toolkit", none]);
-    refused(&["cuda", "bundle", "--data-dir", none], &["--data-dir", none]);
-}
-
-/// The scripts that run where there is no Rust, with programs that succeed at once.
-#[test]
-#[cfg(target_os = "linux")]
-fn the_scripts_are_sound() {
-    let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda").join(name);
-    for name in ["run.sh", "toolkit.sh"] {
-        let checked = Command::new("bash").arg("-n").arg(script(name)).output().unwrap();
-        assert!(checked.status.success() && checked.stderr.is_empty(), "{name}: {}", text(&checked.stderr));
-    }
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::copy(script("run.sh"), folder.path().join("run.sh")).unwrap();
-    for program in ["xtask", "test-ops", "test-runs"] {
-        std::fs::copy("/bin/true", folder.path().join(program)).unwrap();
-    }
-    let run = |args: &[&str]| {
-        let mut bash = Command::new("bash");
-        bash.arg(folder.path().join("run.sh")).args(args).env("OUT", folder.path().join("out")).output().unwrap()
-    };
-    let help = text(&run(&["help"]).stdout);
-    for command in ["all", "test", "learn", "bench", "paper"] {
-        assert!(help.contains(&format!("run.sh {command} ")), "{help}");
-    }
-    assert!(!folder.path().join("out").exists(), "help writes nothing");
-    let unknown = run(&["tset"]);
-    assert!(!unknown.status.success() && text(&unknown.stderr).contains("tset"), "{}", text(&unknown.stderr));
-
-    let tested = run(&["test"]);
-    assert!(tested.status.success(), "{}{}", text(&tested.stdout), text(&tested.stderr));
-    assert!(text(&tested.stdout).contains("== test-runs"), "{}", text(&tested.stdout));
-    let written = |folder: &Path| {
-        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        names
-    };
-    assert_eq!(written(&folder.path().join("out")), ["about.txt", "test.log"]);
-    assert_eq!(written(folder.path()), ["out", "run.sh", "test-ops", "test-runs", "xtask"]);
-    let unpacked = run(&["paper"]);
-    assert!(text(&unpacked.stderr).contains("cifar10.tar.xz.00"), "{}", text(&unpacked.stderr));
-}
-
-#[test]
 fn the_catalogue_is_listed_and_described() {
-    let said = |args: &[&str]| text(&xtask(args).output().unwrap().stdout);
+    let said = |args: &[&str]| text(&msharp(args).output().unwrap().stdout);
     let all = said(&["rules"]);
     for part in ["sgd", "esam:rho=0.1,beta=0.6,gamma=0.5", "sampa:rho=0.1,lambda=0.2", "delta-sam", "--micro-batch"] {
         assert!(all.contains(part), "{part} is missing from {all}");

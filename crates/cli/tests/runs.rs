@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 /// `train` on 96 images in batches of 16, two epochs: 12 steps.
 const SMALL: [&str; 9] = ["train", "--subset", "96", "--test-subset", "50", "--batch-size", "16", "--epochs", "2"];
 
-fn xtask(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+fn msharp(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_msharp"));
     command.args(args);
     command
 }
 
 fn small(out: &Path, more: &[&str]) -> Command {
-    let mut command = xtask(&SMALL);
+    let mut command = msharp(&SMALL);
     command.args(["--out", out.to_str().unwrap()]).args(more);
     command
 }
@@ -106,7 +106,7 @@ fn what_cannot_matter_or_cannot_be_is_said_before_the_first_step() {
         refused(small(&out, flags), parts);
     }
     let on = |flags: &[&str]| {
-        let mut command = xtask(&["train", "--out", out.to_str().unwrap()]);
+        let mut command = msharp(&["train", "--out", out.to_str().unwrap()]);
         command.args(flags);
         command
     };
@@ -150,17 +150,17 @@ fn what_is_printed_on_an_interruption_goes_on() {
 fn a_run_with_other_flags_and_no_folder_is_told_which_run_there_is() {
     let folder = tempfile::tempdir().unwrap();
     let at = |epochs: &str, more: &[&str]| {
-        let mut command = xtask(&["train", "--subset", "32", "--test-subset", "20", "--batch-size", "16", "--epochs"]);
-        command.arg(epochs).args(more).env("CARGO_MANIFEST_DIR", folder.path().join("xtask"));
+        let mut command = msharp(&["train", "--subset", "32", "--test-subset", "20", "--batch-size", "16", "--epochs"]);
+        command.arg(epochs).args(more).env_remove("CARGO_MANIFEST_DIR").current_dir(folder.path());
         command
     };
     done(at("1", &[]));
-    refused(at("2", &["--resume"]), &["--resume needs", "resnet8-sam-seed0-", "differs in --epochs"]);
+    refused(at("2", &["--resume"]), &["--resume needs", "resnet8-sam-seed0-", "--epochs was 1 and is 2"]);
 }
 
 fn predict(weights: &Path, input: &Path, output: &Path, more: &[&str]) -> Command {
     let [weights, input, output] = [weights, input, output].map(|path| path.to_str().unwrap());
-    let mut command = xtask(&["predict", "--model", "resnet8", "--weights", weights, "--input", input]);
+    let mut command = msharp(&["predict", "--model", "resnet8", "--weights", weights, "--input", input]);
     command.args(["--output", output]).args(more);
     command
 }

@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(Error::of(&error), Some(&Error::NoRelease { dir: folder.path().to_path_buf() }));
         let error = error.to_string();
         assert!(
-            error.contains("cargo xtask data fetch") && error.contains(&*folder.path().to_string_lossy()),
+            error.contains("msharp data fetch") && error.contains(&*folder.path().to_string_lossy()),
             "{error}"
         );
     }

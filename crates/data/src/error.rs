@@ -101,7 +101,7 @@ impl Display for Error {
             Self::MissingFile { path, advice } => write!(f, "{} is missing{advice}", path.display()),
             Self::NoRelease { dir } => write!(
                 f,
-                "{} holds neither cifar10 nor cifar100; `cargo xtask data fetch cifar10` downloads one",
+                "{} holds neither cifar10 nor cifar100; `msharp data fetch cifar10` downloads one",
                 dir.display()
             ),
             Self::WrongLength { path, found, expected, advice } => {

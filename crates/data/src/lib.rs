@@ -28,7 +28,8 @@
 //!
 //! # Where the images come from
 //!
-//! * [`synthetic`] draws ten classes of figures and textures: no download, the same bytes on every machine.
+//! * [`synthetic`] draws ten classes of figures and textures: no download, the same bytes on every machine;
+//!   [`thumbnails`] draws them small and simple.
 //! * [`cifar10`] and [`cifar100`] read the official binary files from a folder. A [`Release`] describes those files; it
 //!   reads them, verifies them against a digest that does not depend on the order of the images ([`Release::verify`],
 //!   [`verify`]), and with the feature `hub` downloads them from the Hugging Face hub (`fetch`).
@@ -78,6 +79,7 @@ mod prefetch;
 mod records;
 mod release;
 mod synthetic;
+mod thumbnails;
 
 pub use augment::Augment;
 pub use cifar::{cifar10, cifar100, verify};
@@ -89,3 +91,4 @@ pub use loader::Loader;
 pub use placement::Placement;
 pub use release::{Label, Release, ReleasePart};
 pub use synthetic::synthetic;
+pub use thumbnails::thumbnails;

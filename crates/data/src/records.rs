@@ -24,7 +24,7 @@ pub(crate) fn read_records(path: &Path, release: &Release, part: &ReleasePart) -
             let dir = if inner.ends_with(folder) { inner.parent().unwrap_or(Path::new("")) } else { inner };
             let instead = release.found_instead(dir).filter(|_| !inner.is_dir() || dir == inner);
             let advice = format!(
-                "{}: `cargo xtask data fetch {name} --data-dir {}` downloads it, or name the folder that holds {folder} \
+                "{}: `msharp data fetch {name} --data-dir {}` downloads it, or name the folder that holds {folder} \
                  with --data-dir",
                 instead.map_or(String::new(), |instead| format!(" ({instead})")),
                 dir.display()
@@ -37,7 +37,7 @@ pub(crate) fn read_records(path: &Path, release: &Release, part: &ReleasePart) -
     let found = file.metadata().map_err(named)?.len();
     if found != expected as u64 {
         let advice = format!(
-            ", {} records of {}: `cargo xtask data fetch {name}` downloads it again",
+            ", {} records of {}: `msharp data fetch {name}` downloads it again",
             part.records,
             release.record_len()
         );

@@ -224,7 +224,7 @@ mod tests {
         let missing = folder.path().join("cifar-10-batches-bin/data_batch_1.bin");
         assert!(matches!(Error::of(&error), Some(Error::MissingFile { path, .. }) if *path == missing), "{error}");
         let error = error.to_string();
-        for part in ["cifar-10-batches-bin/data_batch_1.bin", "cargo xtask data fetch cifar10", "--data-dir"] {
+        for part in ["cifar-10-batches-bin/data_batch_1.bin", "msharp data fetch cifar10", "--data-dir"] {
             assert!(error.contains(part), "{error}");
         }
     }

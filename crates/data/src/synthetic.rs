@@ -7,14 +7,14 @@ use msharp_core::Key;
 use rayon::prelude::*;
 
 /// Pixels on a side.
-const SIDE: usize = 32;
+pub(crate) const SIDE: usize = 32;
 /// Samples on a side of a pixel, for smooth edges.
 const OVERSAMPLING: usize = 2;
 /// Knots on a side of the background's texture.
 const KNOTS: usize = 6;
 
 /// Red, green, blue; 0 to 1 is what can be seen.
-type Colour = [f64; 3];
+pub(crate) type Colour = [f64; 3];
 
 /// Draws `train` training and `test` test images, 32×32 RGB, of ten classes; image i is a figure of class i mod 10.
 ///
@@ -33,21 +33,32 @@ pub fn synthetic(train: usize, test: usize, seed: u64) -> Split {
 }
 
 fn part(name: &str, n: usize, key: Key) -> Dataset {
-    let key = key.fold_name(name);
-    let classes = FIGURES.len();
-    let mut images = vec![0; n * SIDE * SIDE * 3];
-    images.par_chunks_mut(SIDE * SIDE * 3).enumerate().for_each(|(i, image)| {
+    // the colours favour no channel and no side of grey
+    let about = Dataset {
+        name: format!("synthetic {name}"),
+        images: Vec::new(),
+        labels: Vec::new(),
+        classes: FIGURES.len(),
+        size: (SIDE, SIDE),
+        mean: [0.5; 3],
+        std: [0.18; 3],
+    };
+    painted(about, n, key.fold_name(name), paint)
+}
+
+/// `about` with `n` images, the i-th of class i mod 10, each painted from a key of its own.
+pub(crate) fn painted(
+    about: Dataset,
+    n: usize,
+    key: Key,
+    paint: impl Fn(Figure, &mut Draw, &mut [u8]) + Sync,
+) -> Dataset {
+    let (classes, bytes) = (about.classes, about.size.0 * about.size.1 * 3);
+    let mut images = vec![0; n * bytes];
+    images.par_chunks_mut(bytes).enumerate().for_each(|(i, image)| {
         paint(FIGURES[i % classes], &mut Draw::new(key.fold(i as u64)), image);
     });
-    Dataset {
-        name: format!("synthetic {name}"),
-        images,
-        labels: (0..n).map(|i| (i % classes) as u32).collect(),
-        classes,
-        size: (SIDE, SIDE),
-        mean: [0.5; 3], // the colours favour no channel and no side of grey
-        std: [0.18; 3],
-    }
+    Dataset { images, labels: (0..n).map(|i| (i % classes) as u32).collect(), ..about }
 }
 
 /// Draws one image of `figure`, `[h, w, 3]`.
@@ -82,7 +93,7 @@ fn paint(figure: Figure, draw: &mut Draw, image: &mut [u8]) {
 }
 
 /// Two colours around `base`, blended by smooth noise.
-fn background(base: Colour, draw: &mut Draw) -> Vec<Colour> {
+pub(crate) fn background(base: Colour, draw: &mut Draw) -> Vec<Colour> {
     let amplitude = draw.between(0., 0.2);
     let towards: Colour = draw.direction();
     let knots: [[f64; KNOTS + 1]; KNOTS + 1] = std::array::from_fn(|_| std::array::from_fn(|_| draw.between(-1., 1.)));
@@ -100,7 +111,7 @@ fn background(base: Colour, draw: &mut Draw) -> Vec<Colour> {
 }
 
 /// A figure with a place, an angle and a paint.
-struct Stamp {
+pub(crate) struct Stamp {
     figure: Figure,
     round: bool,
     /// Column and row of the centre, in pixels.
@@ -108,15 +119,15 @@ struct Stamp {
     /// Pixels per unit of the figure along its two axes.
     scale: [f64; 2],
     /// (cos, sin) of the angle.
-    angle: [f64; 2],
+    pub(crate) angle: [f64; 2],
     /// The colours at its two ends.
     paint: [Colour; 2],
-    opacity: f64,
+    pub(crate) opacity: f64,
 }
 
 impl Stamp {
     /// A stamp with everything drawn that is not given; its colours lie around `base` at some contrast.
-    fn new(figure: Figure, centre: [f64; 2], radius: f64, base: Colour, draw: &mut Draw) -> Self {
+    pub(crate) fn new(figure: Figure, centre: [f64; 2], radius: f64, base: Colour, draw: &mut Draw) -> Self {
         let mut angle: [f64; 2] = draw.direction();
         if figure.keeps_direction() {
             let tilt = draw.between(-0.35, 0.35); // tan of ±19°
@@ -139,7 +150,7 @@ impl Stamp {
     }
 
     /// Paints the figure over what is there.
-    fn press(&self, canvas: &mut [Colour]) {
+    pub(crate) fn press(&self, canvas: &mut [Colour]) {
         let [cos, sin] = self.angle;
         let reach = 1.3 * self.scale[0].max(self.scale[1]);
         let span = |centre: f64| (centre - reach).max(0.) as usize..((centre + reach).max(0.) as usize + 1).min(SIDE);

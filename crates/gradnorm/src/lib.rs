@@ -15,7 +15,7 @@
 //! shares, for `Exact` and `FiniteDifference`; the last layer's own gradient depends on the others through its features
 //! alone. Of the same norms [`Noise`] makes tr V, the noise scale, m_eff and the histogram. An estimator whose noise,
 //! where it is measured, exceeds its signal returns an error and no norms. Which one to take, with how many probes and
-//! which δ: `xtask/results/estimators/README.md`, which `cargo xtask bench estimators` makes.
+//! which δ: `results/estimators-laptop/README.md`, which `cargo xtask reproduce estimators` makes.
 //!
 //! All that is needed, but by [`Ghost`], [`LastLayer`] and [`NormLayers`], is the loss of every sample: a closure will
 //! do. This crate stands alone, without a trainer:

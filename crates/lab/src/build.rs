@@ -63,6 +63,10 @@ pub fn check(config: &RunConfig, data: &mut Datasets) -> Result<()> {
     check_against(config, &streams, &params)
 }
 
+/// As [`check`], with the data and the network at hand.
+///
+/// # Errors
+/// As those.
 pub fn check_against(config: &RunConfig, streams: &Streams, params: &Params) -> Result<()> {
     let Streams { train, whole, .. } = streams;
     let (samples, size) = (train.samples(), train.dataset.size);

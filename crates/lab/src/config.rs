@@ -6,11 +6,11 @@ pub mod changes;
 pub mod choices;
 pub mod device;
 mod effect;
-pub mod facts;
+pub(crate) mod facts;
 mod label;
 pub mod record;
 pub mod start;
-pub mod text;
+mod text;
 mod valid;
 
 pub use canonical::named;
@@ -19,7 +19,7 @@ pub use choices::{AugmentName, DataName, EstimatorName, OptimizerName, typed};
 pub use device::{DeviceName, PrecisionName};
 pub use record::FORMAT;
 pub use start::Start;
-pub use text::ScheduleText;
+pub use text::{GroupText, RhoText, ScheduleText};
 
 use clap::Args;
 use msharp_models::{Architecture, Norm};
@@ -218,4 +218,4 @@ pub struct MachineConfig {
 }
 
 #[cfg(test)]
-pub mod tests;
+pub(crate) mod tests;

@@ -2,11 +2,11 @@
 
 use crate::config::{AugmentName, DataName, RunConfig};
 use anyhow::{Result, ensure};
-use msharp_data::{Augment, Dataset, Loader, Placement, Release, Split, cifar10, cifar100, synthetic};
+use msharp_data::{Augment, Dataset, Loader, Placement, Release, Split, cifar10, cifar100, synthetic, thumbnails};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The synthetic set of the experiments: 10 000 training and 2 000 test images from seed 0.
+/// The drawn sets of the experiments: 10 000 training and 2 000 test images from seed 0.
 const SYNTHETIC: (usize, usize, u64) = (10_000, 2_000, 0);
 
 /// Evaluation batches: large enough to keep both cores busy, small enough for a wide net.
@@ -121,6 +121,10 @@ impl Datasets {
             DataName::Synthetic => {
                 let (train, test, seed) = SYNTHETIC;
                 synthetic(train, test, seed)
+            }
+            DataName::Thumbnails => {
+                let (train, test, seed) = SYNTHETIC;
+                thumbnails(train, test, seed)
             }
             DataName::Cifar10 => cifar10(&self.folder)?,
             DataName::Cifar100 => cifar100(&self.folder)?,

@@ -236,6 +236,7 @@ pub fn set_up(config: &RunConfig) -> String {
     };
     let data = match config.data.set {
         DataName::Synthetic => "the synthetic set",
+        DataName::Thumbnails => "the drawn thumbnails (16×16)",
         DataName::Cifar10 => "CIFAR-10",
         DataName::Cifar100 => "CIFAR-100",
     };

@@ -11,7 +11,7 @@ use std::process::Command;
 /// The published files of a data set, if it has any.
 pub fn release(name: DataName) -> Option<Release> {
     match name {
-        DataName::Synthetic => None,
+        DataName::Synthetic | DataName::Thumbnails => None,
         DataName::Cifar10 => Some(Release::cifar10()),
         DataName::Cifar100 => Some(Release::cifar100()),
     }

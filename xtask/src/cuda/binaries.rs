@@ -10,8 +10,10 @@ use std::process::{Command, Stdio};
 
 /// What was built.
 pub struct Binaries {
-    /// The command line.
+    /// The commands of the workspace: reproduce, bench.
     pub xtask: PathBuf,
+    /// The program that trains.
+    pub msharp: PathBuf,
     /// The tests of the ops.
     pub ops: PathBuf,
     /// What cuDNN itself says without a GPU.
@@ -33,6 +35,7 @@ impl Binaries {
         };
         Ok(Self {
             xtask: built(toolkit, &["build", "-p", "xtask", "--features", "cuda"], "xtask")?,
+            msharp: built(toolkit, &["build", "-p", "msharp-cli", "--features", "cuda"], "msharp")?,
             ops: test("msharp-ops", "cuda")?,
             plans: test("msharp-ops", "cudnn_plans")?,
             whole: test("msharp-tests", "cuda")?,

@@ -51,7 +51,7 @@ pub fn bundle(args: BundleArgs) -> Result<()> {
     let mut files = step("the programs, without symbols", || programs(&out, &binaries))?;
     let archive = out.join(format!("{NAME}.tar.xz"));
     step("the archive of the programs", || {
-        // One window over all three programs, for most of what they contain is the same.
+        // One window over all programs, for most of what they contain is the same.
         pack(&archive, &out, &files, &["--lzma2=preset=6,dict=256MiB"], None)?;
         let size = archive.metadata()?.len();
         ensure!(
@@ -89,7 +89,13 @@ fn programs(out: &Path, binaries: &Binaries) -> Result<Vec<PathBuf>> {
     }
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut files = Vec::new();
-    for (name, program) in [("xtask", &binaries.xtask), ("test-ops", &binaries.ops), ("test-runs", &binaries.whole)] {
+    let all = [
+        ("xtask", &binaries.xtask),
+        ("msharp", &binaries.msharp),
+        ("test-ops", &binaries.ops),
+        ("test-runs", &binaries.whole),
+    ];
+    for (name, program) in all {
         ensure!(
             asks_for(program)?.iter().any(|library| library == "libcuda.so.1"),
             "{} does not ask for libcuda.so.1 and would not start beside a driver: the toolkit's libcuda.so has no \

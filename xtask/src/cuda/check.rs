@@ -48,7 +48,7 @@ pub fn check(args: CheckArgs) -> Result<()> {
         let cudnn = toolkit.cudnn().unwrap_or_else(|| software_gpu.join("none"));
         run(plans.env("LD_LIBRARY_PATH", toolkit.libraries(&cudnn)))
     })?;
-    step("a training run of the command line", || train(&mut program(&binaries.xtask)))?;
+    step("a training run of the command line", || train(&mut program(&binaries.msharp)))?;
     step("the benchmark, whose figures mean nothing here", || bench(&mut program(&binaries.xtask)))?;
 
     println!("\n{BUILT}");
@@ -83,14 +83,14 @@ fn software_gpu(toolkit: &Toolkit) -> Result<PathBuf> {
 }
 
 /// A run of four small steps, in the precision that a GPU gets by default.
-fn train(xtask: &mut Command) -> Result<()> {
+fn train(msharp: &mut Command) -> Result<()> {
     let folder = target()?.join("smoke");
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
     }
     let small = ["--model", "resnet8", "--subset", "20", "--test-subset", "10", "--batch-size", "10", "--epochs", "2"];
-    xtask.args(["train", "--device", "cuda", "--rule", "sam"]).args(small).arg("--out").arg(&folder);
-    run(xtask)?;
+    msharp.args(["train", "--device", "cuda", "--rule", "sam"]).args(small).arg("--out").arg(&folder);
+    run(msharp)?;
     ensure!(folder.join("row.json").is_file(), "{} has no row.json; expected the row of a run", folder.display());
     Ok(())
 }

@@ -9,7 +9,7 @@
 #   run.sh bench     each kind of step, and PyTorch's: milliseconds, share of the peak, memory; takes the flags of
 #                    `xtask bench cuda`
 #   run.sh paper     the published table on CIFAR-10, hours to days; the same command goes on where it stopped
-#   run.sh xtask …   the command line itself, with the libraries found
+#   run.sh xtask …   the program of that name, with the libraries found; so is run.sh msharp …
 #
 # Everything that is written lands in $OUT, or in ./out. Parts of CIFAR-10, cifar10.tar.xz.00 and so on, are looked
 # for beside this script, beside its folder, and in $DATA. $PYTHON is the interpreter (python3), $LD_LIBRARY_PATH
@@ -29,12 +29,12 @@ fail() {
 command=${1:-help}
 [ $# -gt 0 ] && shift
 case $command in
-all | test | learn | bench | paper | xtask) ;;
+all | test | learn | bench | paper | xtask | msharp) ;;
 help | --help | -h)
     sed -n '2,/^set /s/^# \{0,1\}//p' "$here/run.sh"
     exit
     ;;
-*) fail "there is no command $command; expected all, test, learn, bench, paper, xtask or help" ;;
+*) fail "there is no command $command; expected all, test, learn, bench, paper, xtask, msharp or help" ;;
 esac
 
 mkdir -p "${OUT:-out}" || fail "cannot write into ${OUT:-out}; \$OUT names another folder"
@@ -67,8 +67,8 @@ PYTHON
 LD_LIBRARY_PATH=$({ printf '%s\n' "${LD_LIBRARY_PATH:-}" && library_folders; } | grep -v '^$' | paste -sd:)
 export LD_LIBRARY_PATH
 
-chmod +x "$here/xtask" "$here/test-ops" "$here/test-runs" 2>/dev/null
-missing=$(ldd "$here/xtask" "$here/test-ops" "$here/test-runs" 2>&1 | grep 'not found' | sort -u)
+chmod +x "$here/xtask" "$here/msharp" "$here/test-ops" "$here/test-runs" 2>/dev/null
+missing=$(ldd "$here/xtask" "$here/msharp" "$here/test-ops" "$here/test-runs" 2>&1 | grep 'not found' | sort -u)
 if [ -n "$missing" ]; then
     printf '%s\n' "$missing" >&2
     fail "libraries are missing. Looked in ${LD_LIBRARY_PATH:-no folder} and where the system looks.
@@ -105,7 +105,7 @@ find_images() {
         else
             cat "$folder"/cifar10.tar.xz.?? >"$scratch/cifar10.tar.xz" &&
                 "$python" -m tarfile -e "$scratch/cifar10.tar.xz" "$scratch/data"
-        fi && "$here/xtask" data verify --data-dir "$scratch/data" && data=$scratch/data && return 0
+        fi && "$here/msharp" data verify --data-dir "$scratch/data" && data=$scratch/data && return 0
         say "the parts of CIFAR-10 in $folder are incomplete; expected all that \`cargo xtask cuda bundle\` made"
     done
     return 1
@@ -127,13 +127,13 @@ run_tests() {
 train() {
     local folder=$1
     shift
-    "$here/xtask" train --device cuda --out "$folder" "${subject[@]}" "$@"
+    "$here/msharp" train --device cuda --out "$folder" "${subject[@]}" "$@"
 }
 epochs_in() { [ -e "$1/epochs.csv" ] && wc -l <"$1/epochs.csv" || echo 0; }
 train_until() {
     local signal=$1 lines=$2 folder=$3
     shift 3
-    "$here/xtask" train --device cuda --out "$folder" "${subject[@]}" "$@" &
+    "$here/msharp" train --device cuda --out "$folder" "${subject[@]}" "$@" &
     local run=$!
     while [ "$(epochs_in "$folder")" -lt "$lines" ] && kill -0 $run 2>/dev/null; do sleep 0.02; done
     kill "-$signal" $run 2>/dev/null || say "the run was over before it could be stopped"
@@ -218,5 +218,5 @@ paper)
     find_images || fail "no part of CIFAR-10 beside $here or in \$DATA; expected cifar10.tar.xz.00 and so on"
     "$here/xtask" reproduce cifar10 --preset paper --device cuda --data-dir "$data" --out "$out/paper" "$@"
     ;;
-xtask) "$here/xtask" "$@" ;;
+xtask | msharp) "$here/$command" "$@" ;;
 esac

@@ -12,8 +12,10 @@ pub fn typed(value: impl ValueEnum) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataName {
-    /// Ten drawn classes, no download
+    /// Ten drawn classes of 32×32, no download
     Synthetic,
+    /// The same classes, simpler and of 16×16: learnt in seconds
+    Thumbnails,
     /// CIFAR-10
     Cifar10,
     /// CIFAR-100

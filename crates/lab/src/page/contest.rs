@@ -37,12 +37,14 @@ pub enum Says {
     Reason,
     /// Both would be the same if m_eff were to RW-SAM what m is to m-SAM.
     Same,
+    /// Neither says anything.
     Nothing,
 }
 
 /// What a contest says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
+    /// The sentence.
     pub text: String,
     /// Whether the interval excludes 0.
     pub decided: bool,
@@ -50,12 +52,16 @@ pub struct Claim {
 
 /// One rule beside another, by their labels.
 pub struct Contest {
+    /// The label of the one.
     pub rule: String,
+    /// And of the other.
     pub than: String,
+    /// What is expected of the one.
     pub says: Says,
 }
 
 impl Contest {
+    /// Of labels.
     pub fn new(rule: impl Into<String>, than: impl Into<String>, says: Says) -> Self {
         Self { rule: rule.into(), than: than.into(), says }
     }

@@ -126,7 +126,7 @@ fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, 
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::config::DataName;
     use crate::experiments::standard;

@@ -20,7 +20,9 @@ pub struct Paired {
 /// On which side of 0 an interval lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
+    /// Above 0.
     Above,
+    /// Below 0.
     Below,
     /// It holds 0, or there is none: no difference can be told.
     Around,

@@ -5,7 +5,6 @@ use anyhow::{Error, Result, bail};
 use candle_core::DType;
 use msharp_core::Seeded;
 use msharp_lab::build;
-use msharp_lab::config::RunConfig;
 use msharp_lab::config::device::{DeviceName, PrecisionName};
 use msharp_models::{Architecture, Model, Norm, RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNetConfig, Stem};
 use std::fmt::{Display, Formatter};

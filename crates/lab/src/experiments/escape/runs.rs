@@ -27,7 +27,9 @@ pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
 pub struct Minimum {
     /// SGD from there, on seed 0.
     pub sgd: RunConfig,
+    /// Of all rules.
     pub rho: f64,
+    /// How many.
     pub seeds: u64,
 }
 

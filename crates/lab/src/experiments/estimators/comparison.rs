@@ -43,6 +43,7 @@ impl Setting {
 /// One cell of the comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
+    /// What decided the numbers.
     pub setting: Setting,
     /// Trainable scalars.
     pub parameters: usize,
@@ -54,6 +55,7 @@ pub struct Comparison {
     pub norms: [f64; 3],
     /// tr V, and tr V/‖∇L‖² where the gradient can be told from 0; means over the batches.
     pub trace: f64,
+    /// See `trace`.
     pub noise_scale: Option<f64>,
     /// m_eff of the exact norms at a relative λ = 1.
     pub m_eff: f64,
@@ -61,7 +63,9 @@ pub struct Comparison {
     pub forward_ms: f64,
     /// The cosine between the plain mean gradient and the exactly weighted one at m_eff = b/4.
     pub plain: Mean,
+    /// Every estimator, the exact norms first.
     pub estimators: Vec<Entry>,
+    /// One probe at every step.
     pub sweep: Vec<Point>,
     /// Seconds of measuring, and of training since the state before.
     pub seconds: [f64; 2],
