@@ -52,17 +52,22 @@ fn written<B>(entry: &Entry<B>) -> String {
     format!("{}{colon}{}", entry.name, parameters.join(","))
 }
 
+/// All that has the name: a rule and a part of it can share one.
 fn one(name: &str) -> Result<String> {
-    let unknown = match Rule::named(name) {
-        Ok(rule) => return describe_rule(&rule),
-        Err(error) => error,
-    };
-    if let Ok(offset) = OffsetChoice::named(name) {
-        return Ok(describe(offset.entry(), "An offset, for --offset"));
+    let mut found = Vec::new();
+    let rule = Rule::named(name);
+    if let Ok(rule) = &rule {
+        found.push(describe_rule(rule)?);
     }
-    match Combination::named(name) {
-        Ok(combination) => Ok(describe(combination.entry(), "A combination, for --combine")),
-        Err(_) => bail!("{unknown}"),
+    if let Ok(offset) = OffsetChoice::named(name) {
+        found.push(describe(offset.entry(), "An offset, for --offset"));
+    }
+    if let Ok(combination) = Combination::named(name) {
+        found.push(describe(combination.entry(), "A combination, for --combine"));
+    }
+    match (found.is_empty(), rule) {
+        (true, Err(unknown)) => bail!("{unknown}"),
+        _ => Ok(found.join("\n")),
     }
 }
 
@@ -115,6 +120,7 @@ mod tests {
         for name in offsets().iter().map(|entry| entry.name).chain(combinations().iter().map(|entry| entry.name)) {
             assert!(one(name).is_ok(), "{name}");
         }
+        assert!(one("gsam")?.contains("A rule, for --rule") && one("gsam")?.contains("A combination, for --combine"));
         assert!(one("esma").unwrap_err().to_string().contains("esam"));
         Ok(())
     }

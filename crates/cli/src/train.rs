@@ -41,7 +41,9 @@ pub struct TrainArgs {
 /// Trains, prints the result, and leaves the row in the run's folder.
 pub fn train(args: TrainArgs) -> Result<()> {
     let TrainArgs { config, resources, out, resume, .. } = args;
-    let config = config.settled()?.canonical();
+    let config = config.settled()?;
+    config.validate()?; // as it was typed: messages name the flags that were given
+    let config = config.canonical();
     config.validate()?;
     let data_dir = resources.prepare()?;
     let is_named = out.is_some();

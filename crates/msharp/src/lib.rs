@@ -30,5 +30,5 @@ pub use msharp_core::{
 pub use msharp_perturb::{Micro, Plain, Rule, m_sam, rw_sam, sam};
 pub use msharp_train::{
     AdamW, Checkpoint, CheckpointPolicy, Classifier, Control, Evaluation, Observer, Outcome, ParamGroups, Progress,
-    Schedule, Sgd, Task, evaluate, fit,
+    Schedule, Sgd, Task, evaluate, evaluate_logits, fit,
 };

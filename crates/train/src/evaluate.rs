@@ -3,7 +3,7 @@
 use crate::Classifier;
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 use candle_nn::ModuleT;
-use msharp_core::DataSource;
+use msharp_core::{Batch, DataSource};
 
 /// What a classifier does on a set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,17 +19,29 @@ pub struct Evaluation {
     pub not_finite: usize,
 }
 
-/// Evaluates over epoch 0 of `data`, in evaluation mode and without a graph. One forward pass over the set.
+/// Evaluates a classifier over epoch 0 of `data`, in evaluation mode and without a graph. One forward pass over the
+/// set.
 ///
 /// # Errors
 /// If there is no sample.
 pub fn evaluate<M: ModuleT>(classifier: &Classifier<M>, data: &dyn DataSource) -> Result<Evaluation> {
+    evaluate_logits(|batch| classifier.logits(&batch.inputs, false), data)
+}
+
+/// As [`evaluate`], of any function from a batch to logits `[b, k]`: for a model that is no candle `ModuleT`, or that
+/// needs the batch's key.
+///
+/// # Errors
+/// If there is no sample, or as `logits`.
+pub fn evaluate_logits(
+    logits: impl Fn(&Batch) -> Result<Tensor>,
+    data: &dyn DataSource,
+) -> Result<Evaluation> {
     let (mut loss, mut correct, mut samples, mut not_finite) = (0f64, 0, 0, 0);
     for batch in data.epoch(0) {
         let batch = batch?;
         batch.check()?;
-        let logits =
-            msharp_ops::no_grad(|| classifier.logits(&batch.inputs, false))?.detach().to_device(&Device::Cpu)?;
+        let logits = msharp_ops::no_grad(|| logits(&batch))?.detach().to_device(&Device::Cpu)?;
         let targets = batch.targets.to_device(&Device::Cpu)?; // [b], and logits [b, k]
         let losses = msharp_ops::cross_entropy(&logits, &targets, 0.)?; // [b]
         loss += losses.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
@@ -56,7 +68,7 @@ pub fn finite_rows(logits: &Tensor) -> Result<Vec<bool>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use msharp_core::{Batch, Batches, Key};
+    use msharp_core::{Batches, Key};
 
     struct One(Tensor);
 
@@ -92,6 +104,8 @@ mod tests {
         let found = evaluate(&Classifier::new(Identity), &One(logits.clone()))?;
         assert_eq!((found.accuracy, found.samples, found.not_finite), (0.4, 5, 2));
         assert!(found.loss.is_nan());
+        let of_batch = evaluate_logits(|batch| batch.inputs.affine(-1., 0.), &One(logits.narrow(0, 3, 2)?))?;
+        assert_eq!(of_batch.accuracy, 0.5, "the other of the two is right now");
         let found = evaluate(&Classifier::new(Identity), &One(logits.narrow(0, 3, 2)?))?;
         assert_eq!((found.accuracy, found.not_finite), (0.5, 0));
         assert!(found.loss.is_finite());

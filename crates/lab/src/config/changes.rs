@@ -73,9 +73,11 @@ impl Changes {
         let name = rule.name();
         if rule.radius().is_none() {
             let plain = Changes { clip: self.clip, ..Changes::default() };
+            let given = Changes { clip: None, ..self.clone() }.label();
             ensure!(
                 *self == plain,
-                "--rule {name} has no perturbation; expected none of the flags that change one, but --clip"
+                "--rule {name} has no perturbation that --{} could change; expected another rule, or only --clip",
+                given.first().map_or("", String::as_str)
             );
         }
         let own = rule.entry().parts;
@@ -141,7 +143,7 @@ impl Changes {
         let (from, until) = (self.from.unwrap_or(0.), self.until.unwrap_or(1.));
         ensure!(
             0. <= from && from < until && until <= 1.,
-            "--from is {from}, --until {until}; expected 0 ≤ from < until ≤ 1"
+            "--from (the start of late-phase-sam) is {from} and --until is {until}; expected 0 ≤ from < until ≤ 1"
         );
         Ok(())
     }

@@ -20,6 +20,7 @@ impl RunConfig {
         let differs = "estimates by finite differences, in rules that weigh samples or with --noise-every";
         for (flag, is_default, is_used, of) in [
             ("estimator", self.weighting.estimator == own.weighting.estimator, self.is_reweighted(), weighs),
+            ("shuffle-weights", !self.weighting.shuffle_weights, self.is_reweighted(), weighs),
             ("probes", self.weighting.probes == own.weighting.probes, probes, differs),
             ("delta", self.weighting.delta.is_none(), probes, differs),
             ("adapt-delta", !self.weighting.adapt_delta, probes, differs),
@@ -57,7 +58,7 @@ impl RunConfig {
         );
         ensure!(
             self.measuring.evaluate_every <= self.optimisation.epochs,
-            "--evaluate-every is {}, and there are {} epochs; expected at most as many",
+            "--evaluate-every is {}, and there are {} epochs; expected at most that number",
             self.measuring.evaluate_every,
             self.optimisation.epochs
         );

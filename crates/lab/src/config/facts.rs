@@ -105,7 +105,7 @@ impl RunConfig {
         {
             ensure!(
                 every.is_none_or(|every| every <= of),
-                "{what} is {}, and there are {of} such steps, of {steps} in the run; expected at most as many",
+                "{what} is {}, and is counted in {of} of the run's {steps} steps; expected at most {of}",
                 every.unwrap_or(0)
             );
         }
@@ -166,6 +166,20 @@ impl RunConfig {
             !changes.decay_in_ascent || params.iter().any(|param| factor(param) != 0. && decays(param)),
             "--decay-in-ascent has no effect: no parameter that is perturbed decays (--decay-weights-only); expected none"
         );
+        if let [group] = &changes.rho_groups[..] {
+            let all = params.iter().all(|param| masked(param) || group.0.holds(param));
+            ensure!(
+                !all || group.1 == 0.,
+                "--rho-groups {group} multiplies every radius by {}; expected --rho {} instead",
+                group.1,
+                self.perturbation.rule.radius().unwrap_or(0.) * group.1
+            );
+            ensure!(
+                group.1 != 0. || all || changes.perturb.is_some(),
+                "--rho-groups {group} leaves these parameters out; expected --perturb !{} instead",
+                group.0
+            );
+        }
         if !changes.rho_groups.is_empty() {
             ensure!(
                 params.iter().any(|param| !masked(param) && factor(param) != 1.),
@@ -221,17 +235,17 @@ mod tests {
             ("--from 0.9", ["--from 0.9", "none of the run's 4 steps"]),
             ("--from 0.3 --until 0.4", ["--until 0.4", "none of the run's 4 steps"]),
             ("--until 0.9", ["--until 0.9", "all of the run's 4 steps"]),
-            ("--every 5", ["--every is 5", "4 such steps"]),
-            ("--every 3 --until 0.5", ["--every is 3", "2 such steps, of 4"]),
-            ("--rule look-sam:k=9", ["k of --rule look-sam is 9", "4 such steps"]),
-            ("--combine look-sam:k=3 --every 2", ["k of --rule look-sam is 3", "2 such steps"]),
+            ("--every 5", ["--every is 5", "4 of the run's 4 steps"]),
+            ("--every 3 --until 0.5", ["--every is 3", "2 of the run's 4 steps"]),
+            ("--rule look-sam:k=9", ["k of --rule look-sam is 9", "4 of the run's 4 steps"]),
+            ("--combine look-sam:k=3 --every 2", ["k of --rule look-sam is 3", "2 of the run's 4 steps"]),
             ("--rule vasso --until 0.2", ["--rule vasso", "one of the run's 4 steps"]),
             ("--until 0.2 --rho-schedule warm-up:0.5", ["--rho-schedule", "ρ 0 in every step"]),
             ("--from 0.5 --rho-schedule warm-up:0.3", ["--rho-schedule", "leaves ρ as it is"]),
             ("--norm group-64", ["--norm group-64", "group-32"]),
             ("--norm group-5", ["--norm group-5", "group-1"]),
             ("--rule sam-on --decay-in-ascent --decay-weights-only", ["--decay-in-ascent", "no parameter"]),
-            ("--noise-every 7", ["--noise-every is 7", "4 such steps"]),
+            ("--noise-every 7", ["--noise-every is 7", "4 of the run's 4 steps"]),
             ("--warm-up 0.1", ["--warm-up is 0.1", "4 steps"]),
             ("--schedule step:0.5,0.9:0.1", ["--schedule has a step at 0.9", "4 steps"]),
             ("--cutout 33", ["--cutout is 33", "32 × 32"]),
@@ -243,6 +257,8 @@ mod tests {
             ("--rho-groups layer9.*=2", ["--rho-groups layer9.*=2", "no parameter"]),
             ("--rho-groups fc.*=1", ["--rho-groups", "but 1"]),
             ("--rho-groups *=0", ["--rho-groups", "leaves no parameter"]),
+            ("--rho-groups *=2", ["--rho-groups *=2", "--rho 0.2"]),
+            ("--rho-groups role:norm=0", ["--rho-groups role:norm=0", "--perturb !role:norm"]),
             ("--rho-groups *=2,fc.*=3", ["--rho-groups fc.*=3", "decides about no parameter"]),
             ("--perturb role:norm --rho-groups fc.*=3", ["--rho-groups fc.*=3", "--perturb"]),
         ] {

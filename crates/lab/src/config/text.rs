@@ -85,13 +85,16 @@ impl FromStr for RhoText {
         let share = match share.map(str::parse::<f64>) {
             None => None,
             Some(Ok(share)) if (0. ..=1.).contains(&share) => Some(share),
-            Some(_) => bail!("{text:?} has no share; {expected}"),
+            Some(Ok(share)) => bail!("{text:?} has the share {share}, which is not from 0 to 1; {expected}"),
+            Some(Err(_)) => bail!("{text:?} has no number after the colon; {expected}"),
         };
         Ok(Self(match (name, share) {
             ("constant", None) => RhoSchedule::Constant,
             ("by-lr", least) => RhoSchedule::ByLearningRate { least: least.unwrap_or(0.) },
             ("cosine", end) => RhoSchedule::Cosine { end: end.unwrap_or(0.) },
-            ("warm-up", Some(share)) if share > 0. => RhoSchedule::WarmUp { share },
+            ("warm-up", Some(0.)) => bail!("{text:?} warms up in no step; expected a share above 0"),
+            ("warm-up", None) => bail!("warm-up needs the share of the run in which ρ rises; {expected}"),
+            ("warm-up", Some(share)) => RhoSchedule::WarmUp { share },
             _ => bail!("there is no schedule of ρ {text:?}; {expected}"),
         }))
     }

@@ -86,8 +86,8 @@ impl RunConfig {
         );
         if let Some(m) = self.perturbation.micro_batch {
             let batch = self.optimisation.batch_size;
-            ensure!(m > 0, "--micro-batch is 0; expected a number of samples from 1 to --batch-size ({batch})");
-            ensure!(m <= batch, "--micro-batch is {m}, more than --batch-size {batch}; expected at most {batch}");
+            ensure!(m > 0, "--micro-batch, m, is 0; expected a number of samples from 1 to --batch-size ({batch})");
+            ensure!(m <= batch, "--micro-batch, m, is {m}, more than --batch-size {batch}; expected at most {batch}");
         }
         self.check_effects()
     }

@@ -14,6 +14,9 @@ use candle_core::Result;
 /// has it) is less than p·2³². Two layers of a network need two seeds, and so do two steps. The backward draws the mask
 /// again, and stores none.
 ///
+/// A candle `ModuleT` does not see its batch, and with it no key: an objective that has dropout is a closure over the
+/// batch, `|batch, train| …`, which passes `batch.key` on, and `msharp_train::evaluate_logits` evaluates its model.
+///
 /// `Err` if `p` is not a number from 0 to below 1, or for an element type that is no float.
 ///
 /// ```

@@ -17,7 +17,7 @@ pub struct Entry<B> {
     pub formula: &'static str,
     /// Where it was published.
     pub reference: &'static str,
-    /// Published values of ρ, where they are known.
+    /// Published values of ρ, where its paper's authors give one in their text or in their code.
     pub radius: &'static str,
     /// What it is built with, besides its parameters.
     pub needs: Needs,
