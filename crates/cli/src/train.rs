@@ -13,15 +13,16 @@ use msharp_lab::screen::{columns, duration};
 use msharp_lab::{interrupt, paths, row, run};
 use std::path::{Path, PathBuf};
 
-/// Train one network with one rule.
-///
-/// Examples:
-///   msharp train                                            SAM on the drawn data set
-///   msharp train --data cifar10 --rule m-sam:m=16,rho=0.1   m-SAM on CIFAR-10
-///   msharp train --rule rw-sam:lambda=16 --epochs 5         RW-SAM at m_eff = 16
-///   msharp train … --resume                                 go on after an interruption
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  msharp train                                            SAM on drawn images
+  msharp train --data cifar10 --rule m-sam:m=16,rho=0.1   m-SAM on CIFAR-10
+  msharp train --rule rw-sam:lambda=16 --epochs 5         RW-SAM at m_eff = 16
+  msharp train --rule esam --resume                       go on after an interruption";
+
+/// One network, one rule, one data set.
 #[derive(Args)]
-#[command(verbatim_doc_comment, disable_help_flag = true)]
+#[command(before_help = EXAMPLES, disable_help_flag = true)]
 pub struct TrainArgs {
     #[command(flatten)]
     config: RunConfig,

@@ -120,7 +120,10 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
 
     refused(&args, &["already holds a run", "--resume"]);
     let resumed: Vec<&str> = args.iter().copied().chain(["--resume"]).collect();
-    refused(&resumed.iter().copied().chain(["--lr", "0.2"]).collect::<Vec<_>>(), &["checkpoint", "--lr was 0.1 and is 0.2"]);
+    refused(
+        &resumed.iter().copied().chain(["--lr", "0.2"]).collect::<Vec<_>>(),
+        &["checkpoint", "--lr was 0.1 and is 0.2"],
+    );
     let longer: Vec<&str> = resumed.iter().map(|arg| if *arg == "2" { "3" } else { *arg }).collect();
     refused(&longer, &["--epochs was 2 and is 3", "start another one"]);
     let config = std::fs::read_to_string(Path::new(&parts).join("config.json")).unwrap();

@@ -104,10 +104,7 @@ mod tests {
         let error = verify(folder.path()).unwrap_err();
         assert_eq!(Error::of(&error), Some(&Error::NoRelease { dir: folder.path().to_path_buf() }));
         let error = error.to_string();
-        assert!(
-            error.contains("msharp data fetch") && error.contains(&*folder.path().to_string_lossy()),
-            "{error}"
-        );
+        assert!(error.contains("msharp data fetch") && error.contains(&*folder.path().to_string_lossy()), "{error}");
     }
 
     #[test]

@@ -62,22 +62,22 @@ pub struct RunConfig {
 #[command(next_help_heading = "Data")]
 pub struct DataConfig {
     /// The data set
-    #[arg(id = "data", long = "data", default_value = "synthetic")]
+    #[arg(id = "data", long = "data", default_value = "synthetic", value_name = "NAME")]
     pub set: DataName,
     /// Train on this many images only, the same share of each class
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub subset: Option<usize>,
     /// Evaluate on this many test images only
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub test_subset: Option<usize>,
     /// Give this share of the training images a wrong label, drawn from the other classes
-    #[arg(long, default_value_t = 0., allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0., allow_hyphen_values = true, value_name = "SHARE")]
     pub label_noise: f64,
     /// Augmentation of training images: standard is a random crop (pad 4) and a flip
-    #[arg(long, default_value = "standard")]
+    #[arg(long, default_value = "standard", value_name = "NAME")]
     pub augment: AugmentName,
     /// Cut a square of this side out of each training image
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub cutout: Option<usize>,
 }
 
@@ -86,11 +86,11 @@ pub struct DataConfig {
 #[command(next_help_heading = "Model")]
 pub struct ModelConfig {
     /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, or vit-mini
-    #[arg(id = "model", long = "model", default_value = "resnet8")]
+    #[arg(id = "model", long = "model", default_value = "resnet8", value_name = "MODEL")]
     #[serde(with = "as_text")]
     pub architecture: Architecture,
     /// Its normalisation: batch, group (32 groups), or group-8 and the like; a vit has its own
-    #[arg(long, default_value = "batch")]
+    #[arg(long, default_value = "batch", value_name = "NORM")]
     #[serde(with = "as_text")]
     pub norm: Norm,
 }
@@ -104,12 +104,12 @@ pub struct RuleConfig {
     #[serde(with = "as_text")]
     pub rule: Rule,
     /// ρ, the perturbation radius: short for the parameter rho of --rule [default: the rule's]
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_name = "ρ")]
     #[serde(skip)]
     pub rho: Option<f64>,
     /// m: apply the rule on micro-batches of this many samples and average (m-SAM); under batch normalisation each
     /// micro-batch is its own normalisation batch
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub micro_batch: Option<usize>,
     /// What of the rule is changed.
     #[command(flatten)]
@@ -122,13 +122,13 @@ pub struct RuleConfig {
 #[command(next_help_heading = "RW-SAM and δ-SAM")]
 pub struct WeightingConfig {
     /// The estimator of the samples' gradient norms
-    #[arg(long, default_value = "finite-difference")]
+    #[arg(long, default_value = "finite-difference", value_name = "NAME")]
     pub estimator: EstimatorName,
     /// K, the number of finite-difference probes
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     pub probes: usize,
     /// δ, the finite-difference step [default: such that ‖δz‖ = 1e-4·‖x‖]
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_name = "NUMBER")]
     pub delta: Option<f64>,
     /// Move δ to where its measured noise is least; costs a sixteenth of a forward pass more in each step
     #[arg(long, conflicts_with = "delta")]
@@ -143,45 +143,45 @@ pub struct WeightingConfig {
 #[command(next_help_heading = "Optimisation")]
 pub struct OptimisationConfig {
     /// Passes over the training set
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_name = "N")]
     pub epochs: usize,
     /// Samples in a batch
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_name = "N")]
     pub batch_size: usize,
     /// The base learning rate
-    #[arg(long, default_value_t = 0.1, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.1, allow_hyphen_values = true, value_name = "NUMBER")]
     pub lr: f64,
     /// Learning-rate schedule: cosine, constant, step (÷10 at ½ and ¾), or step:0.3,0.6,0.8:0.2
-    #[arg(long, default_value = "cosine")]
+    #[arg(long, default_value = "cosine", value_name = "SCHEDULE")]
     #[serde(with = "as_text")]
     pub schedule: ScheduleText,
     /// The share of the run over which the learning rate first rises
-    #[arg(long, default_value_t = 0., allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0., allow_hyphen_values = true, value_name = "SHARE")]
     pub warm_up: f64,
     /// The optimizer
-    #[arg(long, default_value = "sgd")]
+    #[arg(long, default_value = "sgd", value_name = "NAME")]
     pub optimizer: OptimizerName,
     /// Momentum of SGD
-    #[arg(long, default_value_t = 0.9, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.9, allow_hyphen_values = true, value_name = "NUMBER")]
     pub momentum: f64,
     /// Nesterov momentum
     #[arg(long)]
     pub nesterov: bool,
     /// Weight decay (L2), outside of the ascent gradient
-    #[arg(long, default_value_t = 5e-4, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 5e-4, allow_hyphen_values = true, value_name = "NUMBER")]
     pub weight_decay: f64,
     /// Leave norm layers and biases out of the weight decay
     #[arg(long)]
     pub decay_weights_only: bool,
     /// Label smoothing ε
-    #[arg(long, default_value_t = 0., allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0., allow_hyphen_values = true, value_name = "NUMBER")]
     pub label_smoothing: f64,
     /// Take the passes over a batch in pieces of at most this many samples, to save memory; m is not affected. Under
     /// batch normalisation each piece is its own normalisation batch
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub accumulate: Option<usize>,
     /// The seed of initialisation, order, augmentation, label noise and probes
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
 }
 
@@ -190,18 +190,18 @@ pub struct OptimisationConfig {
 #[command(next_help_heading = "Measuring")]
 pub struct MeasuringConfig {
     /// Evaluate on the test images after every so many epochs, and after the last
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_name = "N")]
     pub evaluate_every: usize,
     /// Every so many steps measure the noise of the gradient on the batch of the step, before it: tr V, the noise scale
     /// and the quantiles of the samples' norms, as noise_… in log and row; 0: never. No bit of the run depends on it
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_name = "N")]
     pub noise_every: usize,
     /// On the first so many samples of the batch only [default: all]; under batch normalisation they are a
     /// normalisation batch of their own
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub noise_samples: Option<usize>,
     /// Its estimator of the samples' gradient norms; with finite-difference, from --probes probes
-    #[arg(long, default_value = "exact")]
+    #[arg(long, default_value = "exact", value_name = "NAME")]
     pub noise_estimator: EstimatorName,
 }
 
@@ -210,10 +210,16 @@ pub struct MeasuringConfig {
 #[command(next_help_heading = "Machine")]
 pub struct MachineConfig {
     /// The device
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", value_name = "NAME")]
     pub device: DeviceName,
     /// The precision of a GPU's products; finite differences are in f32 in each [default: f32, and bf16 on cuda]
-    #[arg(long, default_value = "f32", default_value_if("device", "cuda", "bf16"), hide_default_value = true)]
+    #[arg(
+        long,
+        default_value = "f32",
+        default_value_if("device", "cuda", "bf16"),
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
     pub precision: PrecisionName,
 }
 

@@ -33,10 +33,7 @@ pub fn evaluate<M: ModuleT>(classifier: &Classifier<M>, data: &dyn DataSource) -
 ///
 /// # Errors
 /// If there is no sample, or as `logits`.
-pub fn evaluate_logits(
-    logits: impl Fn(&Batch) -> Result<Tensor>,
-    data: &dyn DataSource,
-) -> Result<Evaluation> {
+pub fn evaluate_logits(logits: impl Fn(&Batch) -> Result<Tensor>, data: &dyn DataSource) -> Result<Evaluation> {
     let (mut loss, mut correct, mut samples, mut not_finite) = (0f64, 0, 0, 0);
     for batch in data.epoch(0) {
         let batch = batch?;

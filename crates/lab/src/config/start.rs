@@ -15,14 +15,14 @@ pub const START_LR: f64 = 0.05;
 pub struct Start {
     /// Start where the same network has fitted uniformly random labels of the same images for so many epochs: SGD
     /// without augmentation or weight decay, a cosine from --start-lr
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub after_random_labels: Option<usize>,
     /// And has then fitted the true labels for so many epochs: SGD without augmentation, at a constant --lr. The first
     /// half of a protocol that asks which rule leaves a poor minimum
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     pub after_true_labels: Option<usize>,
     /// The learning rate on random labels [default: 0.05]
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, allow_hyphen_values = true, value_name = "NUMBER")]
     pub start_lr: Option<f64>,
 }
 
