@@ -64,8 +64,9 @@ fn a_finished_run_keeps_its_row_whatever_becomes_of_its_log() {
     assert_eq!((read(folder.path(), "row.json"), read(folder.path(), "rows.jsonl")), (row.clone(), rows));
     let row: serde_json::Value = serde_json::from_str(&row).unwrap();
     assert_eq!(row["host"]["threads"], 1);
-    assert_eq!(row["curve"].as_array().unwrap().len(), 2);
-    assert!(row["metrics"]["test_accuracy"].is_number() && row["metrics"]["train_loss"].is_number(), "{row}");
+    let content = &row["content"];
+    assert_eq!(content["curve"].as_array().unwrap().len(), 2);
+    assert!(content["metrics"]["test_accuracy"].is_number() && content["metrics"]["train_loss"].is_number(), "{row}");
     assert_eq!(read(folder.path(), "log.jsonl").lines().count(), 2, "the epochs are in the log again");
 }
 
@@ -80,12 +81,12 @@ fn a_new_run_takes_nothing_from_another_in_its_folder() {
         refused(at(seed), &["weights.safetensors of a run whose checkpoint is gone", "empty folder"]);
     }
     remove(&run, &["weights.safetensors", "row.json", "rows.jsonl"]);
-    refused(at("2"), &["files of another run", "--seed differ"]);
+    refused(at("2"), &["files of another run", "--seed was 1 and is 2"]);
     assert!(run.join("log.jsonl").exists(), "what is refused changes nothing");
     done(at("1")); // the same run begins again
     let row: serde_json::Value = serde_json::from_str(&read(&run, "row.json")).unwrap();
     let epochs: Vec<u64> =
-        row["curve"].as_array().unwrap().iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
+        row["content"]["curve"].as_array().unwrap().iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
     assert_eq!(epochs, [0, 1, 2]);
 }
 
