@@ -65,10 +65,10 @@ fn files(ending: &str) -> Vec<File> {
 }
 
 impl File {
-    /// The crate, where this is a library's source.
+    /// The crate, where this is a library's source, and not a file of its tests.
     fn library(&self) -> Option<&str> {
         let (name, rest) = self.path.strip_prefix("crates/")?.split_once('/')?;
-        rest.starts_with("src/").then_some(name)
+        (rest.starts_with("src/") && !rest.ends_with("/tests.rs")).then_some(name)
     }
 
     /// Lines of code with their numbers from 1: no comments, no documentation, no strings, and no items under

@@ -1,4 +1,5 @@
-//! The tests are in `main.rs` and its modules; here the Rust examples of README and pages are compiled and run as doctests.
+//! The tests are in `main.rs` and its modules; here the Rust examples of README and pages are compiled and run as
+//! doctests.
 
 /// The README.
 #[cfg(doctest)]

@@ -1,5 +1,5 @@
-//! `report`: RESULTS.md, the pages and the generated parts of the documents, made from the committed rows and from nothing
-//! else.
+//! `report`: RESULTS.md, the pages and the generated parts of the documents, made from the committed rows and from
+//! nothing else.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;

@@ -11,8 +11,8 @@ const SHRINK: usize = 2;
 /// Pixels on a side of an image.
 const THUMBNAIL: usize = SIDE / SHRINK;
 
-/// Draws `train` training and `test` test images, 16×16 RGB, of the ten classes of [`synthetic`](crate::synthetic); image i
-/// is a figure of class i mod 10.
+/// Draws `train` training and `test` test images, 16×16 RGB, of the ten classes of [`synthetic`](crate::synthetic);
+/// image i is a figure of class i mod 10.
 ///
 /// Each shows one figure, whole, near the centre and nearly upright; colours, contrast, background and noise vary and
 /// are no hint of the class. A few hundred images are enough to learn from, at a quarter of the cost of an image of

@@ -16,7 +16,8 @@ use msharp_ops::{Slope, rms_slopes};
 /// samples.
 ///
 /// **Variance.** That of ⟨z, g⟩², which [`Probe`] states, over K. One probe gives |⟨z, gᵢ⟩|, whose coefficient of
-/// variation is 0.76 whatever the norms: it hardly ranks samples; six do. `cargo xtask reproduce estimators` measures that.
+/// variation is 0.76 whatever the norms: it hardly ranks samples; six do. `cargo xtask reproduce estimators` measures
+/// that.
 ///
 /// **Cost.** K + 1 forwards, or 2K + 1 if `central`; the forward at x keeps its graph and serves an ascent too. The
 /// first estimate is two more (on the CPU): it evaluates the losses twice at one point, and refuses an objective whose

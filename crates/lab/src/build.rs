@@ -1,5 +1,5 @@
-//! From a configuration to what it stands for: the network, the objective, the optimizer, the rule; and what is known of
-//! them before the first step.
+//! From a configuration to what it stands for: the network, the objective, the optimizer, the rule; and what is known
+//! of them before the first step.
 
 pub mod rule;
 

@@ -17,7 +17,7 @@ pub fn listen() -> Result<()> {
         Some(_) => {}
         None => {
             let _ = REQUESTED.set(Instant::now()); // signals are handled one after another: nobody else sets it
-            eprintln!("saving a checkpoint; once more to leave at once");
+            crate::screen::say("saving a checkpoint; once more to leave at once");
         }
     })
     .context("cannot listen for Ctrl-C")

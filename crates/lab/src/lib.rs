@@ -1,8 +1,9 @@
 //! Experiments with sharpness-aware rules, as a library.
 //!
 //! A [`RunConfig`](config::RunConfig) is the command line, the record in a row and the identity of a run.
-//! [`run()`](run::run) makes a [`Row`](row::Row) of it, resumable at any step. An [`Experiment`](experiments::Experiment)
-//! lists jobs and makes a [`Page`](page::Page) of their rows: [`ALL`](experiments::ALL) has every one of them.
+//! [`run()`](run::run) makes a [`Row`](row::Row) of it, resumable at any step. An
+//! [`Experiment`](experiments::Experiment) lists jobs and makes a [`Page`](page::Page) of their rows:
+//! [`ALL`](experiments::ALL) has every one of them.
 //!
 //! ```no_run
 //! use msharp_lab::config::RunConfig;

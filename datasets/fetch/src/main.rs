@@ -1,5 +1,5 @@
-//! `msharp-fetch`: CIFAR from the Hugging Face hub, verified. A program of its own, because its HTTP client and its Parquet
-//! reader are 230 crates that nothing else of the workspace needs.
+//! `msharp-fetch`: CIFAR from the Hugging Face hub, verified. A program of its own, because its HTTP client and its
+//! Parquet reader are 230 crates that nothing else of the workspace needs.
 
 use clap::{Parser, ValueEnum};
 use msharp_data::{Release, fetch};

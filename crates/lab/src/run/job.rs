@@ -78,7 +78,8 @@ impl Job for RunConfig {
         Ok(row)
     }
 
-    /// Where CIFAR-10 is not at hand, an experiment that takes either would replace its rows by those of the synthetic set.
+    /// Where CIFAR-10 is not at hand, an experiment that takes either would replace its rows by those of the synthetic
+    /// set.
     fn check_replaces(jobs: &[Self], known: &[RunRow]) -> Result<()> {
         for row in known {
             let data = row.content.config.data.set;
