@@ -336,3 +336,17 @@ fn every_crate_on_candle_brings_the_fast_products() {
         );
     }
 }
+
+/// The invariants of ARCHITECTURE.md are each followed by the tests that hold them, `file.rs::test`.
+#[test]
+fn the_tests_that_the_architecture_names_exist() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md at the root");
+    let named: Vec<(&str, &str)> = text.split('`').filter_map(|part| part.split_once(".rs::")).collect();
+    let exists = |(file, test): &(&str, &str)| {
+        let source = std::fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+        source.contains(&format!("fn {test}("))
+    };
+    let missing = named.iter().filter(|named| !exists(named)).map(|(file, test)| format!("{file}.rs::{test}"));
+    assert_none("tests that ARCHITECTURE.md names and that do not exist", missing.collect());
+    assert!(named.len() > 20, "{named:?}");
+}

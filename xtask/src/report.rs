@@ -26,8 +26,13 @@ struct Results {
 /// The experiment and the preset whose table stands in the README.
 const IN_README: (&str, &str) = ("toy", "laptop");
 
-/// Those whose first finding stands in the README.
-const HEADLINES: [&str; 4] = ["m-sharpness", "noise-trace", "estimators", "weak-error"];
+/// The findings that stand in the README: an experiment, and how the finding begins, for the last that begins so.
+const HEADLINES: [(&str, &str); 4] = [
+    ("m-sharpness", "m-SAM (m = 4) against SAM"),
+    ("m-sharpness", "RW-SAM (m_eff = 4) against m-SAM"),
+    ("exit-time", "m-USAM leaves"),
+    ("weak-error", "At the small"),
+];
 
 /// Writes, or checks, every generated file and part.
 pub fn report(args: ReportArgs) -> Result<()> {
@@ -42,16 +47,18 @@ pub fn report(args: ReportArgs) -> Result<()> {
         all.iter().find(|results| (results.experiment.name(), results.preset.as_str()) == (name, "laptop"))
     };
     let toy = all.iter().find(|results| (results.experiment.name(), results.preset.as_str()) == IN_README);
-    let toy = toy.map_or(String::new(), |toy| {
-        let found: String = toy.page.findings.iter().take(3).map(|finding| format!("- {finding}\n")).collect();
-        format!("{}\n{found}", toy.page.table)
-    });
-    let headline = |name: &&str| {
-        let results = of(name)?;
-        let finding = results.page.findings.first()?;
-        Some(format!("- [{name}](results/{name}-{}/README.md): {finding}\n", results.preset))
+    let Results { page: toy, .. } = toy.context("there are no rows of toy, whose table stands in the README")?;
+    let found: String = toy.findings.iter().take(3).map(|finding| format!("- {finding}\n")).collect();
+    let toy = format!("{}\n{found}", toy.table);
+    let headline = |(name, begins): &(&str, &str)| {
+        let results = of(name).with_context(|| format!("there are no rows of {name}, which the README quotes"))?;
+        let finding = results.page.findings.iter().rfind(|finding| finding.starts_with(begins));
+        let finding = finding.with_context(|| format!("{name} has no finding that begins with {begins:?}"))?;
+        let (question, preset) = (results.experiment.question(), &results.preset);
+        let question = question.split_inclusive('?').next().unwrap_or(question);
+        Ok(format!("- [{name}](results/{name}-{preset}/README.md). {question} {finding}\n"))
     };
-    let headlines: String = HEADLINES.iter().filter_map(headline).collect();
+    let headlines: String = HEADLINES.iter().map(headline).collect::<Result<_>>()?;
     let rows = row::read::<estimators::Comparison>(&paths::results().join("estimators-laptop/rows.jsonl"))?;
     let comparisons: Vec<_> = rows.into_iter().map(|row| row.content).collect();
     for (file, parts) in [

@@ -93,7 +93,7 @@ fn paint(figure: Figure, draw: &mut Draw, image: &mut [u8]) {
 }
 
 /// Two colours around `base`, blended by smooth noise.
-pub(crate) fn background(base: Colour, draw: &mut Draw) -> Vec<Colour> {
+fn background(base: Colour, draw: &mut Draw) -> Vec<Colour> {
     let amplitude = draw.between(0., 0.2);
     let towards: Colour = draw.direction();
     let knots: [[f64; KNOTS + 1]; KNOTS + 1] = std::array::from_fn(|_| std::array::from_fn(|_| draw.between(-1., 1.)));

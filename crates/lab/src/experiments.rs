@@ -249,11 +249,19 @@ pub fn set_up(config: &RunConfig) -> String {
     };
     let augmentation = if config.data.augment == AugmentName::None { ", no augmentation" } else { "" };
     let steps = &config.optimisation;
+    let radius = config.perturbation.rule.radius().map_or(String::new(), |rho| format!("; ρ = {rho}"));
     format!(
         "{network}, {images} of {data}{subset}{wrong}, {tested}{augmentation}; {} epochs in batches of {}, learning rate {} \
-         ({}), momentum {}, weight decay {}.",
+         ({}), momentum {}, weight decay {}{radius}.",
         steps.epochs, steps.batch_size, steps.lr, steps.schedule, steps.momentum, steps.weight_decay
     )
+}
+
+/// The first of some configurations that has a perturbation, whose radius the others share; else the first.
+pub fn perturbed<'a>(configs: impl IntoIterator<Item = &'a RunConfig, IntoIter: Clone>) -> &'a RunConfig {
+    let configs = configs.into_iter();
+    let has_radius = |config: &&RunConfig| config.perturbation.rule.radius().is_some();
+    configs.clone().find(has_radius).or_else(|| configs.clone().next()).expect("at least one run")
 }
 
 /// A rule of the catalogue at a radius that it can have.

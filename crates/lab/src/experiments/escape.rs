@@ -6,7 +6,7 @@ mod runs;
 pub use page::{SEEN, contests};
 pub use runs::{Minimum, about_start, configs, minimum};
 
-use super::{Experiment, Preset};
+use super::{Experiment, Preset, perturbed};
 use crate::config::{DataName, RunConfig};
 use crate::page::Page;
 use crate::run::outcome::RunRow;
@@ -31,10 +31,10 @@ impl Experiment for Escape {
     }
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
-        runs::about(&jobs[0])
+        runs::about(perturbed(jobs))
     }
 
     fn page(&self, rows: &[RunRow]) -> Result<Page> {
-        page::page(runs::about(&rows[0].content.config), rows)
+        page::page(runs::about(perturbed(rows.iter().map(|row| &row.content.config))), rows)
     }
 }

@@ -3,7 +3,7 @@
 mod page;
 mod runs;
 
-use super::{Experiment, Preset};
+use super::{Experiment, Preset, perturbed};
 use crate::config::{DataName, RunConfig};
 use crate::page::Page;
 use crate::run::outcome::RunRow;
@@ -28,11 +28,11 @@ impl Experiment for MSharpness {
     }
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
-        runs::about(&jobs[0])
+        runs::about(perturbed(jobs))
     }
 
     fn page(&self, rows: &[RunRow]) -> Result<Page> {
-        page::page(runs::about(&rows[0].content.config), rows)
+        page::page(runs::about(perturbed(rows.iter().map(|row| &row.content.config))), rows)
     }
 
     fn jobs_with(&self) -> &'static str {

@@ -2,7 +2,7 @@
 
 mod page;
 
-use super::{Experiment, Preset, escape, set_up};
+use super::{Experiment, Preset, escape, perturbed, set_up};
 use crate::config::{DataName, RunConfig};
 use crate::page::Page;
 use crate::run::outcome::RunRow;
@@ -27,11 +27,11 @@ impl Experiment for NoiseTrace {
     }
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
-        about(&jobs[0])
+        about(perturbed(jobs))
     }
 
     fn page(&self, rows: &[RunRow]) -> Result<Page> {
-        page::page(about(&rows[0].content.config), rows)
+        page::page(about(perturbed(rows.iter().map(|row| &row.content.config))), rows)
     }
 
     fn rows_of(&self) -> &'static str {

@@ -94,7 +94,7 @@ pub fn about_start(config: &RunConfig) -> String {
     let (random, truth) = (after_random_labels.unwrap_or(0), after_true_labels.unwrap_or(0));
     let (lr, set_up) = (start_lr.unwrap_or(config.optimisation.lr), set_up(config));
     format!(
-        "{set_up} No augmentation. Each run starts at a poor minimum, the same for all rules of a seed: the network \
+        "{set_up} Each run starts at a poor minimum, the same for all rules of a seed: the network \
          has fitted uniformly random labels of its images for {random} epochs (SGD with momentum 0.9, a cosine from \
          {lr}), and then the true labels for {truth} epochs of SGD at the learning rate of the run."
     )
