@@ -9,7 +9,7 @@ use crate::page::Page;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
 
-/// Which rule resists wrong labels? SGD, SAM, m-SAM and RW-SAM on the synthetic set: minutes, no download.
+/// Which rule resists wrong labels? SGD, SAM, m-SAM and RW-SAM on drawn images: two minutes, no download.
 pub struct Toy;
 
 impl Experiment for Toy {
@@ -20,7 +20,7 @@ impl Experiment for Toy {
     }
 
     fn question(&self) -> &'static str {
-        "Which rule resists wrong labels? SGD, SAM, m-SAM and RW-SAM on the synthetic set: minutes, no download"
+        "Which rule resists wrong labels? SGD, SAM, m-SAM and RW-SAM on drawn images: two minutes, no download"
     }
 
     fn jobs(&self, preset: Preset, _: DataName) -> Result<Vec<RunConfig>> {
@@ -28,7 +28,7 @@ impl Experiment for Toy {
     }
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
-        runs::about(jobs)
+        runs::about(&jobs[0])
     }
 
     fn page(&self, rows: &[RunRow]) -> Result<Page> {

@@ -5,19 +5,26 @@ use crate::experiments::{Preset, of_radius, paired_runs, rw_sam, set_up, standar
 use msharp_models::{Architecture, Norm};
 
 /// m, and the m_eff of RW-SAM.
-const M: usize = 8;
+const M: usize = 16;
 
-/// ρ of SAM, of m-SAM and of RW-SAM: the best of each on seeds that are in no table.
-const RHO: [f64; 3] = [0.2, 0.1, 0.2];
+/// ρ of SAM, of m-SAM and of RW-SAM: a comparison at one radius would be one of radii. Each is the best of a grid on
+/// the seeds 100 to 102, which are in no table; test accuracy at the end of the laptop preset, mean over these seeds:
+///
+/// | ρ | .15 | .2 | .25 | .3 | .4 | .5 | .6 | .7 |
+/// |---|---|---|---|---|---|---|---|---|
+/// | SAM | | 52.6 | 51.9 | 52.3 | 45.9 | | | |
+/// | m-SAM | 53.5 | 57.4 | 53.6 | 25.7 | | | | |
+/// | RW-SAM | | 49.0 | | 50.3 | 52.1 | 56.4 | 55.7 | 44.7 |
+///
+/// SGD had 46.0 there, and 48.5 on normalisation batches of m.
+const RHO: [f64; 3] = [0.2, 0.2, 0.5];
 
-/// The seeds of the tables.
-const FIRST_SEED: u64 = 0;
-
-/// SGD, SAM, m-SAM and RW-SAM, each at its own radius: a comparison at one radius is one of radii.
+/// SGD, SAM, m-SAM and RW-SAM; and SGD in micro-batches, whose gradient is SGD's but for the normalisation batch: what
+/// m-SAM has before its perturbations.
 pub fn configs(preset: Preset) -> Vec<RunConfig> {
-    let base = standard(Architecture::ResNet8, Norm::Batch, DataName::Synthetic).with(|c| {
+    let base = standard(Architecture::ResNet8, Norm::Batch, DataName::Thumbnails).with(|c| {
         (c.data.label_noise, c.data.augment) = (0.4, AugmentName::None);
-        (c.optimisation.batch_size, c.optimisation.lr) = (32, 0.1);
+        (c.optimisation.batch_size, c.measuring.evaluate_every) = (64, 2);
     });
     let size = |subset, test_subset, epochs| {
         base.clone().with(|c| {
@@ -26,22 +33,24 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
     };
     let rules = [
         (named("sgd"), None),
+        (named("sgd"), Some(M)),
         (of_radius("sam", RHO[0]), None),
         (of_radius("sam", RHO[1]), Some(M)),
         (rw_sam(RHO[2], M), None),
     ];
     match preset {
-        Preset::Smoke => paired_runs(&size(200, Some(200), 3), &rules, FIRST_SEED..FIRST_SEED + 1),
-        Preset::Laptop => paired_runs(&size(300, Some(500), 25), &rules, FIRST_SEED..FIRST_SEED + 3),
-        Preset::Paper => paired_runs(&size(4000, None, 60), &rules, FIRST_SEED..FIRST_SEED + 5),
+        Preset::Smoke => paired_runs(&size(128, Some(100), 2), &rules, 0..1),
+        Preset::Laptop => paired_runs(&size(320, Some(500), 30), &rules, 0..3),
+        Preset::Paper => paired_runs(&size(4000, None, 60), &rules, 0..5),
     }
 }
 
 /// Above the table.
-pub fn about(jobs: &[RunConfig]) -> String {
+pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} Each rule has the radius that was best for it on seeds that are in no table. m is {M}, and so is the m_eff \
-         at which RW-SAM aims.",
-        set_up(&jobs[0])
+        "{} Each rule has the radius of a small grid that was best for it on seeds that are in no table. m is {M}, and so \
+         is the m_eff at which RW-SAM aims. Under batch normalisation a micro-batch is its own normalisation batch: \
+         m-SGD, SGD in micro-batches of m, shows what that brings by itself.",
+        set_up(config)
     )
 }
