@@ -41,7 +41,12 @@ fn claims(rows: &[RunRow]) -> Vec<Claim> {
     let of = |start: &str| all.iter().find(|label| label.starts_with(start));
     let control = of("m-SAM").zip(of("m-SGD")).map(|(rule, than)| Contest::new(rule, than, Says::Higher));
     let control = control.and_then(|contest| contest.claim(rows, LAST));
-    [against("SGD", 1), against("SAM", 3), control.into_iter().collect()].concat()
+    [
+        against("SGD", 1),
+        against("SAM", 2 + all.iter().any(|label| label.starts_with("m-SGD")) as usize),
+        control.into_iter().collect(),
+    ]
+    .concat()
 }
 
 /// Three sentences: what SGD did, what the others did about it, what that took.
