@@ -7,6 +7,13 @@
 /// Both modules have these functions, with the same arguments and results. Without the feature `cuda`, the module of
 /// that name is `without_cuda.rs`.
 macro_rules! on_device {
+    // An op of activations of the type `$activation`, which is compiled in this crate.
+    ($tensor:expr, $activation:ident::$op:ident($($argument:expr),* $(,)?)) => {
+        match $crate::cuda::Gpu::of($tensor)? {
+            Some(gpu) => $crate::cuda::$op(&gpu, $($argument),*),
+            None => <$activation as $crate::cpu::Compiled>::$op($($argument),*),
+        }
+    };
     ($tensor:expr, $op:ident($($argument:expr),* $(,)?)) => {
         match $crate::cuda::Gpu::of($tensor)? {
             Some(gpu) => $crate::cuda::$op(&gpu, $($argument),*),

@@ -6,6 +6,7 @@
 
 mod activations;
 mod attention;
+mod compiled;
 mod conv;
 mod cross_entropy;
 mod curve;
@@ -25,6 +26,7 @@ mod vector;
 
 pub(crate) use activations::{cast, copied, gelu, number, relu, sum, zero};
 pub(crate) use attention::attention;
+pub(crate) use compiled::Compiled;
 pub(crate) use conv::convolution;
 pub use conv::direct_convolutions;
 pub(crate) use cross_entropy::{cross_entropy, last_layer_norms};

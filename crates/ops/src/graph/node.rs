@@ -4,6 +4,7 @@
 //! result and, if a gradient is needed, [`Recorded::record`] wraps it as a node with its backward.
 
 use super::grad_enabled;
+use crate::cpu::Compiled;
 use candle_core::op::BackpropOp;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
@@ -12,7 +13,7 @@ use std::sync::Mutex;
 
 /// The activations of a network: a [`Tensor`], or a [`FeatureMap`](crate::FeatureMap), which is the same with less in
 /// candle's graph. Every op takes either type and returns the same.
-pub trait Activation: Clone + Recorded {}
+pub trait Activation: Clone + Recorded + Compiled {}
 
 impl Activation for Tensor {}
 

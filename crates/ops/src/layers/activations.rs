@@ -8,7 +8,7 @@ use candle_core::{Result, bail};
 /// max(x, 0) of every element; the gradient at 0 is 0, as in PyTorch. Any shape.
 pub fn relu<X: Activation>(x: &X) -> Result<X> {
     let x = &x.input()?;
-    on_device!(x.values(), relu(x))
+    on_device!(x.values(), X::relu(x))
 }
 
 /// x Φ(x) of every element, Φ the standard normal distribution (Hendrycks, Gimpel 2016,
@@ -18,7 +18,7 @@ pub fn relu<X: Activation>(x: &X) -> Result<X> {
 /// Its derivative is Φ(x) + x φ(x). `Err` for an element type that is no float.
 pub fn gelu<X: Activation>(x: &X) -> Result<X> {
     let x = &x.input()?;
-    on_device!(x.values(), gelu(x))
+    on_device!(x.values(), X::gelu(x))
 }
 
 /// a + b of every element, two activations of one shape: the end of a residual block without a norm.

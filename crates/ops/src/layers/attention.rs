@@ -21,5 +21,5 @@ pub fn attention<X: Activation>(qkv: &X, heads: usize) -> Result<X> {
     }
     let size = AttentionSize { b, n, d: packed / 3, heads };
     let qkv = &qkv.input()?;
-    on_device!(qkv.values(), attention(qkv, size))
+    on_device!(qkv.values(), X::attention(qkv, size))
 }

@@ -62,5 +62,5 @@ fn convolution<X: Activation>(
     shape: Vec<usize>,
 ) -> Result<X> {
     let (x, weight, bias) = (&x.input()?, &weight.input()?, bias.map(Recorded::input).transpose()?);
-    on_device!(x.values(), convolution(op, x, weight, bias.as_ref(), g, shape))
+    on_device!(x.values(), X::convolution(op, x, weight, bias.as_ref(), g, shape))
 }

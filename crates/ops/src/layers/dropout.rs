@@ -33,5 +33,5 @@ pub fn dropout<X: Activation>(x: &X, p: f64, seed: [u8; 32], train: bool) -> Res
         return Ok(x);
     }
     let mask = Mask { seed, drop_below: (p * 2f64.powi(32)).round() as u64, scale: 1. / (1. - p) };
-    on_device!(x.values(), dropout(&x, mask))
+    on_device!(x.values(), X::dropout(&x, mask))
 }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 
 /// Sizes of one convolution of `[batch, height, width, c_in]` to `[batch, out_height, out_width, c_out]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Geometry {
+pub struct Geometry {
     pub batch: usize,
     pub height: usize,
     pub width: usize,
@@ -94,7 +94,7 @@ impl Geometry {
 
 /// Sizes of one pooling of `[b, h, w, c]` to `[b, oh, ow, c]`.
 #[derive(Clone, Copy)]
-pub(crate) struct Pooling {
+pub struct Pooling {
     pub h: usize,
     pub w: usize,
     pub c: usize,
@@ -118,7 +118,7 @@ impl Pooling {
 
 /// How images `[h, w, c]` are cut into patches of `size` × `size`.
 #[derive(Clone, Copy)]
-pub(crate) struct Cut {
+pub struct Cut {
     pub h: usize,
     pub w: usize,
     pub c: usize,
@@ -127,7 +127,7 @@ pub(crate) struct Cut {
 
 /// Sizes of one attention: samples, tokens, features of all heads, heads.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionSize {
+pub struct AttentionSize {
     pub b: usize,
     pub n: usize,
     pub d: usize,
@@ -148,7 +148,7 @@ impl AttentionSize {
 
 /// The factor of each element: 0 for word i of the stream of `seed` below `drop_below`, else `scale`.
 #[derive(Clone, Copy)]
-pub(crate) struct Mask {
+pub struct Mask {
     pub seed: [u8; 32],
     /// From 0 to 2³².
     pub drop_below: u64,

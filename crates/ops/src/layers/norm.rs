@@ -33,7 +33,7 @@ pub fn batch_norm<X: Activation>(
     if train && x.elem_count() == c {
         bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
     }
-    on_device!(x, batch_norm(activation, (weight, bias), stats, train, eps, epilogue))
+    on_device!(x, X::batch_norm(activation, (weight, bias), stats, train, eps, epilogue))
 }
 
 /// relu?((x − μ) / √(σ² + eps) · weight + bias + residual?), μ and σ² (biased) over each sample's group of channels
@@ -54,7 +54,7 @@ pub fn group_norm<X: Activation>(
         bail!("group_norm: {groups} groups do not divide the {c} channels of x {:?}", activation.values().dims());
     }
     let activation = &activation.input()?;
-    on_device!(activation.values(), group_norm(activation, groups, (weight, bias), eps, epilogue))
+    on_device!(activation.values(), X::group_norm(activation, groups, (weight, bias), eps, epilogue))
 }
 
 /// (x − μ) / √(σ² + eps) · weight + bias, μ and σ² (biased) over the last dimension of `x` `[.., c]`; `weight` and
@@ -73,7 +73,7 @@ pub fn layer_norm<X: Activation>(x: &X, weight: &Tensor, bias: &Tensor, eps: f64
     }
     same_dtype("layer_norm", &[weight, bias])?;
     let (x, weight, bias) = (&x.input()?, &weight.input()?, &bias.input()?);
-    on_device!(x.values(), layer_norm(x, (weight, bias), eps))
+    on_device!(x.values(), X::layer_norm(x, (weight, bias), eps))
 }
 
 /// Checks the shapes that batch and group normalisation share; returns the number of channels.

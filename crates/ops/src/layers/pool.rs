@@ -14,7 +14,7 @@ pub fn max_pool2d<X: Activation>(x: &X, window: Window2d) -> Result<X> {
     let p = Pooling::of("max_pool2d", x.values(), window)?;
     let x = &x.input()?;
     let shape = &[x.values().dims()[0], p.oh, p.ow, p.c];
-    on_device!(x.values(), max_pool2d(x, p, shape))
+    on_device!(x.values(), X::max_pool2d(x, p, shape))
 }
 
 /// The mean of each window of `x` `[b, h, w, c]`, giving `[b, h', w', c]` as [`max_pool2d`] does. As PyTorch's default:
@@ -37,5 +37,5 @@ pub fn global_avg_pool2d<X: Activation>(x: &X) -> Result<X> {
 
 fn averages<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
     let x = &x.input()?;
-    on_device!(x.values(), averages(x, p, shape))
+    on_device!(x.values(), X::averages(x, p, shape))
 }

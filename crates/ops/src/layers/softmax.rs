@@ -11,5 +11,5 @@ use candle_core::{Result, bail};
 pub fn softmax<X: Activation>(x: &X) -> Result<X> {
     let Some(&c) = x.values().dims().last() else { bail!("softmax: expected x [.., c], got a scalar") };
     let x = &x.input()?;
-    on_device!(x.values(), softmax(x, c))
+    on_device!(x.values(), X::softmax(x, c))
 }

@@ -21,7 +21,7 @@ pub fn patches<X: Activation>(x: &X, size: usize) -> Result<X> {
     let cut = Cut { h, w, c, size };
     let shape = &[b, (h / size) * (w / size), c * size * size];
     let x = &x.input()?;
-    on_device!(x.values(), patches(x, cut, shape))
+    on_device!(x.values(), X::patches(x, cut, shape))
 }
 
 /// `class_token` `[1, 1, d]` before the patches `x` `[b, n, d]` of every sample, plus `positions` `[1, n + 1, d]`:
@@ -39,7 +39,7 @@ pub fn tokens<X: Activation>(x: &X, class_token: &Tensor, positions: &Tensor) ->
     }
     same_dtype("tokens", &[class_token, positions])?;
     let (x, class_token, positions) = (&x.input()?, &class_token.input()?, &positions.input()?);
-    on_device!(x.values(), tokens(x, class_token, positions))
+    on_device!(x.values(), X::tokens(x, class_token, positions))
 }
 
 /// The first token of every sample of `x` `[b, n, d]`, giving `[b, d]`: the class token, which a classifier reads.
@@ -51,5 +51,5 @@ pub fn first_token<X: Activation>(x: &X) -> Result<X> {
         bail!("first_token: samples of x {:?} have no tokens", x.values().dims());
     }
     let x = &x.input()?;
-    on_device!(x.values(), first_token(x, [b, n, d]))
+    on_device!(x.values(), X::first_token(x, [b, n, d]))
 }
