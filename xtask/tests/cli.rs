@@ -68,7 +68,7 @@ fn a_killed_experiment_goes_on_and_repeats_nothing() {
     };
     let (all, said) = again("4 jobs, 1 done before");
     assert!(all.starts_with(&first) && all.lines().count() == 4, "the row of the run that was done is kept");
-    assert!(said.contains("| SGD |") && said.contains("| RW-SAM (m_eff = 8) |"), "{said}");
+    assert!(said.contains("| SGD |") && said.contains("| RW-SAM (m_eff = 16) |"), "{said}");
     assert_eq!(again("4 jobs, 4 done before").0, all);
 }
 

@@ -39,7 +39,7 @@ impl Range {
         let ends = |values: &mut dyn Iterator<Item = f64>| {
             values.filter(|value| scale.has(*value)).map(|value| scale.map(value)).fold(start, enclose)
         };
-        // Whether numbers between both could be told apart.
+        // Whether labels between both could be distinguished.
         let is_wide = |(low, high): (f64, f64)| high - low > (1e-9 * low.abs().max(high.abs())).max(1e-300);
         let of_data = ends(&mut { values });
         let (mut low, mut high) = of_data;

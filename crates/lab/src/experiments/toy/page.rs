@@ -81,11 +81,18 @@ const TIME: Measure = Measure { name: "time", of: |row| Some(row.seconds.ln()), 
 
 /// Findings, claims, the table, and test accuracy by epoch.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
+    let rho: Column = ("ρ", &|rows| {
+        let radius = rows.first().and_then(|row| row.content.config.perturbation.rule.radius());
+        radius.map_or("–".to_owned(), |rho| rho.to_string())
+    });
+    let short: [Column; 4] = [
+        rho,
+        ("wrong labels fitted, %", &|rows| mean(rows, 0, |row| at_end(row, "train_accuracy_wrong"))),
+        ("test at the end, %", &|rows| mean(rows, 1, LAST.of)),
+        ("seconds", &|rows| mean(rows, 1, seconds)),
+    ];
     let columns: [Column; 7] = [
-        ("ρ", &|rows| {
-            let radius = rows.first().and_then(|row| row.content.config.perturbation.rule.radius());
-            radius.map_or("–".to_owned(), |rho| rho.to_string())
-        }),
+        rho,
         ("train, right labels, %", &|rows| mean(rows, 1, |row| at_end(row, "train_accuracy_clean"))),
         ("train, wrong labels, %", &|rows| mean(rows, 1, |row| at_end(row, "train_accuracy_wrong"))),
         ("test at its best, %", &|rows| mean(rows, 1, best)),
@@ -93,12 +100,12 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         ("m_eff", &|rows| mean(rows, 1, |row| row.content.metrics.measures.get("m_eff").copied())),
         ("seconds", &|rows| mean(rows, 1, seconds)),
     ];
-    let table = standing(rows, LAST, &columns, &["SGD", "SAM"]);
+    let (table, whole) = (standing(rows, LAST, &short, &["SGD"]), standing(rows, LAST, &columns, &["SGD", "SAM"]));
     let body = format!(
         "Training accuracies count the label that an image was given, right or wrong, after the last epoch: a network \
          that has learnt a wrong label by heart classifies its image wrongly. The best of a curve is seen on the test \
          images, so it is no result; the end is. ± is the standard deviation over the seeds, an interval is Student's \
-         for the differences paired by seed.\n\n{table}"
+         for the differences paired by seed.\n\n{whole}"
     );
     let picture = Picture {
         file: "accuracy.svg".to_owned(),
