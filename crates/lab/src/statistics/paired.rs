@@ -36,7 +36,7 @@ pub fn paired(differences: &[f64]) -> Option<Paired> {
 }
 
 /// Student's two-sided quantile.
-fn quantile(degrees: usize) -> f64 {
+pub fn quantile(degrees: usize) -> f64 {
     let t = StudentsT::new(0., 1., degrees as f64).expect("at least one degree of freedom");
     t.inverse_cdf(0.5 + CONFIDENCE / 2.)
 }

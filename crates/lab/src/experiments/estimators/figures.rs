@@ -1,5 +1,6 @@
 //! How an estimate compares with the truth, in numbers.
 
+use crate::statistics::paired::quantile;
 use serde::{Deserialize, Serialize};
 
 /// A mean over draws, with its standard error: draws of probes, on the batches that were measured.
@@ -21,15 +22,9 @@ impl Mean {
 
     /// The 95 % interval; none below 4 values, where it says nothing.
     pub fn interval(&self) -> Option<(f64, f64)> {
-        let half = t95(self.n) * self.error.filter(|_| self.n >= 4)?;
+        let half = self.error.filter(|_| self.n >= 4)? * quantile(self.n - 1);
         Some((self.mean - half, self.mean + half))
     }
-}
-
-/// What a Student's t with n − 1 degrees of freedom exceeds in 2.5 % of the cases (Cornish and Fisher's expansion).
-fn t95(n: usize) -> f64 {
-    let (z, f) = (1.959_964_f64, n as f64 - 1.);
-    z + (z.powi(3) + z) / (4. * f) + (5. * z.powi(5) + 16. * z.powi(3) + 3. * z) / (96. * f * f)
 }
 
 /// Four significant digits, so that rows stay small.
