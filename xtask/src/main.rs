@@ -6,9 +6,8 @@ mod cuda;
 mod report;
 mod reproduce;
 
-use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use msharp_lab::{host, interrupt, one_line};
+use msharp_lab::program;
 use std::process::ExitCode;
 
 /// Regenerate the results of this workspace, and measure it.
@@ -42,32 +41,10 @@ enum Command {
 static ALLOCATOR: msharp_ops::KeepBlocks = msharp_ops::KeepBlocks::new();
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) if is_help(&error) => error.exit(),
-        Err(error) => {
-            eprintln!("{}", one_line(&error.to_string()));
-            return ExitCode::from(2);
-        }
-    };
-    host::revision();
-    let result = match cli.command {
+    program::main(|cli: Cli| match cli.command {
         Command::Reproduce(args) => reproduce::reproduce(args),
         Command::Report(args) => report::report(args),
         Command::Bench(args) => bench::bench(args),
         Command::Cuda(args) => cuda::cuda(args),
-    };
-    match result {
-        Ok(()) if interrupt::requested() => ExitCode::from(130),
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", one_line(&format!("{error:#}")));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// `--help`, `--version`, and the help that a command without its subcommand gets.
-fn is_help(error: &clap::Error) -> bool {
-    !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    })
 }

@@ -7,9 +7,8 @@ mod rules;
 mod runs;
 mod train;
 
-use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use msharp_lab::{host, interrupt};
+use msharp_lab::program;
 use std::process::ExitCode;
 
 /// Sharpness-aware training: any rule, exactly resumable, the same bits for any number of threads.
@@ -48,34 +47,12 @@ enum Command {
 static ALLOCATOR: msharp_ops::KeepBlocks = msharp_ops::KeepBlocks::new();
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) if is_help(&error) => error.exit(),
-        Err(error) => {
-            eprintln!("{}", msharp_lab::one_line(&error.to_string()));
-            return ExitCode::from(2);
-        }
-    };
-    host::revision();
-    let result = match cli.command {
+    program::main(|cli: Cli| match cli.command {
         Command::Train(args) => train::train(*args),
         Command::Evaluate(args) => evaluate::evaluate(args),
         Command::Predict(args) => predict::predict(args),
         Command::Rules(args) => rules::rules(args),
         Command::Data(args) => data::data(args),
         Command::Runs(args) => runs::runs(args),
-    };
-    match result {
-        Ok(()) if interrupt::requested() => ExitCode::from(130),
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", msharp_lab::one_line(&format!("{error:#}")));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// `--help`, `--version`, and the help that a command without its subcommand gets.
-fn is_help(error: &clap::Error) -> bool {
-    !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    })
 }

@@ -15,8 +15,8 @@ const THUMBNAIL: usize = SIDE / SHRINK;
 /// image i is a figure of class i mod 10.
 ///
 /// Each shows one figure, whole, near the centre and nearly upright, on a plain background; colours, contrast, shading
-/// and noise vary and are no hint of the class. A few hundred images are enough to learn from, at a quarter of the cost of an image of
-/// 32×32: for demonstrations and tests, not for comparisons with published numbers.
+/// and noise vary and are no hint of the class. A few hundred images are enough to learn from, at a quarter of the cost
+/// of an image of 32×32: for demonstrations and tests, not for comparisons with published numbers.
 ///
 /// An image is a pure function of (`seed`, training or test, index), as in [`synthetic`](crate::synthetic).
 pub fn thumbnails(train: usize, test: usize, seed: u64) -> Split {

@@ -44,6 +44,7 @@ pub mod jsonl;
 pub mod page;
 pub mod paths;
 pub mod plot;
+pub mod program;
 pub mod reproduce;
 pub mod resources;
 pub mod row;
@@ -51,12 +52,3 @@ pub mod run;
 pub mod screen;
 pub mod series;
 pub mod statistics;
-
-/// An error on one line: what happened, then why, colons between; without the backtrace that candle appends if asked
-/// to.
-pub fn one_line(text: &str) -> String {
-    let said =
-        |line: &&str| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("Usage:");
-    let lines = text.lines().map(str::trim).filter(said).take_while(|line| !line.starts_with("0: "));
-    lines.collect::<Vec<_>>().join(": ")
-}

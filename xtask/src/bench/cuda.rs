@@ -144,7 +144,7 @@ impl Bench<'_> {
     /// Every kind of step that has no row yet gets one with the reason.
     fn rest(&mut self, workload: &Workload, program: Program, outcome: Result<()>) -> Result<()> {
         let Err(error) = outcome else { return Ok(()) };
-        let (name, error) = (workload.to_string(), msharp_lab::one_line(&format!("{error:#}")));
+        let (name, error) = (workload.to_string(), msharp_lab::program::one_line(&format!("{error:#}")));
         eprintln!("{name} · {}: {error}", program.label());
         for case in Case::ALL {
             let is_it = |row: &Row| row.workload == name && row.program == program && row.case == case;

@@ -27,7 +27,7 @@ pub fn measure(args: &CudaArgs, workload: &Workload) -> Result<()> {
     for case in Case::ALL {
         let (figures, error) = match time(&mut subject, case, args, &device) {
             Ok((times, bytes)) => (Some(figures(&times, bytes, workload.batch, flop * case.forwards(), peak)), None),
-            Err(error) => (None, Some(msharp_lab::one_line(&format!("{error:#}")))),
+            Err(error) => (None, Some(msharp_lab::program::one_line(&format!("{error:#}")))),
         };
         let row = Row {
             workload: workload.to_string(),

@@ -16,8 +16,8 @@ const M: usize = 16;
 /// | m-SAM | 53.5 | 57.4 | 53.6 | 25.7 | | | | |
 /// | RW-SAM | | 49.0 | | 50.3 | 52.1 | 56.4 | 55.7 | 44.7 |
 ///
-/// SGD had 46.0 there, and 48.5 on normalisation batches of m. The seeds 0 to 2 were seen when the laptop preset was given
-/// four seeds instead of three, so its table is of others.
+/// SGD had 46.0 there, and 48.5 on normalisation batches of m. The seeds 0 to 2 were seen when the laptop preset was
+/// given four seeds instead of three, so its table is of others.
 const RHO: [f64; 3] = [0.2, 0.2, 0.5];
 
 /// SGD, SAM, m-SAM and RW-SAM; and in the preset `paper` SGD in micro-batches, whose gradient is SGD's but for the

@@ -1,0 +1,43 @@
+//! What the programs on this library have in common: how they begin, how they end, and what an error looks like.
+
+use crate::{host, interrupt};
+use anyhow::Result;
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::process::ExitCode;
+
+/// Parses the command line and runs the command. An error is one line on standard error and the status 1, wrong usage 2,
+/// an interruption 130.
+pub fn main<C: Parser>(run: impl FnOnce(C) -> Result<()>) -> ExitCode {
+    let command = match C::try_parse() {
+        Ok(command) => command,
+        Err(error) if is_help(&error) => error.exit(),
+        Err(error) => {
+            crate::screen::say(one_line(&error.to_string()));
+            return ExitCode::from(2);
+        }
+    };
+    host::revision(); // now, since files may change while a run goes on
+    match run(command) {
+        Ok(()) if interrupt::requested() => ExitCode::from(130),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            crate::screen::say(format!("error: {}", one_line(&format!("{error:#}"))));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--help`, `--version`, and the help that a command without its subcommand gets.
+fn is_help(error: &clap::Error) -> bool {
+    !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// An error on one line: what happened, then why, colons between; without the backtrace that candle appends if asked
+/// to.
+pub fn one_line(text: &str) -> String {
+    let said =
+        |line: &&str| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("Usage:");
+    let lines = text.lines().map(str::trim).filter(said).take_while(|line| !line.starts_with("0: "));
+    lines.collect::<Vec<_>>().join(": ")
+}
