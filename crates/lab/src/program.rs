@@ -6,8 +6,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use std::process::ExitCode;
 
-/// Parses the command line and runs the command. An error is one line on standard error and the status 1, wrong usage 2,
-/// an interruption 130.
+/// Parses the command line and runs the command. An error is one line on standard error and the status 1, wrong usage
+/// 2, an interruption 130.
 pub fn main<C: Parser>(run: impl FnOnce(C) -> Result<()>) -> ExitCode {
     let command = match C::try_parse() {
         Ok(command) => command,
