@@ -16,7 +16,7 @@ pub struct Notes {
     pub curve: Vec<EpochLine>,
     /// The programs and machines that made the steps, in order.
     pub makers: Vec<Maker>,
-    /// What the weights are of: the entries of a [`Description`](msharp_models::Description).
+    /// What the weights are of: the entries of a [`Description`].
     pub weights: BTreeMap<String, String>,
 }
 
