@@ -2,12 +2,13 @@
 
 use crate::config::{AugmentName, DataName, RunConfig};
 use anyhow::{Result, ensure};
+use candle_core::Device;
 use msharp_data::{Augment, Dataset, Loader, Placement, Release, Split, cifar10, cifar100, synthetic, thumbnails};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The drawn sets of the experiments: 10 000 training and 2 000 test images from seed 0.
-const SYNTHETIC: (usize, usize, u64) = (10_000, 2_000, 0);
+const DRAWN: (usize, usize, u64) = (10_000, 2_000, 0);
 
 /// Evaluation batches: large enough to keep both cores busy, small enough for a wide net.
 const EVALUATION_BATCH: usize = 200;
@@ -39,12 +40,12 @@ pub struct Streams {
     pub classes: usize,
 }
 
-/// Training images by whether their label is the true one.
+/// Training images by whether their label is the true one. They are copied when they are asked for, and not before.
 pub struct ByLabel {
-    /// With their true label.
-    pub clean: Loader,
-    /// With another.
-    pub wrong: Loader,
+    train: Arc<Dataset>,
+    clean: Vec<usize>,
+    wrong: Vec<usize>,
+    device: Device,
 }
 
 /// What an experiment takes that is indifferent to which images it has: CIFAR-10 where it is in `folder`, else the
@@ -94,9 +95,8 @@ impl Datasets {
             AugmentName::None => Augment::none(),
             AugmentName::Standard => Augment::standard(),
         };
-        let by_label = by_label(&train, &truth)?;
         let device = config.machine.device.open()?;
-        let (placement, test_placement) = (Placement::of(&train, &device)?, Placement::of(&test, &device)?);
+        let (by_label, placement) = (ByLabel::of(&train, &truth, &device), Placement::of(&train, &device)?);
         Ok(Streams {
             whole: Loader {
                 placement: placement.clone(),
@@ -107,7 +107,7 @@ impl Datasets {
                 placement,
                 ..Loader::train(train, config.optimisation.batch_size, seed)
             },
-            test: Loader { placement: test_placement, ..Loader::eval(test, EVALUATION_BATCH) },
+            test: evaluated(test, &device)?,
             by_label,
             classes,
         })
@@ -117,15 +117,10 @@ impl Datasets {
         if let Some((_, shared)) = self.read.iter().find(|(known, _)| *known == name) {
             return Ok(shared.clone());
         }
+        let (n_train, n_test, seed) = DRAWN;
         let Split { train, test } = match name {
-            DataName::Synthetic => {
-                let (train, test, seed) = SYNTHETIC;
-                synthetic(train, test, seed)
-            }
-            DataName::Thumbnails => {
-                let (train, test, seed) = SYNTHETIC;
-                thumbnails(train, test, seed)
-            }
+            DataName::Synthetic => synthetic(n_train, n_test, seed),
+            DataName::Thumbnails => thumbnails(n_train, n_test, seed),
             DataName::Cifar10 => cifar10(&self.folder)?,
             DataName::Cifar100 => cifar100(&self.folder)?,
         };
@@ -135,14 +130,33 @@ impl Datasets {
     }
 }
 
-/// `train` in two: the images whose label is the one of `truth`, and the others; none where there are none of either.
-fn by_label(train: &Dataset, truth: &Dataset) -> Result<Option<ByLabel>> {
-    let is_true = |i: &usize| train.labels[*i] == truth.labels[*i];
-    let (clean, wrong): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(is_true);
-    if clean.is_empty() || wrong.is_empty() {
-        return Ok(None);
+/// A set in order and as it is, in large batches, on the device.
+fn evaluated(set: Arc<Dataset>, device: &Device) -> Result<Loader> {
+    Ok(Loader { placement: Placement::of(&set, device)?, ..Loader::eval(set, EVALUATION_BATCH) })
+}
+
+impl ByLabel {
+    /// None where there are no images of either kind.
+    fn of(train: &Arc<Dataset>, truth: &Dataset, device: &Device) -> Option<Self> {
+        let is_true = |i: &usize| train.labels[*i] == truth.labels[*i];
+        let (clean, wrong): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(is_true);
+        let (train, device) = (train.clone(), device.clone());
+        (!clean.is_empty() && !wrong.is_empty()).then_some(Self { train, clean, wrong, device })
     }
-    let part =
-        |indices: &[usize]| -> Result<Loader> { Ok(Loader::eval(Arc::new(train.select(indices)?), EVALUATION_BATCH)) };
-    Ok(Some(ByLabel { clean: part(&clean)?, wrong: part(&wrong)? }))
+
+    /// The images with their true label.
+    ///
+    /// # Errors
+    /// If they cannot be placed on the device.
+    pub fn clean(&self) -> Result<Loader> {
+        evaluated(Arc::new(self.train.select(&self.clean)?), &self.device)
+    }
+
+    /// Those with another.
+    ///
+    /// # Errors
+    /// As of the others.
+    pub fn wrong(&self) -> Result<Loader> {
+        evaluated(Arc::new(self.train.select(&self.wrong)?), &self.device)
+    }
 }

@@ -83,9 +83,10 @@ impl Observer for Watcher<'_> {
         }
         let (test, tally) = (evaluate(self.classifier, self.test)?, &progress.this_epoch);
         let mut measures = noise::means(tally);
-        if let Some(ByLabel { clean, wrong }) = self.by_label.filter(|_| progress.epoch == self.epochs) {
-            for (name, images) in [("train_accuracy_clean", clean), ("train_accuracy_wrong", wrong)] {
-                measures.insert(name.to_owned(), evaluate(self.classifier, images)?.accuracy);
+        if let Some(images) = self.by_label.filter(|_| progress.epoch == self.epochs) {
+            for (name, part) in [("train_accuracy_clean", images.clean()), ("train_accuracy_wrong", images.wrong())] {
+                let part = part.map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
+                measures.insert(name.to_owned(), evaluate(self.classifier, &part)?.accuracy);
             }
         }
         let (epoch, train_loss, seconds) = (progress.epoch, tally.loss(), tally.seconds);
