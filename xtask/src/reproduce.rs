@@ -43,6 +43,6 @@ fn experiments() -> PossibleValuesParser {
 /// Runs what is not done yet, then prints the table and draws the plots.
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let ReproduceArgs { experiment, preset, out, record, device, precision, resources } = args;
-    let data_dir = resources.prepare()?;
-    find(&experiment)?.reproduce(&Request { preset, out, data_dir, device, precision, record })
+    let experiment = find(&experiment)?;
+    resources.computing(|data_dir| experiment.reproduce(&Request { preset, out, data_dir, device, precision, record }))
 }

@@ -9,7 +9,7 @@ use msharp_lab::data::Datasets;
 use msharp_lab::resources::Resources;
 use msharp_lab::run::notes::description;
 use msharp_train::Classifier;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which weights, on which images.
 #[derive(Args)]
@@ -30,9 +30,12 @@ pub struct EvaluateArgs {
 /// Prints accuracy and loss.
 pub fn evaluate(args: EvaluateArgs) -> Result<()> {
     let EvaluateArgs { weights, data, test_subset, resources } = args;
-    let data_dir = resources.prepare()?;
+    resources.computing(|data_dir| measure(&weights, data, test_subset, &data_dir))
+}
+
+fn measure(weights: &Path, data: DataName, test_subset: Option<usize>, data_dir: &Path) -> Result<()> {
     let shown = weights.display();
-    let about = description(&weights)?
+    let about = description(weights)?
         .with_context(|| format!("{shown} does not say what its weights are of; expected a file of `msharp train`"))?;
     ensure!(
         about.classes == data.classes(),
@@ -43,10 +46,10 @@ pub fn evaluate(args: EvaluateArgs) -> Result<()> {
     let config = RunConfig::defaults().with(|c| {
         (c.data.set, c.data.test_subset) = (data, test_subset);
     });
-    let streams = Datasets::new(&data_dir).streams(&config)?;
+    let streams = Datasets::new(data_dir).streams(&config)?;
     let init = Seeded::new(0, DType::F32, &Device::Cpu);
     let network = about.architecture.build(about.norm, about.classes, init.var_builder())?;
-    about.load(&init.params()?, &weights)?;
+    about.load(&init.params()?, weights)?;
     let set = &streams.train.dataset;
     ensure!(
         (set.mean, set.std) == (about.mean, about.std),

@@ -46,7 +46,11 @@ pub fn train(args: TrainArgs) -> Result<()> {
     config.validate()?; // as it was typed: messages name the flags that were given
     let config = config.canonical();
     config.validate()?;
-    let data_dir = resources.prepare()?;
+    resources.computing(|data_dir| run_in(out, resume, &config, &data_dir))
+}
+
+/// Runs `config` in the folder `out`, or in the one of its name.
+fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Path) -> Result<()> {
     let is_named = out.is_some();
     let folder = out.unwrap_or_else(|| paths::runs().join(config.id()));
     let checkpoint = folder.join("checkpoint.safetensors");
@@ -63,7 +67,7 @@ pub fn train(args: TrainArgs) -> Result<()> {
     }
     row::read::<Run>(&folder.join("rows.jsonl"))?; // what cannot be added to is found out now
     interrupt::listen()?;
-    let mut data = Datasets::new(&data_dir);
+    let mut data = Datasets::new(data_dir);
     match run::run(&config.rule_label(), &config, &folder, &mut data)? {
         None if checkpoint.exists() => {
             // In quotes where a shell would take it for two words.

@@ -3,7 +3,11 @@
 use crate::paths;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use rayon::ThreadPoolBuilder;
 use std::path::PathBuf;
+
+/// Bytes of the stack of a computing thread: as much as a main thread has.
+const STACK: usize = 8 << 20;
 
 /// What does not change a result.
 #[derive(Args)]
@@ -18,22 +22,28 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Sets the number of threads, and says where CIFAR is.
+    /// Runs `f`, which gets the folder of CIFAR, as [`computing`] does.
     ///
     /// # Errors
-    /// If there can be no such number of threads.
-    pub fn prepare(self) -> Result<PathBuf> {
-        set_threads(self.threads)?;
-        Ok(self.data_dir.unwrap_or_else(paths::datasets))
+    /// Those of [`computing`].
+    pub fn computing<T: Send>(self, f: impl FnOnce(PathBuf) -> Result<T> + Send) -> Result<T> {
+        let data_dir = self.data_dir.unwrap_or_else(paths::datasets);
+        computing(self.threads, || f(data_dir))
     }
 }
 
-/// Sets the number of computing threads of this process.
+/// Runs `f` on one of the computing threads of this process, of which there are `threads`, or one per core.
+///
+/// There an op begins at once. From any other thread each op would wait until a computing thread wakes up: a third of
+/// the time of a small network.
 ///
 /// # Errors
-/// If it is none from 1 to 1024.
-pub fn set_threads(threads: Option<usize>) -> Result<()> {
-    let Some(threads) = threads else { return Ok(()) };
-    ensure!((1..=1024).contains(&threads), "--threads is {threads}; expected at least 1, at most 1024");
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("cannot start --threads threads")
+/// If there can be no such number of threads, or `f` fails.
+pub fn computing<T: Send>(threads: Option<usize>, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    if let Some(threads) = threads {
+        ensure!((1..=1024).contains(&threads), "--threads is {threads}; expected at least 1, at most 1024");
+    }
+    let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).stack_size(STACK);
+    pool.build_global().context("cannot start the computing threads")?;
+    rayon::scope(|_| f())
 }

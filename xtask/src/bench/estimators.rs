@@ -54,19 +54,20 @@ enum Size {
 /// Runs `bench estimators`.
 pub fn estimators(args: EstimatorsArgs) -> Result<()> {
     let EstimatorsArgs { preset, models, data, batch, batches, draws, resources, out, again } = args;
-    let data_dir = resources.prepare()?;
     let folder = out.unwrap_or_else(|| paths::runs().join("bench-estimators"));
     let rows = folder.join("rows.jsonl");
     if again && rows.exists() {
         std::fs::remove_file(&rows).with_context(|| format!("cannot remove {}", rows.display()))?;
     }
-    let request = Request {
-        preset: if preset == Size::Smoke { Preset::Smoke } else { Preset::Laptop },
-        out: Some(folder),
-        data_dir,
-        device: DeviceName::Cpu,
-        precision: PrecisionName::F32,
-        record: false,
-    };
-    reproduce(&Estimators { models, data, batch, batches, draws }, &request)
+    resources.computing(|data_dir| {
+        let request = Request {
+            preset: if preset == Size::Smoke { Preset::Smoke } else { Preset::Laptop },
+            out: Some(folder),
+            data_dir,
+            device: DeviceName::Cpu,
+            precision: PrecisionName::F32,
+            record: false,
+        };
+        reproduce(&Estimators { models, data, batch, batches, draws }, &request)
+    })
 }

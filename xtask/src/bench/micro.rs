@@ -9,7 +9,7 @@ use clap::Args;
 #[derive(Args)]
 pub struct MicroArgs {
     #[command(flatten)]
-    subject: SubjectArgs,
+    pub subject: SubjectArgs,
     /// Sizes of a micro-batch; the batch itself is SAM
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32, 64, 128])]
     m: Vec<usize>,

@@ -14,6 +14,7 @@ mod subject;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use msharp_lab::resources::computing;
 
 /// What to time.
 #[derive(Args)]
@@ -60,12 +61,12 @@ enum BenchCommand {
 /// Runs a benchmark.
 pub fn bench(args: BenchArgs) -> Result<()> {
     match args.command {
-        BenchCommand::Step(args) => step::step(args),
-        BenchCommand::Ops(args) => ops::ops(args),
-        BenchCommand::M(args) => micro::micro(args),
-        BenchCommand::Norms(args) => norms::norms(args),
+        BenchCommand::Step(args) => computing(args.subject.threads, || step::step(args)),
+        BenchCommand::Ops(args) => computing(args.subject.threads, || ops::ops(args)),
+        BenchCommand::M(args) => computing(args.subject.threads, || micro::micro(args)),
+        BenchCommand::Norms(args) => computing(args.subject.threads, || norms::norms(args)),
         BenchCommand::Estimators(args) => estimators::estimators(args),
-        BenchCommand::Sde(args) => sde::sde(args),
+        BenchCommand::Sde(args) => computing(args.threads, || sde::sde(args)),
         BenchCommand::Cuda(args) => cuda::cuda(args),
     }
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 #[derive(Args)]
 pub struct NormsArgs {
     #[command(flatten)]
-    subject: SubjectArgs,
+    pub subject: SubjectArgs,
 }
 
 /// What is timed: its name, and how it is run once.

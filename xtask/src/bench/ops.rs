@@ -10,7 +10,7 @@ use std::time::Instant;
 #[derive(Args)]
 pub struct OpsArgs {
     #[command(flatten)]
-    subject: SubjectArgs,
+    pub subject: SubjectArgs,
     /// The kind of step
     #[arg(long, default_value = "sam")]
     rule: Kind,

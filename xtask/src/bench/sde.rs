@@ -5,7 +5,6 @@ mod ring;
 use super::{child, print_table, rounded};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use msharp_lab::resources::set_threads;
 use msharp_lab::statistics::median;
 use msharp_sde::{Ensemble, EulerMaruyama, Snapshot, at, silent};
 use ring::Ring;
@@ -40,7 +39,7 @@ pub struct SdeArgs {
     noise: Option<NoiseName>,
     /// Threads that compute, for every program [default: all cores]
     #[arg(long)]
-    threads: Option<usize>,
+    pub threads: Option<usize>,
     /// Time torchsde, diffrax, and plain loops in torch and jax on the same equation, in both precisions, with this
     /// Python interpreter, which needs torchsde and diffrax
     #[arg(long, value_name = "PYTHON")]
@@ -103,7 +102,6 @@ struct Row {
 pub fn sde(args: SdeArgs) -> Result<()> {
     let SdeArgs { paths, dim, steps, rounds, repeats, .. } = args;
     ensure!([paths, dim, steps, rounds, repeats].iter().all(|n| *n > 0), "a count is 0; expected at least 1 of each");
-    set_threads(args.threads)?;
     let kinds = args.noise.map_or(vec![NoiseName::Diagonal, NoiseName::General], |noise| vec![noise]);
     for noise in kinds {
         if args.here {

@@ -4,7 +4,6 @@ use super::subject::{Kind, Subject, SubjectArgs, peak};
 use super::{print_table, pytorch, rounded};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use msharp_lab::resources::set_threads;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,7 +12,7 @@ use std::process::{Command, Stdio};
 #[derive(Args)]
 pub struct StepArgs {
     #[command(flatten)]
-    subject: SubjectArgs,
+    pub subject: SubjectArgs,
     /// Time one kind of step alone [default: all]
     #[arg(long)]
     rule: Option<Kind>,
@@ -57,7 +56,6 @@ pub fn step(args: StepArgs) -> Result<()> {
         }
         return Ok(());
     }
-    set_threads(args.subject.threads)?;
     let mut lines = Vec::new();
     for kind in kinds {
         eprintln!("measuring {} of {} …", kind.name(), args.subject.model);

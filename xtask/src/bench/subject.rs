@@ -9,7 +9,6 @@ use msharp_lab::build;
 use msharp_lab::config::named;
 use msharp_lab::config::{DataName, EstimatorName, RunConfig};
 use msharp_lab::experiments::standard;
-use msharp_lab::resources::set_threads;
 use msharp_models::{Architecture, Model, Norm};
 use msharp_train::Classifier;
 use serde::{Deserialize, Serialize};
@@ -107,11 +106,10 @@ pub struct Images {
 pub const SMALL: Images = Images { side: 32, classes: 10 };
 
 impl Subject {
-    /// Sets the number of threads, and draws weights and noise.
+    /// Draws weights and noise.
     pub fn new(args: &SubjectArgs) -> Result<Self> {
         let SubjectArgs { model, norm, batch, steps, .. } = *args;
         ensure!(batch > 0 && steps > 0, "--batch is {batch} and --steps is {steps}; expected at least 1 of each");
-        set_threads(args.threads)?;
         let config = configured(model, norm, batch).with(|c| c.weighting.estimator = args.estimator);
         let (network, params) = build::model(&config, SMALL.classes)?;
         Self::of(config, network, params, SMALL)

@@ -2,9 +2,10 @@
 
 use crate::cpu::curve::{exp_f32, normal_f32, normal_f64};
 use crate::cpu::vector::Lanes;
-use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 use std::cell::Cell;
 use std::ops::Neg;
+use std::ops::Range;
 
 /// An element type of our ops: `f32` or `f64`.
 pub trait Float: WithDType + Neg<Output = Self> + Lanes {
@@ -100,11 +101,16 @@ pub(crate) fn constant<T: Float>(values: Vec<T>, shape: impl Into<Shape>) -> Res
 /// Runs `f` on the elements of a contiguous CPU tensor.
 pub(crate) fn with_slice<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
     let (storage, layout) = x.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else { bail!("expected a tensor on the CPU, got {:?}", x.device()) };
+    let (storage, range) = on_the_cpu(x, &storage, layout)?;
+    f(&elements(storage)?[range])
+}
+
+fn on_the_cpu<'a>(x: &Tensor, storage: &'a Storage, layout: &Layout) -> Result<(&'a CpuStorage, Range<usize>)> {
+    let Storage::Cpu(storage) = storage else { bail!("expected a tensor on the CPU, got {:?}", x.device()) };
     let Some((start, end)) = layout.contiguous_offsets() else {
         bail!("expected a contiguous tensor, got {:?} with strides {:?}", x.shape(), layout.stride())
     };
-    f(&elements(storage)?[start..end])
+    Ok((storage, start..end))
 }
 
 fn elements<T: WithDType>(storage: &CpuStorage) -> Result<&[T]> {

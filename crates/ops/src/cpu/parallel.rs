@@ -1,11 +1,31 @@
 //! Parallel loops over fixed chunks: the split depends on the shape only, never on the number of threads.
+//!
+//! All of them are [`tasks`]. It is compiled once, for the loops of rayon are long and there would be one for each op
+//! and element type; and what is a single task, or little [work](with_work), runs where it is called, without a thread
+//! that must wake up.
 
 use crate::cpu::vector::vectorised;
+use crate::graph::within;
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::mem::MaybeUninit;
+use std::slice;
 
 /// Elements of one task in a loop that is bound by memory: 64 KiB of f32, a small part of L2.
 pub(crate) const CHUNK: usize = 16 * 1024;
+
+/// Multiplications that one thread does while another wakes up.
+const WORTH_A_THREAD: usize = 1 << 18;
+
+thread_local! {
+    /// How many scopes with little work are open on this thread.
+    static ALONE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs `f`, which does so many multiplications: on this thread alone if they are few.
+pub(crate) fn with_work<R>(multiplications: usize, f: impl FnOnce() -> R) -> R {
+    if multiplications < WORTH_A_THREAD { within(&ALONE, f) } else { f() }
+}
 
 /// How many rows of `width` elements make about [`CHUNK`] elements, at least one.
 pub(crate) fn rows_per_chunk(width: usize) -> usize {
@@ -61,19 +81,58 @@ impl<T> Region<T> {
     }
 }
 
+/// Runs `task(0)`, …, `task(count - 1)`, in any order and in parallel.
+pub(crate) fn tasks(count: usize, task: impl Fn(usize) + Sync) {
+    fn run(count: usize, task: &(dyn Fn(usize) + Sync)) {
+        match count {
+            0 => (),
+            1 => task(0),
+            _ if ALONE.get() > 0 => (0..count).for_each(task),
+            _ => (0..count).into_par_iter().for_each(task),
+        }
+    }
+    run(count, &task);
+}
+
+/// Runs `task(i, chunk)` on every chunk of `size` elements; the last one may be shorter.
+pub(crate) fn for_chunks<T: Send + Sync>(x: &mut [T], size: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+    let (len, size, x) = (x.len(), size.max(1), Region::of(x));
+    tasks(len.div_ceil(size), |i| {
+        let start = i * size;
+        // SAFETY: chunks do not overlap, each belongs to one task, and `x` is borrowed until all tasks are done.
+        task(i, unsafe { slice::from_raw_parts_mut(x.at(start), size.min(len - start)) });
+    });
+}
+
+/// `task(0)`, …, `task(count - 1)`, computed in parallel.
+pub(crate) fn results<R: Send + Sync>(count: usize, task: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    let mut all = Vec::<R>::with_capacity(count);
+    let out = Region::of_capacity(&mut all);
+    // SAFETY: there is room for `count`, and each task writes a place of its own.
+    tasks(count, |i| unsafe { out.at(i).write(task(i)) });
+    // SAFETY: every place has been written.
+    unsafe { all.set_len(count) };
+    all
+}
+
+/// `task(chunk)` for every chunk of `size` elements, computed in parallel; the last chunk may be shorter.
+pub(crate) fn of_chunks<T: Sync, R: Send + Sync>(x: &[T], size: usize, task: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
+    let size = size.max(1);
+    results(x.len().div_ceil(size), |i| task(&x[i * size..x.len().min((i + 1) * size)]))
+}
+
 /// A vector of `len` elements, made in parallel: `fill(i, chunk)` writes chunk `i` of `chunk` elements. A `fill` that
 /// is `#[inline(always)]` is compiled for the best vectors of the processor.
 ///
 /// # Safety
 /// `fill` must write every element of the chunk that it gets.
-pub(crate) unsafe fn build<T: Send>(
+pub(crate) unsafe fn build<T: Send + Sync>(
     len: usize,
     chunk: usize,
     fill: impl Fn(usize, &mut [MaybeUninit<T>]) + Sync,
 ) -> Vec<T> {
     let mut out = Vec::with_capacity(len);
-    let chunks = out.spare_capacity_mut()[..len].par_chunks_mut(chunk.max(1)).enumerate();
-    chunks.for_each(|(i, chunk)| {
+    for_chunks(&mut out.spare_capacity_mut()[..len], chunk, |i, chunk| {
         vectorised(
             #[inline(always)]
             || fill(i, chunk),
@@ -128,18 +187,15 @@ pub(crate) fn zip_map<T: Copy + Sync + Send>(x: &[T], y: &[T], f: impl Fn(T, T) 
 
 /// Sums of each column of a row-major `[rows, width]`: partial sums of fixed blocks in f64, added in block order.
 pub(crate) fn column_sums<T: crate::cpu::float::Float>(x: &[T], width: usize) -> Vec<f64> {
-    let partials: Vec<Vec<f64>> = x
-        .par_chunks((rows_per_chunk(width) * width).max(1))
-        .map(|block| {
-            let mut sums = vec![0.0; width];
-            for row in block.chunks_exact(width) {
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += value.wide();
-                }
+    let partials = of_chunks(x, rows_per_chunk(width) * width, |block| {
+        let mut sums = vec![0.0; width];
+        for row in block.chunks_exact(width) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value.wide();
             }
-            sums
-        })
-        .collect();
+        }
+        sums
+    });
     add_up(&partials, width)
 }
 
@@ -157,6 +213,23 @@ pub(crate) fn add_up(partials: &[Vec<f64>], width: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_task_runs_once_whatever_the_count() {
+        let threads = || results(1000, |_| std::thread::current().id());
+        assert!(with_work(1, threads).iter().all(|thread| *thread == std::thread::current().id()));
+        assert!(with_work(usize::MAX, threads).iter().all(|thread| *thread != std::thread::current().id()));
+        for count in [0, 1, 2, 7, 1000] {
+            assert_eq!(results(count, |i| 3 * i), (0..count).map(|i| 3 * i).collect::<Vec<_>>());
+            for size in [0, 1, 3, 2000] {
+                let mut x = vec![1; count];
+                for_chunks(&mut x, size, |i, chunk| chunk.iter_mut().for_each(|x| *x += i));
+                assert!(x.iter().enumerate().all(|(j, x)| *x == 1 + j / size.max(1)));
+                let lens = of_chunks(&x, size, <[usize]>::len);
+                assert_eq!(lens, x.chunks(size.max(1)).map(<[usize]>::len).collect::<Vec<_>>());
+            }
+        }
+    }
 
     #[test]
     fn loops_cover_every_element_once() {

@@ -1,14 +1,13 @@
 //! Passes over all parameters.
 
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
-use super::parallel::{CHUNK, Region, map, zip_map};
+use super::parallel::{CHUNK, Region, map, results, tasks, zip_map};
 use super::vector::vectorised;
 use crate::graph::stored;
 use crate::parameters::{AdamWStep, Rescale, Saved, SgdStep, plain};
 use candle_core::{Device, Result, Storage, Tensor, bail};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use rayon::prelude::*;
 
 /// Σ a b, f64 `[]`.
 pub(crate) fn dot(a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
@@ -21,16 +20,14 @@ fn inner_product(a: &[Tensor], b: &[Tensor]) -> Result<f64> {
 }
 
 fn sum_of_products<T: Float>(a: &[T], b: &[T]) -> f64 {
-    let blocks: Vec<f64> = a
-        .par_chunks(CHUNK)
-        .zip(b.par_chunks(CHUNK))
-        .map(|(a, b)| {
-            vectorised(
-                #[inline(always)]
-                || block(a, b),
-            )
-        })
-        .collect();
+    let len = a.len().min(b.len());
+    let blocks = results(len.div_ceil(CHUNK), |i| {
+        let chunk = i * CHUNK..len.min((i + 1) * CHUNK);
+        vectorised(
+            #[inline(always)]
+            || block(&a[chunk.clone()], &b[chunk]),
+        )
+    });
     blocks.iter().sum()
 }
 
@@ -98,13 +95,14 @@ pub(crate) fn displaced_by_signs(
     count: f64,
 ) -> Result<(Vec<Storage>, Tensor)> {
     let f = factor(length, || Ok(count))?;
-    let one = |(x, seed): (&Tensor, &[u8; 32])| {
+    let one = |i: usize| {
+        let x = &x[i];
         with_float!("displace_by_signs", x, T => with_slice::<T, _>(x, |values| {
-            let signs: Vec<T> = signs(values.len(), *seed, T::narrow(f));
+            let signs: Vec<T> = signs(values.len(), seeds[i], T::narrow(f));
             Ok(on_cpu(zip_map(values, &signs, |x: T, z| x + z)))
         }))
     };
-    Ok((x.par_iter().zip(seeds).map(one).collect::<Result<_>>()?, Tensor::new(f, &Device::Cpu)?))
+    Ok((results(x.len(), one).into_iter().collect::<Result<_>>()?, Tensor::new(f, &Device::Cpu)?))
 }
 
 /// ±f
@@ -151,7 +149,7 @@ fn sgd_stepped<T: Float>(x: &[T], g: &[T], v: Option<&[T]>, scales: [T; 3], nest
     let (len, first, v) = (x.len(), v.is_none(), v.unwrap_or(g));
     let (mut x_new, mut v_new) = (Vec::<T>::with_capacity(len), Vec::<T>::with_capacity(len));
     let (to_x, to_v) = (Region::of_capacity(&mut x_new), Region::of_capacity(&mut v_new));
-    (0..len.div_ceil(CHUNK)).into_par_iter().for_each(|i| {
+    tasks(len.div_ceil(CHUNK), |i| {
         let chunk = i * CHUNK..((i + 1) * CHUNK).min(len);
         vectorised(
             #[inline(always)]

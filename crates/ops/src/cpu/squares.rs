@@ -1,13 +1,13 @@
 //! Squared norms, in f64: of rows, and of the sums over the positions of a sample.
 
 use super::float::Float;
+use super::parallel::of_chunks;
 use super::rows;
 use super::vector::vectorised;
-use rayon::prelude::*;
 
 /// ‖rowᵢ‖² of the `rows` rows of `x`, of any length.
 pub(crate) fn squares_of_rows<T: Float>(x: &[T], rows: usize) -> Vec<f64> {
-    x.par_chunks((x.len() / rows.max(1)).max(1)).map(sum_of_squares).collect()
+    of_chunks(x, x.len() / rows.max(1), sum_of_squares)
 }
 
 /// ‖Σₚ xᵢₚ‖² for `x` `[samples, p, width]`: of a parameter that is added to every position.
@@ -19,7 +19,7 @@ pub(crate) fn squares_of_sums<T: Float>(x: &[T], samples: usize, width: usize) -
         }
         sum_of_squares(&sums)
     };
-    x.par_chunks((x.len() / samples.max(1)).max(1)).map(one).collect()
+    of_chunks(x, x.len() / samples.max(1), one)
 }
 
 /// Σ xⱼ² in f64, in an order that is a function of the length.

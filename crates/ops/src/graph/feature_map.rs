@@ -1,6 +1,6 @@
 //! Activations of which candle's graph has a single number each.
 
-use super::node::{Activation, Node, Pass, Recorded, apply, stored};
+use super::node::{Activation, Backward, Node, Pass, Recorded, apply, stored};
 use super::{Precision, grad_enabled, precision};
 use crate::dispatch::on_device;
 use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
@@ -138,13 +138,13 @@ impl Recorded for FeatureMap {
         Ok(if grad_enabled() { self.clone() } else { Self { token: untracked(&self.values)?, ..self.clone() } })
     }
 
-    fn record<const N: usize>(
+    fn record_boxed<const N: usize>(
         op: &'static str,
         activations: &[&Self],
         params: &[&Tensor],
         result: Storage,
-        shape: impl Into<Shape>,
-        backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+        shape: Shape,
+        backward: Backward<N>,
     ) -> Result<Self> {
         let values = stored(result, shape);
         let inputs: Vec<&Tensor> = activations.iter().map(|map| &map.token).chain(params.iter().copied()).collect();

@@ -35,8 +35,24 @@ pub trait Recorded: Sized {
         result: Storage,
         shape: impl Into<Shape>,
         backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Self::record_boxed(op, activations, params, result, shape.into(), Box::new(backward))
+    }
+
+    /// [`record`](Self::record), compiled once for all ops.
+    #[doc(hidden)]
+    fn record_boxed<const N: usize>(
+        op: &'static str,
+        activations: &[&Self],
+        params: &[&Tensor],
+        result: Storage,
+        shape: Shape,
+        backward: Backward<N>,
     ) -> Result<Self>;
 }
+
+/// The gradients of an op's inputs.
+pub type Backward<const N: usize> = Box<dyn Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync>;
 
 /// The arguments of a backward: activations first, then parameters.
 ///
@@ -61,20 +77,20 @@ impl Recorded for Tensor {
         if grad_enabled() { self.contiguous() } else { self.detach().contiguous() }
     }
 
-    fn record<const N: usize>(
+    fn record_boxed<const N: usize>(
         op: &'static str,
         activations: &[&Self],
         params: &[&Tensor],
         result: Storage,
-        shape: impl Into<Shape>,
-        backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+        shape: Shape,
+        backward: Backward<N>,
     ) -> Result<Self> {
         let inputs: Vec<&Tensor> = activations.iter().chain(params).copied().collect();
         if !(grad_enabled() && inputs.iter().any(|input| input.track_op())) {
             return Ok(stored(result, shape));
         }
         apply(
-            Node::new(op, result, shape.into(), move |inputs: [&Tensor; N], y, dy| {
+            Node::new(op, result, shape, move |inputs: [&Tensor; N], y, dy| {
                 backward(Pass { inputs, wanted: inputs.map(|input| input.track_op()), y, dy: &dy.contiguous()? })
             }),
             &inputs,
@@ -87,23 +103,26 @@ pub(crate) fn stored(storage: Storage, shape: impl Into<Shape>) -> Tensor {
     Tensor::from_storage(storage, shape, BackpropOp::none(), false)
 }
 
-/// The result of an op on `N` inputs, and `backward(inputs, result, gradient of the result)`.
-pub(crate) struct Node<B, const N: usize> {
+/// Gradients from inputs, result and gradient of the result.
+type Back<const N: usize> = Box<dyn Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync>;
+
+/// The result of an op on `N` inputs, and how to go back.
+pub(crate) struct Node<const N: usize> {
     name: &'static str,
     result: Mutex<Option<(Storage, Shape)>>,
-    backward: B,
+    backward: Back<N>,
 }
 
-impl<B, const N: usize> Node<B, N>
-where
-    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
-{
-    pub(crate) fn new(name: &'static str, result: Storage, shape: Shape, backward: B) -> Self {
-        Self { name, result: Mutex::new(Some((result, shape))), backward }
+impl<const N: usize> Node<N> {
+    pub(crate) fn new(
+        name: &'static str,
+        result: Storage,
+        shape: Shape,
+        backward: impl Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, result: Mutex::new(Some((result, shape))), backward: Box::new(backward) }
     }
-}
 
-impl<B, const N: usize> Node<B, N> {
     fn take(&self) -> Result<(Storage, Shape)> {
         match self.result.lock().map(|mut result| result.take()) {
             Ok(Some(result)) => Ok(result),
@@ -127,10 +146,7 @@ impl<B, const N: usize> Node<B, N> {
 }
 
 /// The node in the graph, after its `N` inputs.
-pub(crate) fn apply<B, const N: usize>(node: Node<B, N>, inputs: &[&Tensor]) -> Result<Tensor>
-where
-    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
-{
+pub(crate) fn apply<const N: usize>(node: Node<N>, inputs: &[&Tensor]) -> Result<Tensor> {
     match inputs {
         [x] => x.apply_op1(node),
         [x1, x2] => x1.apply_op2(x2, node),
@@ -139,10 +155,7 @@ where
     }
 }
 
-impl<B, const N: usize> Node<B, N>
-where
-    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]>,
-{
+impl<const N: usize> Node<N> {
     /// The gradients of as many inputs as candle has, which are `N`.
     fn gradients<const M: usize>(
         &self,
@@ -158,10 +171,7 @@ where
     }
 }
 
-impl<B, const N: usize> CustomOp1 for Node<B, N>
-where
-    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync,
-{
+impl<const N: usize> CustomOp1 for Node<N> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -180,10 +190,7 @@ where
     }
 }
 
-impl<B, const N: usize> CustomOp2 for Node<B, N>
-where
-    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync,
-{
+impl<const N: usize> CustomOp2 for Node<N> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -208,10 +215,7 @@ where
     }
 }
 
-impl<B, const N: usize> CustomOp3 for Node<B, N>
-where
-    B: Fn([&Tensor; N], &Tensor, &Tensor) -> Result<[Option<Tensor>; N]> + Send + Sync,
-{
+impl<const N: usize> CustomOp3 for Node<N> {
     fn name(&self) -> &'static str {
         self.name
     }

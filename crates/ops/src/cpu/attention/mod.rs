@@ -8,22 +8,21 @@ mod head;
 mod products;
 
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
-use super::parallel::Region;
+use super::parallel::{Region, for_chunks, with_work};
 use crate::graph::{Activation, Pass};
 use crate::layers::AttentionSize;
 use crate::profile::timed;
 use candle_core::Result;
 use head::Head;
 use pulp::Arch;
-use rayon::prelude::*;
 
 /// [`attention`](crate::attention), whose shapes are checked.
 pub(crate) fn attention<X: Activation>(qkv: &X, size: AttentionSize) -> Result<X> {
     with_float!("attention", qkv.values(), T => {
-        let (y, saved) = timed(|| size.named("forward", 2), || with_slice::<T, _>(qkv.values(), |qkv| Ok(size.forward(qkv))))?;
+        let (y, saved) = timed(|| size.named("forward", 2), || with_slice::<T, _>(qkv.values(), |qkv| Ok(with_work(size.work(), || size.forward(qkv)))))?;
         X::record("attention", &[qkv], &[], on_cpu(y), (size.b, size.n, size.d), move |Pass { inputs: [qkv], y, dy, .. }| {
             let backward = || with_slice::<T, _>(qkv, |qkv| {
-                with_slice(y, |y| with_slice(dy, |dy| Ok(size.backward(qkv, y, dy, &saved))))
+                with_slice(y, |y| with_slice(dy, |dy| Ok(with_work(size.work(), || size.backward(qkv, y, dy, &saved)))))
             });
             Ok([Some(constant(timed(|| size.named("backward", 4), backward)?, qkv.shape())?)])
         })
@@ -44,9 +43,14 @@ impl AttentionSize {
         (format!("attention [{b}, {n}, {d}] of {heads} heads {pass}"), 2.0 * (products * b * n * n * d) as f64)
     }
 
+    /// Multiplications of the forward.
+    fn work(&self) -> usize {
+        2 * self.b * self.n * self.n * self.d
+    }
+
     /// Runs `f` for every head of every sample, on its own part of `saved`.
     fn heads<T: Float>(&self, saved: &mut [Saved<T>], f: impl Fn(Head, usize, &mut [Saved<T>]) + Sync) {
-        saved.par_chunks_mut(self.n.max(1)).enumerate().for_each(|(i, saved)| {
+        for_chunks(saved, self.n, |i, saved| {
             let head = Head { n: self.n, d: self.d, features: self.features(), scale: self.scale(), arch: Arch::new() };
             f(head, i, saved);
         });

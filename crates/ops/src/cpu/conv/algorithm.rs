@@ -7,6 +7,7 @@
 use super::direct::Direct;
 use super::winograd::Winograd;
 use crate::cpu::float::Float;
+use crate::cpu::parallel::with_work;
 use crate::graph::within;
 use crate::layers::Geometry;
 use pulp::Arch;
@@ -49,26 +50,26 @@ impl Algorithm {
 
     /// y `[b, h', w', c_out]`.
     pub(super) fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-        match self {
+        with_work(self.work(), || match self {
             Algorithm::Direct(direct) => direct.forward(x, weight, bias),
             Algorithm::Winograd(winograd) => winograd.forward(x, weight, bias),
-        }
+        })
     }
 
     /// dx `[b, h, w, c_in]`.
     pub(super) fn grad_input<T: Float>(&self, weight: &[T], dy: &[T]) -> Vec<T> {
-        match self {
+        with_work(self.work(), || match self {
             Algorithm::Direct(direct) => direct.grad_input(weight, dy),
             Algorithm::Winograd(winograd) => winograd.grad_input(weight, dy),
-        }
+        })
     }
 
     /// dw `[c_out, c_in, kh, kw]`.
     pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
-        match self {
+        with_work(self.work(), || match self {
             Algorithm::Direct(direct) => direct.grad_weight(x, dy),
             Algorithm::Winograd(winograd) => winograd.grad_weight(x, dy),
-        }
+        })
     }
 
     /// ‖dw‖².
@@ -77,6 +78,12 @@ impl Algorithm {
             Algorithm::Direct(direct) => direct.grad_weight_square(x, dy),
             Algorithm::Winograd(winograd) => winograd.grad_weight_square(x, dy),
         }
+    }
+
+    /// The multiplications of a pass without Winograd's algorithm.
+    fn work(&self) -> usize {
+        let (Algorithm::Direct(Direct { g, .. }) | Algorithm::Winograd(Winograd { g, .. })) = self;
+        g.pixels() * g.window() * g.c_out
     }
 
     /// The work of that, in multiplications, transforms included.

@@ -7,10 +7,10 @@
 use super::algorithm::Algorithm;
 use super::gram::{gram, gram_len, padded};
 use crate::cpu::float::Float;
+use crate::cpu::parallel::results;
 use crate::cpu::squares::{product, squares_of_rows};
 use crate::layers::Geometry;
 use pulp::Arch;
-use rayon::prelude::*;
 
 /// How ‖dwᵢ‖² is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,13 +66,13 @@ fn by<T: Float>(route: Route, g: &Geometry, x: &[T], dy: &[T]) -> Vec<f64> {
         return x.iter().zip(&dy).map(|(x, dy)| x * dy).collect();
     }
     let (algorithm, arch) = (Algorithm::of(g), Arch::new());
-    let pairs = x.par_chunks(inputs.max(1)).zip(dy.par_chunks(outputs.max(1)));
-    pairs
-        .map(|(x, dy)| match route {
+    results(samples, |i| {
+        let (x, dy) = (&x[i * inputs..][..inputs], &dy[i * outputs..][..outputs]);
+        match route {
             Route::Formed => algorithm.grad_weight_square(x, dy),
             _ => of_grams(arch, route, g, x, dy),
-        })
-        .collect()
+        }
+    })
 }
 
 /// Σₛₜ ⟨xₛ, xₜ⟩⟨dyₛ, dyₜ⟩ of one sample.

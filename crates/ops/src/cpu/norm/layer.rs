@@ -1,7 +1,7 @@
 //! Layer normalisation: each row by itself.
 
 use crate::cpu::float::{Float, constant, on_cpu, with_float, with_slice};
-use crate::cpu::parallel::{Region, add_up, rows_per_chunk};
+use crate::cpu::parallel::{Region, add_up, for_chunks, results, rows_per_chunk};
 use crate::cpu::rows::{product, sum};
 use crate::cpu::squares::sum_of_squares;
 use crate::cpu::vector::vectorised;
@@ -10,7 +10,6 @@ use crate::layers::same_dtype;
 use crate::per_sample::ghost::take_part;
 use crate::profile::timed;
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
 /// [`layer_norm`](crate::layer_norm), whose shapes are checked.
 pub(crate) fn layer_norm<X: Activation>(x: &X, (weight, bias): (&Tensor, &Tensor), eps: f64) -> Result<X> {
@@ -54,28 +53,26 @@ struct Row<T> {
 fn forward<T: Float>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Vec<Row<T>>) {
     let c = weight.len();
     let rows = x.len() / c;
-    let (mut y, mut statistics) = (Vec::with_capacity(x.len()), Vec::with_capacity(rows));
+    let (mut y, mut statistics) = (Vec::with_capacity(x.len()), Vec::<Row<T>>::with_capacity(rows));
     let task = rows_per_chunk(c);
-    y.spare_capacity_mut()[..x.len()]
-        .par_chunks_mut(task * c)
-        .zip(statistics.spare_capacity_mut()[..rows].par_chunks_mut(task))
-        .zip(x.par_chunks(task * c))
-        .for_each(|((y, statistics), x)| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for ((y, row), x) in y.chunks_exact_mut(c).zip(statistics).zip(x.chunks_exact(c)) {
-                        let mean = sum(x, |x| x) / c as f64;
-                        let var = sum(x, |x| (x - mean) * (x - mean)) / c as f64;
-                        let Row { mean, rstd } =
-                            *row.write(Row { mean: T::narrow(mean), rstd: T::narrow(1.0 / (var + eps).sqrt()) });
-                        for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                            y.write((x - mean) * rstd * weight + bias);
-                        }
+    let of_rows = Region::of_capacity(&mut statistics);
+    for_chunks(&mut y.spare_capacity_mut()[..x.len()], task * c, |index, y| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (i, (y, x)) in y.chunks_exact_mut(c).zip(x[index * task * c..].chunks_exact(c)).enumerate() {
+                    let mean = sum(x, |x| x) / c as f64;
+                    let var = sum(x, |x| (x - mean) * (x - mean)) / c as f64;
+                    let row = Row { mean: T::narrow(mean), rstd: T::narrow(1.0 / (var + eps).sqrt()) };
+                    for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                        y.write((x - row.mean) * row.rstd * weight + bias);
                     }
-                },
-            )
-        });
+                    // SAFETY: rows belong to one task each, and there is room for all.
+                    unsafe { of_rows.at(index * task + i).write(row) };
+                }
+            },
+        )
+    });
     // SAFETY: the capacities are at least these, and every row of both is written.
     unsafe {
         y.set_len(x.len());
@@ -97,44 +94,42 @@ fn backward<T: Float>(
     let len = if wanted[0] { x.len() } else { 0 };
     let mut dx: Vec<T> = Vec::with_capacity(len);
     let out = Region::of_capacity(&mut dx);
-    let partials: Vec<Vec<f64>> = rows
-        .par_chunks(task.max(1))
-        .enumerate()
-        .map(|(index, rows)| {
-            let first = index * task;
-            vectorised(
-                #[inline(always)]
-                || {
-                    let mut sums = vec![0.0; 2 * c];
-                    let (scale, shift) = sums.split_at_mut(c);
-                    let mut scratch = [vec![T::ZERO; c], vec![T::ZERO; c]];
-                    let [normalised, inner] = &mut scratch;
-                    for (i, row) in rows.iter().enumerate() {
-                        let at = (first + i) * c;
-                        let (x, dy) = (&x[at..][..c], &dy[at..][..c]);
-                        let terms = normalised.iter_mut().zip(&mut *inner).zip(scale.iter_mut().zip(&mut *shift));
-                        for ((((normalised, inner), (scale, shift)), (&x, &dy)), &weight) in
-                            terms.zip(x.iter().zip(dy)).zip(weight)
-                        {
-                            *normalised = (x - row.mean) * row.rstd;
-                            *inner = dy * weight;
-                            *scale += dy.wide() * normalised.wide();
-                            *shift += dy.wide();
-                        }
-                        if wanted[0] {
-                            let mean = T::narrow(sum(inner, |g| g) / c as f64);
-                            let slope = T::narrow(product(inner, normalised) / c as f64);
-                            for (j, (&normalised, &inner)) in normalised.iter().zip(&*inner).enumerate() {
-                                // SAFETY: rows of dx belong to one task each, and there is room for all.
-                                unsafe { out.at(at + j).write(row.rstd * (inner - mean - normalised * slope)) };
-                            }
+    let task = task.max(1);
+    let partials = results(rows.len().div_ceil(task), |index| {
+        let first = index * task;
+        let rows = &rows[first..rows.len().min(first + task)];
+        vectorised(
+            #[inline(always)]
+            || {
+                let mut sums = vec![0.0; 2 * c];
+                let (scale, shift) = sums.split_at_mut(c);
+                let mut scratch = [vec![T::ZERO; c], vec![T::ZERO; c]];
+                let [normalised, inner] = &mut scratch;
+                for (i, row) in rows.iter().enumerate() {
+                    let at = (first + i) * c;
+                    let (x, dy) = (&x[at..][..c], &dy[at..][..c]);
+                    let terms = normalised.iter_mut().zip(&mut *inner).zip(scale.iter_mut().zip(&mut *shift));
+                    for ((((normalised, inner), (scale, shift)), (&x, &dy)), &weight) in
+                        terms.zip(x.iter().zip(dy)).zip(weight)
+                    {
+                        *normalised = (x - row.mean) * row.rstd;
+                        *inner = dy * weight;
+                        *scale += dy.wide() * normalised.wide();
+                        *shift += dy.wide();
+                    }
+                    if wanted[0] {
+                        let mean = T::narrow(sum(inner, |g| g) / c as f64);
+                        let slope = T::narrow(product(inner, normalised) / c as f64);
+                        for (j, (&normalised, &inner)) in normalised.iter().zip(&*inner).enumerate() {
+                            // SAFETY: rows of dx belong to one task each, and there is room for all.
+                            unsafe { out.at(at + j).write(row.rstd * (inner - mean - normalised * slope)) };
                         }
                     }
-                    sums
-                },
-            )
-        })
-        .collect();
+                }
+                sums
+            },
+        )
+    });
     // SAFETY: the tasks have written every row, if any.
     unsafe { dx.set_len(len) };
     (dx, partials)

@@ -4,9 +4,8 @@
 //! batch for batch normalisation, an image for group normalisation. Coefficients are `[spans, c]`.
 
 use crate::cpu::float::Float;
-use crate::cpu::parallel::{add_up, build, rows_per_chunk};
+use crate::cpu::parallel::{add_up, build, results, rows_per_chunk};
 use crate::cpu::vector::vectorised;
-use rayon::prelude::*;
 
 /// How a tensor of `spans * rows` rows of `c` channels is split.
 #[derive(Clone, Copy, Debug)]
@@ -51,17 +50,14 @@ impl Spans {
     /// Runs `f(span, elements)` over the chunks and adds the results `[2 c]` up in order, per span.
     fn reduce(&self, f: impl Fn(usize, std::ops::Range<usize>) -> Vec<f64> + Sync) -> Vec<Vec<f64>> {
         let (len, chunk, chunks) = (self.rows * self.c, self.chunk(), self.chunks());
-        let partials: Vec<Vec<f64>> = (0..self.spans * chunks)
-            .into_par_iter()
-            .map(|i| {
-                let (span, start) = (i / chunks, i % chunks * chunk);
-                let elements = span * len + start..span * len + (start + chunk).min(len);
-                vectorised(
-                    #[inline(always)]
-                    || f(span, elements),
-                )
-            })
-            .collect();
+        let partials = results(self.spans * chunks, |i| {
+            let (span, start) = (i / chunks, i % chunks * chunk);
+            let elements = span * len + start..span * len + (start + chunk).min(len);
+            vectorised(
+                #[inline(always)]
+                || f(span, elements),
+            )
+        });
         (0..self.spans).map(|span| add_up(&partials[span * chunks..(span + 1) * chunks], 2 * self.c)).collect()
     }
 

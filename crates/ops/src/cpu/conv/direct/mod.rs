@@ -8,7 +8,7 @@ mod panels;
 mod products;
 
 use crate::cpu::float::Float;
-use crate::cpu::parallel::Region;
+use crate::cpu::parallel::{Region, for_chunks, results, tasks};
 use crate::cpu::squares::sum_of_squares;
 use crate::cpu::vector::width;
 use crate::layers::Geometry;
@@ -16,7 +16,6 @@ use grid::{Grid, Strip};
 use panels::{Panels, pack_pixels};
 use products::{Accumulate, Correlate};
 use pulp::Arch;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Any convolution.
@@ -96,7 +95,9 @@ impl Direct {
         place: impl Fn(usize, usize, usize) -> usize + Sync,
         y: Region<T>,
     ) {
-        grid.strips().par_iter().for_each(|strip| {
+        let strips = grid.strips();
+        tasks(strips.len(), |i| {
+            let strip = &strips[i];
             let across = grid.size.1;
             let starts: Vec<usize> =
                 grid.rows(strip).flat_map(|row| (0..across).map(move |j| row + j * grid.stride())).collect();
@@ -123,11 +124,10 @@ impl Direct {
         let group = 2 * width * pairs.div_ceil(TASKS.div_ceil(chunks.len().max(1)));
         let panels = |outputs: usize| Panels { kernel: g.kernel, inputs: g.c_in, outputs, width };
         let mut dw = vec![T::ZERO; g.c_out * g.window()];
-        dw.par_chunks_mut((group * g.window()).max(1)).enumerate().for_each(|(index, dw)| {
+        for_chunks(&mut dw, group * g.window(), |index, dw| {
             let outputs = index * group..index * group + dw.len() / g.window();
             let panels = panels(outputs.len());
-            let sum = |strips: &&[Strip]| self.sum_over(grid, strips, x, dy, outputs.clone(), panels);
-            let parts: Vec<Vec<T>> = chunks.par_iter().map(sum).collect();
+            let parts = results(chunks.len(), |i| self.sum_over(grid, chunks[i], x, dy, outputs.clone(), panels));
             panels.add_unpacked(&parts, dw);
         });
         dw

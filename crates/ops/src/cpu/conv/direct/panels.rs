@@ -1,8 +1,7 @@
 //! A weight as panels: `[panel of outputs][window row, window column, input][lane]`.
 
 use crate::cpu::float::Float;
-use crate::cpu::parallel::Region;
-use rayon::prelude::*;
+use crate::cpu::parallel::{Region, for_chunks};
 use std::ops::Range;
 
 /// The shape of a weight in panels.
@@ -36,7 +35,7 @@ impl Panels {
         index: impl Fn(usize, usize, usize, usize) -> usize + Sync,
     ) -> Vec<T> {
         let mut packed = vec![T::ZERO; self.len()];
-        packed.par_chunks_mut(self.panel().max(1)).enumerate().for_each(|(panel, packed)| {
+        for_chunks(&mut packed, self.panel(), |panel, packed| {
             let first = panel * self.width;
             let outputs = self.width.min(self.outputs - first);
             for input in 0..self.inputs {
@@ -54,7 +53,7 @@ impl Panels {
     /// Adds `parts`, which are panels, to a weight `[outputs, inputs, rows, columns]`.
     pub(super) fn add_unpacked<T: Float>(&self, parts: &[Vec<T>], weight: &mut [T]) {
         let (inputs, taps) = (self.inputs, self.kernel.0 * self.kernel.1);
-        weight.par_chunks_mut((self.width * inputs * taps).max(1)).enumerate().for_each(|(panel, weight)| {
+        for_chunks(weight, self.width * inputs * taps, |panel, weight| {
             for part in parts {
                 let part = &part[panel * self.panel()..(panel + 1) * self.panel()];
                 for (lane, weight) in weight.chunks_exact_mut(inputs * taps).enumerate() {

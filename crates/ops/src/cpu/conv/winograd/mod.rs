@@ -18,7 +18,7 @@ mod tiles;
 mod transform;
 
 use crate::cpu::float::Float;
-use crate::cpu::parallel::Region;
+use crate::cpu::parallel::{Region, for_chunks, results, tasks};
 use crate::cpu::squares::sum_of_squares;
 use crate::cpu::vector::width;
 use crate::layers::Geometry;
@@ -26,7 +26,6 @@ use filters::{Pass, TransformGradWeight, TransformWeight};
 use panels::Panels;
 use products::{Accumulate, Multiply, ROWS};
 use pulp::Arch;
-use rayon::prelude::*;
 use std::ops::Range;
 use tiles::{Gather, Images, Scatter, Tiling};
 
@@ -47,7 +46,7 @@ const MANY_TILES: usize = 1024;
 /// A 3 × 3 convolution with stride 1.
 #[derive(Clone, Copy)]
 pub(super) struct Winograd {
-    g: Geometry,
+    pub(super) g: Geometry,
     arch: Arch,
 }
 
@@ -99,8 +98,9 @@ impl Winograd {
             let filters = panels(g.c_in, g.c_out);
             let mut memory = Vec::with_capacity(filters.len());
             let u = Region::of_capacity(&mut memory);
-            (0..filters.count()).into_par_iter().for_each(|panel| transform_weight(filters, 0, panel, u));
-            blocks.into_par_iter().for_each(|range| {
+            tasks(filters.count(), |panel| transform_weight(filters, 0, panel, u));
+            tasks(blocks.len(), |i| {
+                let range = blocks[i].clone();
                 let tiles = range.len().next_multiple_of(ROWS);
                 let (inputs, outputs) = (panels(tiles, g.c_in), panels(tiles, g.c_out));
                 T::scratch(inputs.len() + outputs.len(), |scratch| {
@@ -116,8 +116,10 @@ impl Winograd {
             let inputs = panels(tiles, g.c_in);
             let mut memory = Vec::with_capacity(inputs.len());
             let v = Region::of_capacity(&mut memory);
-            blocks.par_iter().for_each(|range| gather(range.clone(), v, inputs, range.start));
-            self::blocks(g.c_out, 2 * width).into_par_iter().for_each(|channels| {
+            tasks(blocks.len(), |i| gather(blocks[i].clone(), v, inputs, blocks[i].start));
+            let groups = self::blocks(g.c_out, 2 * width);
+            tasks(groups.len(), |i| {
+                let channels = &groups[i];
                 let filters = panels(g.c_in, channels.len());
                 let outputs = panels(tiles, channels.len());
                 T::scratch(filters.len() + outputs.len(), |scratch| {
@@ -144,7 +146,9 @@ impl Winograd {
             arch.dispatch(Gather { tiling, images, range, to, panels, first });
         };
         let gather_all = |tiles: Range<usize>, v, z, inputs, outputs| {
-            blocks(tiles.len(), BLOCK).into_par_iter().for_each(|block| {
+            let blocks = blocks(tiles.len(), BLOCK);
+            tasks(blocks.len(), |i| {
+                let block = &blocks[i];
                 let range = tiles.start + block.start..tiles.start + block.end;
                 gather(Images::X(x), range.clone(), v, inputs, block.start);
                 gather(Images::Dy(dy), range, z, outputs, block.start);
@@ -156,7 +160,7 @@ impl Winograd {
             // A task takes a chunk of the tiles, block by block, and has a sum of its own.
             let chunks = (4 * FEW_FILTERS / (g.c_in * g.c_out).max(1)).clamp(4, 16);
             let chunk = tiling.count().div_ceil(chunks).next_multiple_of(BLOCK);
-            let sum = |range: Range<usize>| {
+            let sum = |range: &Range<usize>| {
                 let mut du = vec![T::ZERO; filters.len()];
                 let (inputs, outputs) = of_tiles(BLOCK);
                 T::scratch(inputs.len() + outputs.len(), |scratch| {
@@ -173,7 +177,8 @@ impl Winograd {
                 });
                 du
             };
-            blocks(tiling.count(), chunk).into_par_iter().map(sum).collect()
+            let chunks = blocks(tiling.count(), chunk);
+            results(chunks.len(), |i| sum(&chunks[i]))
         } else if more_tiles(g, tiling) {
             // All tasks take many tiles together, each its position.
             let mut sum = vec![T::ZERO; filters.len()];
@@ -183,7 +188,7 @@ impl Winograd {
             let (v, z) = (Region::of_capacity(&mut v), Region::of_capacity(&mut z));
             for many in blocks(tiling.count(), MANY_TILES) {
                 gather_all(many.clone(), v, z, inputs, outputs);
-                (0..POSITIONS).into_par_iter().for_each(|p| {
+                tasks(POSITIONS, |p| {
                     let (tiles, positions) = (many.len(), p..p + 1);
                     arch.dispatch(Accumulate { v, inputs, z, outputs, tiles, filters, du, positions });
                 });
@@ -196,7 +201,7 @@ impl Winograd {
             let (mut v, mut z) = (Vec::with_capacity(inputs.len()), Vec::with_capacity(outputs.len()));
             let (v, z) = (Region::of_capacity(&mut v), Region::of_capacity(&mut z));
             gather_all(0..tiles, v, z, inputs, outputs);
-            dw.par_chunks_mut((2 * width * row).max(1)).enumerate().for_each(|(pair, dw)| {
+            for_chunks(&mut dw, 2 * width * row, |pair, dw| {
                 let filters = panels(g.c_in, dw.len() / row);
                 T::scratch(filters.len(), |du| {
                     du.fill(T::ZERO);
@@ -210,7 +215,7 @@ impl Winograd {
             return dw;
         };
         let parts: Vec<Region<T>> = sums.iter_mut().map(|sum| Region::of(sum)).collect();
-        dw.par_chunks_mut((width * row).max(1)).enumerate().for_each(|(panel, dw)| {
+        for_chunks(&mut dw, width * row, |panel, dw| {
             arch.dispatch(TransformGradWeight { parts: &parts, filters, panel, to: Region::of(dw) });
         });
         dw
