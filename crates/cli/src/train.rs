@@ -60,15 +60,15 @@ fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Pat
         folder.display()
     );
     if resume && !checkpoint.exists() {
-        leftovers::check(&folder, &config).with_context(|| format!("--resume needs {}", checkpoint.display()))?;
-        let other = if is_named { None } else { nearest(&config) };
+        leftovers::check(&folder, config).with_context(|| format!("--resume needs {}", checkpoint.display()))?;
+        let other = if is_named { None } else { nearest(config) };
         let other = other.map_or(String::new(), |other| format!(" ({other})"));
         bail!("--resume needs {}, and there is none{other}; leave --resume out to start", checkpoint.display())
     }
     row::read::<Run>(&folder.join("rows.jsonl"))?; // what cannot be added to is found out now
     interrupt::listen()?;
     let mut data = Datasets::new(data_dir);
-    match run::run(&config.rule_label(), &config, &folder, &mut data)? {
+    match run::run(&config.rule_label(), config, &folder, &mut data)? {
         None if checkpoint.exists() => {
             // In quotes where a shell would take it for two words.
             let shown = folder.display().to_string();
