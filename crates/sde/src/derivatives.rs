@@ -17,7 +17,7 @@ use crate::problem::{FIVE_POINTS, Problem, STEP, not_empty};
 /// # Panics
 /// If the problem has no samples or no dimension.
 #[track_caller]
-pub fn derivative_errors<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> [f64; 3] {
+pub fn derivative_errors(problem: &dyn Problem, x: &[f64]) -> [f64; 3] {
     if let Err(error) = not_empty(problem) {
         panic!("{error}");
     }

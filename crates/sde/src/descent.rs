@@ -16,19 +16,19 @@ use rand::seq::SliceRandom;
 /// A step costs b per-sample gradients for SGD, 2b for the mean and the reweighted ascent gradient, n + b for the full
 /// one.
 #[derive(Clone, Copy, Debug)]
-pub struct Descent<'a, P: ?Sized> {
-    problem: &'a P,
+pub struct Descent<'a> {
+    problem: &'a dyn Problem,
     algorithm: Algorithm,
     eta: f64,
 }
 
-impl<'a, P: Problem + ?Sized> Descent<'a, P> {
+impl<'a> Descent<'a> {
     /// The chain of `algorithm` with learning rate `eta`.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if [`Algorithm::validate`] fails, the problem is empty, or η is not a positive
     /// number; [`Error::TooLarge`] if the gradients of a micro-batch, for [`LANES`] paths, take more than 4 GiB.
-    pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
+    pub fn new(problem: &'a dyn Problem, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
         not_empty(problem)?;
         algorithm.validate(problem.samples())?;
         if !(eta > 0. && eta.is_finite()) {
@@ -44,7 +44,7 @@ impl<'a, P: Problem + ?Sized> Descent<'a, P> {
     }
 }
 
-impl<P: Problem + ?Sized> Chain for Descent<'_, P> {
+impl Chain for Descent<'_> {
     fn dim(&self) -> usize {
         self.problem.dim()
     }

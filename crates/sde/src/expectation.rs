@@ -26,7 +26,7 @@ impl StepOperator {
     /// # Errors
     /// As [`Modified::new`]; [`Error::TooLarge`] if there are too many batches to enumerate;
     /// [`Error::InvalidArgument`] if the grid has another dimension than the problem.
-    pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64, grid: &Grid) -> Result<Self, Error> {
+    pub fn new(problem: &dyn Problem, algorithm: Algorithm, eta: f64, grid: &Grid) -> Result<Self, Error> {
         same_dimension(grid, problem.dim(), "problem")?;
         let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: Expansion::Exact })?;
         let all = exact.law().steps()?;

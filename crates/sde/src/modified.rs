@@ -47,22 +47,22 @@ impl Order {
 /// floor. Its step corresponds to a time of at least η/10 000, so that rounding changes each component of the drift by
 /// at most about 1e-12 of that component.
 #[derive(Clone, Debug)]
-pub struct Modified<'a, P: ?Sized> {
-    problem: &'a P,
+pub struct Modified<'a> {
+    problem: &'a dyn Problem,
     algorithm: Algorithm,
     eta: f64,
     order: Order,
     law: Law,
 }
 
-impl<'a, P: Problem + ?Sized> Modified<'a, P> {
+impl<'a> Modified<'a> {
     /// The equation of `algorithm` with learning rate `eta`.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if [`Algorithm::validate`] fails, η is not a positive number, or an order is not
     /// available; [`Error::TooLarge`] if there are too many micro-batches to enumerate, or their gradients take more
     /// than 4 GiB.
-    pub fn new(problem: &'a P, algorithm: Algorithm, eta: f64, order: Order) -> Result<Self, Error> {
+    pub fn new(problem: &'a dyn Problem, algorithm: Algorithm, eta: f64, order: Order) -> Result<Self, Error> {
         not_empty(problem)?;
         let law = Law::new(&algorithm, problem.samples())?;
         if !(eta > 0. && eta.is_finite()) {
@@ -124,7 +124,7 @@ impl<'a, P: Problem + ?Sized> Modified<'a, P> {
     }
 }
 
-impl<P: Problem + ?Sized> Sde for Modified<'_, P> {
+impl Sde for Modified<'_> {
     fn dim(&self) -> usize {
         self.problem.dim()
     }

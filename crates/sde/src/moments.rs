@@ -83,7 +83,7 @@ impl StepMoments {
     /// # Errors
     /// [`Error::Unsupported`] if the moments do not close; [`Error::TooLarge`] from d = 127 on, as the matrices grow
     /// with d⁴; otherwise as [`Modified::new`].
-    pub fn new<P: Problem + ?Sized>(problem: &P, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
+    pub fn new(problem: &dyn Problem, algorithm: Algorithm, eta: f64) -> Result<Self, Error> {
         fits(problem.dim(), 6.)?;
         let exact = Modified::new(problem, algorithm, eta, Order { eta: 1, rho: Expansion::Exact })?;
         let monomials = Monomials { d: problem.dim() };

@@ -46,14 +46,14 @@ pub(crate) fn direction<'g>(
 }
 
 /// A problem at a point x, with ρ and the direction u of a micro-batch.
-pub(crate) struct Perturbed<'a, P: ?Sized> {
-    pub problem: &'a P,
+pub(crate) struct Perturbed<'a> {
+    pub problem: &'a dyn Problem,
     pub rho: f64,
     pub x: &'a [f64],
     pub u: &'a [f64],
 }
 
-impl<P: Problem + ?Sized> Perturbed<'_, P> {
+impl Perturbed<'_> {
     /// Adds weight·∇f_I(x + ρu) to `out`, or its expansion to `terms`: ∇f_I + ρ∇²f_I u + (ρ²/2)∇³f_I[u,
     /// u]. `members` are the samples of I with their shares in it; `scratch` is `[d]`.
     pub fn add_gradient(

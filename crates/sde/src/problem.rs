@@ -1,6 +1,7 @@
 //! The trait of problems: per-sample losses with their derivatives.
 
 use crate::error::Error;
+use std::fmt::{Debug, Formatter};
 
 /// n per-sample losses ℓᵢ of x ∈ ℝᵈ with their first three derivatives; f is their mean. Implement it for a problem of
 /// your own.
@@ -75,6 +76,12 @@ pub trait Problem: Sync {
     }
 }
 
+impl Debug for dyn Problem + '_ {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a problem of {} samples in {} dimensions", self.samples(), self.dim())
+    }
+}
+
 /// u as a sum of vectors whose components, where they are not 0, are within a factor of 1000 of each other; none for 0.
 fn of_one_size(u: &[f64]) -> Vec<Vec<f64>> {
     let (mut rest, mut parts) = (u.to_vec(), Vec::new());
@@ -96,7 +103,7 @@ pub(crate) const FIVE_POINTS: [(f64, f64); 4] = [(-2., 1. / 12.), (-1., -8. / 12
 pub(crate) const STEP: f64 = 1e-3;
 
 /// Checks that the problem has a dimension and samples.
-pub(crate) fn not_empty<P: Problem + ?Sized>(problem: &P) -> Result<(), Error> {
+pub(crate) fn not_empty(problem: &dyn Problem) -> Result<(), Error> {
     if problem.dim() == 0 {
         return Err(Error::invalid("the problem is in 0 dimensions; expected at least 1"));
     }
@@ -108,7 +115,7 @@ pub(crate) fn not_empty<P: Problem + ?Sized>(problem: &P) -> Result<(), Error> {
 
 /// n, at least 1.
 #[track_caller]
-fn count<P: Problem + ?Sized>(problem: &P) -> usize {
+fn count(problem: &dyn Problem) -> usize {
     let n = problem.samples();
     assert!(n > 0, "the problem has no samples; expected at least one");
     n
@@ -119,7 +126,7 @@ fn count<P: Problem + ?Sized>(problem: &P) -> usize {
 /// # Panics
 /// If there are no samples.
 #[track_caller]
-pub fn mean_loss<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
+pub fn mean_loss(problem: &dyn Problem, x: &[f64]) -> f64 {
     let n = count(problem);
     (0..n).map(|i| problem.loss(i, x)).sum::<f64>() / n as f64
 }
@@ -129,7 +136,7 @@ pub fn mean_loss<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
 /// # Panics
 /// If there are no samples.
 #[track_caller]
-pub fn mean_gradient<P: Problem + ?Sized>(problem: &P, x: &[f64], out: &mut [f64]) {
+pub fn mean_gradient(problem: &dyn Problem, x: &[f64], out: &mut [f64]) {
     let n = count(problem);
     out.fill(0.);
     (0..n).for_each(|i| problem.add_gradient(i, x, 1. / n as f64, out));
@@ -140,7 +147,7 @@ pub fn mean_gradient<P: Problem + ?Sized>(problem: &P, x: &[f64], out: &mut [f64
 /// # Panics
 /// If there are no samples.
 #[track_caller]
-pub fn mean_hessian<P: Problem + ?Sized>(problem: &P, x: &[f64], v: &[f64], out: &mut [f64]) {
+pub fn mean_hessian(problem: &dyn Problem, x: &[f64], v: &[f64], out: &mut [f64]) {
     let n = count(problem);
     out.fill(0.);
     (0..n).for_each(|i| problem.add_hessian(i, x, v, 1. / n as f64, out));

@@ -16,7 +16,7 @@ use crate::problem::{Problem, mean_gradient, mean_hessian, mean_loss, not_empty}
 /// # Panics
 /// If the problem has no samples or no dimension.
 #[track_caller]
-pub fn noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
+pub fn noise_trace(problem: &dyn Problem, x: &[f64]) -> f64 {
     let deviations = deviations(problem, x);
     deviations.iter().map(|v| v * v).sum::<f64>() / problem.samples() as f64
 }
@@ -26,7 +26,7 @@ pub fn noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> f64 {
 /// # Panics
 /// If the problem has no samples or no dimension.
 #[track_caller]
-pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64], out: &mut [f64]) {
+pub fn half_gradient_of_noise_trace(problem: &dyn Problem, x: &[f64], out: &mut [f64]) {
     let (n, d) = (problem.samples(), x.len());
     out.fill(0.);
     for (i, xi) in deviations(problem, x).chunks_exact(d).enumerate() {
@@ -46,7 +46,7 @@ pub fn half_gradient_of_noise_trace<P: Problem + ?Sized>(problem: &P, x: &[f64],
 /// # Errors
 /// [`Error::Unsupported`] for the reweighted ascent gradient, whose drift is not a gradient, and for a normalisation
 /// with a floor; [`Error::TooLarge`] if there are too many micro-batches to enumerate; as [`Algorithm::validate`].
-pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f64]) -> Result<f64, Error> {
+pub fn potential(problem: &dyn Problem, algorithm: &Algorithm, x: &[f64]) -> Result<f64, Error> {
     let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
     not_empty(problem)?;
     algorithm.validate(n)?;
@@ -82,12 +82,7 @@ pub fn potential<P: Problem + ?Sized>(problem: &P, algorithm: &Algorithm, x: &[f
 ///
 /// # Errors
 /// [`Error::Unsupported`] for other algorithms; as [`Algorithm::validate`].
-pub fn usam_drift<P: Problem + ?Sized>(
-    problem: &P,
-    algorithm: &Algorithm,
-    x: &[f64],
-    out: &mut [f64],
-) -> Result<(), Error> {
+pub fn usam_drift(problem: &dyn Problem, algorithm: &Algorithm, x: &[f64], out: &mut [f64]) -> Result<(), Error> {
     let (n, m, rho) = (problem.samples(), algorithm.micro, algorithm.rho);
     not_empty(problem)?;
     algorithm.validate(n)?;
@@ -115,12 +110,7 @@ pub fn usam_drift<P: Problem + ?Sized>(
 ///
 /// # Errors
 /// [`Error::Unsupported`] for other algorithms, and for sampling without replacement; as [`Algorithm::validate`].
-pub fn usam_diffusion<P: Problem + ?Sized>(
-    problem: &P,
-    algorithm: &Algorithm,
-    x: &[f64],
-    out: &mut [f64],
-) -> Result<(), Error> {
+pub fn usam_diffusion(problem: &dyn Problem, algorithm: &Algorithm, x: &[f64], out: &mut [f64]) -> Result<(), Error> {
     let (n, d, rho) = (problem.samples(), x.len(), algorithm.rho);
     not_empty(problem)?;
     algorithm.validate(n)?;
@@ -163,7 +153,7 @@ pub fn usam_diffusion<P: Problem + ?Sized>(
 /// # Errors
 /// [`Error::InvalidArgument`] if k is 0, or above the number of samples without replacement, or the problem is empty;
 /// [`Error::TooLarge`] if there are too many batches to enumerate.
-pub fn expected_norm<P: Problem + ?Sized>(problem: &P, x: &[f64], k: usize, sampling: Sampling) -> Result<f64, Error> {
+pub fn expected_norm(problem: &dyn Problem, x: &[f64], k: usize, sampling: Sampling) -> Result<f64, Error> {
     not_empty(problem)?;
     if k == 0 {
         return Err(Error::invalid("the size k of a batch is 0; expected at least 1"));
@@ -184,7 +174,7 @@ fn no_theorem(algorithm: &Algorithm) -> Error {
 
 /// ξᵢ of every sample, `[n, d]`.
 #[track_caller]
-fn deviations<P: Problem + ?Sized>(problem: &P, x: &[f64]) -> Vec<f64> {
+fn deviations(problem: &dyn Problem, x: &[f64]) -> Vec<f64> {
     if let Err(error) = not_empty(problem) {
         panic!("{error}");
     }
