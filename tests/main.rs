@@ -13,6 +13,7 @@ mod noise;
 mod parity;
 mod parts;
 mod problems;
+mod published;
 mod refusals;
 mod resume;
 mod rules;

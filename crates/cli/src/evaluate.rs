@@ -1,5 +1,6 @@
 //! `evaluate`: trained weights on the test images of a data set.
 
+use crate::predict::weights_of;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use clap::Args;
@@ -49,7 +50,9 @@ fn measure(weights: &Path, data: DataName, test_subset: Option<usize>, data_dir:
     let streams = Datasets::new(data_dir).streams(&config)?;
     let init = Seeded::new(0, DType::F32, &Device::Cpu);
     let network = about.architecture.build(about.norm, about.classes, init.var_builder())?;
-    about.load(&init.params()?, weights)?;
+    init.params()?
+        .assign(&weights_of(weights)?)
+        .with_context(|| format!("{shown} does not fit {}", about.architecture))?;
     let set = &streams.train.dataset;
     ensure!(
         (set.mean, set.std) == (about.mean, about.std),

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::ModuleT;
 use clap::Args;
 use msharp_core::{Seeded, write_aside};
+use msharp_lab::resources::computing;
 use msharp_lab::run::notes::description;
 use msharp_models::{Architecture, Description, Norm};
 use msharp_train::finite_rows;
@@ -15,8 +16,8 @@ use std::path::{Path, PathBuf};
 /// Images through a trained network.
 #[derive(Args)]
 pub struct PredictArgs {
-    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, vit-mini (for
-    /// 32×32 images), or vit-tiny, vit-small, vit-base (for 224×224)
+    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, resnetDEPTHa such as resnet20a, wrn-DEPTH-WIDEN
+    /// such as wrn-28-10, vit-mini (for 32×32 images), or vit-tiny, vit-small, vit-base (for 224×224)
     #[arg(long)]
     model: Architecture,
     /// Its normalisation; needed for group normalisation in weights that do not say it, since no tensor tells the
@@ -41,6 +42,10 @@ pub struct PredictArgs {
 
 /// Evaluation mode, no graph.
 pub fn predict(args: PredictArgs) -> Result<()> {
+    computing(None, || write_logits(args))
+}
+
+fn write_logits(args: PredictArgs) -> Result<()> {
     let PredictArgs { model, norm, weights, input, output, batch_size } = args;
     ensure!(batch_size > 0, "--batch-size is 0; expected at least 1");
     for (flag, other) in [("weights", &weights), ("input", &input)] {
@@ -179,7 +184,7 @@ fn images_of(input: &Path, about: Option<&Description>) -> Result<Tensor> {
 }
 
 /// The tensors of a state dict, or those of the model in a checkpoint.
-fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let tensors = load(path)?;
     if !tensors.keys().any(|name| name.starts_with("model/")) {
         return Ok(tensors);

@@ -73,7 +73,8 @@ fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Pat
             // In quotes where a shell would take it for two words.
             let shown = folder.display().to_string();
             let shown = if shown.contains(char::is_whitespace) { format!("{shown:?}") } else { shown };
-            eprintln!("stopped; the same command with --resume --out {shown} goes on");
+            let out = if is_named { String::new() } else { format!(" --out {shown}") };
+            eprintln!("stopped; the same command with --resume{out} goes on");
         }
         None => eprintln!("stopped before its own first step; the same command goes on from where its start stands"),
         Some(row) => {
@@ -96,6 +97,9 @@ fn show(row: &RunRow, folder: &Path) {
     if let Some(accuracy) = metrics.test_accuracy {
         let loss = metrics.test_loss.map_or(String::new(), |loss| format!(", cross-entropy {loss:.4}"));
         line("test accuracy", format!("{:.2} %{loss}", 100. * accuracy));
+        if metrics.test_loss.is_none() {
+            line("", "logits are not finite: the weights are of no use; try a smaller --lr".to_owned());
+        }
     }
     if let Some(loss) = metrics.train_loss {
         line("training loss", format!("{loss:.4} (mean of the last epoch)"));

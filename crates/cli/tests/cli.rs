@@ -195,6 +195,14 @@ fn a_vision_transformer_trains_and_predicts() {
     assert_eq!(load(&logits, &Device::Cpu).unwrap()["logits"].dims(), [3, 10]);
     let other = ["predict", "--model", "resnet8", "--weights", &weights, "--input", &input, "--output", &logits];
     refused(&other, &["holds the weights of vit-mini", "--model is resnet8"]);
+    let evaluated = |file: &str| {
+        let output = msharp(&["evaluate", "--test-subset", "32", "--weights", &path(file)]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert_eq!(evaluated("run/checkpoint.safetensors"), evaluated("run/weights.safetensors"));
+    let elsewhere = ["train", "--model", "vit-mini", "--data", "thumbnails"];
+    refused(&elsewhere, &["images of 32×32, and those of --data are 16×16"]);
 }
 
 #[test]

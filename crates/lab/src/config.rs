@@ -85,7 +85,8 @@ pub struct DataConfig {
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Model")]
 pub struct ModelConfig {
-    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, wrn-DEPTH-WIDEN such as wrn-28-10, or vit-mini
+    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, resnetDEPTHa such as resnet20a, wrn-DEPTH-WIDEN
+    /// such as wrn-28-10, or vit-mini
     #[arg(id = "model", long = "model", default_value = "resnet8", value_name = "MODEL")]
     #[serde(with = "as_text")]
     pub architecture: Architecture,

@@ -171,7 +171,7 @@ pub trait AnyExperiment: Sync {
     /// # Errors
     /// If there are no rows, or none of this experiment.
     fn page_of(&self, rows: &Path) -> Result<Page>;
-    /// The names of the jobs of a preset, each with what decides its result.
+    /// The titles of the jobs of a preset, which tell them apart.
     ///
     /// # Errors
     /// If a part of it cannot be built.

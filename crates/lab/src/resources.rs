@@ -1,13 +1,10 @@
 //! What a command uses of its machine: threads, and where CIFAR is.
 
 use crate::paths;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
-use rayon::ThreadPoolBuilder;
+use msharp_ops::on_threads;
 use std::path::PathBuf;
-
-/// Bytes of the stack of a computing thread: as much as a main thread has.
-const STACK: usize = 8 << 20;
 
 /// What does not change a result.
 #[derive(Args)]
@@ -32,10 +29,7 @@ impl Resources {
     }
 }
 
-/// Runs `f` on one of the computing threads of this process, of which there are `threads`, or one per core.
-///
-/// There an op begins at once. From any other thread each op would wait until a computing thread wakes up: a third of
-/// the time of a small network.
+/// Runs `f` on the first of `threads` computing threads, or of one per core: see [`on_threads`].
 ///
 /// # Errors
 /// If there can be no such number of threads, or `f` fails.
@@ -43,7 +37,5 @@ pub fn computing<T: Send>(threads: Option<usize>, f: impl FnOnce() -> Result<T> 
     if let Some(threads) = threads {
         ensure!((1..=1024).contains(&threads), "--threads is {threads}; expected at least 1, at most 1024");
     }
-    let pool = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).stack_size(STACK);
-    pool.build_global().context("cannot start the computing threads")?;
-    rayon::scope(|_| f())
+    on_threads(threads.unwrap_or(0), f)?
 }

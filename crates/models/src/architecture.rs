@@ -1,8 +1,8 @@
 //! The published networks by name, as in a command line or a configuration file.
 
-use crate::wide_resnet::blocks_in_stage;
 use crate::{Error, Norm, RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNet, WideResNet, wide_resnet};
 use crate::{VIT_BASE, VIT_MINI, VIT_SMALL, VIT_TINY, ViTConfig, VisionTransformer};
+use crate::{resnet, resnet_a, wide_resnet::blocks_in_stage};
 use candle_core::{Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use std::fmt::{Display, Formatter};
@@ -36,6 +36,11 @@ pub enum Architecture {
     ResNet34,
     /// `resnet50`, [`RESNET50`].
     ResNet50,
+    /// `resnet20a` and other depths, [`resnet_a`]: with padded shortcuts.
+    ResNetA {
+        /// The number of layers, 6n + 2 with n blocks in a stage. Published: 20, 32, 44, 56, 110.
+        depth: usize,
+    },
     /// `wrn-28-10` and other numbers, [`wide_resnet`].
     WideResNet {
         /// The number of convolutions, 6n + 4 with n blocks in a stage. Published: 16, 22, 28, 40.
@@ -73,6 +78,7 @@ impl Architecture {
             return Ok(Model::VisionTransformer(vit.build(classes, vb)?));
         }
         let resnet = match self {
+            Architecture::ResNetA { depth } => return Ok(Model::ResNet(resnet_a(depth, norm, classes, vb)?)),
             Architecture::WideResNet { depth, widen } => {
                 return Ok(Model::WideResNet(wide_resnet(depth, widen, norm, classes, vb)?));
             }
@@ -120,6 +126,7 @@ impl Display for Architecture {
             ResNet20 => write!(f, "resnet20"),
             ResNet34 => write!(f, "resnet34"),
             ResNet50 => write!(f, "resnet50"),
+            Architecture::ResNetA { depth } => write!(f, "resnet{depth}a"),
             Architecture::WideResNet { depth, widen } => write!(f, "wrn-{depth}-{widen}"),
             ViTMini => write!(f, "vit-mini"),
             ViTTiny => write!(f, "vit-tiny"),
@@ -136,6 +143,11 @@ impl FromStr for Architecture {
     fn from_str(text: &str) -> std::result::Result<Self, Error> {
         if let Some(named) = NAMED.into_iter().find(|named| named.to_string() == text) {
             return Ok(named);
+        }
+        let padded = text.strip_prefix("resnet").and_then(|rest| rest.strip_suffix('a'));
+        if let Some(depth) = padded.and_then(|depth| depth.parse().ok()) {
+            resnet::blocks_in_stage(depth)?;
+            return Ok(Architecture::ResNetA { depth });
         }
         let numbers = text.strip_prefix("wrn-").and_then(|numbers| numbers.split_once('-'));
         match numbers.map(|(depth, widen)| (depth.parse(), widen.parse())) {
@@ -194,7 +206,8 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         let wide = [(10, 1), (16, 4), (28, 10)].map(|(depth, widen)| Architecture::WideResNet { depth, widen });
-        for architecture in NAMED.into_iter().chain(wide) {
+        let padded = [8, 20, 56].map(|depth| Architecture::ResNetA { depth });
+        for architecture in NAMED.into_iter().chain(wide).chain(padded) {
             assert_eq!(architecture.to_string().parse::<Architecture>().unwrap(), architecture);
         }
     }
@@ -207,10 +220,13 @@ mod tests {
             let message = error.to_string();
             assert!(
                 message.contains(
-                    "resnet8, resnet18, resnet20, resnet34, resnet50, vit-mini, vit-tiny, vit-small, vit-base and wrn-"
+                    "resnet8, resnet18, resnet20, resnet34, resnet50, vit-mini, vit-tiny, vit-small, vit-base, resnetDEPTHa"
                 ),
                 "{message}"
             );
+        }
+        for text in ["resnet19a", "resnet2a", "resnet0a", "resnet99999999a"] {
+            assert!(text.parse::<Architecture>().unwrap_err().to_string().contains("6n + 2"), "{text}");
         }
         for text in ["wrn-27-10", "wrn-4-1", "wrn-0-1", "wrn-28-0"] {
             assert!(text.parse::<Architecture>().unwrap_err().to_string().contains("6n + 4"), "{text}");

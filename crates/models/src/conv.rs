@@ -27,6 +27,11 @@ impl Conv2d {
         let weight = vb.get_with_hints((c_out, c_in, kernel, kernel), "weight", INIT)?;
         Ok(Self { weight, stride })
     }
+
+    /// With a weight that is never trained.
+    pub(crate) fn constant(weight: Tensor, stride: usize) -> Self {
+        Self { weight, stride }
+    }
 }
 
 impl Conv2d {

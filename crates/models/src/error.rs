@@ -67,7 +67,8 @@ impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownArchitecture { name, known } => {
-                write!(f, "there is no architecture {name:?}; there are {known} and wrn-DEPTH-WIDEN such as wrn-28-10")
+                let sized = "resnetDEPTHa such as resnet20a, and wrn-DEPTH-WIDEN such as wrn-28-10";
+                write!(f, "there is no architecture {name:?}; there are {known}, {sized}")
             }
             Self::UnknownNorm { name } => write!(
                 f,

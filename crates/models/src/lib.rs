@@ -30,6 +30,7 @@
 //! |---|---|---|---|
 //! | `resnet8` | [`resnet8`] | 78,042 | `resnet20` with one block per stage |
 //! | `resnet20` | [`resnet20`] | 272,474 | He et al. 2016, section 4.2, with projections |
+//! | `resnet20a`, `resnet56a`, … | [`resnet_a`] | 269,722; 853,018; … | He et al. 2016, section 4.2, as published |
 //! | `resnet18` | [`resnet18`] | 11,173,962 | He et al. 2016, table 1, with a 3×3 stem |
 //! | `resnet34` | [`resnet34`] | 21,282,122 | He et al. 2016, table 1, with a 3×3 stem |
 //! | `resnet50` | [`resnet50`] | 23,520,842 | He et al. 2016, table 1, with a 3×3 stem |
@@ -85,7 +86,7 @@ mod vit;
 mod wide_resnet;
 
 pub use architecture::{Architecture, Model};
-pub use block::Block;
+pub use block::{Block, Shortcut};
 pub use conv::Conv2d;
 pub use description::Description;
 pub use error::Error;
@@ -93,8 +94,8 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use norm::{Norm, NormLayer};
 pub use resnet::{
-    RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNet, ResNetConfig, Stem, resnet8, resnet18, resnet20, resnet34,
-    resnet50,
+    RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNet, ResNetConfig, Stem, resnet_a, resnet8, resnet18, resnet20,
+    resnet34, resnet50,
 };
 pub use vit::{
     VIT_BASE, VIT_MINI, VIT_SMALL, VIT_TINY, ViTConfig, VisionTransformer, vit_base, vit_mini, vit_small, vit_tiny,

@@ -1,7 +1,7 @@
 //! Residual networks (He et al. 2016, <https://arxiv.org/abs/1512.03385>), for small images and for ImageNet's.
 
 use crate::block::ResidualBlock;
-use crate::{Block, Conv2d, Linear, Norm, NormLayer};
+use crate::{Block, Conv2d, Error, Linear, Norm, NormLayer, Shortcut};
 use candle_core::{Result, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
 use msharp_ops::{FeatureMap, Window2d};
@@ -31,17 +31,20 @@ pub struct ResNetConfig<'a> {
     pub stem: Stem,
     /// The residual block of all stages.
     pub block: Block,
+    /// The shortcut where a stage begins.
+    pub shortcut: Shortcut,
     /// The channels of the stem and the width of the first stage; the width doubles from stage to stage.
     pub width: usize,
     /// The number of blocks in each stage. Every stage except the first halves height and width.
     pub blocks: &'a [usize],
 }
 
-const CIFAR_BASIC: ResNetConfig = ResNetConfig { stem: Stem::Cifar, block: Block::Basic, width: 64, blocks: &[] };
+const CIFAR_BASIC: ResNetConfig =
+    ResNetConfig { stem: Stem::Cifar, block: Block::Basic, shortcut: Shortcut::Projection, width: 64, blocks: &[] };
 
 /// 0.08 M parameters: [`RESNET20`] with one block per stage instead of three. Not published; small enough for tests.
 pub const RESNET8: ResNetConfig = ResNetConfig { width: 16, blocks: &[1, 1, 1], ..CIFAR_BASIC };
-/// 0.27 M parameters: section 4.2 of the paper, n = 3.
+/// 0.27 M parameters: section 4.2 of the paper, n = 3, with projections.
 pub const RESNET20: ResNetConfig = ResNetConfig { width: 16, blocks: &[3, 3, 3], ..CIFAR_BASIC };
 /// 11.2 M parameters: table 1 of the paper, with the stem for 32×32 images.
 pub const RESNET18: ResNetConfig = ResNetConfig { blocks: &[2, 2, 2, 2], ..CIFAR_BASIC };
@@ -75,12 +78,33 @@ pub fn resnet50(norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
     RESNET50.build(norm, classes, vb)
 }
 
+/// A CIFAR network as section 4.2 of the paper has it, with shortcuts that are [padded](Shortcut::Padding): ResNet-20,
+/// 32, 44, 56 and 110, of 6n + 2 layers with n blocks in a stage; see [`ResNetConfig::build`]. 269,722 parameters at
+/// depth 20, 464,154 at 32, 658,586 at 44, 853,018 at 56.
+///
+/// # Errors
+/// [`Error::InvalidConfig`](crate::Error::InvalidConfig) if `depth` is not 6n + 2 with n from 1 to 200; those of
+/// [`ResNetConfig::build`].
+pub fn resnet_a(depth: usize, norm: Norm, classes: usize, vb: VarBuilder) -> Result<ResNet> {
+    let blocks = [blocks_in_stage(depth)?; 3];
+    ResNetConfig { shortcut: Shortcut::Padding, width: 16, blocks: &blocks, ..CIFAR_BASIC }.build(norm, classes, vb)
+}
+
+/// n for a [`resnet_a`] of 6n + 2 layers.
+pub(crate) fn blocks_in_stage(depth: usize) -> std::result::Result<usize, Error> {
+    match depth.checked_sub(2).map(|layers| (layers / 6, layers % 6)) {
+        Some((n @ 1..=200, 0)) => Ok(n),
+        _ => Err(Error::InvalidConfig(format!(
+            "resnet{depth}a has {depth} layers; expected 6n + 2, such as 20, 32, 44, 56 or 110"
+        ))),
+    }
+}
+
 /// A residual network with torchvision's parameter names: `conv1`, `bn1`, `layer1.0.conv1`, …, `layer2.0.downsample.0`,
 /// …, `fc`.
 ///
-/// Where the shape changes, the shortcut is a 1×1 convolution with a normalisation (the paper's option B) in every
-/// network. For the CIFAR networks the paper pads with zero channels instead (option A), which saves 1 % of ResNet-20's
-/// parameters (269,722 instead of 272,474). Published CIFAR checkpoints with torchvision's names have option B.
+/// Where the shape changes, the [`Shortcut`] is a projection, as in torchvision, or padded, as in the paper's networks
+/// for CIFAR and in most of their published checkpoints. Some of those call the classifier `linear`.
 #[derive(Clone, Debug)]
 pub struct ResNet {
     conv1: Conv2d,
@@ -112,7 +136,7 @@ impl ResNetConfig<'_> {
             let (vb, width) = (vb.pp(format!("layer{}", stage + 1)), self.width << stage);
             for i in 0..count {
                 let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                blocks.push(ResidualBlock::new(self.block, channels, width, stride, norm, vb.pp(i))?);
+                blocks.push(ResidualBlock::new((self.block, self.shortcut), channels, width, stride, norm, vb.pp(i))?);
                 channels = width * self.block.expansion();
             }
         }

@@ -107,6 +107,7 @@ mod parameters;
 mod per_sample;
 mod profile;
 mod range;
+mod threads;
 
 // Layers.
 pub use layers::{
@@ -135,3 +136,4 @@ pub use allocator::KeepBlocks;
 pub use cpu::direct_convolutions;
 pub use profile::{Timing, profile};
 pub use range::{Range, at_least_1, share_of};
+pub use threads::on_threads;

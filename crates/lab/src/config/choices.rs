@@ -27,6 +27,11 @@ impl DataName {
     pub fn classes(self) -> usize {
         if self == DataName::Cifar100 { 100 } else { 10 }
     }
+
+    /// Height and width of the images in pixels.
+    pub fn side(self) -> usize {
+        if self == DataName::Thumbnails { 16 } else { 32 }
+    }
 }
 
 /// Augmentations by name.

@@ -20,7 +20,8 @@ impl RunConfig {
             "--norm is {norm}, but {model} has layer normalisation; expected no --norm"
         );
         if let Some(side) = model.image() {
-            ensure!(side == 32, "--model {model} takes images of {side}×{side}; expected one for 32×32, as vit-mini");
+            let own = self.data.set.side();
+            ensure!(side == own, "--model {model} takes images of {side}×{side}, and those of --data are {own}×{own}");
         }
         within("label-noise", self.data.label_noise, Range::SHARE)?;
         if let Some(lambda) = self.effective_size() {

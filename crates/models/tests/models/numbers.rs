@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 const TOLERANCES: [(DType, f64); 2] = [(DType::F64, 1e-6), (DType::F32, 1e-4)];
 
 const SMALL: ResNetConfig = ResNetConfig { width: 8, ..RESNET8 };
-const BOTTLENECK: ResNetConfig =
-    ResNetConfig { stem: Stem::ImageNet, block: Block::Bottleneck, width: 8, blocks: &[1, 2] };
+const BOTTLENECK: ResNetConfig = ResNetConfig { stem: Stem::ImageNet, width: 8, blocks: &[1, 2], ..RESNET50 };
 
 #[test]
 fn resnet_with_batch_norm() -> Result<()> {
