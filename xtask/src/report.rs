@@ -8,8 +8,14 @@ use msharp_lab::page::{Page, rules};
 use msharp_lab::{paths, reproduce, row};
 use std::path::{Path, PathBuf};
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask report           after `reproduce --record`
+  cargo xtask report --check   is everything up to date?";
+
 /// Which files to make.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct ReportArgs {
     /// Change nothing; fail if a page, a table or a plot is not what the rows say
     #[arg(long)]
@@ -86,7 +92,7 @@ fn results(folder: &Path) -> Result<Vec<Results>> {
             }
         }
     }
-    ensure!(!all.is_empty(), "there are no rows in {}", folder.display());
+    ensure!(!all.is_empty(), "there are no rows in {}; expected this command in the workspace", folder.display());
     Ok(all)
 }
 

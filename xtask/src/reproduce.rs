@@ -10,8 +10,15 @@ use msharp_lab::reproduce::Request;
 use msharp_lab::resources::Resources;
 use std::path::PathBuf;
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask reproduce toy                            a minute or two, no download
+  cargo xtask reproduce cifar10 --preset smoke         does everything work?
+  cargo xtask reproduce escape --out /scratch/escape   the same command again goes on";
+
 /// Which experiment, how much of it, and where to.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct ReproduceArgs {
     /// The experiment
     #[arg(value_parser = experiments())]

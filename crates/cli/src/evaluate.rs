@@ -12,8 +12,14 @@ use msharp_lab::run::notes::description;
 use msharp_train::Classifier;
 use std::path::{Path, PathBuf};
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  msharp evaluate --weights runs/NAME/weights.safetensors                     on drawn images
+  msharp evaluate --weights runs/NAME/checkpoint.safetensors --data cifar10   on CIFAR-10";
+
 /// Which weights, on which images.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct EvaluateArgs {
     /// Weights that `msharp train` has written, or a checkpoint: they say their network and normalisation
     #[arg(long)]

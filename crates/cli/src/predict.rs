@@ -13,8 +13,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  msharp predict --model resnet8 --weights runs/NAME/weights.safetensors --input images.safetensors --output logits.safetensors";
+
 /// Images through a trained network.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct PredictArgs {
     /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, resnetDEPTHa such as resnet20a, wrn-DEPTH-WIDEN
     /// such as wrn-28-10, vit-mini (for 32×32 images), or vit-tiny, vit-small, vit-base (for 224×224)

@@ -6,8 +6,14 @@ use msharp_lab::page::rules::{cost, state};
 use msharp_perturb::Rule;
 use msharp_perturb::catalogue::{Combination, Entry, Needs, OffsetChoice, combinations, offsets, rules as catalogue};
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  msharp rules        all rules, a line each
+  msharp rules esam   one: formula, cost, state, reference, defaults";
+
 /// The catalogue, or one entry.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct RulesArgs {
     /// A rule, an offset or a combination
     name: Option<String>,

@@ -1,6 +1,6 @@
 //! `runs`: what was trained.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use msharp_lab::config::RunConfig;
 use msharp_lab::paths;
@@ -9,8 +9,14 @@ use msharp_lab::screen::duration;
 use msharp_train::Checkpoint;
 use std::path::{Path, PathBuf};
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  msharp runs                those in runs/
+  msharp runs /scratch/sam   those in another folder";
+
 /// Where to look.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct RunsArgs {
     /// A folder of runs [default: runs/]
     folder: Option<PathBuf>,
@@ -19,11 +25,13 @@ pub struct RunsArgs {
 /// A line for each run below the folder, in the order of their names.
 pub fn runs(args: RunsArgs) -> Result<()> {
     let folder = args.folder.unwrap_or_else(paths::runs);
+    let shown = folder.display();
+    ensure!(folder.is_dir(), "{shown} is no folder; expected one of runs, such as the default, which `train` makes");
     let mut found = Vec::new();
-    collect(&folder, 3, &mut found).with_context(|| format!("cannot read {}", folder.display()))?;
+    collect(&folder, 3, &mut found).with_context(|| format!("cannot read {shown}"))?;
     found.sort();
     if found.is_empty() {
-        println!("there is no run in {}", folder.display());
+        println!("there is no run in {shown}");
     }
     for run in found {
         let name = run.strip_prefix(&folder).unwrap_or(&run).display().to_string();

@@ -252,3 +252,13 @@ fn the_catalogue_is_listed_and_described() {
     assert!(said(&["rules", "--combinations"]).contains("look-sam:k=5,alpha=0.7"));
     refused(&["rules", "esma"], &["esma", "esam"]);
 }
+
+/// Examples first, and no more than two screens of 60 lines.
+#[test]
+fn the_help_of_every_command_begins_with_examples() {
+    for command in ["train", "evaluate", "predict", "rules", "runs"] {
+        let help = text(&msharp(&[command, "--help"]).output().unwrap().stdout);
+        assert!(help.starts_with("Examples:\n  msharp "), "{command}: {help}");
+        assert!(help.lines().count() <= 120, "{command}: {} lines", help.lines().count());
+    }
+}

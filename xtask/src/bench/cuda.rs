@@ -21,8 +21,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use workload::{STANDARD, Workload};
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask bench cuda                             on the first NVIDIA GPU
+  cargo xtask bench cuda --against-pytorch python3   beside PyTorch";
+
 /// What to time, how often, and against what.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct CudaArgs {
     /// What to time: NETWORK-BATCH for 32×32 images of 10 classes, NETWORK@SIDE-BATCH for larger ones of 1000 classes
     #[arg(long, value_delimiter = ',', default_value = STANDARD)]

@@ -6,8 +6,14 @@ use anyhow::Result;
 use clap::Args;
 use std::time::Instant;
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask bench ops                               of a SAM step
+  cargo xtask bench ops --model vit-mini --batch 64   of another network";
+
 /// The step to look into.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct OpsArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,

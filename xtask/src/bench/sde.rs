@@ -13,8 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask bench sde                            of msharp-sde
+  cargo xtask bench sde --against-python python3   beside torchsde, diffrax and plain loops";
+
 /// The ensemble, and what to compare it with.
 #[derive(Args, Clone)]
+#[command(before_help = EXAMPLES)]
 pub struct SdeArgs {
     /// Paths of an ensemble
     #[arg(long, default_value_t = 10_000)]

@@ -8,8 +8,15 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask bench step                               SGD, SAM, m-SAM and RW-SAM
+  cargo xtask bench step --against-pytorch python3     beside PyTorch
+  cargo xtask bench step --model vit-mini --rule sam   one of them";
+
 /// The step, and what to compare it with.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct StepArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,

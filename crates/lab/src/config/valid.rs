@@ -21,7 +21,11 @@ impl RunConfig {
         );
         if let Some(side) = model.image() {
             let own = self.data.set.side();
-            ensure!(side == own, "--model {model} takes images of {side}×{side}, and those of --data are {own}×{own}");
+            ensure!(
+                side == own,
+                "--model {model} takes images of {side}×{side}, and those of --data are {own}×{own}; expected a network \
+                 for any size, as resnet8, or for 32×32, as vit-mini"
+            );
         }
         within("label-noise", self.data.label_noise, Range::SHARE)?;
         if let Some(lambda) = self.effective_size() {
