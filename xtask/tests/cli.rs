@@ -228,13 +228,13 @@ fn estimators_are_measured_and_a_stopped_benchmark_goes_on() {
     }
 }
 
-/// Examples first, and no more than two screens of 60 lines.
+/// Examples first, and no more than two screens of 40 lines.
 #[test]
 fn the_help_of_every_command_begins_with_examples() {
     let bench = ["step", "ops", "sde", "cuda"].map(|name| vec!["bench", name]);
     for command in [vec!["reproduce"], vec!["report"]].into_iter().chain(bench) {
         let help = text(&xtask(&[&command[..], &["--help"]].concat()).output().unwrap().stdout);
         assert!(help.starts_with("Examples:\n  cargo xtask "), "{command:?}: {help}");
-        assert!(help.lines().count() <= 120, "{command:?}: {} lines", help.lines().count());
+        assert!(help.lines().count() <= 80, "{command:?}: {} lines", help.lines().count());
     }
 }

@@ -253,12 +253,12 @@ fn the_catalogue_is_listed_and_described() {
     refused(&["rules", "esma"], &["esma", "esam"]);
 }
 
-/// Examples first, and no more than two screens of 60 lines.
+/// Examples first, and no more than two screens of 40 lines, but for `train`, which has all settings of a run.
 #[test]
 fn the_help_of_every_command_begins_with_examples() {
     for command in ["train", "evaluate", "predict", "rules", "runs"] {
         let help = text(&msharp(&[command, "--help"]).output().unwrap().stdout);
         assert!(help.starts_with("Examples:\n  msharp "), "{command}: {help}");
-        assert!(help.lines().count() <= 120, "{command}: {} lines", help.lines().count());
+        assert!(command == "train" || help.lines().count() <= 80, "{command}: {} lines", help.lines().count());
     }
 }
