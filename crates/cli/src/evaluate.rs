@@ -1,6 +1,5 @@
 //! `evaluate`: trained weights on the test images of a data set.
 
-use crate::predict::weights_of;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device};
 use clap::Args;
@@ -8,7 +7,7 @@ use msharp_core::{DataSource, Seeded};
 use msharp_lab::config::{DataName, RunConfig};
 use msharp_lab::data::Datasets;
 use msharp_lab::resources::Resources;
-use msharp_lab::run::notes::description;
+use msharp_lab::run::notes::{description, weights_in};
 use msharp_train::Classifier;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +56,7 @@ fn measure(weights: &Path, data: DataName, test_subset: Option<usize>, data_dir:
     let init = Seeded::new(0, DType::F32, &Device::Cpu);
     let network = about.architecture.build(about.norm, about.classes, init.var_builder())?;
     init.params()?
-        .assign(&weights_of(weights)?)
+        .assign(&weights_in(weights)?)
         .with_context(|| format!("{shown} does not fit {}", about.architecture))?;
     let set = &streams.train.dataset;
     ensure!(

@@ -6,7 +6,7 @@ use candle_nn::ModuleT;
 use clap::Args;
 use msharp_core::{Seeded, write_aside};
 use msharp_lab::resources::computing;
-use msharp_lab::run::notes::description;
+use msharp_lab::run::notes::{description, tensors_in, weights_in};
 use msharp_models::{Architecture, Description, Norm};
 use msharp_train::finite_rows;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ fn write_logits(args: PredictArgs) -> Result<()> {
         let same = output.canonicalize().is_ok_and(|output| other.canonicalize().is_ok_and(|other| other == output));
         ensure!(!same, "--output {} is --{flag}, which it would replace; expected another file", output.display());
     }
-    let tensors = weights_of(&weights)?;
+    let tensors = weights_in(&weights)?;
     let about = description(&weights)?;
     if let Some(about) = &about {
         ensure!(
@@ -150,7 +150,7 @@ fn write_logits(args: PredictArgs) -> Result<()> {
 /// # Errors
 /// If it cannot be images that were normalised as in training.
 fn images_of(input: &Path, about: Option<&Description>) -> Result<Tensor> {
-    let mut file = load(input)?;
+    let mut file = tensors_in(input)?;
     let images = file.remove("input").with_context(|| format!("{} has no tensor \"input\"", input.display()))?;
     let (dims, named) = (images.dims().to_vec(), || format!("tensor \"input\" in {}", input.display()));
     ensure!(
@@ -188,16 +188,6 @@ fn images_of(input: &Path, about: Option<&Description>) -> Result<Tensor> {
     Ok(images.permute((0, 2, 3, 1))?.contiguous()?)
 }
 
-/// The tensors of a state dict, or those of the model in a checkpoint.
-pub fn weights_of(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let tensors = load(path)?;
-    if !tensors.keys().any(|name| name.starts_with("model/")) {
-        return Ok(tensors);
-    }
-    let of_model = |(name, tensor): (String, Tensor)| Some((name.strip_prefix("model/")?.to_owned(), tensor));
-    Ok(tensors.into_iter().filter_map(of_model).collect())
-}
-
 fn classes(tensors: &BTreeMap<String, Tensor>, matrix: &str, prefix: &str) -> Option<usize> {
     tensors.get(&format!("{prefix}{matrix}")).filter(|matrix| matrix.rank() == 2).map(|matrix| matrix.dims()[0])
 }
@@ -205,11 +195,4 @@ fn classes(tensors: &BTreeMap<String, Tensor>, matrix: &str, prefix: &str) -> Op
 /// The flag that says the normalisation, where there is a choice.
 fn of_choice(model: Architecture, norm: Norm) -> String {
     if model.has_choice_of_norm() { format!(" --norm {norm}") } else { String::new() }
-}
-
-fn load(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let tensors = candle_core::safetensors::load(path, &Device::Cpu).with_context(|| {
-        format!("cannot read {} as safetensors: it is missing, truncated or something else", path.display())
-    })?;
-    Ok(tensors.into_iter().collect())
 }

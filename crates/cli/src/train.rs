@@ -70,10 +70,14 @@ fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Pat
     let mut data = Datasets::new(data_dir);
     match run::run(&config.rule_label(), config, &folder, &mut data)? {
         None if checkpoint.exists() => {
-            // In quotes where a shell would take it for two words.
             let shown = folder.display().to_string();
-            let shown = if shown.contains(char::is_whitespace) { format!("{shown:?}") } else { shown };
-            let out = if is_named { String::new() } else { format!(" --out {shown}") };
+            let out = if is_named {
+                String::new() // the same command has it
+            } else if shown.contains(char::is_whitespace) {
+                format!(" --out {shown:?}") // a shell would take it for two words
+            } else {
+                format!(" --out {shown}")
+            };
             eprintln!("stopped; the same command with --resume{out} goes on");
         }
         None => eprintln!("stopped before its own first step; the same command goes on from where its start stands"),

@@ -4,6 +4,7 @@
 use crate::host::{Host, revision};
 use crate::run::outcome::{EpochLine, Maker};
 use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
 use msharp_models::Description;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +58,30 @@ pub fn description(path: &Path) -> Result<Option<Description>> {
         }
         _ => Ok(Description::of(&metadata)?),
     }
+}
+
+/// The tensors of a state dict, or those of the model in a checkpoint, on the CPU.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn weights_in(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let tensors = tensors_in(path)?;
+    if !tensors.keys().any(|name| name.starts_with("model/")) {
+        return Ok(tensors);
+    }
+    let of_model = |(name, tensor): (String, Tensor)| Some((name.strip_prefix("model/")?.to_owned(), tensor));
+    Ok(tensors.into_iter().filter_map(of_model).collect())
+}
+
+/// All tensors of a safetensors file, on the CPU.
+///
+/// # Errors
+/// If it cannot be read, with its path.
+pub fn tensors_in(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).with_context(|| {
+        format!("cannot read {} as safetensors: it is missing, truncated or something else", path.display())
+    })?;
+    Ok(tensors.into_iter().collect())
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Activations of which candle's graph has a single number each.
 
-use super::node::{Activation, Backward, Node, Pass, Recorded, apply, stored};
+use super::node::{Activation, Backward, Node, Op, Pass, Recorded, apply, stored};
 use super::{Precision, grad_enabled, precision};
 use crate::dispatch::on_device;
-use candle_core::{DType, Device, Result, Shape, Storage, Tensor, bail};
+use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use std::sync::{Arc, Mutex};
 
 /// The activations inside a network of our ops.
@@ -138,14 +138,8 @@ impl Recorded for FeatureMap {
         Ok(if grad_enabled() { self.clone() } else { Self { token: untracked(&self.values)?, ..self.clone() } })
     }
 
-    fn record_boxed<const N: usize>(
-        op: &'static str,
-        activations: &[&Self],
-        params: &[&Tensor],
-        result: Storage,
-        shape: Shape,
-        backward: Backward<N>,
-    ) -> Result<Self> {
+    fn record_op<const N: usize>(op: Op<Self>, backward: Backward<N>) -> Result<Self> {
+        let Op { name, activations, params, result, shape } = op;
         let values = stored(result, shape);
         let inputs: Vec<&Tensor> = activations.iter().map(|map| &map.token).chain(params.iter().copied()).collect();
         if !(grad_enabled() && inputs.iter().any(|input| input.track_op())) {
@@ -170,7 +164,7 @@ impl Recorded for FeatureMap {
             }
             Ok(gradients)
         };
-        let token = apply(Node::new(op, number(&values)?, ().into(), back), &inputs)?;
+        let token = apply(Node::new(name, number(&values)?, ().into(), back), &inputs)?;
         Ok(Self { values, token, grad })
     }
 }

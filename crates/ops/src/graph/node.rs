@@ -36,19 +36,26 @@ pub trait Recorded: Sized {
         shape: impl Into<Shape>,
         backward: impl Fn(Pass<N>) -> Result<[Option<Tensor>; N]> + Send + Sync + 'static,
     ) -> Result<Self> {
-        Self::record_boxed(op, activations, params, result, shape.into(), Box::new(backward))
+        Self::record_op(Op { name: op, activations, params, result, shape: shape.into() }, Box::new(backward))
     }
 
     /// [`record`](Self::record), compiled once for all ops.
     #[doc(hidden)]
-    fn record_boxed<const N: usize>(
-        op: &'static str,
-        activations: &[&Self],
-        params: &[&Tensor],
-        result: Storage,
-        shape: Shape,
-        backward: Backward<N>,
-    ) -> Result<Self>;
+    fn record_op<const N: usize>(op: Op<Self>, backward: Backward<N>) -> Result<Self>;
+}
+
+/// An op that has computed its result.
+pub struct Op<'a, X> {
+    /// For errors.
+    pub name: &'static str,
+    /// The first of its inputs.
+    pub activations: &'a [&'a X],
+    /// The others.
+    pub params: &'a [&'a Tensor],
+    /// What it has computed.
+    pub result: Storage,
+    /// The shape of that.
+    pub shape: Shape,
 }
 
 /// The gradients of an op's inputs.
@@ -77,20 +84,14 @@ impl Recorded for Tensor {
         if grad_enabled() { self.contiguous() } else { self.detach().contiguous() }
     }
 
-    fn record_boxed<const N: usize>(
-        op: &'static str,
-        activations: &[&Self],
-        params: &[&Tensor],
-        result: Storage,
-        shape: Shape,
-        backward: Backward<N>,
-    ) -> Result<Self> {
+    fn record_op<const N: usize>(op: Op<Self>, backward: Backward<N>) -> Result<Self> {
+        let Op { name, activations, params, result, shape } = op;
         let inputs: Vec<&Tensor> = activations.iter().chain(params).copied().collect();
         if !(grad_enabled() && inputs.iter().any(|input| input.track_op())) {
             return Ok(stored(result, shape));
         }
         apply(
-            Node::new(op, result, shape, move |inputs: [&Tensor; N], y, dy| {
+            Node::new(name, result, shape, move |inputs: [&Tensor; N], y, dy| {
                 backward(Pass { inputs, wanted: inputs.map(|input| input.track_op()), y, dy: &dy.contiguous()? })
             }),
             &inputs,

@@ -19,10 +19,10 @@ use pulp::Arch;
 /// [`attention`](crate::attention), whose shapes are checked.
 pub(crate) fn attention<X: Activation>(qkv: &X, size: AttentionSize) -> Result<X> {
     with_float!("attention", qkv.values(), T => {
-        let (y, saved) = timed(|| size.named("forward", 2), || with_slice::<T, _>(qkv.values(), |qkv| Ok(with_work(size.work(), || size.forward(qkv)))))?;
+        let (y, saved) = timed(|| size.named("forward", 2), || with_slice::<T, _>(qkv.values(), |qkv| Ok(size.forward(qkv))))?;
         X::record("attention", &[qkv], &[], on_cpu(y), (size.b, size.n, size.d), move |Pass { inputs: [qkv], y, dy, .. }| {
             let backward = || with_slice::<T, _>(qkv, |qkv| {
-                with_slice(y, |y| with_slice(dy, |dy| Ok(with_work(size.work(), || size.backward(qkv, y, dy, &saved)))))
+                with_slice(y, |y| with_slice(dy, |dy| Ok(size.backward(qkv, y, dy, &saved))))
             });
             Ok([Some(constant(timed(|| size.named("backward", 4), backward)?, qkv.shape())?)])
         })
@@ -43,17 +43,14 @@ impl AttentionSize {
         (format!("attention [{b}, {n}, {d}] of {heads} heads {pass}"), 2.0 * (products * b * n * n * d) as f64)
     }
 
-    /// Multiplications of the forward.
-    fn work(&self) -> usize {
-        2 * self.b * self.n * self.n * self.d
-    }
-
     /// Runs `f` for every head of every sample, on its own part of `saved`.
     fn heads<T: Float>(&self, saved: &mut [Saved<T>], f: impl Fn(Head, usize, &mut [Saved<T>]) + Sync) {
-        for_chunks(saved, self.n, |i, saved| {
+        let one = |i: usize, saved: &mut [Saved<T>]| {
             let head = Head { n: self.n, d: self.d, features: self.features(), scale: self.scale(), arch: Arch::new() };
             f(head, i, saved);
-        });
+        };
+        let multiplications = 2 * self.b * self.n * self.n * self.d; // of the forward
+        with_work(multiplications, || for_chunks(saved, self.n, one));
     }
 
     /// Where the head with number `i` begins in a tensor of `parts` d features a token.

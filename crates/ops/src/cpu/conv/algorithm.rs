@@ -86,12 +86,11 @@ impl Algorithm {
         g.pixels() * g.window() * g.c_out
     }
 
-    /// The work of that, in multiplications, transforms included.
-    pub(super) fn multiplications(&self, g: &Geometry) -> usize {
-        let all = g.pixels() * g.window() * g.c_out;
+    /// The multiplications of [`grad_weight_square`](Self::grad_weight_square), transforms included.
+    pub(super) fn multiplications(&self) -> usize {
         match self {
-            Algorithm::Direct(_) => all,
-            Algorithm::Winograd(_) => {
+            Algorithm::Direct(_) => self.work(),
+            Algorithm::Winograd(Winograd { g, .. }) => {
                 let tiles = g.batch * g.out_height.div_ceil(4) * g.out_width.div_ceil(4);
                 36 * (tiles + 8) * g.c_in * g.c_out
             }

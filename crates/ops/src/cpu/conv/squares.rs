@@ -48,7 +48,7 @@ impl Route {
             (Route::Windows, output + half(pixels, g.window()))
         };
         // Packing and short rows: measured, a product of a Gram matrix takes as long as two.
-        if 2 * products <= Algorithm::of(g).multiplications(g) { route } else { Route::Formed }
+        if 2 * products <= Algorithm::of(g).multiplications() { route } else { Route::Formed }
     }
 }
 
