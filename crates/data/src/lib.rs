@@ -73,7 +73,9 @@ mod error;
 #[cfg(feature = "hub")]
 mod fetch;
 mod figure;
+mod images;
 mod loader;
+mod picture;
 mod placement;
 mod prefetch;
 mod records;
@@ -87,7 +89,9 @@ pub use dataset::{Dataset, Split};
 pub use error::Error;
 #[cfg(feature = "hub")]
 pub use fetch::fetch;
+pub use images::Images;
 pub use loader::Loader;
+pub use picture::Picture;
 pub use placement::Placement;
 pub use release::{Label, Release, ReleasePart};
 pub use synthetic::synthetic;

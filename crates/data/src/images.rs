@@ -1,0 +1,62 @@
+//! Labelled pictures that are read one at a time: a folder, shards, or a set in memory.
+
+use crate::dataset::order;
+use crate::{Dataset, Picture};
+use candle_core::Result;
+use msharp_core::Key;
+use std::fmt::Debug;
+
+/// Labelled pictures of any size by index, which may stay on disk: memory holds their labels and where they are.
+///
+/// [`picture`](Images::picture) is called from several threads at once, and is a pure function of the index.
+pub trait Images: Debug + Send + Sync {
+    /// The name in messages: `photos train`.
+    fn name(&self) -> &str;
+
+    /// `[n]`, each below [`classes`](Images::classes).
+    fn labels(&self) -> &[u32];
+
+    /// The number of classes.
+    fn classes(&self) -> usize;
+
+    /// What class `class` is called; its number where it has no name.
+    fn class_name(&self, class: usize) -> String {
+        class.to_string()
+    }
+
+    /// Where picture `index` comes from, for messages: a path, or a shard and the entry in it.
+    fn origin(&self, index: usize) -> String {
+        format!("{} {index}", self.name())
+    }
+
+    /// Reads and decodes picture `index`.
+    ///
+    /// # Errors
+    /// Names the [`origin`](Images::origin) of a picture that cannot be read.
+    fn picture(&self, index: usize) -> Result<Picture>;
+
+    /// The order of an epoch: a permutation of the indices that is a pure function of `key`. Pictures that are read best
+    /// one after the other are kept near each other.
+    fn order(&self, key: Key) -> Vec<usize> {
+        order(self.labels().len(), key)
+    }
+}
+
+impl Images for Dataset {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn picture(&self, index: usize) -> Result<Picture> {
+        let (height, width) = self.size;
+        Ok(Picture { height, width, pixels: self.image(index).to_vec() })
+    }
+}
