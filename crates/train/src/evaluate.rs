@@ -1,22 +1,35 @@
-//! Loss and accuracy over a set.
+//! Loss and accuracy over a set, and over each of its classes.
 
 use crate::Classifier;
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::ModuleT;
 use msharp_core::{Batch, DataSource};
 
 /// What a classifier does on a set.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// The mean cross-entropy, without label smoothing; NaN where a sample's logits are not finite.
     pub loss: f64,
-    /// The share of samples whose largest logit is that of their label, in [0, 1]; a sample whose logits are not all
-    /// finite is classified wrongly.
+    /// Top-1: the share of samples whose largest logit is that of their label, in [0, 1]; of equal logits the first is
+    /// the largest. A sample whose logits are not all finite is classified wrongly.
     pub accuracy: f64,
+    /// Top-5: the share of samples whose label is among the five largest logits, in [0, 1].
+    pub top5: f64,
     /// How many samples.
     pub samples: usize,
     /// How many of them have a logit that is not finite.
     pub not_finite: usize,
+    /// `[k]`, the samples of each class.
+    pub classes: Vec<ClassTally>,
+}
+
+/// The samples of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassTally {
+    /// How many.
+    pub samples: usize,
+    /// How many of them are classified as such.
+    pub correct: usize,
 }
 
 /// Evaluates a classifier over epoch 0 of `data`, in evaluation mode and without a graph. One forward pass over the
@@ -34,7 +47,8 @@ pub fn evaluate<M: ModuleT>(classifier: &Classifier<M>, data: &dyn DataSource) -
 /// # Errors
 /// If there is no sample, or as `logits`.
 pub fn evaluate_logits(logits: impl Fn(&Batch) -> Result<Tensor>, data: &dyn DataSource) -> Result<Evaluation> {
-    let (mut loss, mut correct, mut samples, mut not_finite) = (0f64, 0, 0, 0);
+    let (mut loss, mut top5, mut not_finite) = (0f64, 0, 0);
+    let mut classes: Vec<ClassTally> = Vec::new();
     for batch in data.epoch(0) {
         let batch = batch?;
         batch.check()?;
@@ -42,18 +56,36 @@ pub fn evaluate_logits(logits: impl Fn(&Batch) -> Result<Tensor>, data: &dyn Dat
         let targets = batch.targets.to_device(&Device::Cpu)?; // [b], and logits [b, k]
         let losses = msharp_ops::cross_entropy(&logits, &targets, 0.)?; // [b]
         loss += losses.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
-        let largest = logits.argmax(D::Minus1)?.to_vec1::<u32>()?;
-        let finite = finite_rows(&logits)?;
-        let hits = largest.iter().zip(targets.to_vec1::<u32>()?).zip(&finite);
-        correct += hits.filter(|((largest, target), is_finite)| **is_finite && **largest == *target).count();
-        not_finite += finite.iter().filter(|is_finite| !**is_finite).count();
-        samples += batch.len();
+        classes.resize(classes.len().max(logits.dims()[1]), ClassTally::default());
+        for (row, target) in logits.to_dtype(DType::F64)?.to_vec2::<f64>()?.iter().zip(targets.to_vec1::<u32>()?) {
+            let rank = rank(row, target as usize);
+            let class = &mut classes[target as usize];
+            class.samples += 1;
+            class.correct += usize::from(rank == Some(0));
+            top5 += usize::from(rank.is_some_and(|rank| rank < 5));
+            not_finite += usize::from(rank.is_none());
+        }
     }
+    let sum = |count: fn(&ClassTally) -> usize| classes.iter().map(count).sum::<usize>();
+    let samples = sum(|class| class.samples);
     if samples == 0 {
         bail!("cannot evaluate over a data source without batches")
     }
-    let loss = if not_finite == 0 { loss / samples as f64 } else { f64::NAN };
-    Ok(Evaluation { loss, accuracy: correct as f64 / samples as f64, samples, not_finite })
+    Ok(Evaluation {
+        loss: if not_finite == 0 { loss / samples as f64 } else { f64::NAN },
+        accuracy: sum(|class| class.correct) as f64 / samples as f64,
+        top5: top5 as f64 / samples as f64,
+        samples,
+        not_finite,
+        classes,
+    })
+}
+
+/// How many logits come before that of `target` in falling order, of equal ones the first; none if one is not finite.
+fn rank(logits: &[f64], target: usize) -> Option<usize> {
+    let comes_before = |(i, x): (usize, &f64)| *x > logits[target] || (*x == logits[target] && i < target);
+    let is_finite = logits.iter().all(|x| x.is_finite());
+    is_finite.then(|| logits.iter().enumerate().filter(|entry| comes_before(*entry)).count())
 }
 
 /// Whether all logits of each sample are finite, `[b]`; logits `[b, k]`.
@@ -106,6 +138,22 @@ mod tests {
         let found = evaluate(&Classifier::new(Identity), &One(logits.narrow(0, 3, 2)?))?;
         assert_eq!((found.accuracy, found.not_finite), (0.5, 0));
         assert!(found.loss.is_finite());
+        Ok(())
+    }
+
+    #[test]
+    fn the_five_largest_and_each_class_are_counted() -> Result<()> {
+        let falling: [f32; 7] = std::array::from_fn(|i| -(i as f32));
+        let ranks = [0, 4, 5, 6];
+        let rows: Vec<f32> = ranks.iter().flat_map(|rank| (0..7).map(move |i| falling[(i + rank) % 7])).collect();
+        let found = evaluate(&Classifier::new(Identity), &One(Tensor::from_vec(rows, (4, 7), &Device::Cpu)?))?;
+        assert_eq!((found.accuracy, found.top5), (0.25, 0.5));
+        assert_eq!(found.classes[0], ClassTally { samples: 4, correct: 1 });
+        assert_eq!(found.classes[1..], [ClassTally::default(); 6]);
+        let equal = Tensor::zeros((3, 7), DType::F32, &Device::Cpu)?;
+        let found = evaluate(&Classifier::new(Identity), &One(equal))?;
+        assert_eq!(found.accuracy, 1., "of equal logits the first is the largest");
+        assert_eq!(rank(&[1., 1., 1.], 2), Some(2));
         Ok(())
     }
 }

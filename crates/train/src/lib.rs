@@ -62,7 +62,7 @@ pub use adapter::CandleNn;
 pub use checkpoint::{Checkpoint, CheckpointPolicy};
 pub use classifier::Classifier;
 pub use error::Error;
-pub use evaluate::{Evaluation, evaluate, evaluate_logits, finite_rows};
+pub use evaluate::{ClassTally, Evaluation, evaluate, evaluate_logits, finite_rows};
 pub use fit::{Outcome, Task, fit};
 pub use observer::{Control, Observer};
 pub use param_groups::ParamGroups;
