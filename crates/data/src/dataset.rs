@@ -1,10 +1,8 @@
 //! A labelled set of images, held in memory once.
 
 use crate::Error;
+use crate::labels::{balanced, spoil, unknown_label};
 use candle_core::Result;
-use msharp_core::Key;
-use rand::RngExt;
-use rand::seq::SliceRandom;
 
 /// Red, green, blue: the bytes of a pixel.
 pub(crate) const CHANNELS: usize = 3;
@@ -63,8 +61,7 @@ impl Dataset {
 
     /// The error for the label of image `index`, which is not below the number of classes.
     pub(crate) fn unknown_label(&self, index: usize) -> Error {
-        let which = format!("{}: image {index} has label", self.name);
-        Error::UnknownLabel { which, label: self.labels[index].into(), classes: self.classes }
+        unknown_label(&self.name, index, self.labels[index], self.classes)
     }
 
     /// h·w·3.
@@ -81,27 +78,7 @@ impl Dataset {
     /// [`Error::InvalidArgument`] if `n` is 0 or larger than the set; [`Error::UnknownLabel`] if a label is not below
     /// the number of classes.
     pub fn subset(&self, n: usize, seed: u64) -> Result<Dataset> {
-        let len = self.len();
-        if n == 0 || n > len {
-            let text = format!("subset: {n} images of {} were asked for, expected 1 to {len}", self.name);
-            return Err(Error::InvalidArgument(text).into());
-        }
-        let key = Key::new(seed).fold_name("subset");
-        let mut classes = vec![Vec::new(); self.classes];
-        for (index, &label) in self.labels.iter().enumerate() {
-            match classes.get_mut(label as usize) {
-                Some(class) => class.push(index),
-                None => return Err(self.unknown_label(index).into()),
-            }
-        }
-        for (class, indices) in classes.iter_mut().enumerate() {
-            indices.shuffle(&mut key.fold(class as u64).rng());
-        }
-        classes.shuffle(&mut key.rng()); // so that the remainder does not always favour the first classes
-        let rounds = classes.iter().map(Vec::len).max().unwrap_or(0);
-        let turns = (0..rounds).flat_map(|turn| classes.iter().filter_map(move |class| class.get(turn)));
-        let mut chosen: Vec<usize> = turns.take(n).copied().collect();
-        chosen.sort_unstable();
+        let chosen = balanced(&self.name, &self.labels, self.classes, n, seed)?;
         Ok(Dataset { name: format!("{} subset {n}", self.name), ..self.select(&chosen)? })
     }
 
@@ -132,30 +109,9 @@ impl Dataset {
     /// # Errors
     /// [`Error::InvalidArgument`] if `fraction` is not within 0 to 1, or the set has one class only.
     pub fn with_label_noise(mut self, fraction: f64, seed: u64) -> Result<Dataset> {
-        if !(0. ..=1.).contains(&fraction) {
-            let text = format!("label noise: the fraction is {fraction}, expected 0 to 1");
-            return Err(Error::InvalidArgument(text).into());
-        }
-        let spoilt = (fraction * self.len() as f64).round() as usize;
-        if spoilt > 0 && self.classes < 2 {
-            let text = format!("label noise: {} has {} class, expected at least 2", self.name, self.classes);
-            return Err(Error::InvalidArgument(text).into());
-        }
-        let key = Key::new(seed).fold_name("label noise");
-        let classes = self.classes as u32;
-        for &index in &order(self.len(), key)[..spoilt] {
-            let shift = key.fold(index as u64).rng().random_range(1..classes);
-            self.labels[index] = (self.labels[index] + shift) % classes;
-        }
+        spoil(&self.name, &mut self.labels, self.classes, fraction, seed)?;
         Ok(self)
     }
-}
-
-/// The numbers below `n` in an order that is a pure function of `key`.
-pub(crate) fn order(n: usize, key: Key) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..n).collect();
-    order.shuffle(&mut key.rng());
-    order
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Labelled pictures that are read one at a time: a folder, shards, or a set in memory.
 
-use crate::dataset::order;
+use crate::labels::order;
 use crate::{Dataset, Picture};
 use candle_core::Result;
 use msharp_core::Key;

@@ -1,7 +1,7 @@
 //! The loader: shuffled, augmented, normalised and prefetched batches of a data set.
 
 use crate::augment::Normalise;
-use crate::dataset::order;
+use crate::labels::order;
 use crate::prefetch::Prefetch;
 use crate::{Augment, Dataset, Error, Placement};
 use candle_core::{Result, Tensor};
