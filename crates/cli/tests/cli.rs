@@ -44,7 +44,8 @@ fn bad_flags_are_named_on_one_line() {
     let out = folder.path().to_str().unwrap();
     refused(&["train", "--model", "resnet19"], &["--model", "resnet19", "resnet18"]);
     refused(&["train", "--rule", "sham"], &["--rule", "sham", "rw-sam"]);
-    refused(&["train", "--rho", "-1"], &["--rho", "-1", "at least 0"]);
+    refused(&["train", "--rho", "-1"], &["--rho is -1", "above 0"]);
+    refused(&["train", "--rule", "sam:rho=0.1", "--rho", "0.2"], &["--rho is 0.2", "once"]);
     refused(&["train", "--rho", "NaN"], &["--rho", "NaN", "expected"]);
     refused(&["train", "--rule", "rw-sam:lambda=NaN"], &["--rule", "lambda", "expected"]);
     refused(&["train", "--rule", "esam:k=3"], &["--rule", "esam", "k", "rho, beta, gamma"]);
