@@ -35,6 +35,51 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["reproduce", "toy", "--threads", "0"], &["--threads", "at least 1"]);
     refused(&["bench", "estimators", "--models", "resnet19"], &["--models", "resnet19"]);
     refused(&["bench", "estimators", "--draws", "0"], &["--draws", "at least 1"]);
+    refused(&["reproduce", "estimators", "--preset", "paper"], &["--preset is paper", "smoke or laptop"]);
+}
+
+/// What a measuring process would refuse is refused before one starts.
+#[test]
+fn bad_flags_of_a_benchmark_are_named_once() {
+    for (args, parts) in [
+        (&["step", "--rule", "sam", "--estimator", "exact"][..], &["--estimator", "rw-sam"][..]),
+        (&["ops", "--rule", "sgd", "--estimator", "exact"], &["--estimator", "rw-sam"]),
+        (&["norms", "--estimator", "exact"], &["--estimator"]),
+        (&["step", "--batch", "0"], &["--batch is 0", "at least 1"]),
+        (&["step", "--steps", "0"], &["--steps is 0", "at least 1"]),
+        (&["step", "--model", "vit-mini", "--norm", "group"], &["--norm", "vit-mini"]),
+        (&["step", "--model", "vit-tiny"], &["--model vit-tiny", "224×224"]),
+        (&["step", "--norm", "group", "--against-pytorch", "python3"], &["--against-pytorch", "--norm is group"]),
+        (
+            &["step", "--estimator", "exact", "--against-pytorch", "python3"],
+            &["--against-pytorch", "--estimator is exact"],
+        ),
+        (&["m", "--batch", "4", "--m", "8"], &["--m contains 8", "at most --batch (4)"]),
+        (&["sde", "--dt", "0"], &["--dt is 0", "above 0"]),
+        (&["sde", "--dt", "NaN"], &["--dt is NaN", "above 0"]),
+        (&["sde", "--paths", "0"], &["--paths is 0", "at least 1"]),
+    ] {
+        refused(&[&["bench"], args].concat(), parts);
+    }
+}
+
+/// Rows of toy are no rows of escape, and escape, noise-trace and m-sharpness share their runs.
+#[test]
+fn rows_of_another_experiment_are_not_added_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, out) = (folder.path().join("rows.jsonl"), folder.path().to_str().unwrap());
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results/toy-laptop/rows.jsonl");
+    std::fs::copy(committed, &rows).unwrap();
+    let before = std::fs::read(&rows).unwrap();
+    for experiment in ["escape", "noise-trace", "m-sharpness"] {
+        let args = ["reproduce", experiment, "--preset", "smoke", "--out", out];
+        refused(&args, &["rows.jsonl holds rows of toy", "rows of escape or m-sharpness", "another --out"]);
+    }
+    refused(
+        &["reproduce", "drift", "--preset", "smoke", "--out", out],
+        &["rows.jsonl holds rows of toy", "rows of drift"],
+    );
+    assert_eq!(std::fs::read(&rows).unwrap(), before);
 }
 
 #[test]
@@ -231,8 +276,9 @@ fn estimators_are_measured_and_a_stopped_benchmark_goes_on() {
 /// Examples first, and no more than two screens of 40 lines.
 #[test]
 fn the_help_of_every_command_begins_with_examples() {
-    let bench = ["step", "ops", "sde", "cuda"].map(|name| vec!["bench", name]);
-    for command in [vec!["reproduce"], vec!["report"]].into_iter().chain(bench) {
+    let bench = ["step", "ops", "m", "norms", "estimators", "sde", "cuda"].map(|name| vec!["bench", name]);
+    let others = [vec!["reproduce"], vec!["report"], vec!["cuda"], vec!["bench"]];
+    for command in others.into_iter().chain(bench) {
         let help = text(&xtask(&[&command[..], &["--help"]].concat()).output().unwrap().stdout);
         assert!(help.starts_with("Examples:\n  cargo xtask "), "{command:?}: {help}");
         assert!(help.lines().count() <= 80, "{command:?}: {} lines", help.lines().count());

@@ -1,14 +1,22 @@
 //! `data`: downloading and verifying CIFAR.
 
-use anyhow::{Result, ensure};
-use clap::{Args, Subcommand};
+use anyhow::Result;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueEnum};
 use msharp_data::verify;
 use msharp_lab::config::DataName;
 use msharp_lab::{fetch, paths};
 use std::path::PathBuf;
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  msharp data fetch cifar10                           into datasets/
+  msharp data fetch cifar100 --data-dir /scratch/sets
+  msharp data verify                                  are the files the published ones?";
+
 /// Which data, and what to do with it.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct DataArgs {
     #[command(subcommand)]
     command: DataCommand,
@@ -18,7 +26,8 @@ pub struct DataArgs {
 enum DataCommand {
     /// Download a data set from the Hugging Face hub ($HF_ENDPOINT if set), verify it, and write the official files
     Fetch {
-        /// The data set: cifar10 or cifar100
+        /// The data set
+        #[arg(value_parser = published(), value_name = "cifar10|cifar100")]
         name: DataName,
         /// Where to [default: datasets/]
         #[arg(long)]
@@ -32,14 +41,18 @@ enum DataCommand {
     },
 }
 
+/// The sets that have published files; the others are drawn.
+fn published() -> impl TypedValueParser<Value = DataName> {
+    let names = DataName::value_variants().iter().filter(|name| fetch::release(**name).is_some());
+    let values: Vec<PossibleValue> = names.filter_map(ValueEnum::to_possible_value).collect();
+    PossibleValuesParser::new(values).try_map(|name| DataName::from_str(&name, false))
+}
+
 /// Runs a subcommand.
 pub fn data(args: DataArgs) -> Result<()> {
     let or_default = |folder: Option<PathBuf>| folder.unwrap_or_else(paths::datasets);
     match args.command {
-        DataCommand::Fetch { name, data_dir } => {
-            ensure!(fetch::release(name).is_some(), "drawn sets are not downloaded; expected cifar10 or cifar100");
-            fetch::download(name, &or_default(data_dir))
-        }
+        DataCommand::Fetch { name, data_dir } => fetch::download(name, &or_default(data_dir)),
         DataCommand::Verify { data_dir } => {
             let folder = or_default(data_dir);
             println!("{}: {} verified", folder.display(), verify(&folder)?.join(", "));

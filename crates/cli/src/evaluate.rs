@@ -36,6 +36,7 @@ pub struct EvaluateArgs {
 /// Prints accuracy and loss.
 pub fn evaluate(args: EvaluateArgs) -> Result<()> {
     let EvaluateArgs { weights, data, test_subset, resources } = args;
+    resources.check_data(data)?;
     resources.computing(|data_dir| measure(&weights, data, test_subset, &data_dir))
 }
 

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use msharp_lab::config::RunConfig;
-use msharp_lab::paths;
 use msharp_lab::run::outcome::{Run, RunRow};
 use msharp_lab::screen::duration;
+use msharp_lab::{paths, row};
 use msharp_train::Checkpoint;
 use std::path::{Path, PathBuf};
 
@@ -62,8 +62,12 @@ fn line(run: &Path) -> String {
         Err(error) => return format!("config.json cannot be read: {error}"),
     };
     let about = format!("{} · {}", config.network_label(), config.rule_label_with_radius());
-    let row = std::fs::read_to_string(run.join("row.json")).ok();
-    if let Some(row) = row.and_then(|text| serde_json::from_str::<RunRow>(&text).ok()) {
+    let row = run.join("row.json");
+    if row.exists() {
+        let row: RunRow = match row::single(&row) {
+            Ok(row) => row,
+            Err(error) => return format!("{about} · {error:#}"),
+        };
         let (seconds, Run { outcome, metrics, .. }) = (duration(row.seconds), &row.content);
         return match (outcome.fault(), metrics.test_accuracy) {
             (Some(fault), _) => format!("{about} · diverged: {fault}"),

@@ -31,12 +31,16 @@ pub struct TrainArgs {
     /// The folder for checkpoint, logs, weights and row [default: runs/ and a name made of the flags]
     #[arg(long, help_heading = "Output")]
     out: Option<PathBuf>,
-    /// Go on from the checkpoint in --out; repeat the other flags as they were
+    /// Go on from the checkpoint in --out, which is written every 60 s and when the run is stopped; repeat the other
+    /// flags as they were
     #[arg(long, help_heading = "Output")]
     resume: bool,
-    /// Print this help
+    /// Print the usual flags
     #[arg(short, long, action = ArgAction::HelpShort, help_heading = "Output")]
     help: Option<bool>,
+    /// Print every flag: also those that change a rule, its start and what is measured
+    #[arg(long, action = ArgAction::HelpLong, help_heading = "Output")]
+    help_all: Option<bool>,
 }
 
 /// Trains, prints the result, and leaves the row in the run's folder.
@@ -46,13 +50,15 @@ pub fn train(args: TrainArgs) -> Result<()> {
     config.validate()?; // as it was typed: messages name the flags that were given
     let config = config.canonical();
     config.validate()?;
+    resources.check_data(config.data.set)?;
     resources.computing(|data_dir| run_in(out, resume, &config, &data_dir))
 }
 
 /// Runs `config` in the folder `out`, or in the one of its name.
 fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Path) -> Result<()> {
     let is_named = out.is_some();
-    let folder = out.unwrap_or_else(|| paths::runs().join(config.id()));
+    let folder = out.clone().unwrap_or_else(|| paths::runs().join(config.id()));
+    let starts = out.unwrap_or_else(paths::runs);
     let checkpoint = folder.join("checkpoint.safetensors");
     ensure!(
         resume || !checkpoint.exists(),
@@ -68,7 +74,7 @@ fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Pat
     row::read::<Run>(&folder.join("rows.jsonl"))?; // what cannot be added to is found out now
     interrupt::listen()?;
     let mut data = Datasets::new(data_dir);
-    match run::run(&config.rule_label(), config, &folder, &mut data)? {
+    match run::run(&config.rule_label(), config, &folder, &starts, &mut data)? {
         None if checkpoint.exists() => {
             let shown = folder.display().to_string();
             let out = if is_named {

@@ -90,6 +90,48 @@ fn a_new_run_takes_nothing_from_another_in_its_folder() {
     assert_eq!(epochs, [0, 1, 2]);
 }
 
+/// With --out, everything that a run makes is inside it; a run that goes on does not make its start again.
+#[test]
+fn what_a_run_starts_from_is_inside_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("r");
+    let at = || small(&run, &["--norm", "group", "--after-random-labels", "1", "--after-true-labels", "1"]);
+    done(at());
+    let folders = |path: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    assert_eq!(folders(folder.path()), [run.clone()], "nothing is written beside it");
+    let starts = folders(&run);
+    assert_eq!(starts.len(), 2, "{starts:?}");
+    let made = |start: &PathBuf| start.join("weights.safetensors").metadata().unwrap().modified().unwrap();
+    let before: Vec<_> = starts.iter().map(made).collect();
+    remove(&run, &["checkpoint.safetensors", "weights.safetensors", "row.json", "rows.jsonl"]);
+    done(at());
+    assert_eq!(starts.iter().map(made).collect::<Vec<_>>(), before);
+    let listed = text(&msharp(&["runs", folder.path().to_str().unwrap()]).output().unwrap().stdout);
+    assert_eq!(listed.lines().count(), 2, "one run: {listed}");
+}
+
+#[test]
+fn a_checkpoint_or_a_row_that_is_damaged_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    done(small(folder.path(), &[]));
+    let row = read(folder.path(), "row.json");
+    let accuracy = row.split_once("\"test_accuracy\":").unwrap().1.split([',', '}']).next().unwrap();
+    let impossible = row.replacen(&format!("\"test_accuracy\":{accuracy}"), "\"test_accuracy\":1.5", 1);
+    std::fs::write(folder.path().join("row.json"), impossible).unwrap();
+    let listed = text(&msharp(&["runs", folder.path().to_str().unwrap()]).output().unwrap().stdout);
+    assert!(listed.contains("row.json") && listed.contains("test_accuracy is 1.5"), "{listed}");
+
+    let checkpoint = folder.path().join("checkpoint.safetensors");
+    let bytes = std::fs::read(&checkpoint).unwrap();
+    std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
+    refused(small(folder.path(), &["--resume"]), &["checkpoint.safetensors", "restore it", "delete it", "--resume"]);
+    remove(folder.path(), &["weights.safetensors", "row.json", "rows.jsonl", "checkpoint.safetensors"]);
+    done(small(folder.path(), &[])); // as it advises
+}
+
 /// Nothing is computed, and no folder of a start is made, before what can be known is said.
 #[test]
 fn what_cannot_matter_or_cannot_be_is_said_before_the_first_step() {

@@ -77,7 +77,7 @@ pub struct DataConfig {
     #[arg(long, default_value = "standard", value_name = "NAME")]
     pub augment: AugmentName,
     /// Cut a square of this side out of each training image
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     pub cutout: Option<usize>,
 }
 
@@ -132,10 +132,10 @@ pub struct WeightingConfig {
     #[arg(long, allow_hyphen_values = true, value_name = "NUMBER")]
     pub delta: Option<f64>,
     /// Move δ to where its measured noise is least; costs a sixteenth of a forward pass more in each step
-    #[arg(long, conflicts_with = "delta")]
+    #[arg(long, hide_short_help = true, conflicts_with = "delta")]
     pub adapt_delta: bool,
     /// Permute the weights across the samples: a control with the same weights and m_eff
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub shuffle_weights: bool,
 }
 
@@ -172,7 +172,7 @@ pub struct OptimisationConfig {
     #[arg(long, default_value_t = 5e-4, allow_hyphen_values = true, value_name = "NUMBER")]
     pub weight_decay: f64,
     /// Leave norm layers and biases out of the weight decay
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub decay_weights_only: bool,
     /// Label smoothing ε
     #[arg(long, default_value_t = 0., allow_hyphen_values = true, value_name = "NUMBER")]
@@ -199,10 +199,10 @@ pub struct MeasuringConfig {
     pub noise_every: usize,
     /// On the first so many samples of the batch only [default: all]; under batch normalisation they are a
     /// normalisation batch of their own
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     pub noise_samples: Option<usize>,
     /// Its estimator of the samples' gradient norms; with finite-difference, from --probes probes
-    #[arg(long, default_value = "exact", value_name = "NAME")]
+    #[arg(long, hide_short_help = true, default_value = "exact", value_name = "NAME")]
     pub noise_estimator: EstimatorName,
 }
 

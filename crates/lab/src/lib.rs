@@ -13,7 +13,8 @@
 //! # fn main() -> anyhow::Result<()> {
 //! let config = RunConfig::defaults().with(|c| c.data.subset = Some(500)).canonical();
 //! let mut data = Datasets::new(Path::new("datasets"));
-//! let row = msharp_lab::run::run("a run", &config, Path::new("runs/mine"), &mut data)?;
+//! let (folder, starts) = (Path::new("runs/mine"), Path::new("runs"));
+//! let row = msharp_lab::run::run("a run", &config, folder, starts, &mut data)?;
 //! println!("{:?}", row.map(|row| row.content.metrics.test_accuracy));
 //! # Ok(())
 //! # }

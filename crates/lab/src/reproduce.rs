@@ -3,12 +3,12 @@
 
 use crate::claim::claim;
 use crate::config::{DeviceName, PrecisionName, typed};
-use crate::experiments::{Experiment, Job, Place, Preset};
+use crate::experiments::{ALL, AnyExperiment, Experiment, Job, Place, Preset};
 use crate::page::{Page, Picture};
 use crate::row::{self, Content, Row};
 use crate::screen::{self, duration, out};
 use crate::{interrupt, jsonl, paths};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use msharp_core::write_aside;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -37,19 +37,31 @@ pub struct Request {
 /// Before the first job whatever can be known then; a job's own error otherwise.
 pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()> {
     let Request { preset, out: folder, data_dir, device, precision, record } = request;
+    let (name, presets) = (Experiment::name(experiment), Experiment::presets(experiment));
+    ensure!(
+        presets.contains(preset),
+        "--preset is {}, which {name} does not have; expected {}",
+        typed(*preset),
+        presets.iter().map(|preset| typed(*preset)).collect::<Vec<_>>().join(" or ")
+    );
     let place_name = if *device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(*device)) };
     let named = |experiment: &str| format!("{experiment}-{}{place_name}", typed(*preset));
     let folder = folder.clone().unwrap_or_else(|| paths::runs().join(named(experiment.jobs_with())));
     let mut place = Place::new(&folder, data_dir);
     let jobs = experiment.jobs(*preset, place.images())?;
     let jobs: Vec<E::Job> = jobs.into_iter().map(|job| job.on(*device, *precision)).collect::<Result<_>>()?;
+    jobs.iter().try_for_each(Job::check)?;
     let path = folder.join("rows.jsonl");
+    let shares = |other: &&'static dyn AnyExperiment| other.jobs_with() == Experiment::jobs_with(experiment);
+    let mut sharing: Vec<&str> = ALL.into_iter().filter(shares).map(|other| other.rows_of()).collect();
+    sharing.dedup();
+    row::check_experiments(&path, &sharing)?;
     let done = row::read::<<E::Job as Job>::Content>(&path)?;
     let is_done = |job: &&E::Job| done.iter().any(|row| job.is_of(&row.content));
     let missing: Vec<&E::Job> = jobs.iter().filter(|job| !is_done(job)).collect();
 
     let about = experiment.about(*preset, &jobs);
-    out(format!("{}: {}", named(Experiment::name(experiment)), experiment.question()));
+    out(format!("{}: {}", named(name), experiment.question()));
     if !about.is_empty() {
         out(about);
     }
@@ -98,7 +110,7 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     let rows: Vec<Row<_>> = jobs.iter().filter_map(own).collect();
     let page = experiment.page(&rows)?;
     show(&page);
-    let beside = folder.join(format!("page-{}", Experiment::name(experiment)));
+    let beside = folder.join(format!("page-{name}"));
     for (path, contents) in page.files(&beside)? {
         write(&path, &contents)?;
     }

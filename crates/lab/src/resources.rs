@@ -1,6 +1,7 @@
 //! What a command uses of its machine: threads, and where CIFAR is.
 
-use crate::paths;
+use crate::config::{DataName, typed};
+use crate::{fetch, paths};
 use anyhow::{Result, ensure};
 use clap::Args;
 use msharp_ops::on_threads;
@@ -19,6 +20,17 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// # Errors
+    /// If --data-dir is given, and `set` is drawn.
+    pub fn check_data(&self, set: DataName) -> Result<()> {
+        ensure!(
+            self.data_dir.is_none() || fetch::release(set).is_some(),
+            "--data-dir is where CIFAR is, and --data {} is drawn; expected none, or --data cifar10 or cifar100",
+            typed(set)
+        );
+        Ok(())
+    }
+
     /// Runs `f`, which gets the folder of CIFAR, as [`computing`] does.
     ///
     /// # Errors

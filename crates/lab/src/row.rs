@@ -5,8 +5,10 @@ use crate::config::record::check_format;
 use crate::host::{Host, revision};
 use crate::jsonl;
 use anyhow::{Context, Result, bail};
+use msharp_core::Range;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::Path;
 
 /// One result, of one run, series of numbers or cell of a comparison.
@@ -35,7 +37,7 @@ pub trait Content: Clone + PartialEq + Serialize + DeserializeOwned {
     fn is_same(&self, other: &Self) -> bool;
 
     /// # Errors
-    /// If it is not whole.
+    /// If it is not whole, or has a number that cannot be.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -57,16 +59,44 @@ impl<C> Row<C> {
 /// All rows of a file; none if it does not exist.
 ///
 /// # Errors
-/// Names the file and the line that is no row, is of another format, or is not whole.
+/// Names the file and the line that is no row, is of another format, is not whole, or has a number that cannot be.
 pub fn read<C: Content>(path: &Path) -> Result<Vec<Row<C>>> {
-    let one = |(i, value): (usize, serde_json::Value)| -> Result<Row<C>> {
-        let named = || format!("{} line {}", path.display(), i + 1);
-        check_format(value.get("format")).with_context(named)?;
-        let row: Row<C> = serde_json::from_value(value).with_context(|| format!("{} is no row of results", named()))?;
-        row.content.check().with_context(|| path.display().to_string())?;
-        Ok(row)
-    };
+    let one = |(i, value): (usize, Value)| of(value).with_context(|| format!("{} line {}", path.display(), i + 1));
     jsonl::read(path, "results")?.into_iter().enumerate().map(one).collect()
+}
+
+/// The only row of a file.
+///
+/// # Errors
+/// As those of [`read`]; and if the file does not exist.
+pub fn single<C: Content>(path: &Path) -> Result<Row<C>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).map_err(Into::into).and_then(of).with_context(|| path.display().to_string())
+}
+
+fn of<C: Content>(row: Value) -> Result<Row<C>> {
+    check_format(row.get("format"))?;
+    let row: Row<C> = serde_json::from_value(row).context("it is no row of results")?;
+    Range::AT_LEAST_0.check("the number of seconds", row.seconds)?;
+    row.content.check()?;
+    Ok(row)
+}
+
+/// Whether every row of a file is of one of `experiments`.
+///
+/// # Errors
+/// Names the file and the other experiment.
+pub fn check_experiments(path: &Path, experiments: &[&str]) -> Result<()> {
+    let all: Vec<Value> = jsonl::read(path, "results")?;
+    let names = all.iter().filter_map(|row| row.get("experiment")?.as_str());
+    if let Some(other) = names.into_iter().find(|name| !experiments.contains(name)) {
+        bail!(
+            "{} holds rows of {other}; expected rows of {}, or another --out",
+            path.display(),
+            experiments.join(" or ")
+        )
+    }
+    Ok(())
 }
 
 /// Adds a row to a file, replacing one of the same job.

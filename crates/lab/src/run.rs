@@ -1,6 +1,7 @@
 //! One run, from a configuration to a row.
 
 pub mod duration;
+mod in_flags;
 mod job;
 pub mod leftovers;
 pub mod log;
@@ -20,6 +21,7 @@ use crate::jsonl;
 use crate::row::{Content, Row};
 use crate::screen::Screen;
 use anyhow::{Context, Result, bail, ensure};
+use in_flags::in_flags;
 use log::Log;
 use msharp_core::{Accumulated, DataSource, Objective, write_aside};
 use msharp_train::{Checkpoint, CheckpointPolicy, Outcome, Progress, Task, fit};
@@ -33,7 +35,7 @@ use std::time::Duration;
 use watcher::Watcher;
 
 /// How much training an interruption without warning may cost.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// Every so many steps a line goes into the log.
 const LOG_EVERY: usize = 10;
@@ -41,12 +43,19 @@ const LOG_EVERY: usize = 10;
 /// Trains in `folder`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
 ///
 /// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and,
-/// unless the run diverged, `weights.safetensors`. The row is made of the checkpoint; the log is for people.
+/// unless the run diverged, `weights.safetensors`. The row is made of the checkpoint; the log is for people. What a run
+/// is [preceded by](phases) has folders of its own in `starts`, which runs can share.
 ///
 /// # Errors
 /// If the checkpoint is of another configuration, the folder holds files of another run, or anything is missing,
 /// unreadable or not writable.
-pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<RunRow>> {
+pub fn run(
+    name: &str,
+    config: &RunConfig,
+    folder: &Path,
+    starts: &Path,
+    data: &mut Datasets,
+) -> Result<Option<RunRow>> {
     config.validate()?;
     let _claim = claim(folder)?;
     let path = folder.join("checkpoint.safetensors");
@@ -62,7 +71,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
     };
     leftovers::check_writable(folder)?;
     let start = match phases::before(config) {
-        Some(before) if saved.is_none() => match phases::weights(name, &before, folder, data)? {
+        Some(before) if saved.is_none() => match phases::weights(name, &before, starts, data)? {
             Some(weights) => Some(weights),
             None => return Ok(None),
         },
@@ -125,7 +134,7 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
         checkpoint: Some(CheckpointPolicy { every: CHECKPOINT_EVERY, ..CheckpointPolicy::new(&path, config.json()) }),
         read_every: config.machine.device.read_every(),
     };
-    let (outcome, progress) = fit(task, progress, &mut watcher)?;
+    let (outcome, progress) = fit(task, progress, &mut watcher).map_err(|error| in_flags(error, config))?;
     watcher.screen.done();
     let outcome = match outcome {
         Outcome::Stopped => return Ok(None),
@@ -146,7 +155,12 @@ pub fn run(name: &str, config: &RunConfig, folder: &Path, data: &mut Datasets) -
 
 /// The checkpoint at `path`, if it is one of this configuration.
 fn resume(path: &Path, config: &RunConfig) -> Result<Checkpoint> {
-    let checkpoint = Checkpoint::read(path)?;
+    let checkpoint = Checkpoint::read(path).with_context(|| {
+        format!(
+            "cannot go on from {}; expected it whole: restore it, or delete it and leave --resume out to start again",
+            path.display()
+        )
+    })?;
     let saved: RunConfig = serde_json::from_str(&checkpoint.config)
         .with_context(|| format!("the checkpoint {} is of no run of this program", path.display()))?;
     let differences = saved.differences(config);
@@ -211,7 +225,7 @@ mod tests {
         let at = |config: &RunConfig| folder.path().join(config.id());
         let mut go = |flags: &str| {
             let config = parse(&format!("{FLAGS} {flags}"));
-            let row = run("a test", &config, &at(&config), &mut data).unwrap().unwrap();
+            let row = run("a test", &config, &at(&config), folder.path(), &mut data).unwrap().unwrap();
             (config, row)
         };
         let (config, row) = go("--rule sgd");

@@ -5,7 +5,8 @@ use crate::experiments::{Job, Place};
 use crate::host::Host;
 use crate::row::{Content, Row};
 use crate::{interrupt, plot, screen};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use msharp_core::Range;
 use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
@@ -68,6 +69,18 @@ impl From<Point> for plot::Point {
 impl Content for Series {
     fn is_same(&self, other: &Self) -> bool {
         (&self.figure, &self.series) == (&other.figure, &other.series)
+    }
+
+    /// # Errors
+    /// If a number is not finite, or a standard error below 0.
+    fn check(&self) -> Result<()> {
+        let one = |Point { x, y, error }: &Point| {
+            Range::FINITE.check("x", *x)?;
+            Range::FINITE.check("y", *y)?;
+            Range::AT_LEAST_0.check("the standard error", error.unwrap_or(0.))
+        };
+        let all = self.points.iter().try_for_each(one);
+        all.with_context(|| format!("the row of {} · {}", self.figure, self.series))
     }
 }
 
@@ -179,5 +192,19 @@ mod tests {
         let found = job("ρ = 0.1").of(Vec::new());
         assert!(job("ρ = 0.1").is_of(&found) && !job("ρ = 0.2").is_of(&found));
         assert!(job("ρ = 0.2").of(Vec::new()).is_same(&found), "and replaces it");
+    }
+
+    #[test]
+    fn a_point_that_cannot_be_is_named() {
+        let of = |point| SeriesJob::new("figure", "series", "", |_| Ok(Vec::new())).of(vec![point]).check();
+        of(Point::sampled(1., -2., 0.)).unwrap();
+        for (point, part) in [
+            (Point::exact(1., f64::NAN), "y is NaN"),
+            (Point::exact(f64::INFINITY, 1.), "x is inf"),
+            (Point::sampled(1., 1., -0.5), "the standard error is -0.5"),
+        ] {
+            let error = format!("{:#}", of(point).unwrap_err());
+            assert!(error.contains("figure · series") && error.contains(part), "{error}");
+        }
     }
 }

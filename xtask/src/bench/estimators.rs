@@ -10,8 +10,14 @@ use msharp_lab::reproduce::{Request, reproduce};
 use msharp_lab::resources::Resources;
 use std::path::PathBuf;
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask bench estimators --preset smoke            does everything work?
+  cargo xtask bench estimators --models resnet20:group   of a network of your choice";
+
 /// What to measure, on what.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct EstimatorsArgs {
     /// How much: smoke is seconds and means nothing, full is what the page is made of
     #[arg(long, default_value = "full")]

@@ -1,25 +1,40 @@
 //! `bench m`: what smaller micro-batches cost, and what RW-SAM costs instead.
 
-use super::subject::{Kind, Subject, SubjectArgs};
+use super::subject::{EstimatorArgs, Kind, Subject, SubjectArgs};
 use super::{print_table, rounded};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use clap::Args;
+
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask bench m                              of a ResNet-18 at batch 128
+  cargo xtask bench m --model resnet8 --m 1,4,16   of another network, at these sizes";
 
 /// The micro-batches to time.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct MicroArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
-    /// Sizes of a micro-batch; the batch itself is SAM
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32, 64, 128])]
+    #[command(flatten)]
+    estimator: EstimatorArgs,
+    /// Sizes of a micro-batch, of which the batch itself is SAM [default: those of 1,8,32,64,128 that the batch holds]
+    #[arg(long, value_delimiter = ',')]
     m: Vec<usize>,
 }
 
+/// What is timed where no m is given.
+const SIZES: [usize; 5] = [1, 8, 32, 64, 128];
+
 /// Runs `bench m`.
 pub fn micro(args: MicroArgs) -> Result<()> {
-    ensure!(args.m.iter().all(|m| *m > 0), "--m contains 0; expected sizes of at least 1");
-    let mut subject = Subject::new(&args.subject)?;
-    let rules = args.m.iter().map(|m| (Kind::MSam, Some(*m))).chain([(Kind::Sam, None), (Kind::RwSam, None)]);
+    let batch = args.subject.batch;
+    if let Some(m) = args.m.iter().find(|m| !(1..=batch).contains(m)) {
+        bail!("--m contains {m}; expected sizes of at least 1, at most --batch ({batch})")
+    }
+    let mut subject = Subject::new(&args.subject, args.estimator.of(&[Kind::RwSam])?)?;
+    let sizes = if args.m.is_empty() { SIZES.into_iter().filter(|m| *m <= batch).collect() } else { args.m };
+    let rules = sizes.iter().map(|m| (Kind::MSam, Some(*m))).chain([(Kind::Sam, None), (Kind::RwSam, None)]);
     let mut lines = Vec::new();
     for (kind, m) in rules {
         let label = m.map_or(kind.name().to_owned(), |m| format!("{} (m = {m})", kind.name()));

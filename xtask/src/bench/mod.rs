@@ -16,8 +16,14 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use msharp_lab::resources::computing;
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask bench step    a training step of each rule
+  cargo xtask bench norms   the estimators of per-sample gradient norms";
+
 /// What to time.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct BenchArgs {
     #[command(subcommand)]
     command: BenchCommand,

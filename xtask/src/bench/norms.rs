@@ -10,8 +10,14 @@ use msharp_lab::config::EstimatorName;
 use msharp_lab::statistics::median;
 use std::time::Instant;
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask bench norms                             of a ResNet-18 at batch 128
+  cargo xtask bench norms --model resnet8 --batch 64   of another network";
+
 /// The network.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct NormsArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
@@ -22,7 +28,7 @@ type Case = (&'static str, Box<dyn FnMut(&mut Subject) -> Result<()>>);
 
 /// Runs `bench norms`. All cases in turn, as often as is asked for, so that what else the machine does hits them alike.
 pub fn norms(args: NormsArgs) -> Result<()> {
-    let mut subject = Subject::new(&args.subject)?;
+    let mut subject = Subject::new(&args.subject, EstimatorName::FiniteDifference)?;
     let mut cases: Vec<Case> = vec![
         ("forward", Box::new(|subject| subject.step(&mut None))),
         (

@@ -1,6 +1,6 @@
 //! `bench ops`: the time of every op within a step.
 
-use super::subject::{Kind, Subject, SubjectArgs, peak};
+use super::subject::{EstimatorArgs, Kind, Subject, SubjectArgs, peak};
 use super::{print_table, rounded};
 use anyhow::Result;
 use clap::Args;
@@ -17,6 +17,8 @@ const EXAMPLES: &str = "Examples:
 pub struct OpsArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
+    #[command(flatten)]
+    estimator: EstimatorArgs,
     /// The kind of step
     #[arg(long, default_value = "sam")]
     rule: Kind,
@@ -24,7 +26,7 @@ pub struct OpsArgs {
 
 /// Runs `bench ops`.
 pub fn ops(args: OpsArgs) -> Result<()> {
-    let mut subject = Subject::new(&args.subject)?;
+    let mut subject = Subject::new(&args.subject, args.estimator.of(&[args.rule])?)?;
     let mut rule = subject.rule(args.rule, None);
     subject.times(&mut rule, 2, 0)?;
     let steps = args.subject.steps;

@@ -3,6 +3,8 @@
 use super::child;
 use super::subject::{Kind, SubjectArgs};
 use anyhow::{Context, Result, bail, ensure};
+use msharp_lab::config::{EstimatorName, typed};
+use msharp_models::Norm;
 use serde::Deserialize;
 use std::path::Path;
 use std::process::Command;
@@ -41,9 +43,22 @@ pub fn run(
     child::run(&mut command, SCRIPT, until, read).context("--against-pytorch, which needs torch and numpy")
 }
 
+/// Whether the script has such a step.
+///
+/// # Errors
+/// Names the flag that it does not know.
+pub fn check(args: &SubjectArgs, estimator: EstimatorName) -> Result<()> {
+    ensure!(args.norm == Norm::Batch, "--against-pytorch is for --norm batch; --norm is {}", args.norm);
+    ensure!(
+        estimator == EstimatorName::FiniteDifference,
+        "--against-pytorch takes RW-SAM's norms from a finite difference; --estimator is {}",
+        typed(estimator)
+    );
+    Ok(())
+}
+
 /// Measures one kind of step on the CPU.
 pub fn measure(python: &Path, args: &SubjectArgs, kind: Kind) -> Result<Theirs> {
-    ensure!(args.norm.to_string() == "batch", "--against-pytorch is for --norm batch, not {}", args.norm);
     let (model, only) = (args.model.to_string(), kind.name().replace('-', "_"));
     let [batch, steps, threads] = [args.batch, args.steps, rayon::current_num_threads()].map(|n| n.to_string());
     let flags = ["--model", &model, "--only", &only, "--batch", &batch, "--steps", &steps, "--threads", &threads];

@@ -5,6 +5,7 @@ mod ring;
 use super::{child, print_table, rounded};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use msharp_core::Range;
 use msharp_lab::statistics::median;
 use msharp_sde::{Ensemble, EulerMaruyama, Snapshot, at, silent};
 use ring::Ring;
@@ -106,8 +107,8 @@ struct Row {
 
 /// Runs `bench sde`.
 pub fn sde(args: SdeArgs) -> Result<()> {
-    let SdeArgs { paths, dim, steps, rounds, repeats, .. } = args;
-    ensure!([paths, dim, steps, rounds, repeats].iter().all(|n| *n > 0), "a count is 0; expected at least 1 of each");
+    check(&args)?; // here, for each process would say it again
+    let SdeArgs { steps, rounds, .. } = args;
     let kinds = args.noise.map_or(vec![NoiseName::Diagonal, NoiseName::General], |noise| vec![noise]);
     for noise in kinds {
         if args.here {
@@ -134,6 +135,16 @@ pub fn sde(args: SdeArgs) -> Result<()> {
         report(&args, noise, &rows, &longer)?;
     }
     Ok(())
+}
+
+/// # Errors
+/// Names the flag that is out of range.
+fn check(args: &SdeArgs) -> Result<()> {
+    let SdeArgs { paths, dim, steps, dt, rounds, repeats, .. } = *args;
+    for (flag, count) in [("paths", paths), ("dim", dim), ("steps", steps), ("rounds", rounds), ("repeats", repeats)] {
+        ensure!(count > 0, "--{flag} is 0; expected at least 1");
+    }
+    Ok(Range::ABOVE_0.check("--dt", dt)?)
 }
 
 /// Measures in this process.

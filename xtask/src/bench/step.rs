@@ -1,9 +1,10 @@
 //! `bench step`: each kind of step in a process of its own.
 
-use super::subject::{Kind, Subject, SubjectArgs, peak};
+use super::subject::{EstimatorArgs, Kind, Subject, SubjectArgs, peak};
 use super::{print_table, pytorch, rounded};
 use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use msharp_lab::config::{EstimatorName, typed};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -20,6 +21,8 @@ const EXAMPLES: &str = "Examples:
 pub struct StepArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
+    #[command(flatten)]
+    estimator: EstimatorArgs,
     /// Time one kind of step alone [default: all]
     #[arg(long)]
     rule: Option<Kind>,
@@ -57,16 +60,21 @@ struct Line {
 /// Runs `bench step`.
 pub fn step(args: StepArgs) -> Result<()> {
     let kinds = args.rule.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+    args.subject.check()?; // here, for each process would say it again
+    let estimator = args.estimator.of(&kinds)?;
     if args.here {
         for kind in kinds {
-            println!("{}", serde_json::to_string(&measure(&args.subject, kind)?)?);
+            println!("{}", serde_json::to_string(&measure(&args.subject, kind, estimator)?)?);
         }
         return Ok(());
+    }
+    if args.against_pytorch.is_some() {
+        pytorch::check(&args.subject, estimator)?;
     }
     let mut lines = Vec::new();
     for kind in kinds {
         eprintln!("measuring {} of {} …", kind.name(), args.subject.model);
-        let mut line = in_a_process(&args.subject, kind)?;
+        let mut line = in_a_process(&args.subject, kind, estimator)?;
         if let Some(python) = &args.against_pytorch {
             let theirs = pytorch::measure(python, &args.subject, kind)?;
             line.ratio = theirs.median_ms.map(|ms| rounded(line.median_ms / ms));
@@ -84,8 +92,8 @@ pub fn step(args: StepArgs) -> Result<()> {
 }
 
 /// Measures in this process.
-fn measure(args: &SubjectArgs, kind: Kind) -> Result<Line> {
-    let mut subject = Subject::new(args)?;
+fn measure(args: &SubjectArgs, kind: Kind, estimator: EstimatorName) -> Result<Line> {
+    let mut subject = Subject::new(args, estimator)?;
     let mut rule = subject.rule(kind, None);
     let times = subject.times(&mut rule, 2, args.steps)?;
     let peak_mb = peak_resident();
@@ -110,14 +118,14 @@ fn measure(args: &SubjectArgs, kind: Kind) -> Result<Line> {
 }
 
 /// Measures in a process that does nothing else, so that its memory is that of this kind of step.
-fn in_a_process(args: &SubjectArgs, kind: Kind) -> Result<Line> {
+fn in_a_process(args: &SubjectArgs, kind: Kind, estimator: EstimatorName) -> Result<Line> {
     let program = std::env::current_exe().context("cannot find this program, to run it for each kind of step")?;
     let mut command = Command::new(program);
     command.args(["bench", "step", "--here", "--rule", kind.name()]);
     command.args(["--model", &args.model.to_string(), "--norm", &args.norm.to_string()]);
     command.args(["--batch", &args.batch.to_string(), "--steps", &args.steps.to_string()]);
-    if let Some(estimator) = args.estimator.to_possible_value() {
-        command.args(["--estimator", estimator.get_name()]);
+    if kind == Kind::RwSam {
+        command.args(["--estimator", &typed(estimator)]);
     }
     command.args(["--threads", &rayon::current_num_threads().to_string()]);
     let output = command.stderr(Stdio::inherit()).output().context("cannot run this program again")?;

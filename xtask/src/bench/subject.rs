@@ -1,6 +1,6 @@
 //! What is timed: a network on a batch of noise, and the kinds of step.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::{Args, ValueEnum};
 use msharp_core::{Batch, BatchLoss, Key, Objective, Optimizer, Params, Perturbation, Seeded};
@@ -27,9 +27,6 @@ pub struct SubjectArgs {
     /// Samples in a batch
     #[arg(long, default_value_t = 128)]
     pub batch: usize,
-    /// Where RW-SAM takes the samples' gradient norms from
-    #[arg(long, default_value = "finite-difference")]
-    pub estimator: EstimatorName,
     /// Threads that compute [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,
@@ -39,6 +36,44 @@ pub struct SubjectArgs {
     /// Print one JSON object a line instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+/// What RW-SAM weighs the samples by.
+#[derive(Args, Clone)]
+pub struct EstimatorArgs {
+    /// Where RW-SAM takes the samples' gradient norms from [default: finite-difference]
+    #[arg(long)]
+    estimator: Option<EstimatorName>,
+}
+
+impl SubjectArgs {
+    /// # Errors
+    /// Names a flag that is out of range, or has no effect on the network.
+    pub fn check(&self) -> Result<()> {
+        let Self { model, norm, batch, steps, .. } = *self;
+        for (flag, count) in [("batch", batch), ("steps", steps)] {
+            ensure!(count > 0, "--{flag} is 0; expected at least 1");
+        }
+        if let Some(side) = model.image().filter(|side| *side != SMALL.side) {
+            let ours = SMALL.side;
+            bail!("--model {model} takes images of {side}×{side}, and a step here has {ours}×{ours}; expected another")
+        }
+        configured(model, norm, batch).validate()
+    }
+}
+
+impl EstimatorArgs {
+    /// The estimator, for steps of these kinds.
+    ///
+    /// # Errors
+    /// If one is given, and no step uses it.
+    pub fn of(&self, kinds: &[Kind]) -> Result<EstimatorName> {
+        ensure!(
+            self.estimator.is_none() || kinds.contains(&Kind::RwSam),
+            "--estimator is about the steps of rw-sam, which are not timed here; expected none, or --rule rw-sam"
+        );
+        Ok(self.estimator.unwrap_or(EstimatorName::FiniteDifference))
+    }
 }
 
 /// What a step does.
@@ -107,10 +142,9 @@ pub const SMALL: Images = Images { side: 32, classes: 10 };
 
 impl Subject {
     /// Draws weights and noise.
-    pub fn new(args: &SubjectArgs) -> Result<Self> {
-        let SubjectArgs { model, norm, batch, steps, .. } = *args;
-        ensure!(batch > 0 && steps > 0, "--batch is {batch} and --steps is {steps}; expected at least 1 of each");
-        let config = configured(model, norm, batch).with(|c| c.weighting.estimator = args.estimator);
+    pub fn new(args: &SubjectArgs, estimator: EstimatorName) -> Result<Self> {
+        args.check()?;
+        let config = configured(args.model, args.norm, args.batch).with(|c| c.weighting.estimator = estimator);
         let (network, params) = build::model(&config, SMALL.classes)?;
         Self::of(config, network, params, SMALL)
     }

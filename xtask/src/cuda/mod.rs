@@ -10,8 +10,14 @@ mod toolkit;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+/// What to show before the flags.
+const EXAMPLES: &str = "Examples:
+  cargo xtask cuda check                   build for CUDA, and run all that needs no GPU
+  cargo xtask cuda bundle --out /scratch   pack the programs for a machine with a GPU";
+
 /// What to do for NVIDIA GPUs.
 #[derive(Args)]
+#[command(before_help = EXAMPLES)]
 pub struct CudaArgs {
     #[command(subcommand)]
     command: CudaCommand,

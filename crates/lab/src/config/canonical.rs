@@ -13,11 +13,21 @@ impl RunConfig {
     /// part of the run or on some parameters written as that.
     ///
     /// # Errors
-    /// If a flag says again what the rule says, or the rule has no radius.
+    /// If a flag says again what the rule says, the rule has no radius, or --rho is none.
     pub fn settled(mut self) -> Result<Self> {
         if let Some(rho) = self.perturbation.rho.take() {
-            let own = self.perturbation.rule.changed().any(|(name, _)| name == "rho");
-            ensure!(!own, "--rho is {rho}, and --rule {} has a rho too; expected it once", self.perturbation.rule);
+            let rule = &self.perturbation.rule;
+            ensure!(
+                !rule.is_given("rho"),
+                "--rho is {rho}, and --rule {} has the rho {} too; expected it once",
+                rule.name(),
+                rule.number("rho")
+            );
+            ensure!(
+                rho > 0. || !rule.has("rho"),
+                "--rho is {rho}, and is the radius of --rule {}; expected a number above 0, or --rule sgd",
+                rule.name()
+            );
             self.perturbation.rule = self.perturbation.rule.with("rho", rho).with_context(|| format!("--rho {rho}"))?;
         }
         let rule = self.perturbation.rule.clone();

@@ -13,48 +13,48 @@ use serde::{Deserialize, Serialize};
 #[command(next_help_heading = "Rule, changed")]
 pub struct Changes {
     /// Another offset than the rule's, with its parameters: `msharp rules --offsets` lists them
-    #[arg(long, value_name = "NAME:PARAMETERS")]
+    #[arg(long, hide_short_help = true, value_name = "NAME:PARAMETERS")]
     #[serde(with = "as_optional_text")]
     pub offset: Option<OffsetChoice>,
     /// Another combination of the gradients at x and at x + ε than the rule's: `msharp rules --combinations`
-    #[arg(long, value_name = "NAME:PARAMETERS")]
+    #[arg(long, hide_short_help = true, value_name = "NAME:PARAMETERS")]
     #[serde(with = "as_optional_text")]
     pub combine: Option<Combination>,
     /// So many ascent steps, each of ρ divided by their number
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     pub ascent_steps: Option<usize>,
 
     /// How ρ changes: by-lr or by-lr:LEAST (linearly with the learning rate, from LEAST·ρ at rate 0), cosine or
     /// cosine:END, warm-up:SHARE
-    #[arg(long, value_name = "SCHEDULE")]
+    #[arg(long, hide_short_help = true, value_name = "SCHEDULE")]
     #[serde(with = "as_optional_text")]
     pub rho_schedule: Option<RhoText>,
     /// Perturb these parameters only: role:weight, role:bias, role:norm, a glob on names such as layer4.*, or ! and one
     /// of these
-    #[arg(long, value_name = "PARAMETERS")]
+    #[arg(long, hide_short_help = true, value_name = "PARAMETERS")]
     #[serde(with = "as_optional_text")]
     pub perturb: Option<Select>,
     /// Factors on ρ for groups of parameters, the first that fits: fc.*=2,role:bias=0.5
-    #[arg(long, value_delimiter = ',', value_name = "PARAMETERS=FACTOR")]
+    #[arg(long, hide_short_help = true, value_delimiter = ',', value_name = "PARAMETERS=FACTOR")]
     #[serde(with = "as_texts")]
     pub rho_groups: Vec<GroupText>,
     /// Add the weight decay to the ascent gradient
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub decay_in_ascent: bool,
     /// Shorten the ascent gradient to this length
-    #[arg(long, allow_hyphen_values = true, value_name = "NUMBER")]
+    #[arg(long, hide_short_help = true, allow_hyphen_values = true, value_name = "NUMBER")]
     pub clip_ascent: Option<f64>,
     /// Shorten what the optimizer gets to this length
-    #[arg(long, allow_hyphen_values = true, value_name = "NUMBER")]
+    #[arg(long, hide_short_help = true, allow_hyphen_values = true, value_name = "NUMBER")]
     pub clip: Option<f64>,
     /// The rule in every so many steps only, the plain gradient between
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     pub every: Option<usize>,
     /// The rule from this share of the run on; the plain gradient before
-    #[arg(long, allow_hyphen_values = true, value_name = "SHARE")]
+    #[arg(long, hide_short_help = true, allow_hyphen_values = true, value_name = "SHARE")]
     pub from: Option<f64>,
     /// The rule up to this share of the run; the plain gradient after
-    #[arg(long, allow_hyphen_values = true, value_name = "SHARE")]
+    #[arg(long, hide_short_help = true, allow_hyphen_values = true, value_name = "SHARE")]
     pub until: Option<f64>,
 }
 

@@ -5,8 +5,13 @@ use crate::config::{DeviceName, EstimatorName, OptimizerName, RunConfig, typed};
 use anyhow::{Result, bail, ensure};
 use msharp_models::Norm;
 use msharp_perturb::RhoSchedule;
+use msharp_perturb::catalogue::{Combination, OffsetChoice};
 use msharp_train::Decay;
 use std::fmt::Display;
+
+/// The least radius. No component of an l2 offset exceeds ρ, and f32 numbers near 0.01, a usual weight, are 9e-10 apart:
+/// less than half of that is lost in rounding.
+const LEAST_RADIUS: f64 = 1e-12;
 
 impl RunConfig {
     /// # Errors
@@ -51,11 +56,7 @@ impl RunConfig {
                 typed(self.optimisation.optimizer)
             );
         }
-        ensure!(
-            self.perturbation.rule.radius().is_none_or(|radius| radius > 0.),
-            "{} is 0, which leaves --rule {rule} without a perturbation; expected a number above 0, or --rule sgd",
-            if self.perturbation.rule.has("rho") { "--rho" } else { "sigma" }
-        );
+        self.check_radius()?;
         ensure!(
             self.measuring.evaluate_every <= self.optimisation.epochs,
             "--evaluate-every is {}, and there are {} epochs; expected at most that number",
@@ -116,7 +117,50 @@ impl RunConfig {
         self.check_changes()
     }
 
+    /// Whether x + ε differs from x in f32.
+    fn check_radius(&self) -> Result<()> {
+        let (rule, groups) = (&self.perturbation.rule, &self.perturbation.changes.rho_groups);
+        let Some(radius) = rule.radius() else { return Ok(()) };
+        let (of, name) = if rule.has("rho") { ("--rho", "rho") } else { ("sigma", "sigma") };
+        ensure!(
+            radius > 0.,
+            "{of} is 0, which leaves --rule {} without a perturbation; expected a number above 0, or --rule sgd",
+            rule.name()
+        );
+        let lost = "f32 loses that: adding it to a weight of 0.01 gives the same weight";
+        ensure!(
+            radius >= LEAST_RADIUS,
+            "{of} is {radius:e}, and {lost}; expected at least {LEAST_RADIUS:e}, or --rule sgd"
+        );
+        let small = groups.iter().find(|group| group.1 > 0. && radius * group.1 < LEAST_RADIUS);
+        ensure!(
+            small.is_none(),
+            "--rho-groups {} makes {name} {:e} there, and {lost}; expected at least {LEAST_RADIUS:e}, or the factor 0",
+            text(&small),
+            radius * small.map_or(0., |group| group.1)
+        );
+        Ok(())
+    }
+
+    /// Whether the values that the rule was given are of parts that it still has.
+    fn check_exchanged(&self) -> Result<()> {
+        let (rule, changes) = (&self.perturbation.rule, &self.perturbation.changes);
+        let Some([_, offset, combine]) = rule.entry().parts else { return Ok(()) };
+        let of_offset = OffsetChoice::named(offset).ok().map(|offset| offset.entry().parameters);
+        let of_combine = Combination::named(combine).ok().map(|combine| combine.entry().parameters);
+        for (flag, is_exchanged, parameters) in
+            [("offset", changes.offset.is_some(), of_offset), ("combine", changes.combine.is_some(), of_combine)]
+        {
+            let lost = parameters.into_iter().flatten().find(|parameter| rule.is_given(parameter.name));
+            if let (true, Some(lost)) = (is_exchanged, lost) {
+                bail!("--rule {rule}: {} is of the part that --{flag} exchanges; expected one of them", lost.name)
+            }
+        }
+        Ok(())
+    }
+
     fn check_changes(&self) -> Result<()> {
+        self.check_exchanged()?;
         let (rule, changes) = (&self.perturbation.rule, &self.perturbation.changes);
         let special = [
             ("rule", rule.to_string(), rule.special()),
@@ -180,6 +224,7 @@ impl RunConfig {
     }
 }
 
+/// Nothing of none.
 fn text(choice: &Option<impl Display>) -> String {
     choice.as_ref().map_or_else(String::new, ToString::to_string)
 }
@@ -191,7 +236,14 @@ mod tests {
     #[test]
     fn a_setting_without_an_effect_is_named() {
         for (flags, flag) in [
-            ("--rho 0", "--rho"),
+            ("--rule sam:rho=0", "--rho"),
+            ("--rho 1e-300", "--rho is 1e-300, and f32 loses that"),
+            ("--rule rwp:sigma=1e-13", "sigma is 1e-13"),
+            ("--rho-groups fc.*=1e-20", "--rho-groups fc.*="),
+            ("--rule wsam:gamma=0.3 --combine descend", "gamma is of the part that --combine exchanges"),
+            ("--rule wsam:gamma=0.9 --combine descend", "gamma is of the part that --combine exchanges"),
+            ("--rule unified-sam:l=0.25 --offset l2", "l is of the part that --offset exchanges"),
+            ("--rule gsam:alpha=0.4 --combine descend", "alpha is of the part that --combine exchanges"),
             ("--rule rw-sam:temperature=raw,lambda=0", "lambda"),
             ("--estimator exact", "--estimator"),
             ("--probes 4", "--probes"),

@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 /// The learning rate that fits random labels, unless another is given.
 pub const START_LR: f64 = 0.05;
 
-/// What a run is preceded by. Each phase is a run with a configuration of its own, in a folder beside the run's, which
-/// all runs share that differ in their rule only.
+/// What a run is preceded by. Each phase is a run with a configuration and a folder of its own: in the run's folder
+/// where that is --out, and else beside it, where all runs share it that differ in their rule only.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Start")]
 pub struct Start {
     /// Start where the same network has fitted uniformly random labels of the same images for so many epochs: SGD
     /// without augmentation or weight decay, a cosine from --start-lr
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     pub after_random_labels: Option<usize>,
     /// And has then fitted the true labels for so many epochs: SGD without augmentation, at a constant --lr. The first
     /// half of a protocol that asks which rule leaves a poor minimum
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N")]
     pub after_true_labels: Option<usize>,
     /// The learning rate on random labels [default: 0.05]
-    #[arg(long, allow_hyphen_values = true, value_name = "NUMBER")]
+    #[arg(long, hide_short_help = true, allow_hyphen_values = true, value_name = "NUMBER")]
     pub start_lr: Option<f64>,
 }
 

@@ -75,8 +75,10 @@ fn bad_numbers_are_named_with_what_was_expected() {
     }
     // What the catalogue rules out is refused where the command line is read.
     for (flags, parts) in [
-        ("--rho -1", ["rho", "at least 0"]),
-        ("--rho NaN", ["rho", "expected"]),
+        ("--rho -1", ["--rho is -1", "above 0"]),
+        ("--rho 0", ["--rho is 0", "above 0"]),
+        ("--rho NaN", ["--rho is NaN", "above 0"]),
+        ("--rule sam:rho=-1", ["rho of sam is -1", "at least 0"]),
         ("--rule rw-sam:lambda=-1,temperature=raw", ["lambda", "at least 0"]),
         ("--rule rw-sam:lambda=0.5", ["lambda", "at least 1"]),
         ("--rule sam:theta=0.5", ["theta", "expected rho"]),
@@ -88,6 +90,8 @@ fn bad_numbers_are_named_with_what_was_expected() {
         ("--rule sgd --rho 0.2", ["rho", "expected none"]),
         ("--rule rwp --rho 0.2", ["rho", "expected sigma"]),
         ("--rule sam:rho=0.2 --rho 0.1", ["--rho", "once"]),
+        ("--rule sam:rho=0.1 --rho 0.2", ["--rho is 0.2", "the rho 0.1 too; expected it once"]),
+        ("--rule m-sam:rho=0.1 --rho 0.1", ["--rho", "once"]),
         ("--rule esma", ["esma", "esam, "]),
         ("--combine gsma", ["gsma", "gsam, "]),
         ("--rule m-sam:m=4 --micro-batch 8", ["--micro-batch", "m-sam"]),

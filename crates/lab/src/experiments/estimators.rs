@@ -51,6 +51,11 @@ impl Experiment for Estimators {
         "How close is each gradient-norm estimator to the exact norms, at which cost?"
     }
 
+    /// What there is to measure has no published size.
+    fn presets(&self) -> &'static [Preset] {
+        &[Preset::Smoke, Preset::Laptop]
+    }
+
     fn jobs(&self, preset: Preset, _: DataName) -> Result<Vec<CellJob>> {
         self.jobs_of(preset)
     }

@@ -21,16 +21,24 @@ impl Job for RunConfig {
 
     /// Ghost norms are for the CPU; elsewhere the same norms are computed one by one.
     fn on(self, device: DeviceName, precision: PrecisionName) -> Result<Self> {
-        let config = self.with(|c| {
+        Ok(self.with(|c| {
             (c.machine.device, c.machine.precision) = (device, precision);
             for name in [&mut c.weighting.estimator, &mut c.measuring.noise_estimator] {
                 if device != DeviceName::Cpu && *name == EstimatorName::Ghost {
                     *name = EstimatorName::Exact;
                 }
             }
-        });
-        config.validate()?;
-        Ok(config)
+        }))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.validate().with_context(|| self.title())?;
+        ensure!(
+            *self == self.clone().canonical(),
+            "{} has another record: it says what is at its default",
+            self.title()
+        );
+        Ok(())
     }
 
     /// A line for each network and rule, with the number of seeds.
@@ -71,7 +79,7 @@ impl Job for RunConfig {
     }
 
     fn run(&self, title: &str, place: &mut Place) -> Result<Option<RunRow>> {
-        let row = run(title, self, &place.folder.join(self.id()), &mut place.data)?;
+        let row = run(title, self, &place.folder.join(self.id()), &place.folder, &mut place.data)?;
         if let Some(fault) = row.as_ref().and_then(|row| row.content.outcome.fault()) {
             screen::say(format!("{title} diverged: {fault}; recorded as such"));
         }

@@ -3,7 +3,8 @@
 use crate::config::RunConfig;
 use crate::host::Host;
 use crate::row::{Content, Row};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use msharp_core::Range;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -125,6 +126,41 @@ impl Run {
         let due = |epoch: &usize| epoch.is_multiple_of(evaluate_every) || *epoch == epochs;
         start.into_iter().chain((1..=epochs).filter(due)).collect()
     }
+
+    /// # Errors
+    /// Names an accuracy that is no share, or a loss, a cost or a time that is below 0 or not finite.
+    fn check_numbers(&self) -> Result<()> {
+        let Metrics { test_accuracy, test_loss, train_loss, measures, .. } = &self.metrics;
+        let Cost { forward, backward, images_per_second, .. } = self.cost;
+        check("test_accuracy", Range::SHARE, *test_accuracy)?;
+        check("test_loss", Range::AT_LEAST_0, *test_loss)?;
+        check("train_loss", Range::AT_LEAST_0, *train_loss)?;
+        for (name, value) in [("forward", forward), ("backward", backward), ("images_per_second", images_per_second)] {
+            check(name, Range::AT_LEAST_0, Some(value))?;
+        }
+        check_measures(measures)?;
+        for line in &self.curve {
+            let of_line = || -> Result<()> {
+                check("test_accuracy", Range::SHARE, Some(line.test_accuracy))?;
+                check("test_loss", Range::AT_LEAST_0, line.test_loss)?;
+                check("train_loss", Range::AT_LEAST_0, line.train_loss)?;
+                check("seconds", Range::AT_LEAST_0, Some(line.seconds))?;
+                check_measures(&line.measures)
+            };
+            of_line().with_context(|| format!("its curve at epoch {}", line.epoch))?;
+        }
+        Ok(())
+    }
+}
+
+fn check(name: &str, range: Range, value: Option<f64>) -> Result<()> {
+    Ok(value.map_or(Ok(()), |value| range.check(name, value))?)
+}
+
+/// Accuracies among them are shares; all are finite.
+fn check_measures(measures: &BTreeMap<String, f64>) -> Result<()> {
+    let range = |name: &str| if name.contains("accuracy") { Range::SHARE } else { Range::FINITE };
+    measures.iter().try_for_each(|(name, value)| check(name, range(name), Some(*value)))
 }
 
 impl Content for Run {
@@ -133,14 +169,15 @@ impl Content for Run {
     }
 
     /// # Errors
-    /// If a run that finished lacks a point of its curve, has one that is not its own, or has no result: it is no row
-    /// to make a mean or a picture of.
+    /// If a number cannot be, or a run that finished lacks a point of its curve, has one that is not its own, or has no
+    /// result: it is no row to make a mean or a picture of.
     fn check(&self) -> Result<()> {
+        let named = || format!("the row of {}, seed {}", self.config.rule_label(), self.config.optimisation.seed);
+        self.check_numbers().with_context(named)?;
         if self.outcome != Ending::Finished {
             return Ok(());
         }
         let (found, due): (Vec<usize>, _) = (self.curve.iter().map(|line| line.epoch).collect(), self.evaluated());
-        let named = || format!("the row of {}, seed {}", self.config.rule_label(), self.config.optimisation.seed);
         if let Some(missing) = due.iter().find(|epoch| !found.contains(epoch)) {
             bail!("{} has no point of its curve at epoch {missing}; expected one at each of {due:?}", named())
         }
@@ -197,8 +234,35 @@ mod tests {
             assert!(error.contains(part), "{error}");
             jsonl::write(&path, &[row]).unwrap();
             let error = format!("{:#}", read::<Run>(&path).unwrap_err());
-            assert!(error.contains("rows.jsonl") && error.contains(part), "{error}");
+            assert!(error.contains("rows.jsonl line 1") && error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_row_with_a_number_that_cannot_be_is_no_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.jsonl");
+        let whole = with_curve(&[1, 2, 3]);
+        let changes: [(fn(&mut RunRow), &str); 8] = [
+            (|row| row.content.metrics.test_accuracy = Some(1.2), "test_accuracy is 1.2"),
+            (|row| row.content.metrics.test_accuracy = Some(-0.1), "test_accuracy is -0.1"),
+            (|row| row.content.metrics.test_loss = Some(-1.), "test_loss is -1"),
+            (|row| row.content.curve[1].test_accuracy = 2., "epoch 2: test_accuracy is 2"),
+            (|row| row.content.curve[1].seconds = -1., "epoch 2: seconds is -1"),
+            (|row| row.content.curve[2].measures.extend([("train_accuracy_clean".to_owned(), 7.)]), "clean is 7"),
+            (|row| row.content.cost.forward = -1., "forward is -1"),
+            (|row| row.seconds = -1., "seconds is -1"),
+        ];
+        for (change, part) in changes {
+            let mut row = whole.clone();
+            change(&mut row);
+            jsonl::write(&path, &[whole.clone(), row]).unwrap();
+            let error = format!("{:#}", read::<Run>(&path).unwrap_err());
+            assert!(error.contains("rows.jsonl line 2") && error.contains(part), "{part}: {error}");
+        }
+        let mut undefined = whole;
+        undefined.content.curve[0].test_accuracy = f64::NAN;
+        assert!(format!("{:#}", undefined.content.check().unwrap_err()).contains("test_accuracy is NaN"));
     }
 
     #[test]

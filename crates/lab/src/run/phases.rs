@@ -56,11 +56,11 @@ pub fn all_before(configs: &[RunConfig]) -> Vec<RunConfig> {
     all
 }
 
-/// The file of the weights that a run in `folder` starts from: those at the end of `before`, which is run beside it
+/// The file of the weights that a run starts from: those at the end of `before`, which is run in a folder of `starts`
 /// unless it is done. `None` if the user stopped it.
-pub fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
-    let beside = folder.parent().unwrap_or(Path::new("")).join(before.id());
-    let file = beside.join("weights.safetensors");
+pub fn weights(name: &str, before: &RunConfig, starts: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
+    let folder = starts.join(before.id());
+    let file = folder.join("weights.safetensors");
     if file.exists() {
         ensure!(
             msharp_core::metadata(&file)?.get("config") == Some(&before.json()),
@@ -69,21 +69,21 @@ pub fn weights(name: &str, before: &RunConfig, folder: &Path, data: &mut Dataset
         );
         return Ok(Some(file));
     }
-    if let Some(fault) = leftovers::fault(&beside) {
+    if let Some(fault) = leftovers::fault(&folder) {
         bail!(
             "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr, or that \
              folder empty",
-            beside.display()
+            folder.display()
         )
     }
     let labels = if before.data.label_noise > 0. { "random" } else { "true" };
     let run_itself = name.split(" · start").next().unwrap_or(name);
     let title = format!("{run_itself} · start, {labels} labels");
-    let Some(row) = super::run(&title, before, &beside, data)? else { return Ok(None) };
+    let Some(row) = super::run(&title, before, &folder, starts, data)? else { return Ok(None) };
     if let Some(fault) = row.content.outcome.fault() {
         bail!(
             "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr",
-            beside.display()
+            folder.display()
         )
     }
     Ok(Some(file))

@@ -106,13 +106,9 @@ pub(crate) fn for_chunks<T: Send + Sync>(x: &mut [T], size: usize, task: impl Fn
 
 /// `task(0)`, …, `task(count - 1)`, computed in parallel.
 pub(crate) fn results<R: Send + Sync>(count: usize, task: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    let mut all = Vec::<R>::with_capacity(count);
-    let out = Region::of_capacity(&mut all);
-    // SAFETY: there is room for `count`, and each task writes a place of its own.
-    tasks(count, |i| unsafe { out.at(i).write(task(i)) });
-    // SAFETY: every place has been written.
-    unsafe { all.set_len(count) };
-    all
+    let mut all: Vec<Option<R>> = (0..count).map(|_| None).collect(); // dropped, with what is there, if a task panics
+    for_chunks(&mut all, 1, |i, place| place.fill_with(|| Some(task(i))));
+    all.into_iter().flatten().collect()
 }
 
 /// `task(chunk)` for every chunk of `size` elements, computed in parallel; the last chunk may be shorter.
@@ -213,6 +209,9 @@ pub(crate) fn add_up(partials: &[Vec<f64>], width: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn every_task_runs_once_whatever_the_count() {
@@ -229,6 +228,19 @@ mod tests {
                 assert_eq!(lens, x.chunks(size.max(1)).map(<[usize]>::len).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn what_was_computed_is_dropped_if_a_task_panics() {
+        let (alive, made) = (Arc::new(()), AtomicUsize::new(0));
+        let task = |i: usize| {
+            assert!(i < 100, "task {i}");
+            made.fetch_add(1, Ordering::Relaxed);
+            alive.clone()
+        };
+        let all = with_work(1, || catch_unwind(AssertUnwindSafe(|| results(101, task))));
+        assert!(all.is_err() && made.load(Ordering::Relaxed) == 100);
+        assert_eq!(Arc::strong_count(&alive), 1);
     }
 
     #[test]

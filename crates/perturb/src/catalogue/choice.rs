@@ -64,9 +64,12 @@ impl Kind for Combinations {
 /// An entry of a catalogue with values for its parameters.
 ///
 /// As text, `name` or `name:parameter=value,…`; parameters at their defaults are not written.
+///
+/// Choices are equal if their values are; which of them were given makes no difference.
 pub struct Choice<K: Kind> {
     entry: &'static Entry<K::Build>,
     values: Values,
+    given: Vec<&'static str>,
 }
 
 impl<K: Kind> Choice<K> {
@@ -84,7 +87,8 @@ impl<K: Kind> Choice<K> {
 
     /// An entry with its defaults.
     pub fn of(entry: &'static Entry<K::Build>) -> Self {
-        Self { entry, values: Values(entry.parameters.iter().map(|p| (p.name, p.default)).collect()) }
+        let values = Values(entry.parameters.iter().map(|p| (p.name, p.default)).collect());
+        Self { entry, values, given: Vec::new() }
     }
 
     /// The entry.
@@ -131,6 +135,11 @@ impl<K: Kind> Choice<K> {
         values.filter(|(parameter, (_, value))| parameter.default != *value).map(|(_, value)| *value)
     }
 
+    /// Whether `parameter` was given a value, be it its default.
+    pub fn is_given(&self, parameter: &str) -> bool {
+        self.given.contains(&parameter)
+    }
+
     /// The first parameter at whose value the entry is another, simpler one: the parameter, its value, and which.
     pub fn special(&self) -> Option<(&'static str, Value, &'static str)> {
         self.entry.parameters.iter().find_map(|parameter| {
@@ -155,6 +164,7 @@ impl<K: Kind> Choice<K> {
     }
 
     fn set(mut self, parameter: &Parameter, value: Value) -> Self {
+        self.given.push(parameter.name);
         for (name, old) in &mut self.values.0 {
             if *name == parameter.name {
                 *old = value;
@@ -219,18 +229,17 @@ impl<K: Kind> FromStr for Choice<K> {
 
     fn from_str(text: &str) -> Result<Self> {
         let (name, list) = text.split_once(':').map_or((text, None), |(name, list)| (name, Some(list)));
-        let (mut choice, mut written) = (Self::named(name)?, Vec::new());
+        let mut choice = Self::named(name)?;
         for part in list.into_iter().flat_map(|list| list.split(',')) {
             let Some((parameter, value)) = part.split_once('=') else {
                 let expected = "parameter=value, several separated by commas".to_owned();
                 return Err(Error::Syntax { text: text.to_owned(), part: part.to_owned(), expected }.into());
             };
             let (parameter, value) = choice.read(parameter.trim(), value.trim())?;
-            if written.contains(&parameter.name) {
+            if choice.is_given(parameter.name) {
                 let expected = format!("{} once", parameter.name);
                 return Err(Error::Syntax { text: text.to_owned(), part: part.to_owned(), expected }.into());
             }
-            written.push(parameter.name);
             choice = choice.set(parameter, value);
         }
         choice.checked()
@@ -255,7 +264,7 @@ impl<K: Kind> Debug for Choice<K> {
 
 impl<K: Kind> Clone for Choice<K> {
     fn clone(&self) -> Self {
-        Self { entry: self.entry, values: self.values.clone() }
+        Self { entry: self.entry, values: self.values.clone(), given: self.given.clone() }
     }
 }
 
@@ -277,6 +286,9 @@ mod tests {
         assert_eq!("esam:beta=0.6, rho=0.1".parse::<Rule>()?, "esam".parse()?);
         assert_eq!(Rule::named("look-sam")?.with("k", 3)?, "look-sam:k=3".parse()?);
         assert_eq!("unified:l=0.25".parse::<OffsetChoice>()?.number("l"), 0.25);
+        let (sam, at_default): (Rule, Rule) = ("sam".parse()?, "sam:rho=0.1".parse()?);
+        assert_eq!(sam, at_default);
+        assert_eq!((sam.is_given("rho"), at_default.is_given("rho")), (false, true));
         for entry in rules() {
             let rule = Rule::of(entry);
             assert_eq!(rule.to_string(), entry.name);

@@ -2,6 +2,8 @@
 
 use super::figures::Mean;
 use crate::row::Content;
+use anyhow::{Context, Result};
+use msharp_core::Range;
 use msharp_models::Architecture;
 use serde::{Deserialize, Serialize};
 
@@ -128,5 +130,16 @@ pub struct Point {
 impl Content for Comparison {
     fn is_same(&self, other: &Self) -> bool {
         self.setting.label() == other.setting.label()
+    }
+
+    /// # Errors
+    /// If a length, a loss, a norm or a time is below 0 or not finite.
+    fn check(&self) -> Result<()> {
+        let named = [("length", self.length), ("loss", self.loss), ("forward_ms", self.forward_ms)];
+        let norms = self.norms.map(|norm| ("norms", norm));
+        let seconds = self.seconds.map(|seconds| ("seconds", seconds));
+        let mut all = named.into_iter().chain(norms).chain(seconds);
+        let checked = all.try_for_each(|(name, value)| Range::AT_LEAST_0.check(name, value));
+        checked.with_context(|| format!("the row of {}", self.setting.label()))
     }
 }
