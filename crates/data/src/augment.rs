@@ -90,7 +90,11 @@ pub(crate) struct Normalise([[f32; 256]; CHANNELS]);
 
 impl Normalise {
     pub(crate) fn new(set: &Dataset) -> Self {
-        let entry = |c: usize, byte: usize| (byte as f32 / 255. - set.mean[c]) / set.std[c];
+        Self::of(set.mean, set.std)
+    }
+
+    pub(crate) fn of(mean: [f32; CHANNELS], std: [f32; CHANNELS]) -> Self {
+        let entry = |c: usize, byte: usize| (byte as f32 / 255. - mean[c]) / std[c];
         Self(std::array::from_fn(|c| std::array::from_fn(|byte| entry(c, byte))))
     }
 
@@ -102,6 +106,11 @@ impl Normalise {
 
     fn pixel(&self, rgb: [u8; CHANNELS]) -> [f32; CHANNELS] {
         std::array::from_fn(|c| self.0[c][rgb[c] as usize])
+    }
+
+    /// Appends `pixels`, `[…, 3]`, as they are.
+    pub(crate) fn append_bytes(&self, pixels: &[u8], out: &mut Vec<f32>) {
+        out.extend(pixels.chunks_exact(CHANNELS).flat_map(|rgb| self.pixel([rgb[0], rgb[1], rgb[2]])));
     }
 
     /// Appends the image, `[h, w, 3]` bytes of `size`, to `out`, augmented by the draw of `key`.

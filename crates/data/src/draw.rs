@@ -22,6 +22,16 @@ impl Draw {
         low + (high - low) * self.unit()
     }
 
+    /// Log-uniform in `low`..`high`, both above 0: each random bit halves the interval at its geometric mean.
+    pub(crate) fn log_between(&mut self, mut low: f64, mut high: f64) -> f64 {
+        let bits = self.0.next_u64();
+        for bit in 0..53 {
+            let middle = (low * high).sqrt();
+            *(if bits >> bit & 1 == 0 { &mut low } else { &mut high }) = middle;
+        }
+        low
+    }
+
     /// Uniform in 0..n, for a small n.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.unit() * n as f64) as usize
@@ -81,6 +91,8 @@ mod tests {
         assert!(close(moments(20_000, || draw.direction::<2>()[0]), (0., 1. / 2.)));
         assert!(close(moments(20_000, || draw.direction::<3>()[2]), (0., 1. / 3.)));
         assert!(close(moments(20_000, || draw.below(5) as f64), (2., 2.)));
+        // ln is uniform between −2 and 1, with the variance 9/12
+        assert!(close(moments(20_000, || draw.log_between((-2f64).exp(), 1f64.exp()).ln()), (-0.5, 0.75)));
         assert!(close(moments(20_000, || draw.chance(0.3) as u8 as f64), (0.3, 0.21)));
     }
 }

@@ -70,6 +70,13 @@ pub enum Error {
         /// The number of classes.
         classes: usize,
     },
+    /// Not one picture of a batch can be read, where broken pictures are left out.
+    NoPicture {
+        /// The step within the epoch.
+        step: usize,
+        /// Why the first cannot be read.
+        first: String,
+    },
     /// A setting of a [`Loader`](crate::Loader), an argument, or a [`Dataset`](crate::Dataset) that contradicts
     /// itself. The text names the field, its value and what was expected.
     InvalidArgument(String),
@@ -88,7 +95,10 @@ impl Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::MissingFile { .. } | Self::NoRelease { .. } => ErrorKind::NotFound,
-            Self::WrongLength { .. } | Self::WrongDigest { .. } | Self::UnknownLabel { .. } => ErrorKind::InvalidData,
+            Self::WrongLength { .. }
+            | Self::WrongDigest { .. }
+            | Self::UnknownLabel { .. }
+            | Self::NoPicture { .. } => ErrorKind::InvalidData,
             Self::InvalidArgument(_) => ErrorKind::InvalidInput,
             Self::Download(_) => ErrorKind::Other,
         }
@@ -111,6 +121,9 @@ impl Display for Error {
                 write!(f, "{part}: the content's digest is {found}, expected {expected}")
             }
             Self::UnknownLabel { which, label, classes } => write!(f, "{which} {label}, expected below {classes}"),
+            Self::NoPicture { step, first } => {
+                write!(f, "step {step}: none of its pictures can be read; the first: {first}")
+            }
             Self::InvalidArgument(text) | Self::Download(text) => f.write_str(text),
         }
     }

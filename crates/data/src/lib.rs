@@ -73,17 +73,22 @@ mod error;
 #[cfg(feature = "hub")]
 mod fetch;
 mod figure;
+mod image_loader;
 mod images;
+mod in_order;
 mod labels;
 mod loader;
+mod panicked;
 mod picture;
 mod placement;
 mod prefetch;
 mod records;
 mod release;
+mod resize;
 mod selection;
 mod synthetic;
 mod thumbnails;
+mod transform;
 
 pub use augment::Augment;
 pub use cifar::{cifar10, cifar100, verify};
@@ -91,11 +96,14 @@ pub use dataset::{Dataset, Split};
 pub use error::Error;
 #[cfg(feature = "hub")]
 pub use fetch::fetch;
+pub use image_loader::{BrokenPictures, ImageLoader};
 pub use images::Images;
 pub use loader::Loader;
 pub use picture::Picture;
 pub use placement::Placement;
 pub use release::{Label, Release, ReleasePart};
+pub use resize::Interpolation;
 pub use selection::Selection;
 pub use synthetic::synthetic;
 pub use thumbnails::thumbnails;
+pub use transform::{ColorJitter, Crop, PictureOp, RandAugment, RandomErasing, Transform};

@@ -1,5 +1,6 @@
 //! An iterator run ahead of its consumer on a thread of its own.
 
+use crate::panicked::message;
 use candle_core::{Error, Result};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
@@ -33,11 +34,7 @@ impl<T> Prefetch<T> {
     /// Waits for the thread, which has nothing more to send.
     fn join(&mut self) -> Result<()> {
         let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) else { return Ok(()) };
-        let message = match panic.downcast::<String>() {
-            Ok(message) => *message,
-            Err(panic) => panic.downcast::<&str>().map_or("no message".into(), |message| message.to_string()),
-        };
-        Err(Error::Msg(format!("preparing a batch on the background thread panicked: {message}")))
+        Err(Error::Msg(format!("preparing a batch on the background thread panicked: {}", message(panic))))
     }
 }
 
