@@ -159,7 +159,7 @@ pub fn vit(seed: u64) -> Result<Net> {
 
 /// Its weights from `vb`.
 pub fn small_vit(vb: VarBuilder) -> Result<Model> {
-    let config = ViTConfig { image: 32, patch: 8, width: 24, depth: 2, heads: 3 };
+    let config = ViTConfig { image: 32, patch: 8, width: 24, depth: 2, heads: 3, layer_scale: false };
     Ok(Model::VisionTransformer(config.build(10, vb)?))
 }
 

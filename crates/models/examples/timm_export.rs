@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ModuleT;
 use msharp_core::Seeded;
-use msharp_models::{Norm, RESNET50, ResNetConfig, Stem, vit_tiny};
+use msharp_models::{Norm, RESNET50, vit_tiny};
 use std::path::Path;
 
 fn main() -> Result<()> {
@@ -12,10 +12,7 @@ fn main() -> Result<()> {
     for name in ["resnet50", "vit_tiny_patch16_224"] {
         let init = Seeded::new(0, DType::F32, &Device::Cpu);
         let model: Box<dyn ModuleT> = match name {
-            "resnet50" => {
-                let resnet50 = ResNetConfig { stem: Stem::ImageNet, ..RESNET50 };
-                Box::new(resnet50.build(Norm::Batch, 1000, init.var_builder())?)
-            }
+            "resnet50" => Box::new(RESNET50.imagenet().build(Norm::Batch, 1000, init.var_builder())?),
             _ => Box::new(vit_tiny(1000, init.var_builder())?),
         };
         init.params()?.load(&Path::new(&folder).join(format!("{name}.weights.safetensors")))?;

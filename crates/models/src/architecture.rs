@@ -1,7 +1,7 @@
 //! The published networks by name, as in a command line or a configuration file.
 
 use crate::{Error, Norm, RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNet, WideResNet, wide_resnet};
-use crate::{VIT_BASE, VIT_MINI, VIT_SMALL, VIT_TINY, ViTConfig, VisionTransformer};
+use crate::{ViT, ViTConfig, VisionTransformer};
 use crate::{resnet, resnet_a, wide_resnet::blocks_in_stage};
 use candle_core::{Result, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
@@ -36,6 +36,12 @@ pub enum Architecture {
     ResNet34,
     /// `resnet50`, [`RESNET50`].
     ResNet50,
+    /// `resnet18-imagenet`: [`RESNET18`] with [the stem for ImageNet](ResNetConfig::imagenet), timm's `resnet18`.
+    ResNet18ImageNet,
+    /// `resnet34-imagenet`: [`RESNET34`] with the stem for ImageNet, timm's `resnet34`.
+    ResNet34ImageNet,
+    /// `resnet50-imagenet`: [`RESNET50`] with the stem for ImageNet, timm's `resnet50`.
+    ResNet50ImageNet,
     /// `resnet20a` and other depths, [`resnet_a`]: with padded shortcuts.
     ResNetA {
         /// The number of layers, 6n + 2 with n blocks in a stage. Published: 20, 32, 44, 56, 110.
@@ -48,20 +54,29 @@ pub enum Architecture {
         /// The factor on the channels 16, 32, 64. Published: 1 to 12.
         widen: usize,
     },
-    /// `vit-mini`, [`VIT_MINI`], for 32×32 images; not published.
-    ViTMini,
-    /// `vit-tiny`, [`VIT_TINY`], for 224×224 images.
-    ViTTiny,
-    /// `vit-small`, [`VIT_SMALL`], for 224×224 images.
-    ViTSmall,
-    /// `vit-base`, [`VIT_BASE`], for 224×224 images.
-    ViTBase,
+    /// `vit_base_patch16_224`, or `vit_base_patch16_224@384` for images of another size; [`ViT`] has the names.
+    ViT {
+        /// The name.
+        vit: ViT,
+        /// Height and width of the images in pixels, a multiple of the patch.
+        image: usize,
+    },
 }
 
-use Architecture::{ResNet8, ResNet18, ResNet20, ResNet34, ResNet50, ViTBase, ViTMini, ViTSmall, ViTTiny};
+use Architecture::{ResNet8, ResNet18, ResNet18ImageNet, ResNet20, ResNet34, ResNet34ImageNet};
+use Architecture::{ResNet50, ResNet50ImageNet};
 
-/// All that have no numbers in their names to choose.
-const NAMED: [Architecture; 9] = [ResNet8, ResNet18, ResNet20, ResNet34, ResNet50, ViTMini, ViTTiny, ViTSmall, ViTBase];
+/// The ResNets that have no numbers in their names to choose.
+const RESNETS: [(&str, Architecture); 8] = [
+    ("resnet8", ResNet8),
+    ("resnet18", ResNet18),
+    ("resnet20", ResNet20),
+    ("resnet34", ResNet34),
+    ("resnet50", ResNet50),
+    ("resnet18-imagenet", ResNet18ImageNet),
+    ("resnet34-imagenet", ResNet34ImageNet),
+    ("resnet50-imagenet", ResNet50ImageNet),
+];
 
 impl Architecture {
     /// Builds the network with normalisation `norm` for `classes` classes, with its weights from `vb`.
@@ -86,6 +101,9 @@ impl Architecture {
             ResNet18 => RESNET18,
             ResNet20 => RESNET20,
             ResNet34 => RESNET34,
+            ResNet18ImageNet => RESNET18.imagenet(),
+            ResNet34ImageNet => RESNET34.imagenet(),
+            ResNet50ImageNet => RESNET50.imagenet(),
             _ => RESNET50,
         };
         Ok(Model::ResNet(resnet.build(norm, classes, vb)?))
@@ -98,8 +116,30 @@ impl Architecture {
     }
 
     /// The height and width of the images in pixels; `None` where any size is accepted.
-    pub fn image(self) -> Option<usize> {
+    pub fn image_size(self) -> Option<usize> {
         self.vit().map(|vit| vit.image)
+    }
+
+    /// The same network for images of `size` × `size` pixels. One that accepts any size stays as it is.
+    ///
+    /// ```
+    /// use msharp_models::Architecture;
+    /// let architecture: Architecture = "vit_small_patch14_dinov2".parse()?;
+    /// assert_eq!(architecture.image_size(), Some(518));
+    /// assert_eq!(architecture.with_image_size(98)?.to_string(), "vit_small_patch14_dinov2@98");
+    /// # Ok::<(), msharp_models::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidConfig`] if the patch of a vision transformer does not divide `size`, or `size` is above 4096.
+    pub fn with_image_size(self, size: usize) -> std::result::Result<Self, Error> {
+        match self {
+            Architecture::ViT { vit, .. } => {
+                ViTConfig { image: size, ..vit.config() }.check()?;
+                Ok(Architecture::ViT { vit, image: size })
+            }
+            _ => Ok(self),
+        }
     }
 
     /// The parameter name of the classifier, the last linear layer: `fc` or `head`.
@@ -109,10 +149,7 @@ impl Architecture {
 
     fn vit(self) -> Option<ViTConfig> {
         match self {
-            ViTMini => Some(VIT_MINI),
-            ViTTiny => Some(VIT_TINY),
-            ViTSmall => Some(VIT_SMALL),
-            ViTBase => Some(VIT_BASE),
+            Architecture::ViT { vit, image } => Some(ViTConfig { image, ..vit.config() }),
             _ => None,
         }
     }
@@ -120,18 +157,14 @@ impl Architecture {
 
 impl Display for Architecture {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ResNet8 => write!(f, "resnet8"),
-            ResNet18 => write!(f, "resnet18"),
-            ResNet20 => write!(f, "resnet20"),
-            ResNet34 => write!(f, "resnet34"),
-            ResNet50 => write!(f, "resnet50"),
+        match *self {
             Architecture::ResNetA { depth } => write!(f, "resnet{depth}a"),
             Architecture::WideResNet { depth, widen } => write!(f, "wrn-{depth}-{widen}"),
-            ViTMini => write!(f, "vit-mini"),
-            ViTTiny => write!(f, "vit-tiny"),
-            ViTSmall => write!(f, "vit-small"),
-            ViTBase => write!(f, "vit-base"),
+            Architecture::ViT { vit, image } if image == vit.config().image => f.write_str(vit.name()),
+            Architecture::ViT { vit, image } => write!(f, "{}@{image}", vit.name()),
+            resnet => {
+                f.write_str(RESNETS.iter().find(|(_, known)| *known == resnet).map_or("resnet", |(name, _)| name))
+            }
         }
     }
 }
@@ -139,10 +172,22 @@ impl Display for Architecture {
 impl FromStr for Architecture {
     type Err = Error;
 
-    /// Reads the name that [`Display`] writes.
+    /// Reads the name that [`Display`] writes, and the older names of vision transformers.
     fn from_str(text: &str) -> std::result::Result<Self, Error> {
-        if let Some(named) = NAMED.into_iter().find(|named| named.to_string() == text) {
-            return Ok(named);
+        if let Some((_, resnet)) = RESNETS.into_iter().find(|(name, _)| *name == text) {
+            return Ok(resnet);
+        }
+        let (name, size) = text.split_once('@').map_or((text, None), |(name, size)| (name, Some(size)));
+        if let Some(vit) = ViT::of_name(name) {
+            let named = Architecture::ViT { vit, image: vit.config().image };
+            return match size.map(str::parse) {
+                None => Ok(named),
+                Some(Ok(size)) => named.with_image_size(size),
+                Some(Err(_)) => Err(Error::InvalidConfig(format!(
+                    "{text:?}: after the @ stands the size of the images in pixels; expected a number, as in {named}@{}",
+                    2 * vit.config().image
+                ))),
+            };
         }
         let padded = text.strip_prefix("resnet").and_then(|rest| rest.strip_suffix('a'));
         if let Some(depth) = padded.and_then(|depth| depth.parse().ok()) {
@@ -156,8 +201,9 @@ impl FromStr for Architecture {
                 Ok(Architecture::WideResNet { depth, widen })
             }
             _ => {
-                let known = NAMED.map(|named| named.to_string()).join(", ");
-                Err(Error::UnknownArchitecture { name: text.to_owned(), known })
+                let known: Vec<&str> =
+                    RESNETS.map(|(name, _)| name).into_iter().chain(ViT::ALL.map(ViT::name)).collect();
+                Err(Error::UnknownArchitecture { name: text.to_owned(), known: known.join(", ") })
             }
         }
     }
@@ -207,9 +253,33 @@ mod tests {
     fn names_are_read_as_they_are_written() {
         let wide = [(10, 1), (16, 4), (28, 10)].map(|(depth, widen)| Architecture::WideResNet { depth, widen });
         let padded = [8, 20, 56].map(|depth| Architecture::ResNetA { depth });
-        for architecture in NAMED.into_iter().chain(wide).chain(padded) {
+        let vits = ViT::ALL.map(|vit| Architecture::ViT { vit, image: vit.config().image });
+        let resized = vits.map(|vit| vit.with_image_size(112).unwrap());
+        let named = RESNETS.map(|(_, resnet)| resnet).into_iter().chain(vits).chain(resized);
+        for architecture in named.chain(wide).chain(padded) {
             assert_eq!(architecture.to_string().parse::<Architecture>().unwrap(), architecture);
         }
+        let read = |text: &str| text.parse::<Architecture>().unwrap().to_string();
+        assert_eq!(read("vit-tiny"), "vit_tiny_patch16_224");
+        assert_eq!(read("vit-small@32"), "vit_small_patch16_224@32");
+        assert_eq!(read("vit_base_patch16_224@224"), "vit_base_patch16_224");
+        assert_eq!(read("vit-mini@64"), "vit-mini@64");
+    }
+
+    #[test]
+    fn a_size_that_is_no_whole_number_of_patches_is_refused_with_both() {
+        let base: Architecture = "vit_base_patch16_224".parse().unwrap();
+        for size in [0, 8, 225, 1 << 60] {
+            let error = base.with_image_size(size).unwrap_err().to_string();
+            assert!(error.contains(&format!("images of {size} pixels")) && error.contains("patches of 16"), "{error}");
+        }
+        let resnet = Architecture::ResNet18ImageNet;
+        assert_eq!((resnet.with_image_size(225).unwrap(), resnet.image_size()), (resnet, None));
+        for text in ["vit-mini@x", "vit-mini@", "vit-mini@32@64", "vit-mini@-4"] {
+            let error = text.parse::<Architecture>().unwrap_err().to_string();
+            assert!(error.contains(text) && error.contains("vit-mini@64"), "{error}");
+        }
+        assert!("resnet18@224".parse::<Architecture>().unwrap_err().to_string().contains("\"resnet18@224\""));
     }
 
     #[test]
@@ -220,7 +290,8 @@ mod tests {
             let message = error.to_string();
             assert!(
                 message.contains(
-                    "resnet8, resnet18, resnet20, resnet34, resnet50, vit-mini, vit-tiny, vit-small, vit-base, resnetDEPTHa"
+                    "resnet50-imagenet, vit-mini, vit_tiny_patch16_224, vit_small_patch16_224, vit_base_patch16_224, \
+                     vit_small_patch14_dinov2, vit_base_patch14_dinov2, resnetDEPTHa"
                 ),
                 "{message}"
             );

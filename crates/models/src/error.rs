@@ -17,8 +17,10 @@ use std::io::ErrorKind;
 /// assert!(matches!("resnet19".parse::<Architecture>(), Err(Error::UnknownArchitecture { .. })));
 ///
 /// let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
-/// let error = Architecture::ViTMini.build(Norm::Group(32), 10, vb).unwrap_err(); // it has layer normalisation
+/// let vit: Architecture = "vit-mini".parse()?;
+/// let error = vit.build(Norm::Group(32), 10, vb).unwrap_err(); // it has layer normalisation
 /// assert!(matches!(Error::of(&error), Some(Error::InvalidConfig(_))));
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// A tensor that is missing, or has another shape, is an error of candle or of `msharp_core`, which names it.
@@ -67,7 +69,8 @@ impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::UnknownArchitecture { name, known } => {
-                let sized = "resnetDEPTHa such as resnet20a, and wrn-DEPTH-WIDEN such as wrn-28-10";
+                let sized = "resnetDEPTHa such as resnet20a, and wrn-DEPTH-WIDEN such as wrn-28-10; @SIZE after a vit is \
+                             the size of its images";
                 write!(f, "there is no architecture {name:?}; there are {known}, {sized}")
             }
             Self::UnknownNorm { name } => write!(

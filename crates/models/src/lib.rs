@@ -36,13 +36,23 @@
 //! | `resnet50` | [`resnet50`] | 23,520,842 | He et al. 2016, table 1, with a 3×3 stem |
 //! | `wrn-16-4` | [`wide_resnet`] | 2,748,890 | Zagoruyko, Komodakis 2016 |
 //! | `wrn-28-10` | [`wide_resnet`] | 36,479,194 | Zagoruyko, Komodakis 2016 |
-//! | `vit-mini` | [`vit_mini`] | 1,205,898 | a smaller `vit-tiny` for 32×32 images |
-//! | `vit-tiny` | [`vit_tiny`] | 5,526,346 | Touvron et al. 2021, table 1; for 224×224 images |
-//! | `vit-small` | [`vit_small`] | 21,669,514 | Touvron et al. 2021, table 1; for 224×224 images |
-//! | `vit-base` | [`vit_base`] | 85,806,346 | Dosovitskiy et al. 2021, ViT-B/16; for 224×224 images |
+//! | `resnet18-imagenet` | [`ResNetConfig::imagenet`] | 11,181,642 | the same with the stem for 224×224 images |
+//! | `resnet34-imagenet` | [`ResNetConfig::imagenet`] | 21,289,802 | the same with the stem for 224×224 images |
+//! | `resnet50-imagenet` | [`ResNetConfig::imagenet`] | 23,528,522 | the same with the stem for 224×224 images |
+//! | `vit-mini` | [`vit_mini`] | 1,205,898 | a smaller ViT-Ti for 32×32 images |
+//! | `vit_tiny_patch16_224` | [`vit_tiny`] | 5,526,346 | Touvron et al. 2021, table 1 |
+//! | `vit_small_patch16_224` | [`vit_small`] | 21,669,514 | Touvron et al. 2021, table 1 |
+//! | `vit_base_patch16_224` | [`vit_base`] | 85,806,346 | Dosovitskiy et al. 2021, ViT-B/16 |
+//! | `vit_small_patch14_dinov2` | [`VIT_SMALL_DINOV2`] | 22,060,042 | Oquab et al. 2023, for 518×518 images |
+//! | `vit_base_patch14_dinov2` | [`VIT_BASE_DINOV2`] | 86,587,402 | Oquab et al. 2023, for 518×518 images |
 //!
-//! Other shapes are literals: `ResNetConfig { stem: Stem::ImageNet, ..RESNET50 }` is torchvision's ResNet-50. A network
-//! of your own is composed of the layers [`Conv2d`], [`NormLayer`], [`LayerNorm`] and [`Linear`].
+//! timm's `resnet50` is `resnet50-imagenet` here, since `resnet50` has the stem of the literature on CIFAR. A vision
+//! transformer is built for images of another size by its name with that size, `vit_base_patch16_224@384`, or by
+//! [`Architecture::with_image_size`]; the convolutional networks take any size. `vit-tiny`, `vit-small` and `vit-base`
+//! are older names of the first three of timm's, and are read.
+//!
+//! Other shapes are literals. A network of your own is composed of the layers [`Conv2d`], [`NormLayer`], [`LayerNorm`]
+//! and [`Linear`].
 //!
 //! # Checkpoints
 //!
@@ -83,6 +93,7 @@ mod linear;
 mod norm;
 mod resnet;
 mod vit;
+mod vit_name;
 mod wide_resnet;
 
 pub use architecture::{Architecture, Model};
@@ -98,6 +109,8 @@ pub use resnet::{
     resnet34, resnet50,
 };
 pub use vit::{
-    VIT_BASE, VIT_MINI, VIT_SMALL, VIT_TINY, ViTConfig, VisionTransformer, vit_base, vit_mini, vit_small, vit_tiny,
+    VIT_BASE, VIT_BASE_DINOV2, VIT_MINI, VIT_SMALL, VIT_SMALL_DINOV2, VIT_TINY, ViTConfig, VisionTransformer, vit_base,
+    vit_mini, vit_small, vit_tiny,
 };
+pub use vit_name::ViT;
 pub use wide_resnet::{WideResNet, wide_resnet};

@@ -19,10 +19,10 @@ pub enum Stem {
 /// The shape of a ResNet. The published shapes are constants; a literal makes any other.
 ///
 /// ```
-/// use msharp_models::{Norm, RESNET18, ResNetConfig, Stem};
+/// use msharp_models::{Norm, RESNET18, ResNetConfig};
 /// # let vb = candle_nn::VarBuilder::zeros(candle_core::DType::F32, &candle_core::Device::Cpu);
-/// let config = ResNetConfig { stem: Stem::ImageNet, ..RESNET18 };
-/// let torchvisions_resnet18 = config.build(Norm::Batch, 1000, vb)?;
+/// let torchvisions_resnet18 = RESNET18.imagenet().build(Norm::Batch, 1000, vb)?;
+/// let wider = ResNetConfig { width: 128, ..RESNET18 };
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,6 +115,12 @@ pub struct ResNet {
 }
 
 impl ResNetConfig<'_> {
+    /// The same with the stem for ImageNet's images: [`RESNET18`], [`RESNET34`] and [`RESNET50`] then are the networks of
+    /// torchvision and timm.
+    pub const fn imagenet(self) -> Self {
+        Self { stem: Stem::ImageNet, ..self }
+    }
+
     /// Builds the network with normalisation `norm` for `classes` classes, with its weights from `vb`.
     ///
     /// Initialisation is torchvision's: convolutions as in [`Conv2d::new`], scale and shift of normalisations 1 and 0,

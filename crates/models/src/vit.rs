@@ -10,6 +10,10 @@ const MLP_RATIO: usize = 4;
 /// timm's initialisation of matrices and positions. timm truncates the normal distribution at ±2, a
 /// hundred of its deviations, which has no effect.
 const NORMAL: Init = Init::Randn { mean: 0., stdev: 0.02 };
+/// γ of a LayerScale at first, DINOv2's.
+const LAYER_SCALE: Init = Init::Const(1e-5);
+/// The largest height and width of images, so that no name can ask for more memory than there is.
+const MOST_PIXELS: usize = 4096;
 
 /// The shape of a vision transformer. The published shapes are constants; a literal makes any other.
 ///
@@ -33,19 +37,29 @@ pub struct ViTConfig {
     pub depth: usize,
     /// The number of attention heads; divides `width`.
     pub heads: usize,
+    /// Whether the branches of a block have a LayerScale: h + γ ⊙ f(h), γ `[d]` 1e-5 at first (Touvron et al. 2021,
+    /// <https://arxiv.org/abs/2103.17239>). Its role is [`Role::Bias`](msharp_core::Role::Bias): as a vector it is free
+    /// of weight decay where biases are, and it is no normalisation layer's.
+    pub layer_scale: bool,
 }
 
-const PATCH16: ViTConfig = ViTConfig { image: 224, patch: 16, width: 192, depth: 12, heads: 3 };
+const PATCH16: ViTConfig = ViTConfig { image: 224, patch: 16, width: 192, depth: 12, heads: 3, layer_scale: false };
+const DINOV2: ViTConfig = ViTConfig { image: 518, patch: 14, layer_scale: true, ..PATCH16 };
 
 /// 1.2 M parameters, for 32×32 images, 65 tokens of 4×4 pixels: half the depth and two thirds of the width of
 /// [`VIT_TINY`], and a hundredth of the work of ViT-B. Not published; small enough for tests and for CIFAR on a CPU.
-pub const VIT_MINI: ViTConfig = ViTConfig { image: 32, patch: 4, width: 128, depth: 6, heads: 4 };
+pub const VIT_MINI: ViTConfig = ViTConfig { image: 32, patch: 4, width: 128, depth: 6, heads: 4, ..PATCH16 };
 /// 5.5 M parameters without the classifier: timm's `vit_tiny_patch16_224`, DeiT-Ti.
 pub const VIT_TINY: ViTConfig = PATCH16;
 /// 21.7 M parameters without the classifier: timm's `vit_small_patch16_224`, DeiT-S.
 pub const VIT_SMALL: ViTConfig = ViTConfig { width: 384, heads: 6, ..PATCH16 };
 /// 85.8 M parameters without the classifier: timm's `vit_base_patch16_224`, ViT-B/16 of the paper.
 pub const VIT_BASE: ViTConfig = ViTConfig { width: 768, heads: 12, ..PATCH16 };
+/// 22.1 M parameters without the classifier: timm's `vit_small_patch14_dinov2`, ViT-S/14 of DINOv2 (Oquab et al. 2023,
+/// <https://arxiv.org/abs/2304.07193>), with LayerScale. Trained on 518×518 images, and much used on smaller ones.
+pub const VIT_SMALL_DINOV2: ViTConfig = ViTConfig { width: 384, heads: 6, ..DINOV2 };
+/// 86.6 M parameters without the classifier: timm's `vit_base_patch14_dinov2`, ViT-B/14 of DINOv2.
+pub const VIT_BASE_DINOV2: ViTConfig = ViTConfig { width: 768, heads: 12, ..DINOV2 };
 
 /// [`VIT_MINI`] for `classes` classes, with its weights from `vb`; see [`ViTConfig::build`].
 pub fn vit_mini(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
@@ -68,7 +82,7 @@ pub fn vit_base(classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
 }
 
 /// A vision transformer with timm's parameter names: `cls_token`, `pos_embed`, `patch_embed.proj`, `blocks.0.norm1`,
-/// `.attn.qkv`, `.attn.proj`, `.norm2`, `.mlp.fc1`, `.mlp.fc2`, …, `norm`, `head`.
+/// `.attn.qkv`, `.attn.proj`, `.ls1`, `.norm2`, `.mlp.fc1`, `.mlp.fc2`, `.ls2`, …, `norm`, `head`.
 ///
 /// It has timm's defaults: normalisation before attention and before the MLP, exact GELU, biases for queries, keys and
 /// values, the class token as the input of the classifier, no dropout. Without batch normalisation, the output for a
@@ -94,18 +108,15 @@ impl ViTConfig {
     /// PyTorch's default for a convolution.
     ///
     /// # Errors
-    /// [`Error::InvalidConfig`] if `patch` does not divide `image` or `heads` does not divide `width`; an error of `vb`
-    /// if it has no tensor of a name and shape.
+    /// [`Error::InvalidConfig`] if `patch` does not divide `image`, `image` is not from 1 to 4096, or `heads` does not
+    /// divide `width`; an error of `vb` if it has no tensor of a name and shape.
     pub fn build(&self, classes: usize, vb: VarBuilder) -> Result<VisionTransformer> {
-        let &ViTConfig { image, patch, width: d, depth, heads } = self;
-        if patch == 0 || !image.is_multiple_of(patch) || heads == 0 || !d.is_multiple_of(heads) {
-            let text = format!("no {self:?}: the patch must divide the image, and the heads the width");
-            return Err(Error::InvalidConfig(text).into());
-        }
+        let &ViTConfig { image, patch, width: d, depth, heads, layer_scale } = self;
+        self.check()?;
         let bound = 1. / ((3 * patch * patch) as f64).sqrt();
         let uniform = Init::Uniform { lo: -bound, up: bound };
         let proj = vb.pp("patch_embed.proj");
-        let block = |i| Block::new(d, heads, vb.pp("blocks").pp(i));
+        let block = |i| Block::new(d, heads, layer_scale, vb.pp("blocks").pp(i));
         Ok(VisionTransformer {
             image,
             patch,
@@ -120,6 +131,21 @@ impl ViTConfig {
             head: linear(d, classes, vb.pp("head"))?,
         })
     }
+
+    pub(crate) fn check(&self) -> std::result::Result<(), Error> {
+        let &ViTConfig { image, patch, width, heads, .. } = self;
+        if patch == 0 || !image.is_multiple_of(patch) || !(1..=MOST_PIXELS).contains(&image) {
+            return Err(Error::InvalidConfig(format!(
+                "images of {image} pixels and patches of {patch}: the patch must divide the image; expected a multiple \
+                 of {patch} up to {MOST_PIXELS}"
+            )));
+        }
+        if heads == 0 || !width.is_multiple_of(heads) {
+            let text = format!("a width of {width} and {heads} heads: the heads must divide the width");
+            return Err(Error::InvalidConfig(text));
+        }
+        Ok(())
+    }
 }
 
 fn linear(inputs: usize, outputs: usize, vb: VarBuilder) -> Result<Linear> {
@@ -132,6 +158,21 @@ impl VisionTransformer {
     /// # Errors
     /// [`Error::WrongImages`] for images of another size.
     pub fn features(&self, xs: &Tensor) -> Result<Tensor> {
+        // The norm is that of each token, so the others need none.
+        self.norm.apply(&msharp_ops::first_token(&self.encode(xs)?)?)?.leave() // [b, d]
+    }
+
+    /// All normalised tokens of images `[b, h, w, 3]`, `[b, n + 1, d]`: the class token, then the patches row by row of
+    /// the image. What timm calls `forward_features`.
+    ///
+    /// # Errors
+    /// [`Error::WrongImages`] for images of another size.
+    pub fn tokens(&self, xs: &Tensor) -> Result<Tensor> {
+        self.norm.apply(&self.encode(xs)?)?.leave() // [b, n + 1, d]
+    }
+
+    /// The tokens after the last block, `[b, n + 1, d]`.
+    fn encode(&self, xs: &Tensor) -> Result<FeatureMap> {
         match xs.dims() {
             &[_, h, w, 3] if (h, w) == (self.image, self.image) => {}
             dims => {
@@ -145,8 +186,7 @@ impl VisionTransformer {
         for block in &self.blocks {
             h = block.apply(&h)?;
         }
-        // The norm is that of each token, so the others need none.
-        self.norm.apply(&msharp_ops::first_token(&h)?)?.leave() // [b, d]
+        Ok(h)
     }
 }
 
@@ -157,36 +197,50 @@ impl ModuleT for VisionTransformer {
     }
 }
 
-/// h + attention(norm(h)), then h + network(norm(h)).
+/// h + γ ⊙ attention(norm(h)), then h + γ ⊙ network(norm(h)); without LayerScale, γ is 1.
 #[derive(Clone, Debug)]
 struct Block {
     heads: usize,
     norm1: LayerNorm,
     qkv: Linear,
     proj: Linear,
+    ls1: Option<Tensor>, // [d]
     norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
+    ls2: Option<Tensor>, // [d]
 }
 
 impl Block {
-    fn new(d: usize, heads: usize, vb: VarBuilder) -> Result<Self> {
+    fn new(d: usize, heads: usize, layer_scale: bool, vb: VarBuilder) -> Result<Self> {
+        let gamma = |name: &str| vb.pp(name).get_with_hints(d, "gamma", LAYER_SCALE);
+        let gamma = |name: &str| layer_scale.then(|| gamma(name)).transpose();
         Ok(Self {
             heads,
             norm1: LayerNorm::new(d, vb.pp("norm1"))?,
             qkv: linear(d, 3 * d, vb.pp("attn.qkv"))?,
             proj: linear(d, d, vb.pp("attn.proj"))?,
+            ls1: gamma("ls1")?,
             norm2: LayerNorm::new(d, vb.pp("norm2"))?,
             fc1: linear(d, MLP_RATIO * d, vb.pp("mlp.fc1"))?,
             fc2: linear(MLP_RATIO * d, d, vb.pp("mlp.fc2"))?,
+            ls2: gamma("ls2")?,
         })
     }
 
     /// `[b, n, d]` both.
     fn apply<X: Activation>(&self, h: &X) -> Result<X> {
         let qkv = self.qkv.apply(&self.norm1.apply(h)?)?; // [b, n, 3 d]
-        let h = msharp_ops::add(h, &self.proj.apply(&msharp_ops::attention(&qkv, self.heads)?)?)?;
+        let h = residual(h, &self.proj.apply(&msharp_ops::attention(&qkv, self.heads)?)?, &self.ls1)?;
         let hidden = msharp_ops::gelu(&self.fc1.apply(&self.norm2.apply(&h)?)?)?; // [b, n, 4 d]
-        msharp_ops::add(&h, &self.fc2.apply(&hidden)?)
+        residual(&h, &self.fc2.apply(&hidden)?, &self.ls2)
+    }
+}
+
+/// h + γ ⊙ x
+fn residual<X: Activation>(h: &X, x: &X, gamma: &Option<Tensor>) -> Result<X> {
+    match gamma {
+        Some(gamma) => msharp_ops::layer_scale(h, x, gamma),
+        None => msharp_ops::add(h, x),
     }
 }

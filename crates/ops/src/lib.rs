@@ -8,7 +8,7 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | layers | [`conv2d`], [`linear`], [`attention`], [`batch_norm`], [`group_norm`], [`layer_norm`], [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`], [`relu`], [`gelu`], [`softmax`], [`dropout`], [`add`], [`patches`], [`tokens`], [`first_token`]; [`cross_entropy`] of each sample |
+//! | layers | [`conv2d`], [`linear`], [`attention`], [`batch_norm`], [`group_norm`], [`layer_norm`], [`layer_scale`], [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`], [`relu`], [`gelu`], [`softmax`], [`dropout`], [`add`], [`patches`], [`tokens`], [`first_token`]; [`cross_entropy`] of each sample |
 //! | their arguments | [`Activation`], [`FeatureMap`], [`Epilogue`], [`RunningStats`], [`Window2d`] |
 //! | samples of a batch | [`weighted_sum`], [`rms_slopes`], [`reweight`], [`gibbs`], [`effective_size`], [`quantile`]; norms of the gradient of each sample: [`ghost_norms`], [`last_layer_norms`] |
 //! | all parameters at once | [`sgd_step`], [`adamw_step`], [`displace`], [`displace_by_signs`], [`save`], [`scale`], [`add_scaled`], [`dot`], [`sum_of_squares`] |
@@ -112,7 +112,8 @@ mod threads;
 // Layers.
 pub use layers::{
     Epilogue, RunningStats, Window2d, add, attention, avg_pool2d, batch_norm, conv2d, cross_entropy, dropout,
-    first_token, gelu, global_avg_pool2d, group_norm, layer_norm, linear, max_pool2d, patches, relu, softmax, tokens,
+    first_token, gelu, global_avg_pool2d, group_norm, layer_norm, layer_scale, linear, max_pool2d, patches, relu,
+    softmax, tokens,
 };
 // The samples of a batch.
 pub use per_sample::{

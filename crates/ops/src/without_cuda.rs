@@ -51,6 +51,7 @@ never_called! {
     batch_norm<X>(&X, (&Tensor, &Tensor), &RunningStats, bool, f64, Epilogue<X>) -> X;
     group_norm<X>(&X, usize, (&Tensor, &Tensor), f64, Epilogue<X>) -> X;
     layer_norm<X>(&X, (&Tensor, &Tensor), f64) -> X;
+    layer_scale<X>(&X, &X, &Tensor) -> X;
     max_pool2d<X>(&X, Pooling, &[usize]) -> X;
     averages<X>(&X, Pooling, &[usize]) -> X;
     patches<X>(&X, Cut, &[usize]) -> X;

@@ -19,7 +19,7 @@ impl RunConfig {
             model.has_choice_of_norm() || norm == Norm::default(),
             "--norm is {norm}, but {model} has layer normalisation; expected no --norm"
         );
-        if let Some(side) = model.image() {
+        if let Some(side) = model.image_size() {
             let own = self.data.set.side();
             ensure!(
                 side == own,

@@ -31,18 +31,17 @@ fn values(t: &Tensor) -> Vec<f32> {
 /// A vision transformer for these images, which are not square: their first ten rows.
 fn vit(seed: u64) -> Result<(Model, Params)> {
     let init = Seeded::new(seed, DType::F32, &Device::Cpu);
-    let config = ViTConfig { image: 10, patch: 5, width: 12, depth: 2, heads: 2 };
+    let config = ViTConfig { image: 10, patch: 5, width: 12, depth: 2, heads: 2, layer_scale: seed > 0 };
     Ok((Model::VisionTransformer(config.build(4, init.var_builder())?), init.params()?))
 }
 
 #[test]
 fn every_parameter_receives_a_gradient() -> Result<()> {
-    let bottleneck = ResNetConfig { stem: Stem::ImageNet, width: 8, blocks: &[1, 1, 1, 1], ..RESNET50 };
+    let bottleneck = ResNetConfig { width: 8, blocks: &[1, 1, 1, 1], ..RESNET50 }.imagenet();
     let init = Seeded::new(0, DType::F32, &Device::Cpu);
     let deep = Model::ResNet(bottleneck.build(Norm::Batch, 4, init.var_builder())?);
     let small = SMALL.map(|network| small(0, network).unwrap());
-    let vit = vit(0)?;
-    for (model, params) in small.into_iter().chain([(deep, init.params()?), vit]) {
+    for (model, params) in small.into_iter().chain([(deep, init.params()?), vit(0)?, vit(1)?]) {
         let xs = match model {
             Model::VisionTransformer(_) => images(6)?.narrow(1, 0, 10)?,
             _ => images(6)?,
@@ -159,7 +158,7 @@ fn an_old_checkpoint_has_no_counts_and_an_incomplete_one_is_refused() -> Result<
 /// Each sample by itself, in training too; another size of images, or another normalisation, is refused.
 #[test]
 fn a_vision_transformer_keeps_samples_apart_and_says_what_it_takes() -> Result<()> {
-    let (model, params) = vit(0)?;
+    let (model, params) = vit(1)?;
     let xs = images(5)?.narrow(1, 0, 10)?.contiguous()?;
     for train in [false, true] {
         let together = model.forward_t(&xs, train)?;
@@ -177,6 +176,7 @@ fn a_vision_transformer_keeps_samples_apart_and_says_what_it_takes() -> Result<(
         ("blocks.1.norm2.bias", Role::Norm),
         ("blocks.1.attn.qkv.weight", Role::Weight),
         ("blocks.1.attn.qkv.bias", Role::Bias),
+        ("blocks.1.ls1.gamma", Role::Bias),
         ("norm.weight", Role::Norm),
         ("head.bias", Role::Bias),
     ];
@@ -185,7 +185,8 @@ fn a_vision_transformer_keeps_samples_apart_and_says_what_it_takes() -> Result<(
     let message = model.forward_t(&images(2)?, false).unwrap_err().to_string();
     assert!(message.contains("[b, 10, 10, 3]") && message.contains("[2, 12, 10, 3]"), "{message}");
     let vb = || VarBuilder::zeros(DType::F32, &Device::Cpu);
-    let message = Architecture::ViTMini.build(Norm::Group(32), 10, vb()).unwrap_err().to_string();
+    let mini = Architecture::ViT { vit: ViT::Mini, image: 32 };
+    let message = mini.build(Norm::Group(32), 10, vb()).unwrap_err().to_string();
     assert!(message.contains("vit-mini has layer normalisation") && message.contains("group-32"), "{message}");
     let odd = ViTConfig { image: 30, ..VIT_MINI };
     assert!(odd.build(10, vb()).unwrap_err().to_string().contains("the patch must divide the image"));

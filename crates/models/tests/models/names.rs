@@ -13,10 +13,6 @@ fn of(architecture: &str, norm: Norm, classes: usize) -> Vec<Asked> {
     asked(|vb| architecture.build(norm, classes, vb))
 }
 
-fn imagenet(config: ResNetConfig) -> Vec<Asked> {
-    asked(|vb| ResNetConfig { stem: Stem::ImageNet, ..config }.build(Norm::Batch, 1000, vb))
-}
-
 #[test]
 fn the_counts_are_the_published_ones() {
     let counts = [
@@ -36,12 +32,21 @@ fn the_counts_are_the_published_ones() {
         assert_eq!(count(&of(name, Norm::Batch, classes)), published, "{name}, {classes} classes");
         assert_eq!(count(&of(name, Norm::Group(32), classes)), published, "{name}, {classes} classes, group norm");
     }
-    // With 1,000 classes timm prints 5.7, 22.1 and 86.6 million for the last three.
-    let vits = [("vit-mini", 1_205_898), ("vit-tiny", 5_526_346), ("vit-small", 21_669_514), ("vit-base", 85_806_346)];
+    // With 1,000 classes timm prints 5.7, 22.1 and 86.6 million for those with patches of 16.
+    let vits = [
+        ("vit-mini", 1_205_898),
+        ("vit_tiny_patch16_224", 5_526_346),
+        ("vit_small_patch16_224", 21_669_514),
+        ("vit_base_patch16_224", 85_806_346),
+        ("vit_small_patch14_dinov2", 22_060_042),
+        ("vit_base_patch14_dinov2", 86_587_402),
+    ];
     for (name, count_of_10) in vits {
         assert_eq!(count(&of(name, Norm::Batch, 10)), count_of_10, "{name}");
     }
-    assert_eq!([RESNET18, RESNET34, RESNET50].map(|r| count(&imagenet(r))), [11_689_512, 21_797_672, 25_557_032]);
+    let resnets = ["resnet18-imagenet", "resnet34-imagenet", "resnet50-imagenet"];
+    let counts = resnets.map(|name| count(&of(name, Norm::Batch, 1000)));
+    assert_eq!(counts, [11_689_512, 21_797_672, 25_557_032]);
 }
 
 #[test]
@@ -51,14 +56,18 @@ fn names_shapes_and_dtypes_are_pytorchs() {
         ("resnet18_group.txt", of("resnet18", Norm::Group(32), 10)),
         ("resnet34.txt", of("resnet34", Norm::Batch, 10)),
         ("resnet50.txt", of("resnet50", Norm::Batch, 10)),
-        ("resnet50_imagenet.txt", imagenet(RESNET50)),
+        ("resnet18_imagenet.txt", of("resnet18-imagenet", Norm::Batch, 1000)),
+        ("resnet34_imagenet.txt", of("resnet34-imagenet", Norm::Batch, 1000)),
+        ("resnet50_imagenet.txt", of("resnet50-imagenet", Norm::Batch, 1000)),
         ("resnet20.txt", of("resnet20", Norm::Batch, 10)),
         ("wrn_16_4.txt", of("wrn-16-4", Norm::Batch, 10)),
         ("wrn_28_10.txt", of("wrn-28-10", Norm::Batch, 10)),
         ("vit_mini.txt", of("vit-mini", Norm::Batch, 10)),
-        ("vit_tiny.txt", of("vit-tiny", Norm::Batch, 10)),
-        ("vit_small.txt", of("vit-small", Norm::Batch, 10)),
-        ("vit_base.txt", of("vit-base", Norm::Batch, 10)),
+        ("vit_tiny.txt", of("vit_tiny_patch16_224", Norm::Batch, 10)),
+        ("vit_small.txt", of("vit_small_patch16_224", Norm::Batch, 10)),
+        ("vit_base.txt", of("vit_base_patch16_224", Norm::Batch, 10)),
+        ("vit_small_dinov2.txt", of("vit_small_patch14_dinov2", Norm::Batch, 10)),
+        ("vit_base_dinov2.txt", of("vit_base_patch14_dinov2", Norm::Batch, 10)),
     ];
     for (file, asked) in cases {
         let rows: Vec<String> = asked.iter().map(|a| row(&a.name, a.dtype, a.shape.dims())).collect();
@@ -93,13 +102,14 @@ fn initialisation_is_the_papers() {
 
 #[test]
 fn a_vision_transformers_initialisation_is_timms() {
-    for asked in of("vit-tiny", Norm::Batch, 10) {
-        let bound = 1. / 768f64.sqrt();
+    for asked in of("vit_small_patch14_dinov2", Norm::Batch, 10) {
+        let bound = 1. / ((3 * 14 * 14) as f64).sqrt();
         let expected = match (asked.name.as_str(), asked.shape.rank()) {
             ("cls_token", _) => Init::Randn { mean: 0., stdev: 1e-6 },
             (name, _) if name.starts_with("patch_embed") => Init::Uniform { lo: -bound, up: bound },
             ("pos_embed", _) | (_, 2) => Init::Randn { mean: 0., stdev: 0.02 },
             (name, _) if name.ends_with("weight") => Init::Const(1.),
+            (name, _) if name.ends_with("gamma") => Init::Const(1e-5),
             _ => Init::Const(0.),
         };
         assert_eq!(format!("{:?}", asked.init), format!("{expected:?}"), "{}", asked.name);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 const TOLERANCES: [(DType, f64); 2] = [(DType::F64, 1e-6), (DType::F32, 1e-4)];
 
 const SMALL: ResNetConfig = ResNetConfig { width: 8, ..RESNET8 };
-const BOTTLENECK: ResNetConfig = ResNetConfig { stem: Stem::ImageNet, width: 8, blocks: &[1, 2], ..RESNET50 };
+const BOTTLENECK: ResNetConfig = ResNetConfig { width: 8, blocks: &[1, 2], ..RESNET50 }.imagenet();
 
 #[test]
 fn resnet_with_batch_norm() -> Result<()> {
@@ -35,8 +35,14 @@ fn wide_resnet_10_1() -> Result<()> {
 
 #[test]
 fn vision_transformer() -> Result<()> {
-    let config = ViTConfig { image: 12, patch: 4, width: 24, depth: 2, heads: 3 };
+    let config = ViTConfig { image: 12, patch: 4, width: 24, depth: 2, heads: 3, layer_scale: false };
     check("vit.safetensors", |vb| config.build(4, vb))
+}
+
+#[test]
+fn vision_transformer_with_patches_of_14_and_layer_scale() -> Result<()> {
+    let config = ViTConfig { image: 28, patch: 14, width: 8, depth: 2, heads: 2, layer_scale: true };
+    check("vit_layer_scale.safetensors", |vb| config.build(4, vb))
 }
 
 fn check<M: ModuleT>(file: &str, build: impl Fn(VarBuilder) -> Result<M>) -> Result<()> {

@@ -54,7 +54,7 @@ fn check<M: ModuleT>(name: &str, build: impl Fn(VarBuilder) -> Result<M>) -> Res
 
 #[test]
 fn timms_resnet50() -> Result<()> {
-    check("resnet50", |vb| ResNetConfig { stem: Stem::ImageNet, ..RESNET50 }.build(Norm::Batch, 1000, vb))
+    check("resnet50", |vb| RESNET50.imagenet().build(Norm::Batch, 1000, vb))
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! the kernels again.
 
 use super::{
-    attention, averages, batch_norm, convolution, dropout, first_token, gelu, group_norm, layer_norm, max_pool2d,
-    patches, relu, softmax, tokens,
+    attention, averages, batch_norm, convolution, dropout, first_token, gelu, group_norm, layer_norm, layer_scale,
+    max_pool2d, patches, relu, softmax, tokens,
 };
 use crate::graph::{Activation, FeatureMap};
 use crate::layers::{AttentionSize, Cut, Epilogue, Geometry, Mask, Pooling, RunningStats};
@@ -54,4 +54,5 @@ compiled! {
     );
     fn group_norm(x: &Self, groups: usize, affine: (&Tensor, &Tensor), eps: f64, epilogue: Epilogue<Self>);
     fn layer_norm(x: &Self, affine: (&Tensor, &Tensor), eps: f64);
+    fn layer_scale(h: &Self, x: &Self, gamma: &Tensor);
 }

@@ -1,7 +1,7 @@
 //! Attention, layer normalisation, softmax, GELU, patches and tokens.
 
 use super::*;
-use msharp_ops::{attention, first_token, gelu, layer_norm, linear, patches, softmax, tokens};
+use msharp_ops::{attention, first_token, gelu, layer_norm, layer_scale, linear, patches, softmax, tokens};
 
 #[test]
 fn attentions() -> Result<()> {
@@ -25,6 +25,8 @@ fn rows() -> Result<()> {
         // Far from zero, so that a variance from squares alone would be wrong.
         let inputs = [(input + 5.)?, noise(&[c], 2)?, noise(&[c], 3)?];
         check(&format!("layer_norm {shape:?}"), &inputs, 1, 6., |x, p| layer_norm(&x[0], &p[0], &p[1], 1e-6))?;
+        let inputs = [noise(&shape, 4)?, noise(&shape, 5)?, noise(&[c], 6)?];
+        check(&format!("layer_scale {shape:?}"), &inputs, 2, 1., |x, p| layer_scale(&x[0], &x[1], &p[0]))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use crate::{noise, values};
 use candle_core::{DType, Result, Tensor, Var};
 use msharp_ops::{
     Epilogue, FeatureMap, GhostNorms, RunningStats, attention, batch_norm, conv2d, cross_entropy, first_token, gelu,
-    ghost_norms, group_norm, layer_norm, linear, patches, profile, relu, tokens,
+    ghost_norms, group_norm, layer_norm, layer_scale, linear, patches, profile, relu, tokens,
 };
 
 type Named<'a> = (&'static str, &'a Var);
@@ -150,6 +150,11 @@ fn layers_of_a_transformer() -> Result<()> {
             assert_exact("layer norm", &[("weight", &weight), ("bias", &bias)], norm)?;
             assert_exact("the bias of a layer norm", &[("bias", &bias)], norm)?;
         }
+        let (branch, gamma) = (noise(&[3, 5, 12], 12, dtype)?, var(&[12], 13, dtype)?);
+        let row = branch.narrow(1, 0, 1)?.squeeze(1)?;
+        for (h, branch) in [(&x, &branch), (&row, &row)] {
+            assert_exact("layer scale", &[("gamma", &gamma)], || losses_of(&layer_scale(h, branch, &gamma)?))?;
+        }
         let (class, positions) = (var(&[1, 1, 12], 5, dtype)?, var(&[1, 6, 12], 6, dtype)?);
         let embedded = || losses_of(&tokens(&x, &class, &positions)?);
         assert_exact("tokens", &[("class", &class), ("positions", &positions)], embedded)?;
@@ -157,7 +162,7 @@ fn layers_of_a_transformer() -> Result<()> {
         let images = noise(&[3, 4, 4, 3], 7, dtype)?;
         let (filters, positions) = (var(&[12, 3, 2, 2], 8, dtype)?, var(&[1, 5, 12], 9, dtype)?);
         let (qkv, shift) = (var(&[36, 12], 10, dtype)?, var(&[36], 11, dtype)?);
-        let params: [Named; 7] = [
+        let params: [Named; 8] = [
             ("filters", &filters),
             ("class", &class),
             ("positions", &positions),
@@ -165,11 +170,13 @@ fn layers_of_a_transformer() -> Result<()> {
             ("bias", &bias),
             ("qkv", &qkv),
             ("shift", &shift),
+            ("gamma", &gamma),
         ];
         assert_exact("a transformer", &params, || {
             let h = linear(&patches(&FeatureMap::enter(&images)?, 2)?, &filters, None)?;
             let h = layer_norm(&tokens(&h, &class, &positions)?, &weight, &bias, 1e-5)?;
-            let h = gelu(&attention(&linear(&h, &qkv, Some(&shift))?, 3)?)?;
+            let y = gelu(&attention(&linear(&h, &qkv, Some(&shift))?, 3)?)?;
+            let h = layer_scale(&h, &y, &gamma)?;
             losses_of(&first_token(&h)?.leave()?)
         })?;
     }

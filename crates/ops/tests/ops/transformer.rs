@@ -4,7 +4,8 @@ use crate::gradients::check;
 use crate::{bits, noise, values};
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use msharp_ops::{
-    FeatureMap, attention, conv2d, first_token, gelu, layer_norm, linear, no_grad, patches, profile, softmax, tokens,
+    FeatureMap, attention, conv2d, first_token, gelu, layer_norm, layer_scale, linear, no_grad, patches, profile,
+    softmax, tokens,
 };
 
 /// The largest difference, where both are numbers.
@@ -83,6 +84,7 @@ fn central_differences() -> Result<()> {
         check(&format!("gelu {shape:?}"), &[&shape], |t| gelu(&(&t[0] * 3.0)?))?;
         let c = shape[shape.len() - 1];
         check(&format!("layer_norm {shape:?}"), &[&shape, &[c], &[c]], |t| layer_norm(&t[0], &t[1], &t[2], 1e-3))?;
+        check(&format!("layer_scale {shape:?}"), &[&shape, &shape, &[c]], |t| layer_scale(&t[0], &t[1], &t[2]))?;
     }
     check("patches", &[&[2, 4, 6, 3]], |t| patches(&t[0], 2))?;
     check("a patch of one pixel", &[&[1, 2, 3, 2]], |t| patches(&t[0], 1))?;
@@ -124,6 +126,9 @@ fn closed_forms() -> Result<()> {
             assert!(distance(&y, &row(&expected)?)? < 1e-6, "{dtype:?} {shift}");
         }
     }
+    let (h, x) =
+        (Tensor::new(&[[1.0f64, 2.0], [3.0, 4.0]], &Device::Cpu)?, row(&[5.0, 6.0, 7.0, 8.0])?.reshape((2, 2))?);
+    assert_eq!(values(&layer_scale(&h, &x, &row(&[10.0, -1.0])?)?)?, [51.0, -4.0, 73.0, -4.0]);
     // Equal keys weigh all values the same.
     let (q, k, v) = (
         noise(&[1, 4, 2], 1, DType::F64)?,
@@ -153,14 +158,15 @@ fn patches_and_tokens_are_what_a_convolution_and_cat_give() -> Result<()> {
 
 /// A small transformer: all of them, big enough to be split into tasks.
 fn network(inputs: &[Var], maps: bool) -> Result<(Tensor, Vec<Tensor>)> {
-    let [x, w, class, positions, scale, shift, qkv, head] = inputs else { panic!("eight inputs") };
-    fn body<X: msharp_ops::Activation>(x: &X, p: [&Tensor; 7]) -> Result<X> {
-        let [w, class, positions, scale, shift, qkv, head] = p;
+    let [x, w, class, positions, scale, shift, qkv, gamma, head] = inputs else { panic!("nine inputs") };
+    fn body<X: msharp_ops::Activation>(x: &X, p: [&Tensor; 8]) -> Result<X> {
+        let [w, class, positions, scale, shift, qkv, gamma, head] = p;
         let h = tokens(&linear(&patches(x, 4)?, w, None)?, class, positions)?;
-        let h = attention(&linear(&layer_norm(&h, scale, shift, 1e-6)?, qkv, None)?, 3)?;
+        let y = attention(&linear(&layer_norm(&h, scale, shift, 1e-6)?, qkv, None)?, 3)?;
+        let h = layer_scale(&h, &y, gamma)?;
         linear(&first_token(&softmax(&gelu(&h)?)?)?, head, None)
     }
-    let p = [w, class, positions, scale, shift, qkv, head].map(|var| var.as_tensor());
+    let p = [w, class, positions, scale, shift, qkv, gamma, head].map(|var| var.as_tensor());
     let y = match maps {
         true => body(&FeatureMap::enter(x)?, p)?.leave()?,
         false => body(x.as_tensor(), p)?,
@@ -179,8 +185,8 @@ fn network(inputs: &[Var], maps: bool) -> Result<(Tensor, Vec<Tensor>)> {
 }
 
 fn inputs() -> Result<Vec<Var>> {
-    let shapes: [&[usize]; 8] =
-        [&[5, 28, 24, 3], &[36, 3, 4, 4], &[1, 1, 36], &[1, 43, 36], &[36], &[36], &[108, 36], &[11, 36]];
+    let shapes: [&[usize]; 9] =
+        [&[5, 28, 24, 3], &[36, 3, 4, 4], &[1, 1, 36], &[1, 43, 36], &[36], &[36], &[108, 36], &[36], &[11, 36]];
     (1..).zip(shapes).map(|(seed, shape)| Var::from_tensor(&noise(shape, seed, DType::F32)?)).collect()
 }
 
@@ -211,6 +217,7 @@ fn nothing_is_recorded_without_gradients_and_a_profile_names_all() -> Result<()>
             softmax(x.as_tensor())?,
             gelu(x.as_tensor())?,
             layer_norm(x.as_tensor(), &ones, &ones, 1e-6)?,
+            layer_scale(x.as_tensor(), x.as_tensor(), &ones)?,
             tokens(x.as_tensor(), &class, &positions)?,
             first_token(x.as_tensor())?,
             patches(image.as_tensor(), 2)?,
@@ -226,6 +233,7 @@ fn nothing_is_recorded_without_gradients_and_a_profile_names_all() -> Result<()>
         "softmax",
         "gelu",
         "layer_norm",
+        "layer_scale [2, 3, 12] backward",
         "patches",
     ] {
         assert!(timings.keys().any(|key| key.starts_with(name)), "{name} is not among {:?}", timings.keys());
@@ -262,6 +270,9 @@ fn mismatches_are_errors_that_name_the_op_and_what_it_expects() -> Result<()> {
     fails(layer_norm(&t(&[2, 3])?, &t(&[4])?, &t(&[3])?, 1e-6), &["layer_norm", "[2, 3]", "weight [3]", "[4]"]);
     fails(layer_norm(&t(&[2, 3])?, &t(&[3])?, &t(&[4])?, 1e-6), &["layer_norm", "bias [3]", "[4]"]);
     fails(layer_norm(&t(&[2, 3])?, &double(&[3])?, &double(&[3])?, 1e-6), &["layer_norm", "F32", "F64"]);
+    fails(layer_scale(&t(&[2, 3])?, &t(&[3, 2])?, &t(&[2])?), &["layer_scale", "[2, 3]", "[3, 2]"]);
+    fails(layer_scale(&t(&[2, 3])?, &t(&[2, 3])?, &t(&[2])?), &["layer_scale", "gamma [3]", "[2]"]);
+    fails(layer_scale(&t(&[2, 3])?, &t(&[2, 3])?, &double(&[3])?), &["layer_scale", "F32", "F64"]);
     fails(patches(&t(&[1, 4, 6, 3])?, 4), &["patches", "size of 4", "[1, 4, 6, 3]"]);
     fails(patches(&t(&[4, 6, 3])?, 2), &["patches", "[b, h, w, c]", "[4, 6, 3]"]);
     fails(tokens(&t(&[2, 3, 4])?, &t(&[1, 1, 4])?, &t(&[1, 3, 4])?), &["tokens", "positions [1, 4, 4]", "[1, 3, 4]"]);

@@ -53,7 +53,7 @@ impl Trained {
     pub fn new(plan: Plan, data: &mut Datasets, folder: &Path, most: usize) -> Result<Self> {
         let base = standard(plan.model, plan.norm, plan.data);
         // A transformer hardly learns with SGD.
-        let is_transformer = matches!(plan.model, Architecture::ViTMini);
+        let is_transformer = !plan.model.has_choice_of_norm();
         let (optimizer, lr) = if is_transformer { (OptimizerName::Adamw, 1e-3) } else { (OptimizerName::Sgd, 0.05) };
         let mut config = base.with(|c| {
             (c.data.subset, c.data.augment) = (Some(plan.images), AugmentName::None);
