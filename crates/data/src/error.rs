@@ -70,6 +70,20 @@ pub enum Error {
         /// The number of classes.
         classes: usize,
     },
+    /// A picture cannot be decoded, or its file is gone.
+    BrokenImage {
+        /// The file, or the shard and the entry in it.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A folder or a file is not what a data set of its kind consists of.
+    WrongFolder {
+        /// The folder or the file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// A setting of a [`Loader`](crate::Loader), an argument, or a [`Dataset`](crate::Dataset) that contradicts
     /// itself. The text names the field, its value and what was expected.
     InvalidArgument(String),
@@ -89,6 +103,7 @@ impl Error {
         match self {
             Self::MissingFile { .. } | Self::NoRelease { .. } => ErrorKind::NotFound,
             Self::WrongLength { .. } | Self::WrongDigest { .. } | Self::UnknownLabel { .. } => ErrorKind::InvalidData,
+            Self::BrokenImage { .. } | Self::WrongFolder { .. } => ErrorKind::InvalidData,
             Self::InvalidArgument(_) => ErrorKind::InvalidInput,
             Self::Download(_) => ErrorKind::Other,
         }
@@ -111,6 +126,8 @@ impl Display for Error {
                 write!(f, "{part}: the content's digest is {found}, expected {expected}")
             }
             Self::UnknownLabel { which, label, classes } => write!(f, "{which} {label}, expected below {classes}"),
+            Self::BrokenImage { origin, reason } => write!(f, "cannot decode {origin}: {reason}"),
+            Self::WrongFolder { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::InvalidArgument(text) | Self::Download(text) => f.write_str(text),
         }
     }

@@ -68,13 +68,17 @@
 mod augment;
 mod cifar;
 mod dataset;
+mod decode;
 mod draw;
 mod error;
 #[cfg(feature = "hub")]
 mod fetch;
 mod figure;
+mod folder;
 mod images;
+mod index;
 mod loader;
+mod names;
 mod picture;
 mod placement;
 mod prefetch;
@@ -89,7 +93,8 @@ pub use dataset::{Dataset, Split};
 pub use error::Error;
 #[cfg(feature = "hub")]
 pub use fetch::fetch;
-pub use images::Images;
+pub use folder::{EmptyClasses, Found, ImageFolder};
+pub use images::{Images, find_broken};
 pub use loader::Loader;
 pub use picture::Picture;
 pub use placement::Placement;
