@@ -84,6 +84,7 @@ mod placement;
 mod prefetch;
 mod records;
 mod release;
+mod shards;
 mod synthetic;
 mod thumbnails;
 
@@ -99,5 +100,6 @@ pub use loader::Loader;
 pub use picture::Picture;
 pub use placement::Placement;
 pub use release::{Label, Release, ReleasePart};
+pub use shards::TarShards;
 pub use synthetic::synthetic;
 pub use thumbnails::thumbnails;
