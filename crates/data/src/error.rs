@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why images could not be read, downloaded or cut into batches.
 ///
@@ -141,6 +141,11 @@ impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         candle_core::Error::from(std::io::Error::new(error.kind(), error)).bt()
     }
+}
+
+/// The error for a folder or a file that is not what was expected.
+pub(crate) fn wrong(path: &Path, reason: String) -> candle_core::Error {
+    Error::WrongFolder { path: path.to_path_buf(), reason }.into()
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ mod walk;
 pub use found::Found;
 use listing::Listing;
 
-use crate::{Error, Images, Picture};
+use crate::error::wrong;
+use crate::{Images, Picture};
 use candle_core::Result;
 use std::path::{Path, PathBuf};
 
@@ -130,11 +131,6 @@ impl ImageFolder {
         let class = self.listing.classes.get(self.listing.labels[index] as usize);
         self.folder.join(class).join(self.listing.files.get(index))
     }
-}
-
-/// The error for a folder whose layout is not what was expected.
-fn wrong(path: &Path, reason: String) -> candle_core::Error {
-    Error::WrongFolder { path: path.to_path_buf(), reason }.into()
 }
 
 impl Images for ImageFolder {

@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 /// A picture file has at most this many bytes; others are refused unread.
-const MOST_BYTES: u64 = 1 << 30;
+pub(crate) const MOST_FILE_BYTES: u64 = 1 << 30;
 
 /// A decoded picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +49,12 @@ impl Picture {
             _ => candle_core::Error::from(error).context(format!("cannot read {}", path.display())),
         };
         let metadata = path.metadata().map_err(failed)?; // before `open`, which waits at a named pipe
-        if !metadata.is_file() || metadata.len() > MOST_BYTES {
-            let reason = format!("expected a file of at most {MOST_BYTES} bytes");
+        if !metadata.is_file() || metadata.len() > MOST_FILE_BYTES {
+            let reason = format!("expected a file of at most {MOST_FILE_BYTES} bytes");
             return Err(broken(reason).into());
         }
         let mut bytes = Vec::with_capacity(metadata.len() as usize);
-        File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes)).map_err(failed)?;
+        File::open(path).and_then(|file| file.take(MOST_FILE_BYTES).read_to_end(&mut bytes)).map_err(failed)?;
         Self::decode(&bytes, shown)
     }
 }

@@ -1,12 +1,13 @@
 //! Tar shards of pictures and labels, in the convention of webdataset: `KEY.jpg` beside `KEY.cls`.
 
 pub(crate) mod order;
-mod pattern;
+pub(crate) mod pattern;
 mod scan;
 
 use order::{Group, in_windows};
 use scan::Samples;
 
+use crate::error::wrong;
 use crate::index::{Places, changed, hex, settled};
 use crate::names::Names;
 use crate::{Error, Images, Picture};
@@ -19,9 +20,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-/// A picture in a shard has at most this many bytes.
-const MOST_BYTES: u64 = 1 << 30;
 
 /// The pictures in tar files, which stay on the disk.
 ///
@@ -70,15 +68,15 @@ struct Index {
 }
 
 impl TarShards {
-    /// The shards at `place`: a folder (all `*.tar` in it, in the order of their names), one tar file, or a pattern in
-    /// braces, `train-{000000..000146}.tar` or `{a,b}.tar`.
+    /// The shards at `place`: a folder (all `*.tar` in it, in the order of their names), one tar file, or a pattern with
+    /// braces and one star in the file's name, `train-{000000..000146}.tar`, `{a,b}.tar` or `train-*.tar`.
     ///
     /// # Errors
     /// See [`TarShards`].
     pub fn open(place: &str) -> Result<Self> {
-        let paths = pattern::shards(place)?;
-        let folder = paths[0].parent().unwrap_or(Path::new("")).to_path_buf();
-        let index = Index::of(&folder, &paths)?;
+        let paths = pattern::files(place, "tar")?;
+        let folder = paths[0].parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let index = Index::of(folder, &paths)?;
         let largest = index.samples.labels.iter().max().map_or(0, |&label| label as usize);
         let class_names = read_names(&folder.join("classes.txt"))?;
         let classes = class_names.as_ref().map_or(largest + 1, Names::len);
@@ -152,11 +150,6 @@ fn read_names(path: &Path) -> Result<Option<Names>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(wrong(path, format!("cannot read it: {error}"))),
     }
-}
-
-/// The error for a shard that is not what was expected.
-fn wrong(path: &Path, reason: String) -> candle_core::Error {
-    Error::WrongFolder { path: path.to_path_buf(), reason }.into()
 }
 
 impl Images for TarShards {

@@ -2,7 +2,7 @@
 
 use super::found::{Found, few};
 use super::walk::{entries, walk};
-use super::wrong;
+use crate::error::wrong;
 use crate::index::{Places, changed, settled};
 use crate::names::Names;
 use candle_core::Result;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::find_broken;
+use crate::{Error, find_broken};
 use std::fs::{File, FileTimes, create_dir_all, write};
 use std::time::{Duration, SystemTime};
 use tempfile::{TempDir, tempdir};

@@ -1,8 +1,8 @@
 //! The search of a folder of classes, in the order of torchvision.
 
 use super::listing::{INDEX, Listing, unreadable};
-use super::wrong;
 use crate::decode::ENDINGS;
+use crate::error::wrong;
 use crate::index::changed;
 use crate::names::Names;
 use candle_core::Result;

@@ -1,8 +1,9 @@
 //! The samples of one shard, found by reading the headers of its entries.
 
-use super::{MOST_BYTES, wrong};
 use crate::decode::ENDINGS;
+use crate::error::wrong;
 use crate::names::Names;
+use crate::picture::MOST_FILE_BYTES;
 use candle_core::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -138,8 +139,8 @@ impl Sample {
             if sparse {
                 return Err(format!("the entry {key}.{ending} is a sparse file, expected plain files"));
             }
-            let length = u32::try_from(entry.size()).ok().filter(|&length| u64::from(length) <= MOST_BYTES);
-            let length = length.ok_or_else(|| format!("{key}.{ending} has more than {MOST_BYTES} bytes"))?;
+            let length = u32::try_from(entry.size()).ok().filter(|&length| u64::from(length) <= MOST_FILE_BYTES);
+            let length = length.ok_or_else(|| format!("{key}.{ending} has more than {MOST_FILE_BYTES} bytes"))?;
             if self.picture.replace((entry.raw_file_position(), length)).is_some() {
                 return Err(twice("pictures"));
             }
