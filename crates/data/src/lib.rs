@@ -66,7 +66,8 @@
 //!
 //! # Features
 //!
-//! `hub`: `fetch`, with an HTTP client and a Parquet reader. `parquet`: `ParquetImages`. `cuda`: batches that a GPU makes of images in its memory.
+//! `hub`: `fetch`, with an HTTP client and a Parquet reader. `parquet`: `ParquetImages`. `cuda`: batches that a GPU makes
+//! of images in its memory.
 //!
 //! [`Batch`]: msharp_core::Batch
 //! [`DataSource`]: msharp_core::DataSource
