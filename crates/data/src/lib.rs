@@ -35,13 +35,34 @@
 //!   [`verify`]), and with the feature `hub` downloads them from the Hugging Face hub (`fetch`).
 //! * Images of your own are a [`Dataset`] literal.
 //!
+//! # Pictures of any size
+//!
+//! [`Images`] are read one at a time and may stay on disk. An [`ImageLoader`] reads them on worker threads, in order,
+//! and gives each the [`Transform`] of a published recipe: torchvision's crops, [`ColorJitter`], [`RandAugment`] and
+//! [`RandomErasing`], with the bits of torchvision on Pillow's images where a definition leaves no choice.
+//!
+//! ```
+//! use msharp_core::DataSource;
+//! use msharp_data::{ImageLoader, Transform, synthetic};
+//! use std::sync::Arc;
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let images = Arc::new(synthetic(64, 10, 0).train);                     // or a folder: anything that is `Images`
+//! let train = ImageLoader::train(images, Transform::imagenet_train(48), 16, 7);
+//! for batch in train.epoch(0) {
+//!     assert_eq!(batch?.inputs.dims(), [16, 48, 48, 3]);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Invariants
 //!
 //! * A loader has no state, and uses no global random generator. The order of an epoch is a pure function of (seed,
 //!   epoch), the augmentation of a sample of (seed, epoch, index of the sample), the [`Key`] of a batch of (seed,
 //!   epoch, step). A run that resumes at step k calls `epoch_from(epoch, k)` and receives the batches of the
 //!   uninterrupted run.
-//! * Batches are the same to the bit for any number of prefetched batches, and on any [`Placement`].
+//! * Batches are the same to the bit for any number of prefetched batches or workers, and on any [`Placement`].
 //! * Only verified content is written to disk, and a file is complete when it appears under its name.
 //!
 //! # Errors

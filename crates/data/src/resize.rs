@@ -10,6 +10,9 @@ use std::str::FromStr;
 use taps::{PRECISION, Taps};
 
 /// How a pixel between pixels is computed, with antialiasing: Pillow's `Image.resize`, which torchvision and timm use.
+///
+/// The bits are those of Pillow up to version 12, with which published networks were trained: rows first, then columns.
+/// Pillow 13 begins with the columns where the height shrinks much more than the width; bytes differ by a grey level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
     /// The triangle: torchvision's default.
