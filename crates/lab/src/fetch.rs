@@ -1,12 +1,13 @@
-//! Images that are not there yet: the downloader is a program of its own, built and started only when it is needed.
+//! Images and weights that are not there yet: the downloader is a program of its own, built and started only when it is needed.
 
 use crate::config::{DataName, RunConfig, typed};
 use crate::{paths, screen};
 use anyhow::{Context, Result, bail, ensure};
 use msharp_data::Release;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The published files of a data set, if it has any.
 pub fn release(name: DataName) -> Option<Release> {
@@ -44,7 +45,19 @@ pub fn one_if_absent(name: DataName, folder: &Path) -> Result<()> {
 /// If there is no downloader, or it fails.
 pub fn download(name: DataName, folder: &Path) -> Result<()> {
     let release = release(name).with_context(|| format!("{} is drawn, and not downloaded", typed(name)))?;
-    let (name, root) = (typed(name), paths::workspace());
+    let name = typed(name);
+    let instead = release.found_instead(folder).map_or(String::new(), |instead| format!(" ({instead})"));
+    let advice = format!("--data-dir names a folder that has {} already{instead}", release.folder);
+    let folder = std::path::absolute(folder)?;
+    run(&[name.as_ref(), "--data-dir".as_ref(), folder.as_os_str()], &name, &advice)
+}
+
+/// Runs the downloader with `arguments`, for `what`; the workspace's is built first.
+///
+/// # Errors
+/// If there is none, or it fails: with `advice`, what to do without it.
+pub(crate) fn run(arguments: &[&OsStr], what: &str, advice: &str) -> Result<()> {
+    let root = paths::workspace();
     let mut command = match &root {
         Some(root) => {
             screen::say("building the downloader, once; it takes some minutes …");
@@ -54,15 +67,12 @@ pub fn download(name: DataName, folder: &Path) -> Result<()> {
         }
         None => Command::new("msharp-fetch"),
     };
-    let status = command.arg(&name).arg("--data-dir").arg(std::path::absolute(folder)?).status();
-    let instead = release.found_instead(folder).map_or(String::new(), |instead| format!(" ({instead})"));
-    let advice = format!("--data-dir names a folder that has {} already{instead}", release.folder);
-    match status {
+    match command.args(arguments).stdout(Stdio::null()).status() {
         Err(error) if error.kind() == ErrorKind::NotFound && root.is_none() => bail!(
-            "cannot get {name}: outside of the workspace it is downloaded by msharp-fetch, which is not installed \
+            "cannot get {what}: outside of the workspace it is downloaded by msharp-fetch, which is not installed \
              (`cargo install --path datasets/fetch` in the workspace); {advice}"
         ),
-        status => ensure!(status.context("cannot run the downloader")?.success(), "cannot get {name}; {advice}"),
+        status => ensure!(status.context("cannot run the downloader")?.success(), "cannot get {what}; {advice}"),
     }
     Ok(())
 }

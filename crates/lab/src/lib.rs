@@ -39,6 +39,7 @@ pub mod data;
 pub mod experiments;
 pub mod fetch;
 pub mod host;
+pub mod hub;
 pub mod interrupt;
 pub mod jsonl;
 pub mod page;
