@@ -5,8 +5,9 @@ use std::f32::consts::LOG2_E;
 
 /// eˣ for x ≤ 0, to 2 units in the last place; 0 from −87.3 on, where f32 would leave its normal numbers.
 ///
-/// x = n ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by its series. Multiplications and additions stay apart, so the bits do
-/// not depend on the processor.
+/// x = n ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by its series, pairs of terms at a time (Estrin's scheme), which a
+/// processor can compute side by side. Multiplications and additions stay apart, so the bits do not depend on the
+/// processor.
 #[inline(always)]
 pub(crate) fn exp_f32(x: f32) -> f32 {
     /// Adding it rounds to an integer, which is then in the last bits.
@@ -16,10 +17,10 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
     let shifted = x * LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = x - n * LN_2.0 - n * LN_2.1;
-    let mut series = 1.0 / 5040.0;
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        series = series * r + coefficient;
-    }
+    let square = r * r;
+    let low = (1.0 / 6.0 * r + 0.5) * square + r;
+    let high = (1.0 / 5040.0 * r + 1.0 / 720.0) * square + (1.0 / 120.0 * r + 1.0 / 24.0);
+    let series = high * (square * square) + low + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23)); // 2ⁿ
     if x < -87.3 { 0.0 } else { series * power }
 }
@@ -30,21 +31,21 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn normal_f32(x: f32) -> (f32, f32) {
     const TAIL: [f32; 9] = [
-        -0.029_145_929,
-        0.143_971_7,
-        -0.255_714_24,
-        0.159_174_14,
-        -0.023_109_824,
-        0.105_508,
-        0.119_832_87,
-        0.139_861_87,
         0.139_621_4,
+        0.139_861_87,
+        0.119_832_87,
+        0.105_508,
+        -0.023_109_824,
+        0.159_174_14,
+        -0.255_714_24,
+        0.143_971_7,
+        -0.029_145_929,
     ];
     let t = 1.0 / (1.0 + 0.35 * x.abs());
-    let mut tail = TAIL[0];
-    for coefficient in &TAIL[1..] {
-        tail = tail * t + coefficient;
-    }
+    let pair = |i: usize| TAIL[i + 1] * t + TAIL[i];
+    let t2 = t * t;
+    let t4 = t2 * t2;
+    let tail = (pair(2) * t2 + pair(0)) + (pair(6) * t2 + pair(4) + TAIL[8] * t4) * t4;
     let bell = exp_f32(-0.5 * x * x);
     let tail = tail * t * bell;
     (if x > 0.0 { 1.0 - tail } else { tail }, bell * 0.398_942_3)

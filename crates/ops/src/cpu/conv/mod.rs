@@ -6,11 +6,9 @@
 mod algorithm;
 mod direct;
 mod gram;
-mod kernels;
+mod pointwise;
 mod squares;
 mod winograd;
-
-pub(super) use kernels::{Paneled, Tile, rows_times_panels};
 
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::column_sums;
