@@ -33,7 +33,7 @@ pub fn micro(args: MicroArgs) -> Result<()> {
     for (label, kind, m, median, min) in lines {
         if args.subject.json {
             let line = serde_json::json!({
-                "model": args.subject.model.to_string(), "batch": args.subject.batch, "rule": kind.name(), "m": m,
+                "model": args.subject.model.to_string(), "batch": args.subject.batch(), "rule": kind.name(), "m": m,
                 "median_ms": rounded(median), "min_ms": rounded(min), "by_sam": rounded(median / sam),
             });
             println!("{line}");
@@ -41,7 +41,7 @@ pub fn micro(args: MicroArgs) -> Result<()> {
         rows.push(vec![label, format!("{median:.1}"), format!("{min:.1}"), format!("{:.2}", median / sam)]);
     }
     if !args.subject.json {
-        let (model, batch, threads) = (args.subject.model, args.subject.batch, rayon::current_num_threads());
+        let (model, batch, threads) = (args.subject.model, args.subject.batch(), rayon::current_num_threads());
         println!("{model}, batch {batch}, {threads} threads\n");
         print_table(&["rule", "median ms", "min ms", "by SAM"], &rows);
     }

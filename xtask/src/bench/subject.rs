@@ -9,13 +9,14 @@ use msharp_lab::build;
 use msharp_lab::config::named;
 use msharp_lab::config::{DataName, EstimatorName, RunConfig};
 use msharp_lab::experiments::standard;
-use msharp_models::{Architecture, Model, Norm};
+use msharp_models::Architecture::{self, ResNet18ImageNet, ResNet34ImageNet, ResNet50ImageNet};
+use msharp_models::{Model, Norm};
 use msharp_train::Classifier;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The step: 3×32×32 inputs of noise, 10 classes, momentum 0.9, weight decay 5e-4, f32.
+/// The step: inputs of noise, of the size that the network is for, momentum 0.9, weight decay 5e-4, f32.
 #[derive(Args, Clone)]
 pub struct SubjectArgs {
     /// The network
@@ -24,9 +25,9 @@ pub struct SubjectArgs {
     /// Its normalisation
     #[arg(long, default_value = "batch")]
     pub norm: Norm,
-    /// Samples in a batch
-    #[arg(long, default_value_t = 128)]
-    pub batch: usize,
+    /// Samples in a batch [default: 128, or fewer of larger images]
+    #[arg(long)]
+    batch: Option<usize>,
     /// Where RW-SAM takes the samples' gradient norms from
     #[arg(long, default_value = "finite-difference")]
     pub estimator: EstimatorName,
@@ -39,6 +40,28 @@ pub struct SubjectArgs {
     /// Print one JSON object a line instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+impl SubjectArgs {
+    /// CIFAR-10's images, or ImageNet's for a network whose stem is made for them; a vision transformer says its size.
+    pub fn images(&self) -> Images {
+        let imagenet = [ResNet18ImageNet, ResNet34ImageNet, ResNet50ImageNet].contains(&self.model);
+        match self.model.image_size().unwrap_or(if imagenet { IMAGENET.side } else { SMALL.side }) {
+            side if side >= IMAGENET.side => Images { side, ..IMAGENET },
+            side => Images { side, ..SMALL },
+        }
+    }
+
+    /// Samples in a batch: so many that a step takes seconds, not minutes.
+    pub fn batch(&self) -> usize {
+        let of_size = match self.images().side {
+            ..=64 => 128,
+            65..=128 => 32,
+            _ if self.model.has_choice_of_norm() => 16,
+            _ => 8,
+        };
+        self.batch.unwrap_or(of_size)
+    }
 }
 
 /// What a step does.
@@ -104,15 +127,20 @@ pub struct Images {
 
 /// CIFAR-10's.
 pub const SMALL: Images = Images { side: 32, classes: 10 };
+/// ImageNet's.
+pub const IMAGENET: Images = Images { side: 224, classes: 1000 };
+/// Steps before those that are timed.
+pub const WARM_UP: usize = 2;
 
 impl Subject {
     /// Draws weights and noise.
     pub fn new(args: &SubjectArgs) -> Result<Self> {
-        let SubjectArgs { model, norm, batch, steps, .. } = *args;
+        let SubjectArgs { model, norm, steps, .. } = *args;
+        let (batch, images) = (args.batch(), args.images());
         ensure!(batch > 0 && steps > 0, "--batch is {batch} and --steps is {steps}; expected at least 1 of each");
         let config = configured(model, norm, batch).with(|c| c.weighting.estimator = args.estimator);
-        let (network, params) = build::model(&config, SMALL.classes)?;
-        Self::of(config, network, params, SMALL)
+        let (network, params) = build::model(&config, images.classes)?;
+        Self::of(config, network, params, images)
     }
 
     /// A network on the device of `config`, which also says the batch size and the precision, with noise of its own.
