@@ -170,7 +170,8 @@ fn what_is_printed_on_an_interruption_goes_on() {
     let command = || small(&out, &["--after-random-labels", "12"]);
     let mut child = command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let logs = || -> Vec<PathBuf> {
-        let all = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path().join("log.jsonl"));
+        let starts = std::fs::read_dir(&out).into_iter().flatten();
+        let all = starts.map(|entry| entry.unwrap().path().join("log.jsonl"));
         all.filter(|log| log.metadata().is_ok_and(|log| log.len() > 0)).collect()
     };
     let started = Instant::now();

@@ -39,5 +39,18 @@ pub fn one_line(text: &str) -> String {
     let said =
         |line: &&str| !line.is_empty() && !line.starts_with("For more information") && !line.starts_with("Usage:");
     let lines = text.lines().map(str::trim).filter(said).take_while(|line| !line.starts_with("0: "));
-    lines.collect::<Vec<_>>().join(": ")
+    lines.map(|line| line.trim_end_matches(':')).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn an_error_is_one_line_without_usage_or_backtrace() {
+        let clap = "error: these arguments were not provided:\n  <NAME>\n\nUsage: msharp data fetch <NAME>\n\nFor more \
+                    information, try '--help'.\n";
+        assert_eq!(one_line(clap), "error: these arguments were not provided: <NAME>");
+        assert_eq!(one_line("no such file\n   0: candle_core::error\n   1: main"), "no such file");
+    }
 }

@@ -25,7 +25,7 @@ impl RunConfig {
             );
             ensure!(
                 rho > 0. || !rule.has("rho"),
-                "--rho is {rho}, and is the radius of --rule {}; expected a number above 0, or --rule sgd",
+                "--rho is {rho}; expected a radius above 0 for --rule {}, or --rule sgd, which has none",
                 rule.name()
             );
             self.perturbation.rule = self.perturbation.rule.with("rho", rho).with_context(|| format!("--rho {rho}"))?;
