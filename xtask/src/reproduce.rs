@@ -51,5 +51,6 @@ fn experiments() -> PossibleValuesParser {
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let ReproduceArgs { experiment, preset, out, record, device, precision, resources } = args;
     let experiment = find(&experiment)?;
+    resources.check_experiment(experiment, preset)?;
     resources.computing(|data_dir| experiment.reproduce(&Request { preset, out, data_dir, device, precision, record }))
 }

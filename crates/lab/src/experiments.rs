@@ -12,6 +12,7 @@ pub mod weak_error;
 
 use crate::config::{AugmentName, DataName, DeviceName, PrecisionName, RunConfig, named, typed};
 use crate::data::{self, Datasets};
+use crate::fetch;
 use crate::page::Page;
 use crate::reproduce::{self, Request};
 use crate::row::{self, Content, Row};
@@ -135,6 +136,11 @@ pub trait Job: Sized {
         Ok(())
     }
 
+    /// The data set that it reads, if it reads any.
+    fn data(&self) -> Option<DataName> {
+        None
+    }
+
     /// What will be done, a line for each kind of job.
     fn plan(_jobs: &[Self]) -> Vec<String> {
         Vec::new()
@@ -183,6 +189,11 @@ pub trait AnyExperiment: Sync {
     fn rows_of(&self) -> &'static str;
     /// The experiment in whose folder its jobs are done.
     fn jobs_with(&self) -> &'static str;
+    /// Whether a preset reads the files of a published data set, where they are.
+    ///
+    /// # Errors
+    /// If a part of it cannot be built.
+    fn reads_files(&self, preset: Preset) -> Result<bool>;
     /// Does what is missing of a preset, prints what came out, draws the pictures.
     ///
     /// # Errors
@@ -219,6 +230,11 @@ impl<E: Experiment> AnyExperiment for E {
 
     fn jobs_with(&self) -> &'static str {
         Experiment::jobs_with(self)
+    }
+
+    fn reads_files(&self, preset: Preset) -> Result<bool> {
+        let published = |job: &E::Job| job.data().is_some_and(|set| fetch::release(set).is_some());
+        Ok(self.jobs(preset, DataName::Cifar10)?.iter().any(published))
     }
 
     fn reproduce(&self, request: &Request) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::outcome::{Run, RunRow};
 use super::{duration, leftovers, phases, run};
-use crate::config::{DeviceName, EstimatorName, PrecisionName, RunConfig, typed};
+use crate::config::{DataName, DeviceName, EstimatorName, PrecisionName, RunConfig, typed};
 use crate::experiments::{Job, Place};
 use crate::{build, fetch, screen};
 use anyhow::{Context, Result, ensure};
@@ -39,6 +39,10 @@ impl Job for RunConfig {
             self.title()
         );
         Ok(())
+    }
+
+    fn data(&self) -> Option<DataName> {
+        Some(self.data.set)
     }
 
     /// A line for each network and rule, with the number of seeds.

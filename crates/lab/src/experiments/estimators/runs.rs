@@ -112,6 +112,10 @@ impl Job for CellJob {
         self.setting == found.setting
     }
 
+    fn data(&self) -> Option<DataName> {
+        Some(self.plan.data)
+    }
+
     fn prepare(missing: &[&Self], place: &mut Place) -> Result<Option<Vec<f64>>> {
         let needs_files = missing.iter().find(|job| fetch::release(job.plan.data).is_some());
         if let Some(job) = needs_files {
