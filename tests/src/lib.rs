@@ -21,6 +21,11 @@ pub struct Estimators;
 #[doc = include_str!("../../docs/training.md")]
 pub struct Training;
 
+/// Pictures and fine-tuning.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/fine-tuning.md")]
+pub struct FineTuning;
+
 /// The theory.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/theory.md")]

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
-use msharp_lab::config::{DeviceName, PrecisionName};
+use msharp_lab::config::{DataName, DeviceName, PrecisionName, WeightsName};
 use msharp_lab::experiments::{ALL, Preset, find};
 use msharp_lab::reproduce::Request;
 use msharp_lab::resources::Resources;
@@ -32,6 +32,12 @@ pub struct ReproduceArgs {
     /// Also put the rows among the committed results, from which `report` makes pages and tables
     #[arg(long)]
     record: bool,
+    /// Pictures of yours, for imagenet: folder:PATH (PATH/{train,val}/CLASS/), tar:PATH or parquet:PATH
+    #[arg(long)]
+    data: Option<DataName>,
+    /// Pretrained weights, for vit: FILE, or hub:REPO[/FILE] [default: timm's, from the hub]
+    #[arg(long, value_name = "WEIGHTS")]
+    init_weights: Option<WeightsName>,
     /// The device
     #[arg(long, default_value = "cpu", help_heading = "Machine")]
     device: DeviceName,
@@ -49,7 +55,11 @@ fn experiments() -> PossibleValuesParser {
 
 /// Runs what is not done yet, then prints the table and draws the plots.
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
-    let ReproduceArgs { experiment, preset, out, record, device, precision, resources } = args;
+    let ReproduceArgs { experiment, preset, out, record, data, init_weights: weights, device, precision, resources } =
+        args;
     let experiment = find(&experiment)?;
-    resources.computing(|data_dir| experiment.reproduce(&Request { preset, out, data_dir, device, precision, record }))
+    resources.check_experiment(experiment, preset)?;
+    resources.computing(|data_dir| {
+        experiment.reproduce(&Request { preset, out, data_dir, data, weights, device, precision, record })
+    })
 }

@@ -35,6 +35,10 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["reproduce", "toy", "--threads", "0"], &["--threads", "at least 1"]);
     refused(&["bench", "estimators", "--models", "resnet19"], &["--models", "resnet19"]);
     refused(&["bench", "estimators", "--draws", "0"], &["--draws", "at least 1"]);
+    for name in ["toy", "drift", "estimators"] {
+        let args = ["reproduce", name, "--preset", "smoke", "--data-dir", "none"];
+        refused(&args, &["--data-dir", name, "--preset smoke", "expected none"]);
+    }
     refused(&["reproduce", "estimators", "--preset", "paper"], &["--preset is paper", "smoke or laptop"]);
 }
 

@@ -1,79 +1,123 @@
 //! `evaluate`: trained weights on the test images of a data set.
 
-use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device};
+use anyhow::{Result, ensure};
 use clap::Args;
-use msharp_core::{DataSource, Seeded};
-use msharp_lab::config::{DataName, RunConfig};
-use msharp_lab::data::Datasets;
+use msharp_core::DataSource;
+use msharp_lab::config::{DataName, InterpolationName};
+use msharp_lab::data::{Datasets, Streams};
 use msharp_lab::resources::Resources;
-use msharp_lab::run::notes::{description, weights_in};
-use msharp_train::Classifier;
+use msharp_lab::trained::{Said, Trained};
+use msharp_train::{ClassTally, Classifier, Evaluation};
 use std::path::{Path, PathBuf};
 
 /// What to show before the flags.
 const EXAMPLES: &str = "Examples:
-  msharp evaluate --weights runs/NAME/weights.safetensors                     on drawn images
-  msharp evaluate --weights runs/NAME/checkpoint.safetensors --data cifar10   on CIFAR-10";
+  msharp evaluate --weights runs/NAME/weights.safetensors                     on the images of the run
+  msharp evaluate --weights runs/NAME/checkpoint.safetensors --data cifar10   on CIFAR-10
+  msharp evaluate --weights W.safetensors --model resnet50-imagenet --data folder:PATH --mean 0.485,0.456,0.406 \
+    --std 0.229,0.224,0.225                                                   weights from elsewhere";
 
 /// Which weights, on which images.
 #[derive(Args)]
 #[command(before_help = EXAMPLES)]
 pub struct EvaluateArgs {
-    /// Weights that `msharp train` has written, or a checkpoint: they say their network and normalisation
+    /// Weights that `msharp train` has written, or a checkpoint, or weights from elsewhere
     #[arg(long)]
     weights: PathBuf,
-    /// The data set
-    #[arg(long, default_value = "synthetic")]
-    data: DataName,
+    /// The data set: synthetic, cifar10, folder:PATH and the like [default: that of the run]
+    #[arg(long)]
+    data: Option<DataName>,
     /// Evaluate on this many test images only
     #[arg(long)]
     test_subset: Option<usize>,
+    /// Also print the accuracy on each class
+    #[arg(long)]
+    per_class: bool,
+    /// Bring images to this height and width [default: as in the run]
+    #[arg(long, value_name = "PIXELS", help_heading = "Images")]
+    image_size: Option<usize>,
+    /// How they are resized [default: as in the run]
+    #[arg(long, help_heading = "Images")]
+    interpolation: Option<InterpolationName>,
+    /// The share of the shorter side that is looked at, in the centre [default: as in the run]
+    #[arg(long, value_name = "SHARE", help_heading = "Images")]
+    crop_pct: Option<f64>,
+    /// Leave out pictures that cannot be read, and say which; otherwise the first is an error
+    #[arg(long, help_heading = "Images")]
+    skip_broken: bool,
+    #[command(flatten)]
+    said: Said,
     #[command(flatten)]
     resources: Resources,
 }
 
 /// Prints accuracy and loss.
 pub fn evaluate(args: EvaluateArgs) -> Result<()> {
-    let EvaluateArgs { weights, data, test_subset, resources } = args;
-    resources.check_data(data)?;
-    resources.computing(|data_dir| measure(&weights, data, test_subset, &data_dir))
+    let trained = Trained::load(&args.weights, &args.said)?;
+    let data = args.data.clone().unwrap_or_else(|| trained.config.data.set.clone());
+    args.resources.check_data(&data)?;
+    let EvaluateArgs { weights, test_subset, per_class, image_size, interpolation, crop_pct, skip_broken, .. } = args;
+    args.resources.computing(|data_dir| {
+        let Trained { network, architecture, classes, config, class_names, .. } = trained;
+        let config = config.with(|c| {
+            (c.data.set, c.data.test_subset, c.data.subset, c.data.label_noise) = (data, test_subset, None, 0.);
+            c.images.image_size = image_size.or(c.images.image_size).or(architecture.image_size());
+            c.images.interpolation = interpolation.or(c.images.interpolation);
+            c.images.crop_pct = crop_pct.or(c.images.crop_pct);
+            c.images.skip_broken = skip_broken;
+        });
+        config.check_images()?;
+        let streams = Datasets::new(&data_dir).streams(&config)?;
+        ensure!(
+            classes == streams.classes,
+            "{} holds weights for {classes} classes, and the data set has {}; expected another --data",
+            weights.display(),
+            streams.classes
+        );
+        check_names(&weights, &class_names, &streams)?;
+        let found = msharp_train::evaluate(&Classifier::new(network), &*streams.test)?;
+        print(&found, &streams, per_class);
+        Ok(())
+    })
 }
 
-fn measure(weights: &Path, data: DataName, test_subset: Option<usize>, data_dir: &Path) -> Result<()> {
-    let shown = weights.display();
-    let about = description(weights)?
-        .with_context(|| format!("{shown} does not say what its weights are of; expected a file of `msharp train`"))?;
-    ensure!(
-        about.classes == data.classes(),
-        "{shown} holds weights for {} classes, and the data set has {}; expected another --data",
-        about.classes,
-        data.classes()
-    );
-    let config = RunConfig::defaults().with(|c| {
-        (c.data.set, c.data.test_subset) = (data, test_subset);
-    });
-    let streams = Datasets::new(data_dir).streams(&config)?;
-    let init = Seeded::new(0, DType::F32, &Device::Cpu);
-    let network = about.architecture.build(about.norm, about.classes, init.var_builder())?;
-    init.params()?
-        .assign(&weights_in(weights)?)
-        .with_context(|| format!("{shown} does not fit {}", about.architecture))?;
-    let set = &streams.train.dataset;
-    ensure!(
-        (set.mean, set.std) == (about.mean, about.std),
-        "the weights in {shown} are for images normalised by {:?} and {:?}, and this set's are by {:?} and {:?}; \
-         expected the --data that they were trained on",
-        about.mean,
-        about.std,
-        set.mean,
-        set.std
-    );
-    let found = msharp_train::evaluate(&Classifier::new(network), &streams.test)?;
-    println!("test accuracy   {:.2} % of {} images", 100. * found.accuracy, streams.test.samples());
+/// # Errors
+/// If the classes of the weights and those of the data have other names, or the same in another order.
+fn check_names(weights: &Path, of_weights: &[String], streams: &Streams) -> Result<()> {
+    let both = of_weights.iter().zip(&streams.class_names);
+    if let Some((class, (weights_say, data_say))) = both.enumerate().find(|(_, (a, b))| a != b) {
+        anyhow::bail!(
+            "class {class} of {} is {weights_say:?}, and class {class} of the data is {data_say:?}; expected the same \
+             classes in the same order",
+            weights.display()
+        );
+    }
+    Ok(())
+}
+
+fn print(found: &Evaluation, streams: &Streams, per_class: bool) {
+    println!("top-1           {:.2} % of {} images", 100. * found.accuracy, found.samples);
+    if found.classes.len() > 5 {
+        println!("top-5           {:.2} %", 100. * found.top5);
+    }
     println!("cross-entropy   {:.4}", found.loss);
     if found.not_finite > 0 {
         println!("{} images have logits that are not finite, and count as wrong", found.not_finite);
     }
-    Ok(())
+    let left_out = streams.test.samples() - found.samples;
+    for (origin, why) in streams.broken.iter().flat_map(|broken| broken.list()) {
+        println!("left out: {origin}: {why}");
+    }
+    if left_out > 0 {
+        println!("{left_out} of {} pictures could not be read, and are in no number above", streams.test.samples());
+    }
+    if per_class {
+        println!("\n  correct   of      %  class");
+        for (class, ClassTally { samples, correct }) in found.classes.iter().enumerate() {
+            let name = streams.class_names.get(class).cloned().unwrap_or_else(|| class.to_string());
+            let share = 100. * *correct as f64 / *samples as f64;
+            let share = if *samples == 0 { "     –".to_owned() } else { format!("{share:6.2}") };
+            println!("{correct:9} {samples:4} {share}  {name}");
+        }
+    }
 }

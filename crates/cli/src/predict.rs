@@ -1,125 +1,113 @@
-//! `predict`: logits of images, with weights trained here or in PyTorch.
+//! `predict`: what a trained network makes of pictures, or of images as tensors.
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::ModuleT;
 use clap::Args;
-use msharp_core::{Seeded, write_aside};
+use msharp_core::{Key, write_aside};
+use msharp_data::{Picture, Transform};
 use msharp_lab::resources::computing;
-use msharp_lab::run::notes::{description, tensors_in, weights_in};
-use msharp_models::{Architecture, Description, Norm};
+use msharp_lab::run::notes::tensors_in;
+use msharp_lab::trained::{Said, Trained};
+use msharp_models::Description;
 use msharp_train::finite_rows;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What to show before the flags.
 const EXAMPLES: &str = "Examples:
-  msharp predict --model resnet8 --weights runs/NAME/weights.safetensors --input images.safetensors --output logits.safetensors";
+  msharp predict --weights runs/NAME/weights.safetensors photo.jpg                     the five likeliest classes
+  msharp predict --weights W.safetensors --input images.safetensors --output logits.safetensors";
 
-/// Images through a trained network.
+/// How many classes are printed of each picture.
+const LIKELIEST: usize = 5;
+
+/// Pictures, or images as tensors, through a trained network.
 #[derive(Args)]
 #[command(before_help = EXAMPLES)]
 pub struct PredictArgs {
-    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, resnetDEPTHa such as resnet20a, wrn-DEPTH-WIDEN
-    /// such as wrn-28-10, vit-mini (for 32×32 images), or vit-tiny, vit-small, vit-base (for 224×224)
-    #[arg(long)]
-    model: Architecture,
-    /// Its normalisation; needed for group normalisation in weights that do not say it, since no tensor tells the
-    /// number of groups [default: what the weights say, or batch]
-    #[arg(long)]
-    norm: Option<Norm>,
+    /// Picture files: the five likeliest classes of each are printed
+    #[arg(value_name = "PICTURE", required_unless_present = "input", conflicts_with = "input")]
+    pictures: Vec<PathBuf>,
     /// Weights as safetensors, under torchvision's or timm's names: trained here, exported from PyTorch, or a
     /// checkpoint
     #[arg(long)]
     weights: PathBuf,
     /// A safetensors file with the tensor `input`, [b, 3, h, w], floats normalised as in training; where the weights
     /// say mean and deviation, values that these cannot give are refused
-    #[arg(long)]
-    input: PathBuf,
-    /// Where to write the tensor `logits`, [b, classes]
-    #[arg(long)]
-    output: PathBuf,
-    /// Images at a time
+    #[arg(long, requires = "output")]
+    input: Option<PathBuf>,
+    /// Where to write the tensor `logits`, [b, classes], of --input
+    #[arg(long, requires = "input")]
+    output: Option<PathBuf>,
+    /// Images of --input at a time
     #[arg(long, default_value_t = 100)]
     batch_size: usize,
+    #[command(flatten)]
+    said: Said,
 }
 
 /// Evaluation mode, no graph.
 pub fn predict(args: PredictArgs) -> Result<()> {
-    computing(None, || write_logits(args))
+    computing(None, || match (&args.input, &args.output) {
+        (Some(input), Some(output)) => write_logits(&args, input, output),
+        _ => print_classes(&args),
+    })
 }
 
-fn write_logits(args: PredictArgs) -> Result<()> {
-    let PredictArgs { model, norm, weights, input, output, batch_size } = args;
-    ensure!(batch_size > 0, "--batch-size is 0; expected at least 1");
-    for (flag, other) in [("weights", &weights), ("input", &input)] {
+/// The likeliest classes of each picture.
+fn print_classes(args: &PredictArgs) -> Result<()> {
+    let trained = Trained::load(&args.weights, &args.said)?;
+    let transform = transform(&trained).with_context(|| {
+        let shown = args.weights.display();
+        format!("{shown} does not say by which mean and deviation images were normalised; expected --mean and --std")
+    })?;
+    for path in &args.pictures {
+        let pixels = transform.apply(&Picture::read(path)?, Key::new(0))?;
+        let input = Tensor::from_vec(pixels, (1, transform.size, transform.size, 3), &Device::Cpu)?;
+        let logits = msharp_ops::no_grad(|| trained.network.forward_t(&input, false))?;
+        ensure!(finite_rows(&logits)?[0], "the logits of {} are not finite", path.display());
+        println!("{}", path.display());
+        for (class, probability) in likeliest(&logits)? {
+            let name = trained.class_names.get(class).cloned().unwrap_or_else(|| format!("class {class}"));
+            println!("  {:6.2} %  {name}", 100. * probability);
+        }
+    }
+    Ok(())
+}
+
+/// How a picture becomes an input, as in the evaluation of the run that made the weights.
+fn transform(trained: &Trained) -> Option<Transform> {
+    let (mean, std) = (trained.config.images.mean?.0, trained.config.images.std?.0);
+    let side = trained.config.side();
+    let transforms = trained.config.transforms(Some((mean, std)));
+    Some(transforms.map_or(Transform { mean, std, ..Transform::cifar_eval(side) }, |transforms| transforms.evaluation))
+}
+
+/// The classes of the largest logits `[1, k]`, and their probabilities, in falling order.
+fn likeliest(logits: &Tensor) -> Result<Vec<(usize, f64)>> {
+    let logits = logits.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = logits.iter().map(|x| (x - largest).exp()).sum();
+    let mut all: Vec<(usize, f64)> = logits.iter().map(|x| (x - largest).exp() / sum).enumerate().collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    all.truncate(LIKELIEST);
+    Ok(all)
+}
+
+fn write_logits(args: &PredictArgs, input: &Path, output: &Path) -> Result<()> {
+    let PredictArgs { weights, batch_size, said, .. } = args;
+    ensure!(*batch_size > 0, "--batch-size is 0; expected at least 1");
+    for (flag, other) in [("weights", weights.as_path()), ("input", input)] {
         let same = output.canonicalize().is_ok_and(|output| other.canonicalize().is_ok_and(|other| other == output));
         ensure!(!same, "--output {} is --{flag}, which it would replace; expected another file", output.display());
     }
-    let tensors = weights_in(&weights)?;
-    let about = description(&weights)?;
-    if let Some(about) = &about {
-        ensure!(
-            about.architecture == model,
-            "{} holds the weights of {}; --model is {model}",
-            weights.display(),
-            about.architecture
-        );
-        ensure!(
-            !model.has_choice_of_norm() || norm.is_none_or(|norm| norm == about.norm),
-            "{} was trained with --norm {}; --norm is {}",
-            weights.display(),
-            about.norm,
-            norm.unwrap_or_default()
-        );
-    }
-    ensure!(
-        norm.is_none() || model.has_choice_of_norm(),
-        "--norm is {}, but {model} has layer normalisation; expected no --norm",
-        norm.unwrap_or_default()
-    );
-    let matrix = format!("{}.weight", model.classifier());
-    let of_prefix = |name: &&String| name.ends_with(&format!(".{matrix}"));
-    let prefixed = tensors.keys().find(of_prefix).map(|name| name[..name.len() - matrix.len()].to_owned());
-    let classes = classes(&tensors, &matrix, prefixed.as_deref().unwrap_or("")).with_context(|| {
-        format!("{} has no matrix {matrix:?}, [classes, features], as {model} has", weights.display())
-    })?;
-    if let Some(about) = &about {
-        ensure!(
-            about.classes == classes,
-            "{} says that it has {} classes, and {matrix:?} has {classes} rows",
-            weights.display(),
-            about.classes
-        );
-    }
-    let has_statistics = tensors.keys().any(|name| name.ends_with("running_mean"));
-    ensure!(
-        norm.is_some() || about.is_some() || has_statistics || !model.has_choice_of_norm(),
-        "{} has no running statistics; expected --norm group, or group-N for another number of groups than 32",
-        weights.display()
-    );
-    let norm = norm.or(about.as_ref().map(|about| about.norm)).unwrap_or(Norm::Batch);
-    let init = Seeded::new(0, DType::F32, &Device::Cpu);
-    let network = model.build(norm, classes, init.var_builder())?;
-    let params = init.params()?;
-    let tensors = match params.prefix_of(&tensors) {
-        Some(prefix) => {
-            eprintln!("every tensor of {} has {prefix:?} in front of its name, which is taken off", weights.display());
-            let of_model = |(name, tensor): (String, Tensor)| (name[prefix.len()..].to_owned(), tensor);
-            tensors.into_iter().map(of_model).collect()
-        }
-        None => tensors,
-    };
-    // every tensor must have its place: a deeper network's weights have all names of a shallower one's
-    let fits = params.assign(&tensors);
-    fits.with_context(|| format!("{} does not fit --model {model}{}", weights.display(), of_choice(model, norm)))?;
-
-    msharp_core::check_writable(&output)?;
-    let images = images_of(&input, about.as_ref())?; // [b, h, w, 3]
+    let Trained { network, about, .. } = Trained::load(weights, said)?;
+    msharp_core::check_writable(output)?;
+    let images = images_of(input, about.as_ref())?; // [b, h, w, 3]
     let b = images.dims()[0];
-    let logits = (0..b).step_by(batch_size).map(|start| {
-        let part = images.narrow(0, start, batch_size.min(b - start))?;
+    let logits = (0..b).step_by(*batch_size).map(|start| {
+        let part = images.narrow(0, start, (*batch_size).min(b - start))?;
         msharp_ops::no_grad(|| network.forward_t(&part, false))
     });
     let logits = Tensor::cat(&logits.collect::<candle_core::Result<Vec<_>>>()?, 0)?.detach(); // [b, classes]
@@ -132,7 +120,7 @@ fn write_logits(args: PredictArgs) -> Result<()> {
     );
 
     let bytes = safetensors::serialize([("logits", &logits)], None)?;
-    write_aside(&output, |file| Ok(file.write_all(&bytes)?))?;
+    write_aside(output, |file| Ok(file.write_all(&bytes)?))?;
     match &about {
         Some(Description { mean, std, .. }) => {
             println!(
@@ -188,11 +176,17 @@ fn images_of(input: &Path, about: Option<&Description>) -> Result<Tensor> {
     Ok(images.permute((0, 2, 3, 1))?.contiguous()?)
 }
 
-fn classes(tensors: &BTreeMap<String, Tensor>, matrix: &str, prefix: &str) -> Option<usize> {
-    tensors.get(&format!("{prefix}{matrix}")).filter(|matrix| matrix.rank() == 2).map(|matrix| matrix.dims()[0])
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The flag that says the normalisation, where there is a choice.
-fn of_choice(model: Architecture, norm: Norm) -> String {
-    if model.has_choice_of_norm() { format!(" --norm {norm}") } else { String::new() }
+    #[test]
+    fn the_likeliest_classes_come_first_with_their_softmax() -> Result<()> {
+        let logits = Tensor::new(&[[0f32, 2., 1., -1., 3., 0.5]], &Device::Cpu)?;
+        let found = likeliest(&logits)?;
+        assert_eq!(found.iter().map(|class| class.0).collect::<Vec<_>>(), [4, 1, 2, 5, 0]);
+        let sum: f64 = [0f64, 2., 1., -1., 3., 0.5].iter().map(|x| x.exp()).sum();
+        assert!((found[0].1 - 3f64.exp() / sum).abs() < 1e-12);
+        Ok(())
+    }
 }

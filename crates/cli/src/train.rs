@@ -10,7 +10,7 @@ use msharp_lab::resources::Resources;
 use msharp_lab::run::leftovers;
 use msharp_lab::run::outcome::{Ending, Run, RunRow};
 use msharp_lab::screen::{columns, duration};
-use msharp_lab::{interrupt, paths, row, run};
+use msharp_lab::{interrupt, paths, row, run, weights};
 use std::path::{Path, PathBuf};
 
 /// What to show before the flags.
@@ -48,9 +48,9 @@ pub fn train(args: TrainArgs) -> Result<()> {
     let TrainArgs { config, resources, out, resume, .. } = args;
     let config = config.settled()?;
     config.validate()?; // as it was typed: messages name the flags that were given
-    let config = config.canonical();
+    let config = weights::resolved(config)?.canonical();
     config.validate()?;
-    resources.check_data(config.data.set)?;
+    resources.check_data(&config.data.set)?;
     resources.computing(|data_dir| run_in(out, resume, &config, &data_dir))
 }
 

@@ -101,7 +101,7 @@ fn what_a_run_starts_from_is_inside_its_folder() {
         let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_dir()).collect()
     };
-    assert_eq!(folders(folder.path()), [run.clone()], "nothing is written beside it");
+    assert_eq!(folders(folder.path()), std::slice::from_ref(&run), "nothing is written beside it");
     let starts = folders(&run);
     assert_eq!(starts.len(), 2, "{starts:?}");
     let made = |start: &PathBuf| start.join("weights.safetensors").metadata().unwrap().modified().unwrap();

@@ -1,5 +1,6 @@
 //! What can go wrong, for a program that reacts to it.
 
+use crate::Fit;
 use candle_core::Tensor;
 use std::fmt::{Display, Formatter};
 
@@ -51,6 +52,8 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// Tensors are missing, unexpected or of another shape, and were not to be skipped.
+    Misfit(Box<Fit>),
 }
 
 impl Error {
@@ -97,6 +100,7 @@ impl Display for Error {
                  `fit` of msharp-train"
             ),
             Error::Mismatch { tensor, problem } => write!(f, "tensor {tensor:?} {problem}"),
+            Error::Misfit(fit) => write!(f, "{fit}"),
         }
     }
 }

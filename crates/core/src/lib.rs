@@ -10,7 +10,8 @@
 //! the first step, and a name.
 //!
 //! **Invariants.** Order is that of names, never that of a hash map. Randomness is a [`Key`], never a global generator.
-//! [`Optimizer::step`], [`Params::assign`] and this crate's `displaced` are all that writes parameters; what restores
+//! [`Optimizer::step`], [`Params::assign`], [`Params::assign_partial`] and this crate's `displaced` are all that writes
+//! parameters; what restores
 //! several things restores all of them or none. Two evaluations at one point yield one loss ([`BatchLoss::check`]), and
 //! constants lie in their [`Range`]s. What a program may react to is an [`Error`].
 //!
@@ -30,6 +31,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+mod assign;
 mod batch;
 mod batch_loss;
 mod checks;
@@ -42,6 +44,7 @@ mod objective;
 mod optimizer;
 mod param_vec;
 mod params;
+mod partial;
 mod passes;
 mod role;
 mod rule;
@@ -69,6 +72,7 @@ pub use objective::{Accumulated, Objective};
 pub use optimizer::Optimizer;
 pub use param_vec::ParamVec;
 pub use params::{Param, Params};
+pub use partial::Fit;
 pub use passes::Passes;
 pub use role::{Role, role_by_name};
 pub use rule::{Ascent, Combine, Cost, Direction, Offset, Perturbation, Uphill};

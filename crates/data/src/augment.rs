@@ -110,7 +110,11 @@ impl Normalise {
 
     /// Appends `pixels`, `[…, 3]`, as they are.
     pub(crate) fn append_bytes(&self, pixels: &[u8], out: &mut Vec<f32>) {
-        out.extend(pixels.chunks_exact(CHANNELS).flat_map(|rgb| self.pixel([rgb[0], rgb[1], rgb[2]])));
+        let start = out.len();
+        out.resize(start + pixels.len(), 0.);
+        for (out, rgb) in out[start..].chunks_exact_mut(CHANNELS).zip(pixels.chunks_exact(CHANNELS)) {
+            out.copy_from_slice(&self.pixel([rgb[0], rgb[1], rgb[2]]));
+        }
     }
 
     /// Appends the image, `[h, w, 3]` bytes of `size`, to `out`, augmented by the draw of `key`.

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why images could not be read, downloaded or cut into batches.
 ///
@@ -77,6 +77,20 @@ pub enum Error {
         /// Why the first cannot be read.
         first: String,
     },
+    /// A picture cannot be decoded, or its file is gone.
+    BrokenImage {
+        /// The file, or the shard and the entry in it.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A folder or a file is not what a data set of its kind consists of.
+    WrongFolder {
+        /// The folder or the file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// A setting of a [`Loader`](crate::Loader), an argument, or a [`Dataset`](crate::Dataset) that contradicts
     /// itself. The text names the field, its value and what was expected.
     InvalidArgument(String),
@@ -95,10 +109,8 @@ impl Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::MissingFile { .. } | Self::NoRelease { .. } => ErrorKind::NotFound,
-            Self::WrongLength { .. }
-            | Self::WrongDigest { .. }
-            | Self::UnknownLabel { .. }
-            | Self::NoPicture { .. } => ErrorKind::InvalidData,
+            Self::WrongLength { .. } | Self::WrongDigest { .. } | Self::UnknownLabel { .. } => ErrorKind::InvalidData,
+            Self::NoPicture { .. } | Self::BrokenImage { .. } | Self::WrongFolder { .. } => ErrorKind::InvalidData,
             Self::InvalidArgument(_) => ErrorKind::InvalidInput,
             Self::Download(_) => ErrorKind::Other,
         }
@@ -124,6 +136,8 @@ impl Display for Error {
             Self::NoPicture { step, first } => {
                 write!(f, "step {step}: none of its pictures can be read; the first: {first}")
             }
+            Self::BrokenImage { origin, reason } => write!(f, "cannot decode {origin}: {reason}"),
+            Self::WrongFolder { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::InvalidArgument(text) | Self::Download(text) => f.write_str(text),
         }
     }
@@ -137,6 +151,11 @@ impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         candle_core::Error::from(std::io::Error::new(error.kind(), error)).bt()
     }
+}
+
+/// The error for a folder or a file that is not what was expected.
+pub(crate) fn wrong(path: &Path, reason: String) -> candle_core::Error {
+    Error::WrongFolder { path: path.to_path_buf(), reason }.into()
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ pub struct ImageLoader {
     pub workers: usize,
     /// How many bytes of pictures the workers keep ready or in the making, S·S·3 each; at least one picture is.
     pub ahead_bytes: usize,
-    /// Leave out pictures that cannot be read, and list them here; where it is `None`, such a picture is an error.
+    /// Leave out pictures that are [`Error::BrokenImage`], and list them here; where it is `None`, such a picture is an
+    /// error. Other errors, as of a disk that fails, stay errors.
     ///
     /// The batch of a broken picture has fewer samples. No other picture takes its place, so that all others are where
     /// they were, none counts twice, and a mean over the samples, as an accuracy, has the denominator that it states. A
@@ -150,11 +151,11 @@ impl ImageLoader {
                     bytes.push(sample);
                     targets.push(label);
                 }
-                (Ok(Err(error)), Some(list)) => {
+                (Ok(Err(error)), Some(list)) if matches!(Error::of(&error), Some(Error::BrokenImage { .. })) => {
                     broken = broken.or(Some(error.to_string()));
                     list.insert(images.origin(index), error.to_string());
                 }
-                (Ok(Err(error)), None) => wrong = wrong.or(Some(error)),
+                (Ok(Err(error)), _) => wrong = wrong.or(Some(error)),
                 (Err(panic), _) => wrong = wrong.or(Some(panic.context(images.origin(index)))),
             }
         }

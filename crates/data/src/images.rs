@@ -2,9 +2,11 @@
 
 use crate::labels::order;
 use crate::{Dataset, Picture};
-use candle_core::Result;
+use candle_core::{Error, Result};
 use msharp_core::Key;
+use rayon::prelude::*;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Labelled pictures of any size by index, which may stay on disk: memory holds their labels and where they are.
 ///
@@ -35,8 +37,8 @@ pub trait Images: Debug + Send + Sync {
     /// Names the [`origin`](Images::origin) of a picture that cannot be read.
     fn picture(&self, index: usize) -> Result<Picture>;
 
-    /// The order of an epoch: a permutation of the indices that is a pure function of `key`. Pictures that are read best
-    /// one after the other are kept near each other.
+    /// The order of an epoch: a permutation of the indices that is a pure function of `key`. Pictures that are read
+    /// best one after the other are kept near each other.
     fn order(&self, key: Key) -> Vec<usize> {
         order(self.labels().len(), key)
     }
@@ -59,4 +61,17 @@ impl Images for Dataset {
         let (height, width) = self.size;
         Ok(Picture { height, width, pixels: self.image(index).to_vec() })
     }
+}
+
+/// Decodes all pictures on the threads of rayon, and returns the index and the error of each that fails, in order.
+///
+/// `on_progress` receives the number of pictures that are done, from several threads.
+pub fn find_broken(images: &dyn Images, on_progress: impl Fn(usize) + Sync) -> Vec<(usize, Error)> {
+    let done = AtomicUsize::new(0);
+    let check = |index| {
+        let error = images.picture(index).err();
+        on_progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        error.map(|error| (index, error))
+    };
+    (0..images.labels().len()).into_par_iter().filter_map(check).collect()
 }

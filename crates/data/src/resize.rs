@@ -10,6 +10,9 @@ use std::str::FromStr;
 use taps::{PRECISION, Taps};
 
 /// How a pixel between pixels is computed, with antialiasing: Pillow's `Image.resize`, which torchvision and timm use.
+///
+/// The bits are those of Pillow up to version 12, with which published networks were trained: rows first, then columns.
+/// Pillow 13 begins with the columns where the height shrinks much more than the width; bytes differ by a grey level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
     /// The triangle: torchvision's default.
@@ -91,17 +94,20 @@ impl Resizing {
             true => Taps::new(*interpolation, crop.columns.len(), size.1, window.columns.clone().rev()),
         };
         let rows = Taps::new(*interpolation, crop.rows.len(), size.0, window.rows.clone());
-        let width = columns.len();
-        let (stride, row_len) = (picture.width * CHANNELS, width * CHANNELS);
-
+        let (width, stride) = (columns.len(), picture.width * CHANNELS);
+        let row_len = width * CHANNELS;
         let sources = rows.sources();
+        let part =
+            &picture.pixels[(crop.rows.start + sources.start) * stride..(crop.rows.start + sources.end) * stride];
+        let crop = crop.columns.start * CHANNELS..crop.columns.end * CHANNELS;
+
         let mut narrow = vec![0; sources.len() * row_len]; // resized horizontally
         let mut pixels = vec![0; rows.len() * row_len];
         Arch::new().dispatch(|| {
-            let mut row_of_four = vec![[0; 4]; crop.columns.len()];
-            for (out, y) in narrow.chunks_exact_mut(row_len).zip(sources.clone()) {
-                let row = &picture.pixels[(crop.rows.start + y) * stride..][..stride];
-                horizontally(&row[crop.columns.start * CHANNELS..], &columns, &mut row_of_four, out);
+            let mut lanes = vec![[0; LANES]; crop.len() / CHANNELS];
+            for (out, band) in narrow.chunks_mut(ROWS * row_len).zip(part.chunks(ROWS * stride)) {
+                let band = band.chunks_exact(stride).map(|row| &row[crop.clone()]);
+                horizontally(band, &columns, &mut lanes, out.chunks_exact_mut(row_len));
             }
             for (out, (first, weights)) in pixels.chunks_exact_mut(row_len).zip(rows.iter()) {
                 vertically(&narrow[(first - sources.start) * row_len..], weights, out);
@@ -110,6 +116,12 @@ impl Resizing {
         Picture { height: rows.len(), width, pixels }
     }
 }
+
+/// Rows that are resized horizontally at once.
+const ROWS: usize = 4;
+
+/// A pixel of each of them, with a fourth channel that fills a vector register.
+const LANES: usize = ROWS * 4;
 
 /// ½ in fixed point: what rounds a sum.
 const HALF: i32 = 1 << (PRECISION - 1);
@@ -120,20 +132,30 @@ fn byte(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Resizes a row of pixels; `four` is memory for it, with a fourth channel that fills a vector register.
+/// Resizes up to four rows of pixels; `lanes` is memory for them, pixel by pixel.
 #[inline(always)]
-fn horizontally(row: &[u8], columns: &Taps, four: &mut [[i32; 4]], out: &mut [u8]) {
-    for (four, pixel) in four.iter_mut().zip(row.chunks_exact(CHANNELS)) {
-        *four = [pixel[0].into(), pixel[1].into(), pixel[2].into(), 0];
+fn horizontally<'a>(
+    rows: impl Iterator<Item = &'a [u8]>,
+    columns: &Taps,
+    lanes: &mut [[i32; LANES]],
+    out: std::slice::ChunksExactMut<'a, u8>,
+) {
+    for (r, row) in rows.enumerate() {
+        for (lanes, pixel) in lanes.iter_mut().zip(row.chunks_exact(CHANNELS)) {
+            lanes[4 * r..4 * r + 4].copy_from_slice(&[pixel[0].into(), pixel[1].into(), pixel[2].into(), 0]);
+        }
     }
-    for ((first, weights), out) in columns.iter().zip(out.chunks_exact_mut(CHANNELS)) {
-        let mut sums = [HALF; 4];
-        for (pixel, weight) in four[first..].iter().zip(weights) {
-            for (sum, value) in sums.iter_mut().zip(pixel) {
+    let mut out: Vec<&mut [u8]> = out.collect();
+    for (x, (first, weights)) in columns.iter().enumerate() {
+        let mut sums = [HALF; LANES];
+        for (lanes, weight) in lanes[first..].iter().zip(weights) {
+            for (sum, value) in sums.iter_mut().zip(lanes) {
                 *sum = sum.wrapping_add(value.wrapping_mul(*weight));
             }
         }
-        out.copy_from_slice(&[byte(sums[0]), byte(sums[1]), byte(sums[2])]);
+        for (row, sum) in out.iter_mut().zip(sums.chunks_exact(4)) {
+            row[x * CHANNELS..(x + 1) * CHANNELS].copy_from_slice(&[byte(sum[0]), byte(sum[1]), byte(sum[2])]);
+        }
     }
 }
 
@@ -142,17 +164,21 @@ fn horizontally(row: &[u8], columns: &Taps, four: &mut [[i32; 4]], out: &mut [u8
 fn vertically(rows: &[u8], weights: &[i32], out: &mut [u8]) {
     const BLOCK: usize = 32;
     let len = out.len();
-    for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+    let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+    let done = len - rest.len();
+    for (block, out) in blocks.iter_mut().enumerate() {
         let mut sums = [HALF; BLOCK];
         for (row, weight) in rows.chunks_exact(len).zip(weights) {
-            let row = &row[block * BLOCK..][..out.len()];
-            for (sum, value) in sums.iter_mut().zip(row) {
+            for (sum, value) in sums.iter_mut().zip(&row.as_chunks::<BLOCK>().0[block]) {
                 *sum = sum.wrapping_add(i32::from(*value).wrapping_mul(*weight));
             }
         }
-        for (out, sum) in out.iter_mut().zip(sums) {
-            *out = byte(sum);
-        }
+        *out = sums.map(byte);
+    }
+    for (x, out) in rest.iter_mut().enumerate() {
+        let values = rows.chunks_exact(len).map(|row| i32::from(row[done + x]));
+        let products = values.zip(weights).map(|(value, weight)| value.wrapping_mul(*weight));
+        *out = byte(products.fold(HALF, i32::wrapping_add));
     }
 }
 

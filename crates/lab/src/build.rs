@@ -8,10 +8,10 @@ pub use rule::{cost, estimator, rule};
 use crate::config::facts::Facts;
 use crate::config::{ModelConfig, OptimizerName, RunConfig};
 use crate::data::{Datasets, Streams};
+use crate::weights;
 use anyhow::Result;
 use candle_core::DType;
-use msharp_core::{DataSource, Optimizer, Params, Seeded};
-use msharp_data::Dataset;
+use msharp_core::{Optimizer, Params, Seeded};
 use msharp_models::{Description, Model};
 use msharp_train::{AdamW, Classifier, Sgd};
 
@@ -49,8 +49,8 @@ pub fn optimizer(config: &RunConfig) -> Box<dyn Optimizer> {
 
 /// What the weights of a run are of.
 pub fn description(config: &RunConfig, streams: &Streams) -> Description {
-    let ModelConfig { architecture, norm } = config.model;
-    let Dataset { mean, std, .. } = *streams.train.dataset;
+    let ModelConfig { architecture, norm, .. } = config.model;
+    let (mean, std) = streams.normalisation;
     Description { architecture, norm, classes: streams.classes, mean, std }
 }
 
@@ -60,6 +60,7 @@ pub fn description(config: &RunConfig, streams: &Streams) -> Description {
 pub fn check(config: &RunConfig, data: &mut Datasets) -> Result<()> {
     let streams = data.streams(config)?;
     let (_, params) = model(config, streams.classes)?;
+    weights::load(config, &params)?;
     check_against(config, &streams, &params)
 }
 
@@ -69,7 +70,7 @@ pub fn check(config: &RunConfig, data: &mut Datasets) -> Result<()> {
 /// As those.
 pub fn check_against(config: &RunConfig, streams: &Streams, params: &Params) -> Result<()> {
     let Streams { train, whole, .. } = streams;
-    let (samples, size) = (train.samples(), train.dataset.size);
-    let facts = Facts { samples, steps: train.steps() * config.optimisation.epochs, params, size };
+    let (samples, steps) = (train.samples(), train.steps() * config.optimisation.epochs);
+    let facts = Facts { samples, steps, params, side: config.side() };
     config.check_against(&facts, &*rule(config, whole.clone())?)
 }

@@ -4,28 +4,35 @@
 mod canonical;
 pub mod changes;
 pub mod choices;
+mod data_name;
 pub mod device;
 mod effect;
 pub(crate) mod facts;
+mod images;
 mod label;
 pub mod record;
 pub mod start;
 mod text;
 mod valid;
+mod weights_name;
 
 pub use canonical::named;
 pub use changes::Changes;
-pub use choices::{AugmentName, DataName, EstimatorName, OptimizerName, typed};
+pub use choices::{AugmentName, EstimatorName, OptimizerName, typed};
+pub use data_name::DataName;
 pub use device::{DeviceName, PrecisionName};
+pub use images::{Channels, ImageConfig, InterpolationName, Transforms};
 pub use record::FORMAT;
 pub use start::Start;
 pub use text::{GroupText, RhoText, ScheduleText};
+pub use weights_name::WeightsName;
 
 use clap::Args;
 use msharp_models::{Architecture, Norm};
 use msharp_perturb::Rule;
 use serde::{Deserialize, Serialize};
 use text::as_text;
+use weights_name::as_optional_name;
 
 /// Everything that decides what a run of one version of the program computes: equal ones end with the same bits on
 /// machines of one type.
@@ -34,6 +41,9 @@ pub struct RunConfig {
     /// On which images.
     #[command(flatten)]
     pub data: DataConfig,
+    /// How they become inputs.
+    #[command(flatten)]
+    pub images: ImageConfig,
     /// Which network.
     #[command(flatten)]
     pub model: ModelConfig,
@@ -61,8 +71,10 @@ pub struct RunConfig {
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Data")]
 pub struct DataConfig {
-    /// The data set
+    /// The data set: synthetic, thumbnails (drawn, no download), cifar10, cifar100; or your own as folder:PATH
+    /// (PATH/{train,val}/CLASS/), tar:PATH (webdataset shards) or parquet:PATH
     #[arg(id = "data", long = "data", default_value = "synthetic", value_name = "NAME")]
+    #[serde(with = "as_text")]
     pub set: DataName,
     /// Train on this many images only, the same share of each class
     #[arg(long, value_name = "N")]
@@ -94,6 +106,15 @@ pub struct ModelConfig {
     #[arg(long, default_value = "batch", value_name = "NORM")]
     #[serde(with = "as_text")]
     pub norm: Norm,
+    /// Start from these weights (fine-tuning): a safetensors file under torchvision's or timm's names, or
+    /// hub:REPO[/FILE] of the Hugging Face hub. The classifier is new where the classes are others, and position
+    /// embeddings are resampled to --image-size; everything else must fit
+    #[arg(long, value_name = "WEIGHTS")]
+    #[serde(with = "as_optional_name")]
+    pub init_weights: Option<WeightsName>,
+    /// Refuse weights with another SHA-256 than this; a record states it [default: that of the file]
+    #[arg(long, hide_short_help = true, value_name = "HEX")]
+    pub init_sha256: Option<String>,
 }
 
 /// The rule.

@@ -1,17 +1,29 @@
 //! The data of a configuration, read once and shared by all runs that use it.
 
-use crate::config::{AugmentName, DataName, RunConfig};
-use anyhow::{Result, ensure};
-use candle_core::Device;
-use msharp_data::{Augment, Dataset, Loader, Placement, Release, Split, cifar10, cifar100, synthetic, thumbnails};
+mod by_label;
+mod in_memory;
+mod pictures;
+
+pub use by_label::ByLabel;
+
+use crate::config::{DataName, RunConfig};
+use anyhow::{Context, Result, ensure};
+use msharp_core::DataSource;
+use msharp_data::{BrokenPictures, Dataset, Images, Release, Split, cifar10, cifar100, synthetic, thumbnails};
+use sha2::{Digest, Sha256};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The drawn sets of the experiments: 10 000 training and 2 000 test images from seed 0.
 const DRAWN: (usize, usize, u64) = (10_000, 2_000, 0);
 
-/// Evaluation batches: large enough to keep both cores busy, small enough for a wide net.
-const EVALUATION_BATCH: usize = 200;
+/// Evaluation batches: large enough to keep both cores busy, small enough for a wide net; of large images as many as
+/// have so many pixels together.
+const EVALUATION: (usize, usize) = (200, 1 << 20);
+
+/// Batches of a set in memory, or of pictures that are read as they are needed.
+pub type Source = Arc<dyn DataSource>;
 
 /// Data sets that were read so far.
 pub struct Datasets {
@@ -22,30 +34,37 @@ pub struct Datasets {
 /// A data set as it was read, shared and never copied.
 #[derive(Clone)]
 struct Shared {
-    train: Arc<Dataset>,
-    test: Arc<Dataset>,
+    train: Set,
+    test: Set,
+}
+
+/// Training or test images.
+#[derive(Clone)]
+enum Set {
+    Memory(Arc<Dataset>),
+    Stored(Arc<dyn Images>),
 }
 
 /// The streams of one run.
 pub struct Streams {
     /// Shuffled and augmented.
-    pub train: Loader,
+    pub train: Source,
     /// The training set in order and as it is, for the rules that ascend on all of it.
-    pub whole: Loader,
+    pub whole: Source,
     /// The test set.
-    pub test: Loader,
+    pub test: Source,
     /// The training set in two, where some labels are wrong.
     pub by_label: Option<ByLabel>,
+    /// Pictures that could not be read so far; none where the first is an error.
+    pub broken: Option<Arc<BrokenPictures>>,
     /// The number of classes.
     pub classes: usize,
-}
-
-/// Training images by whether their label is the true one. They are copied when they are asked for, and not before.
-pub struct ByLabel {
-    train: Arc<Dataset>,
-    clean: Vec<usize>,
-    wrong: Vec<usize>,
-    device: Device,
+    /// What they are called; empty where they have no names.
+    pub class_names: Vec<String>,
+    /// Mean and standard deviation of each channel by which they are normalised.
+    pub normalisation: ([f32; 3], [f32; 3]),
+    /// What the sets are: names, numbers and a digest of the labels, so that a run does not go on with other images.
+    pub contents: String,
 }
 
 /// What an experiment takes that is indifferent to which images it has: CIFAR-10 where it is in `folder`, else the
@@ -62,101 +81,82 @@ impl Datasets {
 
     /// The streams of a configuration.
     pub fn streams(&mut self, config: &RunConfig) -> Result<Streams> {
-        let seed = config.optimisation.seed;
-        let Shared { mut train, mut test } = self.shared(config.data.set)?;
-        let classes = train.classes;
-        for (flag, n, all) in [("subset", config.data.subset, &train), ("test-subset", config.data.test_subset, &test)]
+        let Shared { train, test } = self.shared(&config.data.set)?;
+        for (flag, n, set) in [("subset", config.data.subset, &train), ("test-subset", config.data.test_subset, &test)]
         {
             ensure!(
-                n != Some(all.len()),
+                n != Some(set.labels().len()),
                 "--{flag} is {}, and {} has as many images; expected fewer, or no such flag",
-                all.len(),
-                all.name
+                set.labels().len(),
+                set.name()
             );
         }
-        if let Some(n) = config.data.subset {
-            train = Arc::new(train.subset(n, seed)?);
-        }
-        let truth = train.clone();
-        if config.data.label_noise > 0. {
-            let noisy = Arc::unwrap_or_clone(train.clone()).with_label_noise(config.data.label_noise, seed)?;
-            ensure!(
-                noisy.labels != train.labels,
-                "--label-noise is {}, which changes no label of {} images; expected a larger share",
-                config.data.label_noise,
-                train.len()
-            );
-            train = Arc::new(noisy);
-        }
-        if let Some(n) = config.data.test_subset {
-            test = Arc::new(test.subset(n, 0)?); // the same images for every seed
-        }
-        let augment = match config.data.augment {
-            AugmentName::None => Augment::none(),
-            AugmentName::Standard => Augment::standard(),
+        let own = match &train {
+            Set::Memory(set) => Some((set.mean, set.std)),
+            Set::Stored(_) => None,
         };
-        let device = config.machine.device.open()?;
-        let (by_label, placement) = (ByLabel::of(&train, &truth, &device), Placement::of(&train, &device)?);
-        Ok(Streams {
-            whole: Loader {
-                placement: placement.clone(),
-                ..Loader::eval(train.clone(), config.optimisation.batch_size)
-            },
-            train: Loader {
-                augment: Augment { cutout: config.data.cutout, ..augment },
-                placement,
-                ..Loader::train(train, config.optimisation.batch_size, seed)
-            },
-            test: evaluated(test, &device)?,
-            by_label,
-            classes,
-        })
+        match (train, test, config.transforms(own)) {
+            (Set::Memory(train), Set::Memory(test), None) => in_memory::streams(config, train, test),
+            (train, test, transforms) => {
+                let transforms = transforms.context("pictures on disk are brought to a size")?;
+                pictures::streams(config, transforms, train.images(), test.images())
+            }
+        }
     }
 
-    fn shared(&mut self, name: DataName) -> Result<Shared> {
-        if let Some((_, shared)) = self.read.iter().find(|(known, _)| *known == name) {
+    fn shared(&mut self, name: &DataName) -> Result<Shared> {
+        if let Some((_, shared)) = self.read.iter().find(|(known, _)| known == name) {
             return Ok(shared.clone());
         }
         let (n_train, n_test, seed) = DRAWN;
-        let Split { train, test } = match name {
-            DataName::Synthetic => synthetic(n_train, n_test, seed),
-            DataName::Thumbnails => thumbnails(n_train, n_test, seed),
-            DataName::Cifar10 => cifar10(&self.folder)?,
-            DataName::Cifar100 => cifar100(&self.folder)?,
+        let in_memory = |Split { train, test }: Split| Shared {
+            train: Set::Memory(Arc::new(train)),
+            test: Set::Memory(Arc::new(test)),
         };
-        let shared = Shared { train: Arc::new(train), test: Arc::new(test) };
-        self.read.push((name, shared.clone()));
+        let stored = |(train, test): (Arc<dyn Images>, Arc<dyn Images>)| Shared {
+            train: Set::Stored(train),
+            test: Set::Stored(test),
+        };
+        let shared = match name {
+            DataName::Synthetic => in_memory(synthetic(n_train, n_test, seed)),
+            DataName::Thumbnails => in_memory(thumbnails(n_train, n_test, seed)),
+            DataName::Cifar10 => in_memory(cifar10(&self.folder)?),
+            DataName::Cifar100 => in_memory(cifar100(&self.folder)?),
+            DataName::Folder(path) => stored(pictures::folder(path)?),
+            DataName::Tar(path) => stored(pictures::tar(path)?),
+            DataName::Parquet(path) => stored(pictures::parquet(path)?),
+        };
+        self.read.push((name.clone(), shared.clone()));
         Ok(shared)
     }
 }
 
-/// A set in order and as it is, in large batches, on the device.
-fn evaluated(set: Arc<Dataset>, device: &Device) -> Result<Loader> {
-    Ok(Loader { placement: Placement::of(&set, device)?, ..Loader::eval(set, EVALUATION_BATCH) })
+impl Set {
+    fn images(self) -> Arc<dyn Images> {
+        match self {
+            Set::Memory(set) => set,
+            Set::Stored(images) => images,
+        }
+    }
 }
 
-impl ByLabel {
-    /// None where there are no images of either kind.
-    fn of(train: &Arc<Dataset>, truth: &Dataset, device: &Device) -> Option<Self> {
-        let is_true = |i: &usize| train.labels[*i] == truth.labels[*i];
-        let (clean, wrong): (Vec<usize>, Vec<usize>) = (0..train.len()).partition(is_true);
-        let (train, device) = (train.clone(), device.clone());
-        (!clean.is_empty() && !wrong.is_empty()).then_some(Self { train, clean, wrong, device })
-    }
+impl Deref for Set {
+    type Target = dyn Images;
 
-    /// The images with their true label.
-    ///
-    /// # Errors
-    /// If they cannot be placed on the device.
-    pub fn clean(&self) -> Result<Loader> {
-        evaluated(Arc::new(self.train.select(&self.clean)?), &self.device)
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Set::Memory(set) => &**set,
+            Set::Stored(images) => &**images,
+        }
     }
+}
 
-    /// Those with another.
-    ///
-    /// # Errors
-    /// As of the others.
-    pub fn wrong(&self) -> Result<Loader> {
-        evaluated(Arc::new(self.train.select(&self.wrong)?), &self.device)
-    }
+/// What the sets of a run are: see [`Streams::contents`].
+fn contents(train: &dyn Images, test: &dyn Images) -> String {
+    let of = |images: &dyn Images| {
+        let labels: Vec<u8> = images.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
+        let digest: String = Sha256::digest(labels).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{} ({} images, {digest})", images.name(), images.labels().len())
+    };
+    format!("{}; {}", of(train), of(test))
 }

@@ -5,26 +5,31 @@ pub mod drift;
 pub mod escape;
 pub mod estimators;
 pub mod exit_time;
+pub mod imagenet;
 pub mod m_sharpness;
 pub mod noise_trace;
 pub mod toy;
+pub mod vit;
 pub mod weak_error;
 
-use crate::config::{AugmentName, DataName, DeviceName, PrecisionName, RunConfig, named, typed};
+use crate::config::{AugmentName, DataName, DeviceName, PrecisionName, RunConfig, WeightsName, named, typed};
 use crate::data::{self, Datasets};
+use crate::fetch;
 use crate::page::Page;
 use crate::reproduce::{self, Request};
 use crate::row::{self, Content, Row};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
 use msharp_models::{Architecture, Norm};
 use msharp_perturb::Rule;
 use std::path::{Path, PathBuf};
 
 /// Every experiment, in the order in which results list them.
-pub static ALL: [&dyn AnyExperiment; 9] = [
+pub static ALL: [&dyn AnyExperiment; 11] = [
     &toy::Toy,
     &cifar10::Cifar10,
+    &imagenet::ImageNet,
+    &vit::Vit,
     &escape::Escape,
     &noise_trace::NoiseTrace,
     &m_sharpness::MSharpness,
@@ -58,6 +63,14 @@ pub enum Preset {
 impl Preset {
     /// Every preset, the smallest first.
     pub const ALL: [Preset; 3] = [Preset::Smoke, Preset::Laptop, Preset::Paper];
+
+    /// The one that made a row.
+    ///
+    /// # Errors
+    /// If there is none of its name.
+    pub fn of<C>(row: &Row<C>) -> Result<Self> {
+        Preset::from_str(&row.preset, true).map_err(|_| anyhow!("there is no preset {:?}", row.preset))
+    }
 }
 
 /// What an experiment is: the jobs of a preset, and the page of their rows.
@@ -76,11 +89,16 @@ pub trait Experiment: Sync {
         &Preset::ALL
     }
 
-    /// The jobs of a preset. An experiment that takes either has the images of `images`.
+    /// The jobs of a preset, with what is given from outside where the experiment takes it.
     ///
     /// # Errors
     /// If a part of it cannot be built.
-    fn jobs(&self, preset: Preset, images: DataName) -> Result<Vec<Self::Job>>;
+    fn jobs(&self, preset: Preset, given: &Given) -> Result<Vec<Self::Job>>;
+
+    /// Which of the flags `data` and `init-weights` have an effect on it.
+    fn takes(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// What is said before the jobs are run, of these jobs.
     fn about(&self, preset: Preset, jobs: &[Self::Job]) -> String;
@@ -99,6 +117,30 @@ pub trait Experiment: Sync {
     /// The experiment in whose folder its jobs are done: itself, unless it shares some of them.
     fn jobs_with(&self) -> &'static str {
         self.rows_of()
+    }
+}
+
+/// What an experiment takes from outside.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The images of experiments that are indifferent to which they have: what is at hand.
+    pub images: DataName,
+    /// `--data`.
+    pub data: Option<DataName>,
+    /// `--init-weights`.
+    pub weights: Option<WeightsName>,
+}
+
+impl Given {
+    /// Images that are at hand, and nothing else.
+    pub fn of(images: DataName) -> Self {
+        Self { images, data: None, weights: None }
+    }
+
+    /// Images, and a folder of pictures where the experiment is on somebody's own: enough to list its jobs.
+    fn for_all_of(experiment: &impl Experiment, images: DataName) -> Self {
+        let folder = experiment.takes().contains(&"data").then(|| DataName::Folder("pictures".into()));
+        Self { data: folder, ..Self::of(images) }
     }
 }
 
@@ -133,6 +175,19 @@ pub trait Job: Sized {
     /// Names what cannot.
     fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// The same with what is known once its files are at hand.
+    ///
+    /// # Errors
+    /// If they are not, or are others than it asks for.
+    fn resolved(self) -> Result<Self> {
+        Ok(self)
+    }
+
+    /// The data set that it reads, if it reads any.
+    fn data(&self) -> Option<DataName> {
+        None
     }
 
     /// What will be done, a line for each kind of job.
@@ -183,6 +238,11 @@ pub trait AnyExperiment: Sync {
     fn rows_of(&self) -> &'static str;
     /// The experiment in whose folder its jobs are done.
     fn jobs_with(&self) -> &'static str;
+    /// Whether a preset reads the files of a published data set, where they are.
+    ///
+    /// # Errors
+    /// If a part of it cannot be built.
+    fn reads_files(&self, preset: Preset) -> Result<bool>;
     /// Does what is missing of a preset, prints what came out, draws the pictures.
     ///
     /// # Errors
@@ -221,6 +281,11 @@ impl<E: Experiment> AnyExperiment for E {
         Experiment::jobs_with(self)
     }
 
+    fn reads_files(&self, preset: Preset) -> Result<bool> {
+        let published = |job: &E::Job| job.data().is_some_and(|set| fetch::release(&set).is_some());
+        Ok(self.jobs(preset, &Given::for_all_of(self, DataName::Cifar10))?.iter().any(published))
+    }
+
     fn reproduce(&self, request: &Request) -> Result<()> {
         reproduce::reproduce(self, request)
     }
@@ -232,7 +297,10 @@ impl<E: Experiment> AnyExperiment for E {
     }
 
     fn jobs_of(&self, preset: Preset, images: DataName) -> Result<Vec<String>> {
-        self.jobs(preset, images)?.iter().map(|job| job.check().map(|()| job.title())).collect()
+        self.jobs(preset, &Given::for_all_of(self, images))?
+            .iter()
+            .map(|job| job.check().map(|()| job.title()))
+            .collect()
     }
 }
 
@@ -264,11 +332,12 @@ pub fn set_up(config: &RunConfig) -> String {
         Some(n) => format!("{n} images"),
         None => "all images".to_owned(),
     };
-    let data = match config.data.set {
-        DataName::Synthetic => "the synthetic set",
-        DataName::Thumbnails => "the drawn thumbnails (16×16)",
-        DataName::Cifar10 => "CIFAR-10",
-        DataName::Cifar100 => "CIFAR-100",
+    let data = match &config.data.set {
+        DataName::Synthetic => "the synthetic set".to_owned(),
+        DataName::Thumbnails => "the drawn thumbnails (16×16)".to_owned(),
+        DataName::Cifar10 => "CIFAR-10".to_owned(),
+        DataName::Cifar100 => "CIFAR-100".to_owned(),
+        stored => stored.to_string(),
     };
     let tested = config.data.test_subset.map_or("all test images".to_owned(), |n| format!("{n} test images"));
     let network = config.network_label();
@@ -343,7 +412,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         assert!(ALL.iter().all(|experiment| find(experiment.rows_of()).is_ok() && !experiment.question().is_empty()));
         let error = find("cifar11").map(drop).unwrap_err().to_string();
-        assert!(error.contains("cifar11") && error.contains("cifar10, escape"), "{error}");
+        assert!(error.contains("cifar11") && error.contains("cifar10, imagenet"), "{error}");
     }
 
     #[test]
@@ -351,7 +420,7 @@ mod tests {
         for experiment in ALL {
             for preset in experiment.presets() {
                 for images in [DataName::Cifar10, DataName::Synthetic] {
-                    let named = format!("{} {preset:?} {}", experiment.name(), typed(images));
+                    let named = format!("{} {preset:?} {}", experiment.name(), images);
                     let jobs = experiment.jobs_of(*preset, images).unwrap_or_else(|error| panic!("{named}: {error:#}"));
                     let names: BTreeSet<&String> = jobs.iter().collect();
                     assert!(!jobs.is_empty() && names.len() == jobs.len(), "{named}");
@@ -363,11 +432,12 @@ mod tests {
     /// What is run twice would be paid for twice.
     #[test]
     fn experiments_that_share_a_folder_share_runs() {
+        let given = Given::of(DataName::Synthetic);
         for preset in Preset::ALL {
             let (escape, trace) = (escape::Escape, noise_trace::NoiseTrace);
-            let escape = escape.jobs(preset, DataName::Synthetic).unwrap();
-            assert_eq!(escape, trace.jobs(preset, DataName::Synthetic).unwrap());
-            let sharpness = m_sharpness::MSharpness.jobs(preset, DataName::Synthetic).unwrap();
+            let escape = escape.jobs(preset, &given).unwrap();
+            assert_eq!(escape, trace.jobs(preset, &given).unwrap());
+            let sharpness = m_sharpness::MSharpness.jobs(preset, &given).unwrap();
             let own = escape.iter().filter(|config| !sharpness.contains(config));
             assert!(own.clone().all(|config| config.perturbation.rule.name() == "n-sam"), "{preset:?}");
             assert!(own.count() < escape.len() / 2);

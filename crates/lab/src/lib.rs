@@ -27,6 +27,8 @@
 //! | [`run`] | one run: folder, checkpoint, log, measures, row |
 //! | [`experiments`] | the experiments, one folder each |
 //! | [`mod@reproduce`] | an experiment from its jobs to its page |
+//! | [`weights`] | what a run starts from: a file, or one of the Hugging Face hub |
+//! | [`trained`] | a network with the weights of a file |
 //! | [`row`], [`series`] | results |
 //! | [`statistics`] | means, paired intervals, slopes |
 //! | [`plot`], [`page`] | figures, tables and pages |
@@ -40,6 +42,7 @@ pub mod data;
 pub mod experiments;
 pub mod fetch;
 pub mod host;
+pub mod hub;
 pub mod interrupt;
 pub mod jsonl;
 pub mod page;
@@ -53,3 +56,5 @@ pub mod run;
 pub mod screen;
 pub mod series;
 pub mod statistics;
+pub mod trained;
+pub mod weights;

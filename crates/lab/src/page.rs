@@ -1,11 +1,13 @@
 //! Pages of results: made from rows and from nothing else, their text too.
 
+pub mod accuracies;
 pub mod contest;
 pub mod curves;
 pub mod markdown;
 pub mod rules;
 pub mod table;
 
+use crate::config::RunConfig;
 use crate::host::Host;
 use crate::plot::Figure;
 use crate::row::Row;
@@ -150,17 +152,17 @@ fn machines<'a>(makers: impl Iterator<Item = (&'a Host, &'a str)>) -> String {
     on.join("; and on ")
 }
 
-/// The rows of each network, in order of appearance.
-pub fn by_network(rows: &[RunRow]) -> Vec<(String, Vec<RunRow>)> {
-    let mut networks: Vec<(String, Vec<RunRow>)> = Vec::new();
+/// The rows that have one name each, in order of appearance.
+pub fn by_name(rows: &[RunRow], name: impl Fn(&RunConfig) -> String) -> Vec<(String, Vec<RunRow>)> {
+    let mut all: Vec<(String, Vec<RunRow>)> = Vec::new();
     for row in rows {
-        let network = row.content.config.model.architecture.to_string();
-        match networks.iter_mut().find(|(known, _)| *known == network) {
+        let name = name(&row.content.config);
+        match all.iter_mut().find(|(known, _)| *known == name) {
             Some((_, rows)) => rows.push(row.clone()),
-            None => networks.push((network, vec![row.clone()])),
+            None => all.push((name, vec![row.clone()])),
         }
     }
-    networks
+    all
 }
 
 /// The verdicts that the first `seen` seeds alone read otherwise than all of them. An interval that is looked at again

@@ -2,8 +2,8 @@
 //! result.
 
 use crate::claim::claim;
-use crate::config::{DeviceName, PrecisionName, typed};
-use crate::experiments::{ALL, AnyExperiment, Experiment, Job, Place, Preset};
+use crate::config::{DataName, DeviceName, PrecisionName, WeightsName, typed};
+use crate::experiments::{ALL, AnyExperiment, Experiment, Given, Job, Place, Preset};
 use crate::page::{Page, Picture};
 use crate::row::{self, Content, Row};
 use crate::screen::{self, duration, out};
@@ -22,6 +22,10 @@ pub struct Request {
     pub out: Option<PathBuf>,
     /// Where image files are.
     pub data_dir: PathBuf,
+    /// The pictures of an experiment that is on the user's own.
+    pub data: Option<DataName>,
+    /// The weights of an experiment that starts from published ones.
+    pub weights: Option<WeightsName>,
     /// The device.
     pub device: DeviceName,
     /// What a GPU multiplies.
@@ -36,7 +40,7 @@ pub struct Request {
 /// # Errors
 /// Before the first job whatever can be known then; a job's own error otherwise.
 pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()> {
-    let Request { preset, out: folder, data_dir, device, precision, record } = request;
+    let Request { preset, out: folder, data_dir, data, weights, device, precision, record } = request;
     let (name, presets) = (Experiment::name(experiment), Experiment::presets(experiment));
     ensure!(
         presets.contains(preset),
@@ -44,12 +48,20 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
         typed(*preset),
         presets.iter().map(|preset| typed(*preset)).collect::<Vec<_>>().join(" or ")
     );
+    for (flag, is_given) in [("data", data.is_some()), ("init-weights", weights.is_some())] {
+        ensure!(
+            !is_given || experiment.takes().contains(&flag),
+            "--{flag} has no effect on {name}, which chooses its own; expected none"
+        );
+    }
     let place_name = if *device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(*device)) };
     let named = |experiment: &str| format!("{experiment}-{}{place_name}", typed(*preset));
     let folder = folder.clone().unwrap_or_else(|| paths::runs().join(named(experiment.jobs_with())));
     let mut place = Place::new(&folder, data_dir);
-    let jobs = experiment.jobs(*preset, place.images())?;
-    let jobs: Vec<E::Job> = jobs.into_iter().map(|job| job.on(*device, *precision)).collect::<Result<_>>()?;
+    let given = Given { data: data.clone(), weights: weights.clone(), ..Given::of(place.images()) };
+    let jobs = experiment.jobs(*preset, &given)?;
+    let jobs: Vec<E::Job> =
+        jobs.into_iter().map(|job| job.on(*device, *precision)?.resolved()).collect::<Result<_>>()?;
     jobs.iter().try_for_each(Job::check)?;
     let path = folder.join("rows.jsonl");
     let shares = |other: &&'static dyn AnyExperiment| other.jobs_with() == Experiment::jobs_with(experiment);

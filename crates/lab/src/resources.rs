@@ -1,6 +1,7 @@
 //! What a command uses of its machine: threads, and where CIFAR is.
 
 use crate::config::{DataName, typed};
+use crate::experiments::{AnyExperiment, Preset};
 use crate::{fetch, paths};
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -22,11 +23,22 @@ pub struct Resources {
 impl Resources {
     /// # Errors
     /// If --data-dir is given, and `set` is drawn.
-    pub fn check_data(&self, set: DataName) -> Result<()> {
+    pub fn check_data(&self, set: &DataName) -> Result<()> {
         ensure!(
             self.data_dir.is_none() || fetch::release(set).is_some(),
-            "--data-dir is where CIFAR is, and --data {} is drawn; expected none, or --data cifar10 or cifar100",
-            typed(set)
+            "--data-dir is where CIFAR is, and --data is {set}; expected none, or --data cifar10 or cifar100"
+        );
+        Ok(())
+    }
+
+    /// # Errors
+    /// If --data-dir is given, and a preset of `experiment` reads no files.
+    pub fn check_experiment(&self, experiment: &dyn AnyExperiment, preset: Preset) -> Result<()> {
+        ensure!(
+            self.data_dir.is_none() || experiment.reads_files(preset)?,
+            "--data-dir is where CIFAR is, which {} does not read at --preset {}; expected none",
+            experiment.name(),
+            typed(preset)
         );
         Ok(())
     }

@@ -19,14 +19,15 @@ use crate::data::{Datasets, Streams};
 use crate::host::Host;
 use crate::jsonl;
 use crate::row::{Content, Row};
-use crate::screen::Screen;
+use crate::screen::{self, Screen};
+use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
 use in_flags::in_flags;
 use log::Log;
 use msharp_core::{Accumulated, DataSource, Objective, write_aside};
 use msharp_train::{Checkpoint, CheckpointPolicy, Outcome, Progress, Task, fit};
 use noise::NoiseMeter;
-use notes::Notes;
+use notes::{CLASS_NAMES, Notes};
 use outcome::{Cost, Ending, EpochLine, Maker, Metrics, Run, RunRow};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -70,6 +71,11 @@ pub fn run(
         }
     };
     leftovers::check_writable(folder)?;
+    if saved.is_none()
+        && let Some(loaded) = weights::load(config, &params)?
+    {
+        screen::say(loaded.to_string());
+    }
     let start = match phases::before(config) {
         Some(before) if saved.is_none() => match phases::weights(name, &before, starts, data)? {
             Some(weights) => Some(weights),
@@ -78,7 +84,7 @@ pub fn run(
         _ => None,
     };
     let about = build::description(config, &streams);
-    let Streams { train, whole, test, by_label, .. } = streams;
+    let Streams { train, whole, test, by_label, contents, class_names, broken, .. } = streams;
     let classifier = build::classifier(network, config);
     let (mut rule, mut optimizer) = (build::rule(config, whole.clone())?, build::optimizer(config));
 
@@ -90,7 +96,10 @@ pub fn run(
             Notes::parse(&checkpoint.notes)
                 .with_context(|| format!("the checkpoint {} was not written by this command line", path.display()))?,
         ),
-        None => (Progress::default(), Notes { weights: about.metadata(), ..Notes::default() }),
+        None => {
+            let notes = Notes { weights: about.metadata(), images: contents.clone(), ..Notes::default() };
+            (Progress::default(), notes)
+        }
     };
     drop(saved);
     ensure!(
@@ -100,11 +109,17 @@ pub fn run(
         notes.weights,
         about.metadata()
     );
+    ensure!(
+        notes.images.is_empty() || notes.images == contents,
+        "the checkpoint {} is of a run on other images: {}; those that are there now are {contents}",
+        path.display(),
+        notes.images
+    );
     write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
     let steps = train.steps() * config.optimisation.epochs;
     let mut watcher = Watcher {
         classifier: &classifier,
-        test: &test,
+        test: &*test,
         by_label: by_label.as_ref(),
         steps,
         every: config.measuring.evaluate_every,
@@ -117,7 +132,7 @@ pub fn run(
     };
     if let Some(weights) = start {
         about.load(&params, &weights)?;
-        watcher.begin(&whole)?;
+        watcher.begin(&*whole)?;
     }
     let objective = match config.optimisation.accumulate {
         Some(max_samples) => &Accumulated { objective: &classifier, max_samples } as &dyn Objective,
@@ -128,7 +143,7 @@ pub fn run(
         params: &params,
         rule: &mut rule,
         optimizer: &mut optimizer,
-        data: &train,
+        data: &*train,
         epochs: config.optimisation.epochs,
         schedule: config.optimisation.schedule.schedule(config.optimisation.lr, config.optimisation.warm_up),
         checkpoint: Some(CheckpointPolicy { every: CHECKPOINT_EVERY, ..CheckpointPolicy::new(&path, config.json()) }),
@@ -136,6 +151,9 @@ pub fn run(
     };
     let (outcome, progress) = fit(task, progress, &mut watcher).map_err(|error| in_flags(error, config))?;
     watcher.screen.done();
+    for (origin, why) in broken.iter().flat_map(|broken| broken.list()) {
+        screen::say(format!("left out: {origin}: {why}"));
+    }
     let outcome = match outcome {
         Outcome::Stopped => return Ok(None),
         Outcome::Finished => Ending::Finished,
@@ -146,7 +164,10 @@ pub fn run(
     row.content.check()?;
     let text = jsonl::line(&row)?;
     if row.content.outcome == Ending::Finished {
-        let of_run = BTreeMap::from([("config".to_owned(), config.json())]);
+        let mut of_run = BTreeMap::from([("config".to_owned(), config.json())]);
+        if !class_names.is_empty() {
+            of_run.insert(CLASS_NAMES.to_owned(), serde_json::to_string(&class_names)?);
+        }
         about.save(&params, &folder.join("weights.safetensors"), of_run)?;
     }
     write_aside(&folder.join("row.json"), |file| Ok(writeln!(file, "{text}")?))?;

@@ -1,5 +1,6 @@
 //! What can be wrong with a name, a network or its weights, as values that a program can match on.
 
+use msharp_core::Fit;
 use std::fmt::{Display, Formatter};
 use std::io::ErrorKind;
 
@@ -53,6 +54,13 @@ pub enum Error {
         /// Its value for the network.
         expected: String,
     },
+    /// Tensors of published weights do not fit the network.
+    Misfit {
+        /// All that are missing, unexpected or of another shape.
+        fit: Box<Fit>,
+        /// What may be the reason.
+        hints: Vec<String>,
+    },
     /// Images have another shape than the network takes, or were not normalised as in training.
     WrongImages(String),
 }
@@ -80,6 +88,10 @@ impl Display for Error {
             Self::WrongWeights { entry, found, expected } => {
                 write!(f, "the weights are those of {entry} {found}; expected {entry} {expected}")
             }
+            Self::Misfit { fit, hints } => {
+                write!(f, "{fit}")?;
+                hints.iter().try_for_each(|hint| write!(f, "; {hint}"))
+            }
             Self::InvalidConfig(text) | Self::InvalidDescription(text) | Self::WrongImages(text) => f.write_str(text),
         }
     }
@@ -92,7 +104,7 @@ impl std::error::Error for Error {}
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {
-            Error::WrongWeights { .. } | Error::InvalidDescription(_) => ErrorKind::InvalidData,
+            Error::WrongWeights { .. } | Error::Misfit { .. } | Error::InvalidDescription(_) => ErrorKind::InvalidData,
             _ => ErrorKind::InvalidInput,
         };
         candle_core::Error::from(std::io::Error::new(kind, error)).bt()

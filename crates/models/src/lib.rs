@@ -62,6 +62,10 @@
 //! gradients with its numbers. A [`Description`] in the metadata of a file states network and normalisation; loading
 //! refuses a file that contradicts it.
 //!
+//! [`Pretrained`] loads published weights into a network with other classes and for images of another size: the
+//! classifier keeps its initialisation, position embeddings are resampled, everything else must fit.
+//! [`PretrainedConfig`] is timm's `config.json`.
+//!
 //! # Normalisation
 //!
 //! The convolutional networks have batch or group normalisation ([`Norm`]) under the same parameter names. In training,
@@ -90,7 +94,11 @@ mod description;
 mod error;
 mod layer_norm;
 mod linear;
+mod misfit;
 mod norm;
+mod positions;
+mod pretrained;
+mod pretrained_config;
 mod resnet;
 mod vit;
 mod vit_name;
@@ -104,6 +112,9 @@ pub use error::Error;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use norm::{Norm, NormLayer};
+pub use positions::{Bicubic, resample_positions};
+pub use pretrained::{Loaded, Pretrained};
+pub use pretrained_config::PretrainedConfig;
 pub use resnet::{
     RESNET8, RESNET18, RESNET20, RESNET34, RESNET50, ResNet, ResNetConfig, Stem, resnet_a, resnet8, resnet18, resnet20,
     resnet34, resnet50,

@@ -88,13 +88,12 @@ impl Ensemble {
         Ok(Exits { steps, limit: self.steps as u64, diverged: diverged.into_inner() })
     }
 
-    /// Of the paths from `first` on, as many as `found` has room for; and how many of them diverged. The loop that costs
-    /// the time, which is compiled once, and with this crate.
-    fn exits_of_block(
+    /// Of the paths from `first` on, as many as `found` has room for; and how many of them diverged.
+    fn exits_of_block<C: Chain>(
         &self,
-        chain: &dyn Chain,
-        start: &dyn Fn(&mut [f64], &mut Stream),
-        exited: &dyn Fn(&[f64]) -> bool,
+        chain: &C,
+        start: &impl Fn(&mut [f64], &mut Stream),
+        exited: &impl Fn(&[f64]) -> bool,
         first: usize,
         found: &mut [Option<u64>],
         report: &Report,

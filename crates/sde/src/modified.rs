@@ -1,16 +1,13 @@
 //! The equation of an algorithm: drift and diffusion from the moments of a step, to an order in η and one in ρ.
 
 use crate::algorithm::{Algorithm, AscentGradient};
-use crate::chain::Chain;
 use crate::error::Error;
-use crate::euler::EulerMaruyama;
 use crate::law::Law;
 use crate::memory;
 use crate::perturbed::{Expansion, Perturbed, direction};
 use crate::problem::{FIVE_POINTS, Problem, STEP, mean_gradient, not_empty};
 use crate::sde::{NoiseType, Sde};
 use crate::square_root::square_root;
-use crate::weak2::WeakOrder2;
 
 /// The orders of an equation in its two parameters.
 ///
@@ -86,23 +83,6 @@ impl<'a> Modified<'a> {
             "use paths (Descent in an Ensemble), which enumerate nothing",
         )?;
         Ok(Self { problem, algorithm, eta, order, law })
-    }
-
-    /// The chain of the equation by [`EulerMaruyama`] in steps of size `dt`, with its bits; compiled with this crate, so
-    /// that it is as fast in a program that is compiled for debugging.
-    ///
-    /// # Errors
-    /// Those of [`EulerMaruyama::new`].
-    pub fn euler_maruyama(self, dt: f64) -> Result<Box<dyn Chain + 'a>, Error> {
-        Ok(Box::new(EulerMaruyama::new(self, dt)?))
-    }
-
-    /// As [`euler_maruyama`](Modified::euler_maruyama), by the scheme of [weak order 2](WeakOrder2).
-    ///
-    /// # Errors
-    /// Those of [`WeakOrder2::new`].
-    pub fn weak_order_2(self, dt: f64) -> Result<Box<dyn Chain + 'a>, Error> {
-        Ok(Box::new(WeakOrder2::new(self, dt)?))
     }
 
     pub(crate) fn law(&self) -> &Law {

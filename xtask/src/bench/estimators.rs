@@ -60,6 +60,9 @@ enum Size {
 /// Runs `bench estimators`.
 pub fn estimators(args: EstimatorsArgs) -> Result<()> {
     let EstimatorsArgs { preset, models, data, batch, batches, draws, resources, out, again } = args;
+    let preset = if preset == Size::Smoke { Preset::Smoke } else { Preset::Laptop };
+    let experiment = Estimators { models, data, batch, batches, draws };
+    resources.check_experiment(&experiment, preset)?;
     let folder = out.unwrap_or_else(|| paths::runs().join("bench-estimators"));
     let rows = folder.join("rows.jsonl");
     if again && rows.exists() {
@@ -67,13 +70,15 @@ pub fn estimators(args: EstimatorsArgs) -> Result<()> {
     }
     resources.computing(|data_dir| {
         let request = Request {
-            preset: if preset == Size::Smoke { Preset::Smoke } else { Preset::Laptop },
+            data: None,
+            weights: None,
+            preset,
             out: Some(folder),
             data_dir,
             device: DeviceName::Cpu,
             precision: PrecisionName::F32,
             record: false,
         };
-        reproduce(&Estimators { models, data, batch, batches, draws }, &request)
+        reproduce(&experiment, &request)
     })
 }

@@ -28,7 +28,7 @@ const SIZES: [usize; 5] = [1, 8, 32, 64, 128];
 
 /// Runs `bench m`.
 pub fn micro(args: MicroArgs) -> Result<()> {
-    let batch = args.subject.batch;
+    let batch = args.subject.batch();
     if let Some(m) = args.m.iter().find(|m| !(1..=batch).contains(m)) {
         bail!("--m contains {m}; expected sizes of at least 1, at most --batch ({batch})")
     }
@@ -48,7 +48,7 @@ pub fn micro(args: MicroArgs) -> Result<()> {
     for (label, kind, m, median, min) in lines {
         if args.subject.json {
             let line = serde_json::json!({
-                "model": args.subject.model.to_string(), "batch": args.subject.batch, "rule": kind.name(), "m": m,
+                "model": args.subject.model.to_string(), "batch": args.subject.batch(), "rule": kind.name(), "m": m,
                 "median_ms": rounded(median), "min_ms": rounded(min), "by_sam": rounded(median / sam),
             });
             println!("{line}");
@@ -56,7 +56,7 @@ pub fn micro(args: MicroArgs) -> Result<()> {
         rows.push(vec![label, format!("{median:.1}"), format!("{min:.1}"), format!("{:.2}", median / sam)]);
     }
     if !args.subject.json {
-        let (model, batch, threads) = (args.subject.model, args.subject.batch, rayon::current_num_threads());
+        let (model, batch, threads) = (args.subject.model, args.subject.batch(), rayon::current_num_threads());
         println!("{model}, batch {batch}, {threads} threads\n");
         print_table(&["rule", "median ms", "min ms", "by SAM"], &rows);
     }

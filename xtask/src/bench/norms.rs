@@ -75,7 +75,7 @@ pub fn norms(args: NormsArgs) -> Result<()> {
         }
     }
     let medians: Vec<f64> = times.into_iter().map(median).collect();
-    let (model, norm, batch) = (args.subject.model, args.subject.norm, args.subject.batch);
+    let (model, norm, batch) = (args.subject.model, args.subject.norm, args.subject.batch());
     let mut rows = Vec::new();
     for ((name, _), ms) in cases.iter().zip(&medians) {
         let (by_gradient, by_sam) = (ms / medians[1], ms / medians[5]);

@@ -80,7 +80,7 @@ pub fn ops(args: OpsArgs) -> Result<()> {
         "{} step of {}, batch {}, {threads} threads: {whole:.1} ms; a matrix product reaches {peak:.0} GFLOP/s\n",
         args.rule.name(),
         args.subject.model,
-        args.subject.batch,
+        args.subject.batch(),
     );
     print_table(&["op", "calls", "ms", "of the step", "GFLOP/s", "of peak"], &rows);
     Ok(())

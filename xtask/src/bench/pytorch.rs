@@ -1,7 +1,7 @@
 //! The same step in PyTorch, in the same run.
 
 use super::child;
-use super::subject::{Kind, SubjectArgs};
+use super::subject::{Kind, SubjectArgs, WARM_UP};
 use anyhow::{Context, Result, bail, ensure};
 use msharp_lab::config::{EstimatorName, typed};
 use msharp_models::Norm;
@@ -23,6 +23,9 @@ pub struct Theirs {
     /// Of a step; absent if it failed, and why in `error`.
     pub median_ms: Option<f64>,
     pub min_ms: Option<f64>,
+    /// Of every step, in order of size.
+    #[serde(default)]
+    pub times_ms: Vec<f64>,
     /// Peak resident memory of the process, in MB.
     pub peak_mb: Option<f64>,
     /// Peak of the memory that PyTorch allocated on a GPU, in MB.
@@ -40,7 +43,8 @@ pub fn run(
     let mut command = Command::new(python);
     command.arg("-").args(flags);
     let read = |line: &str| each(serde_json::from_str(line).with_context(|| format!("Python printed {line:?}"))?);
-    child::run(&mut command, SCRIPT, until, read).context("--against-pytorch, which needs torch and numpy")
+    child::run(&mut command, SCRIPT, until, read)
+        .context("--against-pytorch, which needs torch and numpy, and timm for a vision transformer")
 }
 
 /// Whether the script has such a step.
@@ -60,10 +64,19 @@ pub fn check(args: &SubjectArgs, estimator: EstimatorName) -> Result<()> {
 /// Measures one kind of step on the CPU.
 pub fn measure(python: &Path, args: &SubjectArgs, kind: Kind) -> Result<Theirs> {
     let (model, only) = (args.model.to_string(), kind.name().replace('-', "_"));
-    let [batch, steps, threads] = [args.batch, args.steps, rayon::current_num_threads()].map(|n| n.to_string());
-    let flags = ["--model", &model, "--only", &only, "--batch", &batch, "--steps", &steps, "--threads", &threads];
+    let images = args.images();
+    let numbers = [
+        ("--batch", args.batch()),
+        ("--steps", args.steps),
+        ("--warm-up", WARM_UP),
+        ("--threads", rayon::current_num_threads()),
+        ("--size", images.side),
+        ("--classes", images.classes),
+    ]
+    .map(|(flag, number)| [flag.to_owned(), number.to_string()]);
+    let flags = ["--model", &model, "--only", &only].into_iter().chain(numbers.iter().flatten().map(String::as_str));
     let mut found = None;
-    run(python, &flags, None, |theirs| {
+    run(python, &flags.collect::<Vec<_>>(), None, |theirs| {
         found = Some(theirs);
         Ok(())
     })?;

@@ -1,6 +1,6 @@
 //! `bench step`: each kind of step in a process of its own.
 
-use super::subject::{EstimatorArgs, Kind, Subject, SubjectArgs, peak};
+use super::subject::{EstimatorArgs, Kind, Subject, SubjectArgs, WARM_UP, peak};
 use super::{print_table, pytorch, rounded};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -13,7 +13,8 @@ use std::process::{Command, Stdio};
 const EXAMPLES: &str = "Examples:
   cargo xtask bench step                               SGD, SAM, m-SAM and RW-SAM
   cargo xtask bench step --against-pytorch python3     beside PyTorch
-  cargo xtask bench step --model vit-mini --rule sam   one of them";
+  cargo xtask bench step --model vit-mini --rule sam   one of them
+  cargo xtask bench step --model vit_small_patch14_dinov2@98 --rule sam --rounds 3 --against-pytorch python3";
 
 /// The step, and what to compare it with.
 #[derive(Args)]
@@ -26,9 +27,13 @@ pub struct StepArgs {
     /// Time one kind of step alone [default: all]
     #[arg(long)]
     rule: Option<Kind>,
-    /// Time PyTorch's step beside each, with this Python interpreter, which needs torch and numpy
+    /// Time PyTorch's step beside each, with this Python interpreter, which needs torch and numpy, and timm for a vision
+    /// transformer
     #[arg(long, value_name = "PYTHON")]
     against_pytorch: Option<PathBuf>,
+    /// Measure so many times, ours and PyTorch's in turn
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
     /// Measure in this process: what the command runs for each kind of step
     #[arg(long, hide = true)]
     here: bool,
@@ -42,8 +47,9 @@ struct Line {
     batch: usize,
     threads: usize,
     rule: String,
+    /// Of every step, in order of size.
+    times_ms: Vec<f64>,
     median_ms: f64,
-    min_ms: f64,
     img_per_s: f64,
     /// By the definition of the ops, so that an algorithm with fewer multiplications can exceed the peak.
     gflop_per_s: f64,
@@ -51,10 +57,17 @@ struct Line {
     share_of_peak: f64,
     /// Peak resident memory of the process, where the system tells.
     peak_mb: Option<f64>,
-    pytorch_ms: Option<f64>,
-    /// Ours by theirs.
-    ratio: Option<f64>,
-    pytorch_peak_mb: Option<f64>,
+    pytorch: Option<Beside>,
+}
+
+/// PyTorch's step.
+#[derive(Serialize, Deserialize)]
+struct Beside {
+    times_ms: Vec<f64>,
+    median_ms: f64,
+    /// Our median by theirs.
+    ratio: f64,
+    peak_mb: Option<f64>,
 }
 
 /// Runs `bench step`.
@@ -71,15 +84,10 @@ pub fn step(args: StepArgs) -> Result<()> {
     if args.against_pytorch.is_some() {
         pytorch::check(&args.subject, estimator)?;
     }
+    ensure!(args.rounds > 0, "--rounds is 0; expected at least 1");
     let mut lines = Vec::new();
     for kind in kinds {
-        eprintln!("measuring {} of {} …", kind.name(), args.subject.model);
-        let mut line = in_a_process(&args.subject, kind, estimator)?;
-        if let Some(python) = &args.against_pytorch {
-            let theirs = pytorch::measure(python, &args.subject, kind)?;
-            line.ratio = theirs.median_ms.map(|ms| rounded(line.median_ms / ms));
-            (line.pytorch_ms, line.pytorch_peak_mb) = (theirs.median_ms, theirs.peak_mb);
-        }
+        let line = rounds(&args, kind, estimator)?;
         if args.subject.json {
             println!("{}", serde_json::to_string(&line)?);
         }
@@ -91,29 +99,72 @@ pub fn step(args: StepArgs) -> Result<()> {
     Ok(())
 }
 
+/// Measures a kind of step, ours and PyTorch's in turn.
+fn rounds(args: &StepArgs, kind: Kind, estimator: EstimatorName) -> Result<Line> {
+    eprintln!("measuring {} of {} …", kind.name(), args.subject.model);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..args.rounds {
+        ours.push(in_a_process(&args.subject, kind, estimator)?);
+        if let Some(python) = &args.against_pytorch {
+            theirs.push(pytorch::measure(python, &args.subject, kind)?);
+        }
+    }
+    let (times_ms, median_ms) = together(ours.iter().map(|line| &line.times_ms));
+    let pytorch = (!theirs.is_empty()).then(|| {
+        let (times_ms, theirs_ms) = together(theirs.iter().map(|theirs| &theirs.times_ms));
+        let peak_mb = highest(theirs.iter().map(|theirs| theirs.peak_mb));
+        Beside { times_ms, median_ms: theirs_ms, ratio: rounded(median_ms / theirs_ms), peak_mb }
+    });
+    let peak_mb = highest(ours.iter().map(|line| line.peak_mb));
+    let peak = ours.iter().map(|line| line.gflop_per_s / line.share_of_peak).fold(0., f64::max);
+    let first = ours.swap_remove(0);
+    let gflop_per_s = first.gflop_per_s * first.median_ms / median_ms;
+    Ok(Line {
+        img_per_s: rounded(1e3 * first.batch as f64 / median_ms),
+        gflop_per_s: rounded(gflop_per_s),
+        share_of_peak: rounded(gflop_per_s / peak),
+        times_ms,
+        median_ms,
+        peak_mb,
+        pytorch,
+        ..first
+    })
+}
+
+/// The times of all rounds in order of size, and their median.
+fn together<'a>(rounds: impl Iterator<Item = &'a Vec<f64>>) -> (Vec<f64>, f64) {
+    let mut times: Vec<f64> = rounds.flatten().copied().collect();
+    times.sort_by(f64::total_cmp);
+    let median = times[times.len() / 2];
+    (times, median)
+}
+
+/// The highest peak, where all are known.
+fn highest(peaks: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    peaks.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)
+}
+
 /// Measures in this process.
 fn measure(args: &SubjectArgs, kind: Kind, estimator: EstimatorName) -> Result<Line> {
     let mut subject = Subject::new(args, estimator)?;
     let mut rule = subject.rule(kind, None);
-    let times = subject.times(&mut rule, 2, args.steps)?;
+    let times = subject.times(&mut rule, WARM_UP, args.steps)?;
     let peak_mb = peak_resident();
     let (median, work) = (times[times.len() / 2], subject.flop()? * kind.forwards());
     let gflop_per_s = 1e-6 * work / median;
     Ok(Line {
         model: args.model.to_string(),
         norm: args.norm.to_string(),
-        batch: args.batch,
+        batch: args.batch(),
         threads: rayon::current_num_threads(),
         rule: kind.name().to_owned(),
+        times_ms: times.iter().map(|time| rounded(*time)).collect(),
         median_ms: rounded(median),
-        min_ms: rounded(times[0]),
-        img_per_s: rounded(1e3 * args.batch as f64 / median),
+        img_per_s: rounded(1e3 * args.batch() as f64 / median),
         gflop_per_s: rounded(gflop_per_s),
         share_of_peak: rounded(gflop_per_s / peak()?),
         peak_mb,
-        pytorch_ms: None,
-        ratio: None,
-        pytorch_peak_mb: None,
+        pytorch: None,
     })
 }
 
@@ -123,7 +174,7 @@ fn in_a_process(args: &SubjectArgs, kind: Kind, estimator: EstimatorName) -> Res
     let mut command = Command::new(program);
     command.args(["bench", "step", "--here", "--rule", kind.name()]);
     command.args(["--model", &args.model.to_string(), "--norm", &args.norm.to_string()]);
-    command.args(["--batch", &args.batch.to_string(), "--steps", &args.steps.to_string()]);
+    command.args(["--batch", &args.batch().to_string(), "--steps", &args.steps.to_string()]);
     if kind == Kind::RwSam {
         command.args(["--estimator", &typed(estimator)]);
     }
@@ -142,25 +193,27 @@ pub fn peak_resident() -> Option<f64> {
 }
 
 fn print(lines: &[Line]) {
-    let against = lines.iter().any(|line| line.ratio.is_some());
-    let mut head = vec!["rule", "median ms", "min ms", "img/s", "GFLOP/s", "of peak", "peak MB"];
-    if against {
-        head.extend(["PyTorch ms", "ratio", "PyTorch MB"]);
+    let mut head = vec!["rule", "median ms", "min–max", "img/s", "GFLOP/s", "of peak", "peak MB"];
+    if lines.iter().any(|line| line.pytorch.is_some()) {
+        head.extend(["PyTorch ms", "min–max", "PyTorch MB", "ratio"]);
     }
-    let optional =
-        |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+    let spread = |times: &[f64]| match times {
+        [first, .., last] => format!("{first:.0}–{last:.0}"),
+        _ => "–".to_owned(),
+    };
+    let megabytes = |peak: Option<f64>| peak.map_or("–".to_owned(), |peak| format!("{peak:.0}"));
     let row = |line: &Line| {
         let mut cells = vec![
             line.rule.clone(),
             format!("{:.1}", line.median_ms),
-            format!("{:.1}", line.min_ms),
+            spread(&line.times_ms),
             format!("{:.0}", line.img_per_s),
             format!("{:.0}", line.gflop_per_s),
             format!("{:.2}", line.share_of_peak),
-            optional(line.peak_mb, 0),
+            megabytes(line.peak_mb),
         ];
-        if against {
-            cells.extend([optional(line.pytorch_ms, 1), optional(line.ratio, 2), optional(line.pytorch_peak_mb, 0)]);
+        if let Some(Beside { times_ms, median_ms, ratio, peak_mb }) = &line.pytorch {
+            cells.extend([format!("{median_ms:.1}"), spread(times_ms), megabytes(*peak_mb), format!("{ratio:.2}")]);
         }
         cells
     };

@@ -1,6 +1,6 @@
 //! What is timed: a network on a batch of noise, and the kinds of step.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::{Args, ValueEnum};
 use msharp_core::{Batch, BatchLoss, Key, Objective, Optimizer, Params, Perturbation, Seeded};
@@ -9,13 +9,14 @@ use msharp_lab::build;
 use msharp_lab::config::named;
 use msharp_lab::config::{DataName, EstimatorName, RunConfig};
 use msharp_lab::experiments::standard;
-use msharp_models::{Architecture, Model, Norm};
+use msharp_models::Architecture::{self, ResNet18ImageNet, ResNet34ImageNet, ResNet50ImageNet};
+use msharp_models::{Model, Norm};
 use msharp_train::Classifier;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The step: 3×32×32 inputs of noise, 10 classes, momentum 0.9, weight decay 5e-4, f32.
+/// The step: inputs of noise, of the size that the network is for, momentum 0.9, weight decay 5e-4, f32.
 #[derive(Args, Clone)]
 pub struct SubjectArgs {
     /// The network
@@ -24,9 +25,9 @@ pub struct SubjectArgs {
     /// Its normalisation
     #[arg(long, default_value = "batch")]
     pub norm: Norm,
-    /// Samples in a batch
-    #[arg(long, default_value_t = 128)]
-    pub batch: usize,
+    /// Samples in a batch [default: 128, or fewer of larger images]
+    #[arg(long)]
+    batch: Option<usize>,
     /// Threads that compute [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,
@@ -50,15 +51,33 @@ impl SubjectArgs {
     /// # Errors
     /// Names a flag that is out of range, or has no effect on the network.
     pub fn check(&self) -> Result<()> {
-        let Self { model, norm, batch, steps, .. } = *self;
-        for (flag, count) in [("batch", batch), ("steps", steps)] {
+        for (flag, count) in [("batch", self.batch()), ("steps", self.steps)] {
             ensure!(count > 0, "--{flag} is 0; expected at least 1");
         }
-        if let Some(side) = model.image().filter(|side| *side != SMALL.side) {
-            let ours = SMALL.side;
-            bail!("--model {model} takes images of {side}×{side}, and a step here has {ours}×{ours}; expected another")
+        let images = self.images();
+        configured(self.model, self.norm, self.batch())
+            .with(|c| c.images.image_size = Some(images.side).filter(|side| *side != SMALL.side))
+            .validate()
+    }
+
+    /// CIFAR-10's images, or ImageNet's for a network whose stem is made for them; a vision transformer says its size.
+    pub fn images(&self) -> Images {
+        let imagenet = [ResNet18ImageNet, ResNet34ImageNet, ResNet50ImageNet].contains(&self.model);
+        match self.model.image_size().unwrap_or(if imagenet { IMAGENET.side } else { SMALL.side }) {
+            side if side >= IMAGENET.side => Images { side, ..IMAGENET },
+            side => Images { side, ..SMALL },
         }
-        configured(model, norm, batch).validate()
+    }
+
+    /// Samples in a batch: so many that a step takes seconds, not minutes.
+    pub fn batch(&self) -> usize {
+        let of_size = match self.images().side {
+            ..=64 => 128,
+            65..=128 => 32,
+            _ if self.model.has_choice_of_norm() => 16,
+            _ => 8,
+        };
+        self.batch.unwrap_or(of_size)
     }
 }
 
@@ -139,14 +158,19 @@ pub struct Images {
 
 /// CIFAR-10's.
 pub const SMALL: Images = Images { side: 32, classes: 10 };
+/// ImageNet's.
+pub const IMAGENET: Images = Images { side: 224, classes: 1000 };
+/// Steps before those that are timed.
+pub const WARM_UP: usize = 2;
 
 impl Subject {
     /// Draws weights and noise.
     pub fn new(args: &SubjectArgs, estimator: EstimatorName) -> Result<Self> {
         args.check()?;
-        let config = configured(args.model, args.norm, args.batch).with(|c| c.weighting.estimator = estimator);
-        let (network, params) = build::model(&config, SMALL.classes)?;
-        Self::of(config, network, params, SMALL)
+        let images = args.images();
+        let config = configured(args.model, args.norm, args.batch()).with(|c| c.weighting.estimator = estimator);
+        let (network, params) = build::model(&config, images.classes)?;
+        Self::of(config, network, params, images)
     }
 
     /// A network on the device of `config`, which also says the batch size and the precision, with noise of its own.

@@ -12,6 +12,7 @@ struct Album {
     labels: Vec<u32>,
     broken: Vec<usize>,
     panics: Option<usize>,
+    unreachable: Option<usize>,
     read: Mutex<Vec<usize>>,
 }
 
@@ -41,8 +42,12 @@ impl Images for Album {
     fn picture(&self, index: usize) -> Result<Picture> {
         self.read.lock().unwrap().push(index);
         assert_ne!(self.panics, Some(index), "the decoder fails");
+        if self.unreachable == Some(index) {
+            bail!("the disk of {} fails", self.origin(index))
+        }
         if self.broken.contains(&index) {
-            bail!("{} is truncated", self.origin(index))
+            let reason = "it is truncated".into();
+            return Err(Error::BrokenImage { origin: self.origin(index), reason }.into());
         }
         Ok(noise(5 + index % 7, 4 + index % 9, index as u64))
     }
@@ -139,7 +144,7 @@ fn a_broken_picture_is_an_error_in_its_place_that_names_it() {
         let batches: Vec<Result<Batch>> = loader.epoch(0).collect();
         assert_eq!(batches.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
         let error = batches[1].as_ref().unwrap_err().to_string();
-        assert!(error.contains("album 5 is truncated"), "{error}");
+        assert!(error.contains("cannot decode album 5: it is truncated"), "{error}");
     }
 }
 
@@ -161,7 +166,7 @@ fn broken_pictures_are_left_out_and_listed_once_and_the_others_stay() -> Result<
     }
     assert_eq!(broken.count(), 3);
     let (origin, why) = &broken.list()[1];
-    assert!(origin == "album 5" && why.contains("album 5 is truncated"), "{origin}: {why}");
+    assert!(origin == "album 5" && why.contains("cannot decode album 5: it is truncated"), "{origin}: {why}");
     Ok(())
 }
 
@@ -173,7 +178,15 @@ fn a_batch_without_any_picture_is_an_error() {
     assert_eq!(batches.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
     let error = batches[1].as_ref().unwrap_err();
     assert!(matches!(Error::of(error), Some(Error::NoPicture { step: 1, .. })), "{error}");
-    assert!(error.to_string().contains("the first: album 2 is truncated"), "{error}");
+    assert!(error.to_string().contains("the first: cannot decode album 2: it is truncated"), "{error}");
+}
+
+#[test]
+fn a_picture_that_is_not_broken_but_out_of_reach_is_not_left_out() {
+    let images = Arc::new(Album { unreachable: Some(2), ..Album::of(6, &[3]) });
+    let loader = ImageLoader { skip_broken: Some(Arc::default()), ..eval(&images, 6, 2) };
+    let error = loader.epoch(0).next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("the disk of album 2 fails"), "{error}");
 }
 
 #[test]

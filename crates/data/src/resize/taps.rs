@@ -1,17 +1,16 @@
 //! The weights of a resizing along one axis.
 
 use super::Interpolation;
+use std::ops::Range;
 
 /// Pillow's coefficients of 8-bit images are multiples of 2⁻²²: 8 bits of the result and 2 of overshoot are left.
 pub(super) const PRECISION: u32 = 32 - 8 - 2;
 
-/// For each computed output, a run of source positions and their weights.
-///
-/// All runs have the same length, with weights of 0 where an output needs fewer; none leaves the source.
+/// For each computed output, the run of source positions that it is made of, and their weights.
 pub(super) struct Taps {
-    length: usize,
-    first: Vec<usize>,
-    weights: Vec<i32>, // [outputs, length]
+    /// (the first position, the end of the weights) of each output.
+    runs: Vec<(usize, usize)>,
+    weights: Vec<i32>,
 }
 
 impl Taps {
@@ -23,38 +22,36 @@ impl Taps {
         let scale = n as f64 / m as f64;
         let stretch = scale.max(1.);
         let support = by.support() * stretch;
-        let length = (support.ceil() as usize * 2 + 1).min(n);
-        let (mut first, mut weights, mut exact) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut runs, mut weights, mut exact) = (Vec::new(), Vec::new(), Vec::new());
         for output in wanted {
             let centre = (output as f64 + 0.5) * scale;
-            let from = (centre - support + 0.5) as usize; // rounded; a negative number becomes 0
-            let to = ((centre + support + 0.5) as usize).min(n);
+            let first = (centre - support + 0.5) as usize; // rounded; a negative number becomes 0
+            let end = ((centre + support + 0.5) as usize).min(n);
             exact.clear();
-            exact.extend((from..to).map(|j| by.weight((j as f64 - centre + 0.5) * (1. / stretch))));
+            exact.extend((first..end).map(|j| by.weight((j as f64 - centre + 0.5) * (1. / stretch))));
             let sum: f64 = exact.iter().sum();
-            let start = from.min(n - length);
-            first.push(start);
-            weights.resize(weights.len() + from - start, 0);
             weights.extend(exact.iter().map(|weight| fixed(weight / sum)));
-            weights.resize(first.len() * length, 0);
+            runs.push((first, weights.len()));
         }
-        Self { length, first, weights }
+        Self { runs, weights }
     }
 
     /// (first source, its weight and those of the sources after it) of each output.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        self.first.iter().copied().zip(self.weights.chunks_exact(self.length))
+        let mut start = 0;
+        self.runs.iter().map(move |&(first, end)| (first, &self.weights[std::mem::replace(&mut start, end)..end]))
     }
 
     /// The sources from the first to the last that any output needs.
-    pub(super) fn sources(&self) -> std::ops::Range<usize> {
-        let (first, last) = (self.first.iter().min(), self.first.iter().max());
-        first.copied().unwrap_or(0)..last.map_or(0, |last| last + self.length)
+    pub(super) fn sources(&self) -> Range<usize> {
+        let first = self.iter().map(|(first, _)| first).min();
+        let end = self.iter().map(|(first, weights)| first + weights.len()).max();
+        first.unwrap_or(0)..end.unwrap_or(0)
     }
 
     /// The number of outputs.
     pub(super) fn len(&self) -> usize {
-        self.first.len()
+        self.runs.len()
     }
 }
 

@@ -38,14 +38,18 @@ pub(super) fn saturation(pixels: &mut [u8], factor: f32) {
 
 /// Blends with the picture smoothed by [[1, 1, 1], [1, 5, 1], [1, 1, 1]]/13, whose border is not smoothed.
 pub(super) fn sharpness(picture: &mut Picture, factor: f32) {
-    let (height, row) = (picture.height, picture.width * 3);
+    let row = picture.width * 3;
     let original = picture.pixels.clone();
-    for y in 1..height.saturating_sub(1) {
-        for at in y * row + 3..(y + 1) * row - 3 {
-            let three = |at: usize| u32::from(original[at - 3]) + u32::from(original[at]) + u32::from(original[at + 3]);
-            let sum = three(at - row) + three(at) + three(at + row) + 4 * u32::from(original[at]);
+    let inner = picture.pixels.chunks_exact_mut(row).skip(1);
+    for (out, rows) in inner.zip(original.windows(3 * row).step_by(row)) {
+        let (above, rest) = rows.split_at(row);
+        let (line, below) = rest.split_at(row);
+        let sums = above.iter().zip(line).zip(below).map(|((a, b), c)| u16::from(*a) + u16::from(*b) + u16::from(*c));
+        let sums: Vec<u16> = sums.collect(); // of three bytes above each other
+        for ((out, value), sums) in out[3.min(row)..].iter_mut().zip(&line[3.min(row)..]).zip(sums.windows(7)) {
+            let sum = u32::from(sums[0] + sums[3] + sums[6]) + 4 * u32::from(*value);
             let smooth = ((2 * sum + 13) / 26) as u8; // rounded; a sum by 13 is never halfway
-            picture.pixels[at] = blend(smooth, original[at], factor);
+            *out = blend(smooth, *value, factor);
         }
     }
 }
@@ -74,7 +78,8 @@ fn hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     } else {
         (4. + f64::from(green) - f64::from(red)) as f32
     };
-    let hue = ((f64::from(sector) / 6. + 1.) % 1.) as f32;
+    let turn = f64::from(sector) / 6. + 1.;
+    let hue = (if turn >= 1. { turn - 1. } else { turn }) as f32;
     let saturation = range / f32::from(most);
     [(f64::from(hue) * 255.) as u8, (f64::from(saturation) * 255.) as u8, most]
 }
@@ -85,14 +90,14 @@ fn rgb([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
         return [value; 3];
     }
     let turns = f64::from(hue) * 6. / 255.;
-    let sector = turns.floor();
-    let part = (turns - sector) as f32;
+    let sector = turns as u8;
+    let part = (turns - f64::from(sector)) as f32;
     let saturation = (f64::from(saturation) / 255.) as f32;
-    let scaled = |share: f64| (f64::from(value) * share).round() as u8;
+    let scaled = |share: f64| (f64::from(value) * share + 0.5) as u8; // rounded
     let low = scaled(1. - f64::from(saturation));
     let falling = scaled(1. - f64::from(saturation * part));
     let rising = scaled(1. - f64::from(saturation) * (1. - f64::from(part)));
-    match sector as u8 % 6 {
+    match sector % 6 {
         0 => [value, rising, low],
         1 => [falling, value, low],
         2 => [low, value, rising],

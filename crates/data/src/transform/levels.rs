@@ -7,11 +7,13 @@ fn map(pixels: &mut [u8], tables: &[[u8; 256]; 3]) {
     }
 }
 
-/// How often each byte occurs in channel `channel`.
-fn histogram(pixels: &[u8], channel: usize) -> [usize; 256] {
-    let mut counts = [0; 256];
-    pixels.iter().skip(channel).step_by(3).for_each(|&byte| counts[byte as usize] += 1);
-    counts
+/// Maps each channel by the table that `table` makes of the counts of its bytes.
+fn map_by_counts(pixels: &mut [u8], table: impl Fn(&[usize; 256]) -> [u8; 256]) {
+    let mut counts = [[0; 256]; 3];
+    for pixel in pixels.chunks_exact(3) {
+        counts.iter_mut().zip(pixel).for_each(|(counts, byte)| counts[*byte as usize] += 1);
+    }
+    map(pixels, &counts.each_ref().map(table));
 }
 
 /// The table that changes nothing.
@@ -37,8 +39,7 @@ pub(super) fn solarize(pixels: &mut [u8], threshold: f32) {
 }
 
 pub(super) fn autocontrast(pixels: &mut [u8]) {
-    let table = |channel: usize| {
-        let counts = histogram(pixels, channel);
+    map_by_counts(pixels, |counts| {
         let (low, high) = (counts.iter().position(|&n| n > 0), counts.iter().rposition(|&n| n > 0));
         match (low, high) {
             (Some(low), Some(high)) if low < high => {
@@ -48,14 +49,11 @@ pub(super) fn autocontrast(pixels: &mut [u8]) {
             }
             _ => SAME,
         }
-    };
-    let tables = [table(0), table(1), table(2)];
-    map(pixels, &tables);
+    });
 }
 
 pub(super) fn equalize(pixels: &mut [u8]) {
-    let table = |channel: usize| {
-        let counts = histogram(pixels, channel);
+    map_by_counts(pixels, |counts| {
         let last = counts.iter().rfind(|&&n| n > 0).copied().unwrap_or(0);
         let step = (counts.iter().sum::<usize>() - last) / 255;
         if step == 0 {
@@ -67,9 +65,7 @@ pub(super) fn equalize(pixels: &mut [u8]) {
             below += counts[byte];
             level.min(255) as u8
         })
-    };
-    let tables = [table(0), table(1), table(2)];
-    map(pixels, &tables);
+    });
 }
 
 #[cfg(test)]

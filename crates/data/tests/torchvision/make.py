@@ -3,7 +3,8 @@
 
     python make.py
 
-Needs torch, torchvision, numpy and pillow. Pixels are hexadecimal, row by row, red, green, blue. A case has the index
+Needs torch, torchvision, numpy and a Pillow below 13: from 13 on it resizes vertically first where the height shrinks much
+more than the width, which moves some bytes by a grey level; checkpoints were trained with the older ones. Pixels are hexadecimal, row by row, red, green, blue. A case has the index
 of its picture, what is done, and the pixels afterwards.
 """
 
@@ -79,6 +80,8 @@ def augmentations(images):
 
 
 def main():
+    if int(PIL.__version__.split(".")[0]) >= 13:
+        raise SystemExit(f"Pillow is {PIL.__version__}, expected a version below 13")
     images = pictures()
     cases = {
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__, "pillow": PIL.__version__},

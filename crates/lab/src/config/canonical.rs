@@ -59,6 +59,9 @@ impl RunConfig {
             }
             _ => {}
         }
+        if let (Some(size), Some(_)) = (self.images.image_size, self.model.architecture.image_size()) {
+            self.model.architecture = self.model.architecture.with_image_size(size)?;
+        }
         Ok(self)
     }
 
@@ -69,6 +72,8 @@ impl RunConfig {
         self.perturbation.micro_batch.take_if(|m| *m == batch);
         self.measuring.noise_samples.take_if(|samples| *samples == batch);
         self.start.start_lr.take_if(|lr| *lr == START_LR);
+        let side = self.usual_side();
+        self.images.image_size.take_if(|size| *size == side);
         self.name_parts();
         self.name_gsam();
         if let Decay::Step { at, .. } = &mut self.optimisation.schedule.0 {

@@ -8,32 +8,6 @@ pub fn typed(value: impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// The data sets by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DataName {
-    /// Ten drawn classes of 32×32, no download
-    Synthetic,
-    /// The same classes, simpler and of 16×16: learnt in seconds
-    Thumbnails,
-    /// CIFAR-10
-    Cifar10,
-    /// CIFAR-100
-    Cifar100,
-}
-
-impl DataName {
-    /// The number of classes.
-    pub fn classes(self) -> usize {
-        if self == DataName::Cifar100 { 100 } else { 10 }
-    }
-
-    /// Height and width of the images in pixels.
-    pub fn side(self) -> usize {
-        if self == DataName::Thumbnails { 16 } else { 32 }
-    }
-}
-
 /// Augmentations by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

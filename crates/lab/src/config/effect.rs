@@ -9,8 +9,8 @@ use msharp_perturb::catalogue::{Combination, OffsetChoice};
 use msharp_train::Decay;
 use std::fmt::Display;
 
-/// The least radius. No component of an l2 offset exceeds ρ, and f32 numbers near 0.01, a usual weight, are 9e-10 apart:
-/// less than half of that is lost in rounding.
+/// The least radius. No component of an l2 offset exceeds ρ, and f32 numbers near 0.01, a usual weight, are 9e-10
+/// apart: less than half of that is lost in rounding.
 const LEAST_RADIUS: f64 = 1e-12;
 
 impl RunConfig {

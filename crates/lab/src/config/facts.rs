@@ -16,7 +16,7 @@ pub struct Facts<'a> {
     /// The variables of the network.
     pub params: &'a Params,
     /// Height and width of an image.
-    pub size: (usize, usize),
+    pub side: usize,
 }
 
 impl RunConfig {
@@ -26,19 +26,14 @@ impl RunConfig {
     /// Names a flag that has no effect on these data, in these steps, on these parameters, or that selects none of
     /// them.
     pub fn check_against(&self, facts: &Facts, rule: &dyn Perturbation) -> Result<()> {
-        let Facts { samples, steps, params, size } = *facts;
+        let Facts { samples, steps, params, side } = *facts;
         let batch = self.optimisation.batch_size;
         ensure!(
             batch <= samples,
             "--batch-size is {batch}, and there are {samples} training images; expected at most as many"
         );
-        if let Some(side) = self.data.cutout {
-            ensure!(
-                side <= size.0.min(size.1),
-                "--cutout is {side}, and images are {} × {}; expected at most a side",
-                size.0,
-                size.1
-            );
+        if let Some(cutout) = self.data.cutout {
+            ensure!(cutout <= side, "--cutout is {cutout}, and images are {side} × {side}; expected at most a side");
         }
         let step = |share: f64| (0..steps).find(|k| *k as f64 / steps as f64 >= share);
         ensure!(
@@ -211,7 +206,7 @@ mod tests {
             let config = parse(&format!("--epochs 2 {batch} {flags}")).canonical();
             config.validate()?;
             let (_, params) = model(&config, 10)?;
-            let facts = Facts { samples: 40, steps: 4, params: &params, size: (32, 32) };
+            let facts = Facts { samples: 40, steps: 4, params: &params, side: 32 };
             config.check_against(&facts, &*rule(&config, set.clone())?)
         };
         for flags in [

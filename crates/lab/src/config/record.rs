@@ -95,9 +95,10 @@ impl RunConfig {
     }
 
     /// Every setting of every group.
-    fn groups(&self) -> [(&'static str, Map<String, Value>); 8] {
+    fn groups(&self) -> [(&'static str, Map<String, Value>); 9] {
         [
             ("data", map(&self.data)),
+            ("images", map(&self.images)),
             ("model", map(&self.model)),
             ("rule", map(&self.perturbation)),
             ("weighting", map(&self.weighting)),
@@ -148,9 +149,10 @@ impl TryFrom<Value> for RunConfig {
                 *setting = value;
             }
         }
-        let [data, model, rule, weighting, start, optimisation, measuring, machine] = groups;
+        let [data, images, model, rule, weighting, start, optimisation, measuring, machine] = groups;
         Ok(RunConfig {
             data: read(data)?,
+            images: read(images)?,
             model: read(model)?,
             perturbation: read(rule)?,
             weighting: read(weighting)?,

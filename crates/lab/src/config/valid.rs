@@ -20,11 +20,11 @@ impl RunConfig {
             "--norm is {norm}, but {model} has layer normalisation; expected no --norm"
         );
         if let Some(side) = model.image_size() {
-            let own = self.data.set.side();
+            let own = self.side();
             ensure!(
                 side == own,
-                "--model {model} takes images of {side}×{side}, and those of --data are {own}×{own}; expected a network \
-                 for any size, as resnet8, or for 32×32, as vit-mini"
+                "--model {model} takes images of {side}×{side}, and those of --data are {own}×{own}; expected \
+                 --image-size {side}, or a network for any size, as resnet8"
             );
         }
         within("label-noise", self.data.label_noise, Range::SHARE)?;
@@ -61,6 +61,11 @@ impl RunConfig {
         );
         self.perturbation.changes.validate(&self.perturbation.rule, self.optimisation.weight_decay)?;
         self.start.validate(self.data.label_noise)?;
+        self.check_images()?;
+        ensure!(
+            self.model.init_weights.is_none() || self.start.after_random_labels.is_none(),
+            "--after-random-labels starts at weights of its own; expected no --init-weights with it"
+        );
         ensure!(self.optimisation.accumulate != Some(0), "--accumulate is 0; expected at least 1 sample");
         ensure!(
             self.optimisation.optimizer == OptimizerName::Sgd || !self.optimisation.nesterov,

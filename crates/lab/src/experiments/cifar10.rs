@@ -3,8 +3,8 @@
 mod page;
 mod runs;
 
-use super::{Experiment, Preset};
-use crate::config::{DataName, RunConfig};
+use super::{Experiment, Given, Preset};
+use crate::config::RunConfig;
 use crate::page::Page;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
@@ -23,7 +23,7 @@ impl Experiment for Cifar10 {
         "Test accuracy of SGD, SAM, m-SAM and RW-SAM on CIFAR-10: the paper's Table 1 (a)"
     }
 
-    fn jobs(&self, preset: Preset, _: DataName) -> Result<Vec<RunConfig>> {
+    fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<RunConfig>> {
         Ok(runs::configs(preset))
     }
 

@@ -3,8 +3,7 @@
 mod page;
 mod runs;
 
-use super::{Experiment, Preset};
-use crate::config::DataName;
+use super::{Experiment, Given, Preset};
 use crate::page::Page;
 use crate::series::{SeriesJob, SeriesRow};
 use anyhow::Result;
@@ -23,7 +22,7 @@ impl Experiment for Drift {
         "What does m do to the drift and the diffusion of the equations? No network"
     }
 
-    fn jobs(&self, preset: Preset, _: DataName) -> Result<Vec<SeriesJob>> {
+    fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<SeriesJob>> {
         Ok(runs::jobs(preset))
     }
 

@@ -6,8 +6,8 @@ mod runs;
 pub use page::{SEEN, contests};
 pub use runs::{Minimum, about_start, configs, minimum};
 
-use super::{Experiment, Preset, perturbed};
-use crate::config::{DataName, RunConfig};
+use super::{Experiment, Given, Preset, perturbed};
+use crate::config::RunConfig;
 use crate::page::Page;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
@@ -26,8 +26,8 @@ impl Experiment for Escape {
         "Which rule leaves a poor minimum, and how fast? The paper's Figure 1"
     }
 
-    fn jobs(&self, preset: Preset, images: DataName) -> Result<Vec<RunConfig>> {
-        Ok(runs::configs(preset, images))
+    fn jobs(&self, preset: Preset, given: &Given) -> Result<Vec<RunConfig>> {
+        Ok(runs::configs(preset, given.images.clone()))
     }
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {

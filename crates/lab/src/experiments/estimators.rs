@@ -15,7 +15,7 @@ pub use comparison::Comparison;
 pub use page::summary;
 pub use runs::{CellJob, Subject};
 
-use super::{Experiment, Preset};
+use super::{Experiment, Given, Preset};
 use crate::config::DataName;
 use crate::page::Page;
 use crate::row::Row;
@@ -56,7 +56,7 @@ impl Experiment for Estimators {
         &[Preset::Smoke, Preset::Laptop]
     }
 
-    fn jobs(&self, preset: Preset, _: DataName) -> Result<Vec<CellJob>> {
+    fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<CellJob>> {
         self.jobs_of(preset)
     }
 

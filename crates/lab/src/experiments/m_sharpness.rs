@@ -3,8 +3,8 @@
 mod page;
 mod runs;
 
-use super::{Experiment, Preset, perturbed};
-use crate::config::{DataName, RunConfig};
+use super::{Experiment, Given, Preset, perturbed};
+use crate::config::RunConfig;
 use crate::page::Page;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
@@ -23,8 +23,8 @@ impl Experiment for MSharpness {
         "Does accuracy follow m for m-SAM, and m_eff for RW-SAM? With controls; shares runs with escape"
     }
 
-    fn jobs(&self, preset: Preset, images: DataName) -> Result<Vec<RunConfig>> {
-        Ok(runs::configs(preset, images))
+    fn jobs(&self, preset: Preset, given: &Given) -> Result<Vec<RunConfig>> {
+        Ok(runs::configs(preset, given.images.clone()))
     }
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {

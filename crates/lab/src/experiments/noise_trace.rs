@@ -2,8 +2,8 @@
 
 mod page;
 
-use super::{Experiment, Preset, escape, perturbed, set_up};
-use crate::config::{DataName, RunConfig};
+use super::{Experiment, Given, Preset, escape, perturbed, set_up};
+use crate::config::RunConfig;
 use crate::page::Page;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
@@ -22,8 +22,8 @@ impl Experiment for NoiseTrace {
         "How does tr V change in the runs of escape? The paper's Figure 2 and Table 6; no runs of its own"
     }
 
-    fn jobs(&self, preset: Preset, images: DataName) -> Result<Vec<RunConfig>> {
-        Ok(escape::configs(preset, images))
+    fn jobs(&self, preset: Preset, given: &Given) -> Result<Vec<RunConfig>> {
+        Ok(escape::configs(preset, given.images.clone()))
     }
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {

@@ -4,8 +4,7 @@ mod page;
 mod paths;
 mod runs;
 
-use super::{Experiment, Preset};
-use crate::config::DataName;
+use super::{Experiment, Given, Preset};
 use crate::page::Page;
 use crate::series::{SeriesJob, SeriesRow};
 use anyhow::Result;
@@ -24,7 +23,7 @@ impl Experiment for WeakError {
         "Do the equations follow the algorithms, and to which orders in η and ρ? No network"
     }
 
-    fn jobs(&self, preset: Preset, _: DataName) -> Result<Vec<SeriesJob>> {
+    fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<SeriesJob>> {
         Ok(runs::jobs(preset))
     }
 

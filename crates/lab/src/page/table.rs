@@ -10,10 +10,12 @@ use msharp_models::Architecture;
 pub struct Published {
     /// The network.
     pub model: Architecture,
+    /// The data set; none for that of the experiment, wherever it lies.
+    pub data: Option<&'static str>,
     /// The rule.
     pub rule: &'static str,
-    /// Test accuracy in percent, mean and deviation.
-    pub accuracy: (f64, f64),
+    /// Test accuracy in percent, the mean, and the deviation where it is known.
+    pub accuracy: (f64, Option<f64>),
 }
 
 /// A Markdown table of `rows`, with the paper's values beside ours where it has any.
@@ -40,7 +42,8 @@ pub fn table(rows: &[RunRow], published: &[Published]) -> String {
         };
         let paper = match (published.is_empty(), published_value(config, published)) {
             (true, _) => String::new(),
-            (false, Some((mean, std))) => format!(" {mean:.2} ± {std:.2} |"),
+            (false, Some((mean, Some(std)))) => format!(" {mean:.2} ± {std:.2} |"),
+            (false, Some((mean, None))) => format!(" {mean:.2} |"),
             (false, None) => " – |".to_owned(),
         };
         let baseline = |row: &RunRow| {
@@ -116,9 +119,10 @@ fn is_baseline(other: &RunConfig, config: &RunConfig) -> bool {
     *other == sgd(config).with(|c| c.weighting = other.weighting.clone())
 }
 
-fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, f64)> {
+fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, Option<f64>)> {
     let fits = |p: &&Published| {
         p.model == config.model.architecture
+            && p.data.is_none_or(|data| data == config.data.set.to_string())
             && p.rule == config.perturbation.rule.name()
             && config.perturbation.micro_batch.is_none()
     };
@@ -151,7 +155,7 @@ pub(crate) mod tests {
     }
 
     fn lines(rows: &[RunRow]) -> Vec<String> {
-        let sgd = Published { model: Architecture::ResNet18, rule: "sgd", accuracy: (95.62, 0.03) };
+        let sgd = Published { model: Architecture::ResNet18, data: None, rule: "sgd", accuracy: (95.62, Some(0.03)) };
         table(rows, &[sgd]).lines().skip(2).map(str::to_owned).collect()
     }
 

@@ -20,11 +20,12 @@ pub fn seconds(configs: &[RunConfig], data: &mut Datasets) -> Result<Vec<f64>> {
     let mut expected = Vec::with_capacity(configs.len());
     for config in configs {
         let streams = data.streams(config)?;
-        let network = format!("{} {} {}", config.model.architecture, config.model.norm, streams.classes);
+        let network =
+            format!("{} {} {} {}", config.model.architecture, config.model.norm, streams.classes, config.side());
         let pass = match timed.iter().find(|(known, _)| *known == network) {
             Some((_, pass)) => *pass,
             None => {
-                let pass = forward_seconds_a_sample(config, streams.classes, &streams.train)?;
+                let pass = forward_seconds_a_sample(config, streams.classes, &*streams.train)?;
                 timed.push((network, pass));
                 pass
             }

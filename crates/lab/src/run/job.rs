@@ -2,21 +2,26 @@
 
 use super::outcome::{Run, RunRow};
 use super::{duration, leftovers, phases, run};
-use crate::config::{DeviceName, EstimatorName, PrecisionName, RunConfig, typed};
+use crate::config::{DataName, DeviceName, EstimatorName, PrecisionName, RunConfig};
 use crate::experiments::{Job, Place};
-use crate::{build, fetch, screen};
+use crate::{build, fetch, screen, weights};
 use anyhow::{Context, Result, ensure};
 
 impl Job for RunConfig {
     type Content = Run;
 
     fn title(&self) -> String {
-        let RunConfig { model, optimisation, .. } = self;
-        format!("{} · {} · seed {}", model.architecture, self.rule_label_with_radius(), optimisation.seed)
+        let RunConfig { data, model, optimisation, .. } = self;
+        let (rule, seed) = (self.rule_label_with_radius(), optimisation.seed);
+        format!("{} on {} · {rule} · seed {seed}", model.architecture, data.set)
     }
 
     fn is_of(&self, found: &Run) -> bool {
         *self == found.config
+    }
+
+    fn resolved(self) -> Result<Self> {
+        weights::resolved(self)
     }
 
     /// Ghost norms are for the CPU; elsewhere the same norms are computed one by one.
@@ -39,6 +44,10 @@ impl Job for RunConfig {
             self.title()
         );
         Ok(())
+    }
+
+    fn data(&self) -> Option<DataName> {
+        Some(self.data.set.clone())
     }
 
     /// A line for each network and rule, with the number of seeds.
@@ -90,12 +99,12 @@ impl Job for RunConfig {
     /// set.
     fn check_replaces(jobs: &[Self], known: &[RunRow]) -> Result<()> {
         for row in known {
-            let data = row.content.config.data.set;
+            let data = &row.content.config.data.set;
             ensure!(
-                jobs.iter().any(|config| config.data.set == data),
+                jobs.iter().any(|config| config.data.set == *data),
                 "--record would replace rows of {} by rows of other images; expected --data-dir with {}",
-                typed(data),
-                typed(data)
+                data,
+                data
             );
         }
         Ok(())

@@ -19,6 +19,9 @@ pub struct Notes {
     pub makers: Vec<Maker>,
     /// What the weights are of: the entries of a [`Description`].
     pub weights: BTreeMap<String, String>,
+    /// What the images are: see [`Streams::contents`](crate::data::Streams::contents).
+    #[serde(default)]
+    pub images: String,
 }
 
 impl Notes {
@@ -59,6 +62,20 @@ pub fn description(path: &Path) -> Result<Option<Description>> {
         _ => Ok(Description::of(&metadata)?),
     }
 }
+
+/// What the classes of weights are called, if their file says so; empty otherwise.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn class_names(path: &Path) -> Result<Vec<String>> {
+    let names = msharp_core::metadata(path)?.remove(CLASS_NAMES);
+    names.map_or(Ok(Vec::new()), |names| {
+        serde_json::from_str(&names).with_context(|| format!("the names of the classes in {}", path.display()))
+    })
+}
+
+/// The entry of a file of weights that says what its classes are called.
+pub const CLASS_NAMES: &str = "class_names";
 
 /// The tensors of a state dict, or those of the model in a checkpoint, on the CPU.
 ///

@@ -243,7 +243,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.jsonl");
         let whole = with_curve(&[1, 2, 3]);
-        let changes: [(fn(&mut RunRow), &str); 8] = [
+        type Change = fn(&mut RunRow);
+        let changes: [(Change, &str); 8] = [
             (|row| row.content.metrics.test_accuracy = Some(1.2), "test_accuracy is 1.2"),
             (|row| row.content.metrics.test_accuracy = Some(-0.1), "test_accuracy is -0.1"),
             (|row| row.content.metrics.test_loss = Some(-1.), "test_loss is -1"),

@@ -25,7 +25,7 @@ pub fn before(config: &RunConfig) -> Option<RunConfig> {
         c.optimisation.seed = config.optimisation.seed;
         c.machine = config.machine.clone();
     };
-    let base = standard(config.model.architecture, config.model.norm, config.data.set).with(same);
+    let base = standard(config.model.architecture, config.model.norm, config.data.set.clone()).with(same);
     Some(match after_true_labels {
         Some(epochs) => base.with(|c| {
             c.start = Start { after_true_labels: None, ..config.start.clone() };
@@ -39,7 +39,7 @@ pub fn before(config: &RunConfig) -> Option<RunConfig> {
             c.optimisation.lr = start_lr.unwrap_or(START_LR);
             c.optimisation.weight_decay = 0.;
             // A wrong label with this chance, uniform over the others, is a label that is uniform over all.
-            c.data.label_noise = 1. - 1. / config.data.set.classes() as f64;
+            c.data.label_noise = config.data.set.classes().map_or(1., |classes| 1. - 1. / classes as f64);
         }),
     })
 }

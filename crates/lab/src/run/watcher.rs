@@ -86,7 +86,7 @@ impl Observer for Watcher<'_> {
         if let Some(images) = self.by_label.filter(|_| progress.epoch == self.epochs) {
             for (name, part) in [("train_accuracy_clean", images.clean()), ("train_accuracy_wrong", images.wrong())] {
                 let part = part.map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
-                measures.insert(name.to_owned(), evaluate(self.classifier, &part)?.accuracy);
+                measures.insert(name.to_owned(), evaluate(self.classifier, &*part)?.accuracy);
             }
         }
         let (epoch, train_loss, seconds) = (progress.epoch, tally.loss(), tally.seconds);

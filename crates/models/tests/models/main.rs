@@ -6,6 +6,7 @@ mod invariants;
 mod names;
 mod numbers;
 mod parity;
+mod positions;
 mod recorder;
 
 /// A file that `tests/fixtures/make.py` wrote.

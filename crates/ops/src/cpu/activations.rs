@@ -9,11 +9,12 @@ use candle_core::{DType, Device, Result, Storage, Tensor};
 
 /// [`relu`](crate::relu)
 pub(crate) fn relu<X: Activation>(x: &X) -> Result<X> {
+    let named = |pass: &str, x: &[usize]| (format!("relu {x:?} {pass}"), 0.0);
     with_float!("relu", x.values(), T => {
-        let y = with_slice(x.values(), |x| Ok(map(x, positive::<T>)))?;
-        X::record("relu", &[x], &[], on_cpu(y), x.values().shape(), |Pass { y, dy, .. }| {
-            let dx = with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))))?;
-            Ok([Some(constant(dx, y.shape())?)])
+        let y = timed(|| named("forward", x.values().dims()), || with_slice(x.values(), |x| Ok(map(x, positive::<T>))))?;
+        X::record("relu", &[x], &[], on_cpu(y), x.values().shape(), move |Pass { y, dy, .. }| {
+            let dx = || with_slice(y, |y| with_slice(dy, |dy| Ok(zip_map(y, dy, masked::<T>))));
+            Ok([Some(constant(timed(|| named("dx", y.dims()), dx)?, y.shape())?)])
         })
     })
 }
@@ -45,8 +46,10 @@ fn gradient<T: Float>(x: T, dy: T) -> T {
 
 /// a + b
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Storage> {
+    let named = || (format!("add {:?}", a.dims()), 0.0);
     with_float!("add", a, T => {
-        Ok(on_cpu(with_slice(a, |a| with_slice(b, |b| Ok(zip_map(a, b, |a: T, b| a + b))))?))
+        let sum = || with_slice(a, |a| with_slice(b, |b| Ok(zip_map(a, b, |a: T, b| a + b))));
+        Ok(on_cpu(timed(named, sum)?))
     })
 }
 

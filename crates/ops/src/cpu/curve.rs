@@ -5,7 +5,8 @@ use std::f32::consts::LOG2_E;
 
 /// eˣ for x ≤ 0, to 2 units in the last place; 0 from −87.3 on, where f32 would leave its normal numbers.
 ///
-/// x = n ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by its series. Multiplications and additions stay apart, so the bits do
+/// x = n ln 2 + r with |r| ≤ ln 2 / 2, and eʳ by its series, pairs of terms at a time (Estrin's scheme), which a
+/// processor can compute side by side. Every product is rounded together with the sum that it is for, so the bits do
 /// not depend on the processor.
 #[inline(always)]
 pub(crate) fn exp_f32(x: f32) -> f32 {
@@ -13,13 +14,13 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
     const ROUND: f32 = 1.5 * (1 << 23) as f32;
     /// ln 2 in two parts; the first has few bits, so that n times it is exact.
     const LN_2: (f32, f32) = (0.693_359_4, -2.121_944_4e-4);
-    let shifted = x * LOG2_E + ROUND;
+    let shifted = x.mul_add(LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = x - n * LN_2.0 - n * LN_2.1;
-    let mut series = 1.0 / 5040.0;
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
-        series = series * r + coefficient;
-    }
+    let r = n.mul_add(-LN_2.1, n.mul_add(-LN_2.0, x));
+    let square = r * r;
+    let low = r.mul_add(1.0 / 6.0, 0.5).mul_add(square, r);
+    let high = r.mul_add(1.0 / 5040.0, 1.0 / 720.0).mul_add(square, r.mul_add(1.0 / 120.0, 1.0 / 24.0));
+    let series = high.mul_add(square * square, low) + 1.0;
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23)); // 2ⁿ
     if x < -87.3 { 0.0 } else { series * power }
 }
@@ -30,21 +31,22 @@ pub(crate) fn exp_f32(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn normal_f32(x: f32) -> (f32, f32) {
     const TAIL: [f32; 9] = [
-        -0.029_145_929,
-        0.143_971_7,
-        -0.255_714_24,
-        0.159_174_14,
-        -0.023_109_824,
-        0.105_508,
-        0.119_832_87,
-        0.139_861_87,
         0.139_621_4,
+        0.139_861_87,
+        0.119_832_87,
+        0.105_508,
+        -0.023_109_824,
+        0.159_174_14,
+        -0.255_714_24,
+        0.143_971_7,
+        -0.029_145_929,
     ];
-    let t = 1.0 / (1.0 + 0.35 * x.abs());
-    let mut tail = TAIL[0];
-    for coefficient in &TAIL[1..] {
-        tail = tail * t + coefficient;
-    }
+    let t = 1.0 / x.abs().mul_add(0.35, 1.0);
+    let pair = |i: usize| t.mul_add(TAIL[i + 1], TAIL[i]);
+    let t2 = t * t;
+    let t4 = t2 * t2;
+    let high = t4.mul_add(TAIL[8], pair(6).mul_add(t2, pair(4)));
+    let tail = high.mul_add(t4, pair(2).mul_add(t2, pair(0)));
     let bell = exp_f32(-0.5 * x * x);
     let tail = tail * t * bell;
     (if x > 0.0 { 1.0 - tail } else { tail }, bell * 0.398_942_3)

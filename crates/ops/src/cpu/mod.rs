@@ -1,8 +1,9 @@
 //! The ops on the CPU, for f32 and f64.
 //!
 //! This module and `cuda` have the same functions, one for each op; [`on_device!`](crate::dispatch) chooses between
-//! them. Below the ops lie what they share: element types (`float`), vector instructions (`vector`), parallel loops
-//! (`parallel`), sums along rows (`rows`), squared norms per sample (`squares`).
+//! them. Below the ops lie what they share: element types (`float`), vector instructions (`vector`), the product of
+//! a register tile (`kernels`) and of matrices (`product`), parallel loops (`parallel`), sums along rows (`rows`), squared
+//! norms per sample (`squares`).
 
 mod activations;
 mod attention;
@@ -12,12 +13,14 @@ mod cross_entropy;
 mod curve;
 mod dropout;
 mod float;
+mod kernels;
 mod layer_scale;
 mod norm;
 mod parallel;
 mod parameters;
 mod patches;
 mod pool;
+mod product;
 mod rows;
 mod samples;
 mod softmax;

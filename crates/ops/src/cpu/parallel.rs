@@ -184,13 +184,18 @@ pub(crate) fn zip_map<T: Copy + Sync + Send>(x: &[T], y: &[T], f: impl Fn(T, T) 
 /// Sums of each column of a row-major `[rows, width]`: partial sums of fixed blocks in f64, added in block order.
 pub(crate) fn column_sums<T: crate::cpu::float::Float>(x: &[T], width: usize) -> Vec<f64> {
     let partials = of_chunks(x, rows_per_chunk(width) * width, |block| {
-        let mut sums = vec![0.0; width];
-        for row in block.chunks_exact(width) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += value.wide();
-            }
-        }
-        sums
+        vectorised(
+            #[inline(always)]
+            || {
+                let mut sums = vec![0.0; width];
+                for row in block.chunks_exact(width) {
+                    for (sum, value) in sums.iter_mut().zip(row) {
+                        *sum += value.wide();
+                    }
+                }
+                sums
+            },
+        )
     });
     add_up(&partials, width)
 }

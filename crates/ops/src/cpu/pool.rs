@@ -4,6 +4,7 @@ use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::{build, filled};
 use crate::graph::{Activation, Pass};
 use crate::layers::{Pooling, Window2d};
+use crate::profile::timed;
 use candle_core::Result;
 
 impl Pooling {
@@ -19,6 +20,7 @@ impl Pooling {
     }
 
     /// Visits each output pixel of an image: `f(output elements, input pixels)`.
+    #[inline(always)]
     fn visit(&self, mut f: impl FnMut(std::ops::Range<usize>, &mut dyn Iterator<Item = usize>)) {
         for oy in 0..self.oh {
             for ox in 0..self.ow {
@@ -39,11 +41,12 @@ impl Pooling {
 
 /// [`max_pool2d`](crate::max_pool2d)
 pub(crate) fn max_pool2d<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Result<X> {
+    let named = |pass: &str, x: &[usize]| (format!("max_pool2d {x:?} {pass}"), 0.0);
     with_float!("max_pool2d", x.values(), T => {
-        let y = with_slice(x.values(), |x| Ok(max::<T>(&p, x)))?;
-        X::record("max_pool2d", &[x], &[], on_cpu(y), shape, move |Pass { inputs: [x], dy, .. }| {
-            let dx = with_slice::<T, _>(x, |x| with_slice(dy, |dy| Ok(grad_max(&p, x, dy))))?;
-            Ok([Some(constant(dx, x.shape())?)])
+        let y = timed(|| named("forward", x.values().dims()), || with_slice(x.values(), |x| Ok(max::<T>(&p, x))))?;
+        X::record("max_pool2d", &[x], &[], on_cpu(y), shape, move |Pass { inputs: [x], y, dy, .. }| {
+            let dx = || with_slice::<T, _>(x, |x| with_slice(y, |y| with_slice(dy, |dy| Ok(grad_max(&p, x, y, dy)))));
+            Ok([Some(constant(timed(|| named("dx", x.dims()), dx)?, x.shape())?)])
         })
     })
 }
@@ -62,51 +65,78 @@ pub(crate) fn averages<X: Activation>(x: &X, p: Pooling, shape: &[usize]) -> Res
 /// Replaces `best` by the candidate if it is larger, or NaN.
 #[inline(always)]
 fn beats<T: Float>(candidate: T, best: T) -> bool {
-    candidate > best || candidate.wide().is_nan()
+    #[allow(clippy::eq_op, reason = "NaN alone differs from itself")]
+    let is_nan = candidate != candidate;
+    candidate > best || is_nan
 }
 
 fn max<T: Float>(p: &Pooling, x: &[T]) -> Vec<T> {
     let len = x.len() / p.image().max(1) * p.out_image();
     // SAFETY: `visit` reaches every output pixel, and `filled` writes it.
     unsafe {
-        build(len, p.out_image(), |n, out| {
-            let x = &x[n * p.image()..];
-            p.visit(|elements, pixels| {
-                let out = filled(&mut out[elements], T::narrow(f64::NEG_INFINITY));
-                for pixel in pixels {
-                    for (best, &x) in out.iter_mut().zip(&x[pixel * p.c..]) {
-                        *best = if beats(x, *best) { x } else { *best };
-                    }
-                }
-            });
-        })
+        build(
+            len,
+            p.out_image(),
+            #[inline(always)]
+            |n, out| {
+                let x = &x[n * p.image()..];
+                p.visit(
+                    #[inline(always)]
+                    |elements, pixels| {
+                        let out = filled(&mut out[elements], T::narrow(f64::NEG_INFINITY));
+                        for pixel in pixels {
+                            for (best, &x) in out.iter_mut().zip(&x[pixel * p.c..]) {
+                                *best = if beats(x, *best) { x } else { *best };
+                            }
+                        }
+                    },
+                );
+            },
+        )
     }
 }
 
-/// dx of [`max`]: finds the maxima again, which is cheaper than to store them. An image per task.
-fn grad_max<T: Float>(p: &Pooling, x: &[T], dy: &[T]) -> Vec<T> {
+/// dx of [`max`]: the first pixel of a window with its maximum gets the gradient. Finding it again is cheaper than
+/// storing where it was. An image per task.
+fn grad_max<T: Float>(p: &Pooling, x: &[T], y: &[T], dy: &[T]) -> Vec<T> {
     let c = p.c;
     // SAFETY: `filled` writes every element.
     unsafe {
-        build(x.len(), p.image(), |n, dx| {
-            let dx = filled(dx, T::zero());
-            let (x, dy) = (&x[n * p.image()..], &dy[n * p.out_image()..]);
-            let mut winner = vec![0; c]; // pixel of each channel
-            p.visit(|elements, pixels| {
-                winner.fill(pixels.next().unwrap_or(0));
-                for pixel in pixels {
-                    for (j, winner) in winner.iter_mut().enumerate() {
-                        if beats(x[pixel * c + j], x[*winner * c + j]) {
-                            *winner = pixel;
+        build(
+            x.len(),
+            p.image(),
+            #[inline(always)]
+            |n, dx| {
+                let dx = filled(dx, T::zero());
+                let (x, out) = (&x[n * p.image()..], n * p.out_image());
+                let mut left = vec![T::zero(); c]; // the gradient that no pixel has got yet
+                p.visit(
+                    #[inline(always)]
+                    |elements, pixels| {
+                        let elements = out + elements.start..out + elements.end;
+                        let y = &y[elements.clone()];
+                        left.copy_from_slice(&dy[elements]);
+                        for pixel in pixels {
+                            let (x, dx) = (&x[pixel * c..][..c], &mut dx[pixel * c..][..c]);
+                            for (((left, dx), x), y) in left.iter_mut().zip(dx).zip(x).zip(y) {
+                                let found = same(*x, *y);
+                                *dx += if found { *left } else { T::zero() };
+                                *left = if found { T::zero() } else { *left };
+                            }
                         }
-                    }
-                }
-                for (j, (winner, dy)) in winner.iter().zip(&dy[elements]).enumerate() {
-                    dx[winner * c + j] += *dy;
-                }
-            });
-        })
+                    },
+                );
+            },
+        )
     }
+}
+
+/// Whether `x` is the maximum `y`, which is NaN where one of its window is.
+#[inline(always)]
+fn same<T: Float>(x: T, y: T) -> bool {
+    #[allow(clippy::eq_op, reason = "NaN alone differs from itself")]
+    let both_nan = x != x && y != y;
+    x == y || both_nan
 }
 
 fn average<T: Float>(p: &Pooling, x: &[T]) -> Vec<T> {

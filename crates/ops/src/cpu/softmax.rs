@@ -19,20 +19,15 @@ pub(crate) fn softmax<X: Activation>(x: &X, c: usize) -> Result<X> {
     })
 }
 
-/// A row of numbers times `scale` becomes eˣ over the largest; returns the largest of `row` and the sum of the results.
+/// A row of numbers times `scale` becomes eˣ over the largest; returns the largest of the first `n` and the sum of their
+/// results. What follows them is to fill a vector.
 #[inline(always)]
-pub(super) fn exponentials<T: Float>(row: &mut [T], scale: T) -> (T, f64) {
-    let most = rows::largest(row);
-    shifted_exponentials(row, scale, most);
-    (most, rows::sum(row, |x| x))
-}
-
-/// e to the power of (x − most) · scale.
-#[inline(always)]
-pub(super) fn shifted_exponentials<T: Float>(row: &mut [T], scale: T, most: T) {
-    for x in row {
+pub(super) fn exponentials<T: Float>(row: &mut [T], n: usize, scale: T) -> (T, f64) {
+    let most = rows::largest(&row[..n]);
+    for x in &mut *row {
         *x = ((*x - most) * scale).exp_negative();
     }
+    (most, rows::sum(&row[..n], |x| x))
 }
 
 fn forward<T: Float>(x: &[T], c: usize) -> Vec<T> {
@@ -46,7 +41,7 @@ fn forward<T: Float>(x: &[T], c: usize) -> Vec<T> {
             |i, out| {
                 let out = out.write_copy_of_slice(&x[i * task..][..out.len()]);
                 for row in out.chunks_exact_mut(c) {
-                    let (_, sum) = exponentials(row, T::one());
+                    let (_, sum) = exponentials(row, c, T::one());
                     let share = T::narrow(1.0 / sum);
                     row.iter_mut().for_each(|y| *y *= share);
                 }

@@ -1,11 +1,7 @@
 //! Ensembles: the same bits for any number of threads, and what is known of simple chains.
 
 use crate::linear::{B, Kind, SEPARABLE, diagonal, general};
-use msharp_sde::problems::DoubleWell;
-use msharp_sde::{
-    Algorithm, Chain, Ensemble, EulerMaruyama, LANES, Milstein, Modified, Order, Stopped, Stream, WeakOrder2, at,
-    silent, stream,
-};
+use msharp_sde::{Chain, Ensemble, EulerMaruyama, LANES, Milstein, Stopped, Stream, WeakOrder2, at, silent, stream};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -168,21 +164,4 @@ fn progress_comes_to_its_end_and_can_stop() {
     // nobody ever leaves, and still it can be stopped
     let endless = Ensemble { steps: usize::MAX, ..ensemble };
     assert_eq!(endless.exits(&Walk, at(&[0.]), |_| false, &stop), Err(Stopped));
-}
-
-/// What this crate compiles is what a program compiles for itself.
-#[test]
-fn an_equation_in_a_box_has_the_bits_of_its_scheme() {
-    let well = DoubleWell::new(0.25, 2.);
-    let equation = || Modified::new(&well, Algorithm::m_usam(0.05, 2, 4), 0.1, Order::BEST).unwrap();
-    let ensemble = Ensemble { paths: LANES + 1, seed: 3, steps: 40, every: 40 };
-    let ends = |chain: &dyn Chain| ensemble.ends(&chain, at(&[-1.]), &silent).unwrap();
-    let exits = |chain: &dyn Chain| ensemble.exits(&chain, at(&[-1.]), |x| x[0] > -0.8, &silent).unwrap();
-    let (euler, boxed) = (EulerMaruyama::new(equation(), 0.05).unwrap(), equation().euler_maruyama(0.05).unwrap());
-    assert_eq!(ends(&*boxed), ends(&euler));
-    assert_eq!(exits(&*boxed), exits(&euler));
-    assert!(exits(&euler).censored() < ensemble.paths, "some left");
-    let (second, boxed) = (WeakOrder2::new(equation(), 0.05).unwrap(), equation().weak_order_2(0.05).unwrap());
-    assert_eq!(ends(&*boxed), ends(&second));
-    assert!(equation().euler_maruyama(0.).is_err() && equation().weak_order_2(f64::NAN).is_err());
 }

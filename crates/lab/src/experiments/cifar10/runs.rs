@@ -44,7 +44,7 @@ pub const PUBLISHED: &[Published] = &[
 ];
 
 const fn published(model: Architecture, rule: &'static str, mean: f64, std: f64) -> Published {
-    Published { model, rule, accuracy: (mean, std) }
+    Published { model, data: None, rule, accuracy: (mean, Some(std)) }
 }
 
 /// Above the table.

@@ -6,7 +6,7 @@ use super::figures::digits;
 use super::measure::{Cell, candidates};
 use super::state::{Plan, Trained};
 use super::truth::Truth;
-use crate::config::{DataName, DeviceName, typed};
+use crate::config::{DataName, DeviceName};
 use crate::experiments::{Job, Place, Preset};
 use crate::host::Host;
 use crate::row::Row;
@@ -77,17 +77,18 @@ impl Estimators {
             (true, _) => SUBJECTS.into_iter().map(str::parse).collect::<Result<_>>()?,
         };
         let synthetic = preset == Preset::Smoke;
-        let data = self.data.unwrap_or(if synthetic { DataName::Synthetic } else { DataName::Cifar10 });
+        let data = self.data.clone().unwrap_or(if synthetic { DataName::Synthetic } else { DataName::Cifar10 });
         let mut jobs = Vec::new();
         for subject in subjects {
             let budget = self.budget(preset, parameters(subject)?);
             let &Budget { images, batch, batches, draws, states, .. } = &budget;
             let Subject(model, norm) = subject;
-            let plan = Plan { model, norm, data, images, batch, late: states[2].1 };
+            let plan = Plan { model, norm, data: data.clone(), images, batch, late: states[2].1 };
             for (state, steps) in states {
-                let (model, norm, data, state) = (model.to_string(), norm.to_string(), typed(data), state.to_owned());
+                let (model, norm, data, state) =
+                    (model.to_string(), norm.to_string(), data.to_string(), state.to_owned());
                 let setting = Setting { model, norm, data, state, steps, images, batch, batches, draws };
-                jobs.push(CellJob { plan, setting, budget: budget.clone() });
+                jobs.push(CellJob { plan: plan.clone(), setting, budget: budget.clone() });
             }
         }
         Ok(jobs)
@@ -112,10 +113,14 @@ impl Job for CellJob {
         self.setting == found.setting
     }
 
+    fn data(&self) -> Option<DataName> {
+        Some(self.plan.data.clone())
+    }
+
     fn prepare(missing: &[&Self], place: &mut Place) -> Result<Option<Vec<f64>>> {
-        let needs_files = missing.iter().find(|job| fetch::release(job.plan.data).is_some());
+        let needs_files = missing.iter().find(|job| fetch::release(&job.plan.data).is_some());
         if let Some(job) = needs_files {
-            fetch::one_if_absent(job.plan.data, &place.data_dir)?;
+            fetch::one_if_absent(&job.plan.data, &place.data_dir)?;
         }
         Ok(None)
     }
@@ -125,7 +130,7 @@ impl Job for CellJob {
         let started = Instant::now();
         let work = place.folder.join("checkpoints");
         std::fs::create_dir_all(&work).with_context(|| format!("cannot write into {}", work.display()))?;
-        let mut trained = Trained::new(self.plan, &mut place.data, &work, self.setting.steps)?;
+        let mut trained = Trained::new(&self.plan, &mut place.data, &work, self.setting.steps)?;
         if !trained.train_to(self.setting.steps)? || interrupt::requested() {
             return Ok(None);
         }

@@ -1,12 +1,11 @@
 //! A network on its way through training, stopped where it is to be measured.
 
 use crate::config::{AugmentName, DataName, OptimizerName, RunConfig};
-use crate::data::{Datasets, Streams};
+use crate::data::{Datasets, Source, Streams};
 use crate::experiments::standard;
 use crate::{build, interrupt};
 use anyhow::{Context, Result};
 use msharp_core::{Batch, DataSource, Key, Optimizer, Params};
-use msharp_data::Loader;
 use msharp_models::{Architecture, Model, Norm};
 use msharp_perturb::Plain;
 use msharp_train::{
@@ -22,13 +21,13 @@ pub struct Trained {
     config: RunConfig,
     optimizer: Box<dyn Optimizer>,
     progress: Progress,
-    train: Loader,
-    whole: Loader,
+    train: Source,
+    whole: Source,
     checkpoint: PathBuf,
 }
 
 /// How a network is trained.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Plan {
     pub model: Architecture,
     pub norm: Norm,
@@ -50,8 +49,8 @@ impl Observer for Until {
 
 impl Trained {
     /// At its initialisation, or where a checkpoint in `folder` stands, if that is not beyond `most` steps.
-    pub fn new(plan: Plan, data: &mut Datasets, folder: &Path, most: usize) -> Result<Self> {
-        let base = standard(plan.model, plan.norm, plan.data);
+    pub fn new(plan: &Plan, data: &mut Datasets, folder: &Path, most: usize) -> Result<Self> {
+        let base = standard(plan.model, plan.norm, plan.data.clone());
         // A transformer hardly learns with SGD.
         let is_transformer = !plan.model.has_choice_of_norm();
         let (optimizer, lr) = if is_transformer { (OptimizerName::Adamw, 1e-3) } else { (OptimizerName::Sgd, 0.05) };

@@ -4,7 +4,9 @@ use crate::experiments::Preset;
 use crate::series::{Point, SeriesJob, Tell};
 use anyhow::Result;
 use msharp_sde::problems::DoubleWell;
-use msharp_sde::{Algorithm, Descent, Ensemble, Exits, Expansion, Modified, Normalisation, Order, at, mean_exit_time};
+use msharp_sde::{
+    Algorithm, Descent, Ensemble, EulerMaruyama, Exits, Expansion, Modified, Normalisation, Order, at, mean_exit_time,
+};
 
 /// Mean times, by rule and way.
 pub const TIMES: &str = "times";
@@ -114,8 +116,8 @@ pub fn time(algorithm: Algorithm, way: &str, (paths, seed): (usize, u64), tell: 
         }
         "equation" => {
             let dt = ETA / FINER as f64;
-            let chain = equation.euler_maruyama(dt)?;
-            of(ensemble(FINER * LIMIT).exits(&chain.as_ref(), at(&[START]), out, tell)?, dt)
+            let chain = EulerMaruyama::new(equation, dt)?;
+            of(ensemble(FINER * LIMIT).exits(&chain, at(&[START]), out, tell)?, dt)
         }
         _ => Ok(Point::exact(m, mean_exit_time(&equation, START, (WALL, OUT), CELLS)?)),
     }

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::config::DataName;
     use crate::experiments::m_sharpness::MSharpness;
-    use crate::experiments::{Experiment, Preset};
+    use crate::experiments::{Experiment, Given, Preset};
     use crate::page::table::tests::row;
     use crate::run::outcome::EpochLine;
     use std::collections::BTreeMap;
@@ -172,7 +172,7 @@ mod tests {
     /// A row for each run of the laptop preset; RW-SAM with exact norms is 5 points above its shuffled self, on every
     /// seed.
     fn rows() -> Vec<RunRow> {
-        let configs = MSharpness.jobs(Preset::Laptop, DataName::Synthetic).unwrap();
+        let configs = MSharpness.jobs(Preset::Laptop, &Given::of(DataName::Synthetic)).unwrap();
         let of = |config: RunConfig| {
             let gain = if kind(&config) == Kind::ShuffledExact { -0.05 } else { 0. };
             let accuracy = 0.4 + 0.02 * config.optimisation.seed as f64 + gain;

@@ -78,14 +78,14 @@ mod tests {
     use super::*;
     use crate::config::{DataName, RunConfig};
     use crate::experiments::noise_trace::NoiseTrace;
-    use crate::experiments::{Experiment, Preset};
+    use crate::experiments::{Experiment, Given, Preset};
     use crate::page::table::tests::row;
     use std::collections::BTreeMap;
 
     /// tr V falls to 100 under SAM, to half of it with micro-batches, in the last quarter of each run.
     #[test]
     fn the_end_of_a_run_decides_and_factors_are_told() {
-        let configs = NoiseTrace.jobs(Preset::Laptop, DataName::Synthetic).unwrap();
+        let configs = NoiseTrace.jobs(Preset::Laptop, &Given::of(DataName::Synthetic)).unwrap();
         let of = |config: RunConfig| {
             let low = if config.perturbation.micro_batch.is_some() { 50. } else { 100. };
             let line = |epoch: usize| EpochLine {

@@ -4,7 +4,7 @@ use super::runs::{PATHS, Paths, RHO_OF_REGRESSION, RHO_PATHS, START, TIME, all, 
 use crate::series::{Once, Point, SeriesJob, Tell};
 use anyhow::Result;
 use msharp_sde::{
-    Algorithm, Chain, Coupled, Descent, Ensemble, Expansion, Modified, MonteCarlo, Order, StepOperator, at,
+    Algorithm, Chain, Coupled, Descent, Ensemble, Expansion, Modified, MonteCarlo, Order, StepOperator, WeakOrder2, at,
 };
 
 /// What paths are compared in: one function, chosen beforehand, for the largest of several errors is no unbiased
@@ -95,9 +95,9 @@ fn in_eta(algorithm: Algorithm, eta: f64, order: usize, (paths, seed): (usize, u
     let (problem, _) = regression()?;
     let chain = Descent::new(&problem, algorithm, eta)?;
     let sde = Modified::new(&problem, algorithm, eta, Order { eta: order, rho: Expansion::Exact })?;
-    let equation = sde.weak_order_2(eta / FINER as f64)?;
+    let equation = WeakOrder2::new(sde, eta / FINER as f64)?;
     let chain = mean(&chain, square, (paths, seed), steps(TIME, eta), tell)?;
-    let equation = mean(&equation.as_ref(), square, (paths, seed + 1), FINER * steps(TIME, eta), tell)?;
+    let equation = mean(&equation, square, (paths, seed + 1), FINER * steps(TIME, eta), tell)?;
     let error = chain.standard_error().hypot(equation.standard_error());
     Ok(Point::sampled(eta, (chain.mean - equation.mean).abs(), error))
 }

@@ -5,7 +5,6 @@
 //! of five and saves `heads · n²` numbers a sample.
 
 mod head;
-mod products;
 
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::{Region, for_chunks, with_work};

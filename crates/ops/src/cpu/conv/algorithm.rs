@@ -1,10 +1,12 @@
-//! Which of the two convolutions a shape gets.
+//! Which of the three convolutions a shape gets: a product of matrices for a 1 × 1 kernel; else Winograd's or the direct
+//! one.
 //!
 //! Winograd's has a quarter of the multiplications and additional transforms of the input and the output, in
 //! proportion to the pixels. Measured with AVX-512, batch 128, forward: as fast as the direct one at 8 channels, twice
 //! as fast at 16, three times from 64 on; 1.3 and 1.6 times at 5 × 5 and 3 × 3 pixels, whose tiles are not full.
 
 use super::direct::Direct;
+use super::pointwise::Pointwise;
 use super::winograd::Winograd;
 use crate::cpu::float::Float;
 use crate::cpu::parallel::with_work;
@@ -30,6 +32,7 @@ pub fn direct_convolutions<R>(f: impl FnOnce() -> R) -> R {
 #[derive(Clone, Copy)]
 pub(super) enum Algorithm {
     Direct(Direct),
+    Pointwise(Pointwise),
     Winograd(Winograd),
 }
 
@@ -37,6 +40,9 @@ impl Algorithm {
     /// The faster one.
     pub(super) fn of(g: &Geometry) -> Self {
         let arch = Arch::new();
+        if let Some(pointwise) = Pointwise::of(g, arch) {
+            return Algorithm::Pointwise(pointwise);
+        }
         let tiles = g.batch * g.out_height.div_ceil(4) * g.out_width.div_ceil(4);
         // Multiplications of a pair of channels: 36 a tile against 9 a pixel.
         let fewer = 36 * tiles <= 6 * g.pixels();
@@ -52,6 +58,7 @@ impl Algorithm {
     pub(super) fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         with_work(self.work(), || match self {
             Algorithm::Direct(direct) => direct.forward(x, weight, bias),
+            Algorithm::Pointwise(pointwise) => pointwise.forward(x, weight, bias),
             Algorithm::Winograd(winograd) => winograd.forward(x, weight, bias),
         })
     }
@@ -60,6 +67,7 @@ impl Algorithm {
     pub(super) fn grad_input<T: Float>(&self, weight: &[T], dy: &[T]) -> Vec<T> {
         with_work(self.work(), || match self {
             Algorithm::Direct(direct) => direct.grad_input(weight, dy),
+            Algorithm::Pointwise(pointwise) => pointwise.grad_input(weight, dy),
             Algorithm::Winograd(winograd) => winograd.grad_input(weight, dy),
         })
     }
@@ -68,6 +76,7 @@ impl Algorithm {
     pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
         with_work(self.work(), || match self {
             Algorithm::Direct(direct) => direct.grad_weight(x, dy),
+            Algorithm::Pointwise(pointwise) => pointwise.grad_weight(x, dy),
             Algorithm::Winograd(winograd) => winograd.grad_weight(x, dy),
         })
     }
@@ -76,20 +85,23 @@ impl Algorithm {
     pub(super) fn grad_weight_square<T: Float>(&self, x: &[T], dy: &[T]) -> f64 {
         match self {
             Algorithm::Direct(direct) => direct.grad_weight_square(x, dy),
+            Algorithm::Pointwise(pointwise) => pointwise.as_direct().grad_weight_square(x, dy),
             Algorithm::Winograd(winograd) => winograd.grad_weight_square(x, dy),
         }
     }
 
     /// The multiplications of a pass without Winograd's algorithm.
     fn work(&self) -> usize {
-        let (Algorithm::Direct(Direct { g, .. }) | Algorithm::Winograd(Winograd { g, .. })) = self;
+        let (Algorithm::Direct(Direct { g, .. })
+        | Algorithm::Pointwise(Pointwise { g, .. })
+        | Algorithm::Winograd(Winograd { g, .. })) = self;
         g.pixels() * g.window() * g.c_out
     }
 
     /// The multiplications of [`grad_weight_square`](Self::grad_weight_square), transforms included.
     pub(super) fn multiplications(&self) -> usize {
         match self {
-            Algorithm::Direct(_) => self.work(),
+            Algorithm::Direct(_) | Algorithm::Pointwise(_) => self.work(),
             Algorithm::Winograd(Winograd { g, .. }) => {
                 let tiles = g.batch * g.out_height.div_ceil(4) * g.out_width.div_ceil(4);
                 36 * (tiles + 8) * g.c_in * g.c_out

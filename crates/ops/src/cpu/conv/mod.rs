@@ -6,11 +6,9 @@
 mod algorithm;
 mod direct;
 mod gram;
-mod kernels;
+mod pointwise;
 mod squares;
 mod winograd;
-
-pub(super) use kernels::{Paneled, Tile, rows_times_panels};
 
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::column_sums;
@@ -112,6 +110,7 @@ fn named(g: &Geometry, pass: &str) -> (String, f64) {
 }
 
 fn grad_bias<T: Float>(bias: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let sums = with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, bias.elem_count())))?;
+    let named = || (format!("bias {:?} gradient", dy.dims()), 0.0);
+    let sums = timed(named, || with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, bias.elem_count()))))?;
     constant(sums.into_iter().map(T::narrow).collect(), bias.shape())
 }

@@ -2,7 +2,7 @@
 
 use super::grid::Grid;
 use super::panels::Panels;
-use crate::cpu::conv::{Paneled, Tile, rows_times_panels};
+use crate::cpu::kernels::{Paneled, Tile, rows_times_panels};
 use crate::cpu::parallel::Region;
 use crate::cpu::vector::{Lanes, lanes, load, load_first, store, store_first};
 use pulp::{Simd, WithSimd};

@@ -1,7 +1,7 @@
 //! The 36 products of transformed tiles and filters.
 
 use super::panels::Panels;
-use crate::cpu::conv::{Tile, rows_times_panels};
+use crate::cpu::kernels::{Tile, rows_times_panels};
 use crate::cpu::parallel::Region;
 use crate::cpu::vector::{Lanes, lanes, load, store};
 use pulp::{Simd, WithSimd};

@@ -1,10 +1,13 @@
 //! The product that convolutions and attention are made of, a tile of the result at a time in registers.
 //!
 //! A *panel* is a matrix as wide as a vector, row by row. The tile is `M` rows by `N` vectors; 8 × 2 saturates the
-//! multipliers of a processor with 32 vector registers, 4 × 2 fits one with 16.
+//! multipliers of a processor with 32 vector registers, 6 × 2 those of one with 16.
 
-use crate::cpu::vector::{Lanes, Vector, lanes, load};
-use pulp::Simd;
+// Kernels index the rows and columns of a register tile, as their formulas do.
+#![allow(clippy::needless_range_loop)]
+
+use super::vector::{Lanes, Vector, lanes, load};
+use pulp::{Arch, Simd, WithSimd};
 
 /// A tile of a result.
 pub(crate) type Tile<T, S, const M: usize, const N: usize> = [[Vector<T, S>; N]; M];
@@ -52,9 +55,22 @@ pub(crate) trait Paneled {
             match (S::REGISTER_COUNT >= 32, panel + 2 <= count) {
                 (true, true) => self.panels::<S, 8, 2>(simd, panel),
                 (true, false) => self.panels::<S, 8, 1>(simd, panel),
-                (false, true) => self.panels::<S, 4, 2>(simd, panel),
-                (false, false) => self.panels::<S, 4, 1>(simd, panel),
+                (false, true) => self.panels::<S, 6, 2>(simd, panel),
+                (false, false) => self.panels::<S, 6, 1>(simd, panel),
             }
         }
     }
+}
+
+/// Rows of the tiles of [`Paneled::in_pairs`] on this processor.
+pub(crate) fn tile_rows(arch: Arch) -> usize {
+    struct Rows;
+    impl WithSimd for Rows {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            if S::REGISTER_COUNT >= 32 { 8 } else { 6 }
+        }
+    }
+    arch.dispatch(Rows)
 }

@@ -1,0 +1,255 @@
+//! Linear maps and 1 × 1 convolutions: products of matrices, in blocks that stay in cache.
+//!
+//! The blocks depend on the shape alone. Between a block of summands and the next one a sum waits in memory, so its
+//! bits do not depend on their size. Where a stride leaves pixels out, those that it keeps are copied first.
+
+use super::direct::Direct;
+use crate::cpu::float::Float;
+use crate::cpu::kernels::tile_rows;
+use crate::cpu::parallel::{Region, build, filled, for_chunks, tasks};
+use crate::cpu::product::{Left, Matrix, PackLeft, PackRight, Product, Start, right_len};
+use crate::cpu::vector::width;
+use crate::layers::Geometry;
+use pulp::Arch;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Summands of a block: two panels of them are a part of L1, which two threads of a core may share.
+const INNER: usize = 192;
+/// Rows of y or dx that a task has at most: a part of L2 with their summands.
+const ROWS: usize = 96;
+/// Outputs and inputs of a block of dw at most.
+const GRAD: (usize, usize) = (192, 512);
+/// Tasks that a product is split into at least, if it can be, for the threads.
+const TASKS: usize = 16;
+
+/// A linear map of every pixel, or of one in a few.
+#[derive(Clone, Copy)]
+pub(super) struct Pointwise {
+    pub(super) g: Geometry,
+    arch: Arch,
+}
+
+impl Pointwise {
+    /// `None` for another kernel, or with padding.
+    pub(super) fn of(g: &Geometry, arch: Arch) -> Option<Self> {
+        (g.kernel == (1, 1) && g.padding == (0, 0)).then_some(Self { g: *g, arch })
+    }
+
+    /// The same as a convolution like any other.
+    pub(super) fn as_direct(&self) -> Direct {
+        Direct { g: self.g, arch: self.arch }
+    }
+
+    /// y = x wᵀ + bias
+    pub(super) fn forward<T: Float>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+        let weight = Matrix::rows(Region::to_read(weight), self.g.c_in).transposed();
+        self.rows_times(&self.seen(x), weight, self.g.c_in, self.g.c_out, bias.map_or(Start::Zero, Start::Row))
+    }
+
+    /// dx = dy w
+    pub(super) fn grad_input<T: Float>(&self, weight: &[T], dy: &[T]) -> Vec<T> {
+        let weight = Matrix::rows(Region::to_read(weight), self.g.c_in);
+        self.spread(self.rows_times(dy, weight, self.g.c_out, self.g.c_in, Start::Zero))
+    }
+
+    /// The pixels of x that the stride keeps.
+    fn seen<'a, T: Float>(&self, x: &'a [T]) -> Cow<'a, [T]> {
+        let Geometry { height, width, c_in, out_height, out_width, stride, .. } = self.g;
+        if stride == (1, 1) {
+            return Cow::Borrowed(x);
+        }
+        // SAFETY: a chunk is a row of pixels, each of which is written.
+        Cow::Owned(unsafe {
+            build(self.g.pixels() * c_in, out_width * c_in, |i, out| {
+                let row = i / out_height * height + i % out_height * stride.0;
+                for (j, out) in out.chunks_exact_mut(c_in).enumerate() {
+                    out.write_copy_of_slice(&x[(row * width + j * stride.1) * c_in..][..c_in]);
+                }
+            })
+        })
+    }
+
+    /// The inverse, with zeros for the others.
+    fn spread<T: Float>(&self, seen: Vec<T>) -> Vec<T> {
+        let Geometry { batch, height, width, c_in, out_height, out_width, stride, .. } = self.g;
+        if stride == (1, 1) {
+            return seen;
+        }
+        // SAFETY: `filled` writes every element.
+        unsafe {
+            build(batch * height * width * c_in, width * c_in, |i, out| {
+                let (image, row, out) = (i / height, i % height, filled(out, T::ZERO));
+                if row % stride.0 == 0 {
+                    let seen = &seen[(image * out_height + row / stride.0) * out_width * c_in..][..out_width * c_in];
+                    for (j, seen) in seen.chunks_exact(c_in).enumerate() {
+                        out[j * stride.1 * c_in..][..c_in].copy_from_slice(seen);
+                    }
+                }
+            })
+        }
+    }
+
+    /// start + `a` `[pixels, inner]` · `b` `[inner, columns]`. A task has some rows.
+    fn rows_times<T: Float>(&self, a: &[T], b: Matrix<T>, inner: usize, columns: usize, start: Start<T>) -> Vec<T> {
+        let (rows, arch) = (self.g.pixels(), self.arch);
+        let packed = self.packed(b, inner, columns);
+        let mut y = Vec::with_capacity(rows * columns);
+        let c = Matrix::rows(Region::of_capacity(&mut y), columns);
+        let a = Matrix::rows(Region::to_read(a), inner);
+        let rows_of = blocks(rows, (rows.div_ceil(TASKS)).next_multiple_of(24).min(ROWS));
+        tasks(rows_of.len(), |i| {
+            let rows = &rows_of[i];
+            for (k, b) in blocks(inner, INNER).into_iter().zip(&packed) {
+                let start = if k.start == 0 { start } else { Start::Sum };
+                let (a, c) = (Left::Matrix(a.from(rows.start, k.start)), c.from(rows.start, 0));
+                arch.dispatch(Product { rows: rows.len(), inner: k.len(), columns, a, b, start, c });
+            }
+        });
+        // SAFETY: the capacity is at least this, and the tasks have written every row.
+        unsafe { y.set_len(rows * columns) };
+        y
+    }
+
+    /// A right side in panels, for each block of summands.
+    fn packed<T: Float>(&self, b: Matrix<T>, inner: usize, columns: usize) -> Vec<Vec<T>> {
+        let width = width::<T>(self.arch);
+        let pack = |k: Range<usize>| {
+            let mut panels = vec![T::ZERO; right_len(k.len(), columns, width)];
+            let panels_of_task = (columns / width).div_ceil(TASKS).max(1);
+            for_chunks(&mut panels, panels_of_task * k.len() * width, |i, to| {
+                let first = i * panels_of_task * width;
+                let columns = (columns - first).min(panels_of_task * width);
+                self.arch.dispatch(PackRight { from: b.from(k.start, first), inner: k.len(), columns, to });
+            });
+            panels
+        };
+        blocks(inner, INNER).into_iter().map(pack).collect()
+    }
+
+    /// dw = dyᵀ x, `[c_out, c_in]`. A task has a block of dw and a chunk of the pixels; chunks are added in order.
+    pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+        let Geometry { c_in, c_out, .. } = self.g;
+        let x = &*self.seen(x);
+        let (outputs, inputs) = (even_blocks(c_out, GRAD.0, 24), even_blocks(c_in, GRAD.1, 32));
+        let blocks_of_dw = (outputs.len() * inputs.len()).max(1);
+        let pixels = even_blocks(self.g.pixels(), self.g.pixels().div_ceil(TASKS.div_ceil(blocks_of_dw)), INNER);
+        // The first chunk is summed in the result.
+        let mut sums: Vec<Vec<T>> = pixels.iter().map(|_| Vec::with_capacity(c_out * c_in)).collect();
+        let parts: Vec<Region<T>> = sums.iter_mut().map(Region::of_capacity).collect();
+        tasks(blocks_of_dw * pixels.len(), |i| {
+            let (chunk, block) = (i / blocks_of_dw, i % blocks_of_dw);
+            let (outputs, inputs) = (&outputs[block / inputs.len()], &inputs[block % inputs.len()]);
+            let dw = Matrix::rows(parts[chunk], c_in).from(outputs.start, inputs.start);
+            self.block_of_dw(x, dy, &pixels[chunk], outputs, inputs, dw);
+        });
+        // SAFETY: the capacities are at least this, and the blocks cover all of it in every chunk.
+        sums.iter_mut().for_each(|sum| unsafe { sum.set_len(c_out * c_in) });
+        let Some((dw, others)) = sums.split_first_mut() else { return vec![T::ZERO; c_out * c_in] };
+        for_chunks(dw, SUMS, |i, dw| {
+            for other in &*others {
+                dw.iter_mut().zip(&other[i * SUMS..]).for_each(|(sum, part)| *sum += *part);
+            }
+        });
+        std::mem::take(dw)
+    }
+
+    /// Some outputs and inputs of dw, over some pixels.
+    fn block_of_dw<T: Float>(
+        &self,
+        x: &[T],
+        dy: &[T],
+        pixels: &Range<usize>,
+        outputs: &Range<usize>,
+        inputs: &Range<usize>,
+        c: Matrix<T>,
+    ) {
+        let (Geometry { c_in, c_out, .. }, arch) = (self.g, self.arch);
+        let (x, dy) = (Matrix::rows(Region::to_read(x), c_in), Matrix::rows(Region::to_read(dy), c_out).transposed());
+        let (rows, columns) = (outputs.len(), inputs.len());
+        let left = (rows.next_multiple_of(tile_rows(arch)) * INNER).next_multiple_of(64);
+        T::scratch(left + right_len(INNER, columns, width::<T>(arch)), |scratch| {
+            let (tiles, panels) = scratch.split_at_mut(left);
+            for k in blocks(pixels.len(), INNER) {
+                let (first, inner) = (pixels.start + k.start, k.len());
+                arch.dispatch(PackLeft { from: dy.from(outputs.start, first), rows, inner, to: tiles });
+                arch.dispatch(PackRight { from: x.from(first, inputs.start), inner, columns, to: panels });
+                let start = if k.start == 0 { Start::Zero } else { Start::Sum };
+                let a = Left::Packed(Region::of(tiles));
+                arch.dispatch(Product { rows, inner, columns, a, b: panels, start, c });
+            }
+        });
+    }
+}
+
+/// Elements of dw that a task adds up.
+const SUMS: usize = 16 * 1024;
+
+/// `0..count` in blocks of `size`, a single empty one if there is nothing.
+fn blocks(count: usize, size: usize) -> Vec<Range<usize>> {
+    (0..count.max(1)).step_by(size.max(1)).map(|start| start..(start + size).min(count)).collect()
+}
+
+/// `0..count` in as few blocks of at most `most`, about, as there can be, of equal size: a multiple of `unit`.
+fn even_blocks(count: usize, most: usize, unit: usize) -> Vec<Range<usize>> {
+    blocks(count, count.div_ceil(count.div_ceil(most.max(1)).max(1)).next_multiple_of(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::vector::instruction_sets;
+
+    /// Batch, height and width, inputs, outputs, stride.
+    type Shape = (usize, (usize, usize), usize, usize, (usize, usize));
+
+    /// Less than a vector and a tile; several blocks of summands, of rows, of dw and of pixels, none of them full;
+    /// strides that leave a rest.
+    const SHAPES: [Shape; 7] = [
+        (1, (1, 1), 1, 1, (1, 1)),
+        (3, (1, 1), 5, 9, (1, 1)),
+        (2, (7, 5), 33, 20, (1, 1)),
+        (1, (20, 31), 200, 17, (1, 1)),
+        (700, (1, 1), 13, 230, (1, 1)),
+        (2, (5, 8), 530, 3, (2, 3)),
+        (3, (4, 4), 24, 32, (2, 2)),
+    ];
+
+    fn geometry((batch, (height, width), c_in, c_out, stride): Shape) -> Geometry {
+        let (out_height, out_width) = (height.div_ceil(stride.0), width.div_ceil(stride.1));
+        Geometry { batch, height, width, c_in, out_height, out_width, c_out, kernel: (1, 1), stride, padding: (0, 0) }
+    }
+
+    /// Integers, whose sums are exact in any order.
+    #[test]
+    fn blocks_and_strides_are_those_of_the_direct_convolution() {
+        let numbers = |len: usize, by: usize| (0..len).map(|i| (i * by % 23) as f32 - 11.).collect::<Vec<_>>();
+        for shape in SHAPES {
+            let g = geometry(shape);
+            let (x, weight) = (numbers(g.batch * g.height * g.width * g.c_in, 7), numbers(g.c_out * g.c_in, 5));
+            let (dy, bias) = (numbers(g.pixels() * g.c_out, 11), numbers(g.c_out, 3));
+            for arch in instruction_sets() {
+                let (fast, slow) = (Pointwise::of(&g, arch).expect("a 1 × 1 kernel"), Direct { g, arch: Arch::Scalar });
+                assert_eq!(fast.forward(&x, &weight, Some(&bias)), slow.forward(&x, &weight, Some(&bias)), "{g:?}");
+                assert_eq!(fast.grad_input(&weight, &dy), slow.grad_input(&weight, &dy), "{g:?} with {arch:?}");
+                assert_eq!(fast.grad_weight(&x, &dy), slow.grad_weight(&x, &dy), "{g:?} with {arch:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_has_an_empty_result_or_the_bias() {
+        let none = |batch, c_in| geometry((batch, (1, 1), c_in, 3, (1, 1)));
+        let of = |g: Geometry| Pointwise::of(&g, Arch::new()).expect("a 1 × 1 kernel");
+        assert!(of(none(0, 2)).forward(&[], &[0f64; 6], None).is_empty());
+        assert_eq!(of(none(0, 2)).grad_weight::<f64>(&[], &[]), [0.; 6]);
+        assert_eq!(of(none(1, 0)).forward(&[], &[], Some(&[1f64, 2., 3.])), [1., 2., 3.]);
+    }
+
+    #[test]
+    fn blocks_are_even_and_cover_all() {
+        assert_eq!(even_blocks(600, 512, 32), [0..320, 320..600]);
+        assert_eq!(even_blocks(10, 192, 24), vec![0..10; 1]);
+        assert_eq!(blocks(0, 5), vec![0..0; 1]);
+    }
+}
