@@ -30,7 +30,7 @@ impl HubFile {
     /// # Errors
     /// If the file is in no cache and cannot be downloaded, or must not be: with what was looked for, and where.
     pub fn path(&self) -> Result<PathBuf> {
-        let (cache, offline) = (cache(std::env::var_os)?, is_offline(std::env::var_os("HF_HUB_OFFLINE")));
+        let (cache, offline) = (cache(|name| std::env::var_os(name))?, is_offline(std::env::var_os("HF_HUB_OFFLINE")));
         if let Some(path) = self.cached(&cache) {
             return Ok(path);
         }
