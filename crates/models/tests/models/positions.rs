@@ -26,12 +26,18 @@ fn both_bicubics_are_pytorchs_and_the_antialiased_one_timms() -> Result<()> {
         let found = resample_positions(&grid(h, w)?, to, bicubic)?;
         assert_eq!(found.dims(), [to[0], to[1], 2]);
         let found: Vec<f32> = found.flatten_all()?.to_vec1()?;
-        for library in ["torch", "timm"].into_iter().filter(|library| case.get(*library).is_some()) {
+        for (library, tolerance) in [("torch", 1e-6), ("timm", 4e-6)] {
+            if case.get(library).is_none() {
+                continue;
+            }
             let expected = numbers(&case[library]);
             assert_eq!(found.len(), expected.len());
             for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
                 let error = (f64::from(*found) - expected).abs();
-                assert!(error < 1e-6, "{h}×{w} to {to:?}, {bicubic:?}, element {i}: {found}, {library}'s {expected}");
+                assert!(
+                    error < tolerance,
+                    "{h}×{w} to {to:?}, {bicubic:?}, element {i}: {found}, {library}'s {expected}"
+                );
             }
             of_timm += usize::from(library == "timm");
         }
