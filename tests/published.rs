@@ -40,8 +40,8 @@ fn published_resnets_make_the_errors_that_pytorch_makes_with_them() -> Result<()
     Ok(())
 }
 
-/// The network `name` of ours with the weights `file` of `TIMM_NETWORKS`, the images of `answers` there, `[b, h, w, 3]`,
-/// and what timm computes with them.
+/// The network `name` of ours with the weights `file` of `TIMM_NETWORKS`, the images of `answers` there, `[b, h, w,
+/// 3]`, and what timm computes with them.
 fn of_timm(name: &str, file: &str, answers: &str) -> Result<(Model, Loaded, Tensor, Tensor)> {
     let folder = folder("TIMM_NETWORKS");
     let (architecture, init): (Architecture, _) = (name.parse()?, Seeded::new(0, DType::F32, &Device::Cpu));

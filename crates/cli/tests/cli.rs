@@ -62,8 +62,8 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["train", "--model", "vit-tiny"], &["--model", "vit_tiny_patch16_224", "--image-size 224"]);
     refused(&["train", "--schedule", "linear"], &["--schedule", "linear", "cosine"]);
     refused(&["train", "--threads", "0"], &["--threads", "at least 1"]);
-    refused(&["train", "--data-dir", out], &["--data-dir", "synthetic is drawn"]);
-    refused(&["evaluate", "--weights", out, "--data-dir", out], &["--data-dir", "synthetic is drawn"]);
+    refused(&["train", "--data-dir", out], &["--data-dir", "--data is synthetic"]);
+    refused(&["evaluate", "--weights", out, "--data-dir", out], &["--data-dir", "--data is synthetic"]);
     refused(&["data", "fetch"], &["cifar10", "cifar100"]);
     refused(&["data", "fetch", "synthetic"], &["synthetic", "cifar10, cifar100"]);
 }

@@ -9,8 +9,8 @@ use std::thread::{Builder, JoinHandle};
 
 /// Yields `make(0)`, `make(1)`, … up to a count, computed by worker threads ahead of the consumer.
 ///
-/// The values do not depend on the number of threads, and come in order. A panic of `make` comes out as the `Err` of its
-/// index. Dropping it stops each worker after its current value, and joins them.
+/// The values do not depend on the number of threads, and come in order. A panic of `make` comes out as the `Err` of
+/// its index. Dropping it stops each worker after its current value, and joins them.
 pub(crate) struct InOrder<T> {
     shared: Arc<Shared<T>>,
     workers: Vec<JoinHandle<()>>,

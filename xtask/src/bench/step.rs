@@ -27,8 +27,8 @@ pub struct StepArgs {
     /// Time one kind of step alone [default: all]
     #[arg(long)]
     rule: Option<Kind>,
-    /// Time PyTorch's step beside each, with this Python interpreter, which needs torch and numpy, and timm for a vision
-    /// transformer
+    /// Time PyTorch's step beside each, with this Python interpreter, which needs torch and numpy, and timm for a
+    /// vision transformer
     #[arg(long, value_name = "PYTHON")]
     against_pytorch: Option<PathBuf>,
     /// Measure so many times, ours and PyTorch's in turn

@@ -1,3 +1,5 @@
+//! Decoded pictures against Pillow's, and files that are truncated, damaged or hostile.
+
 use super::*;
 use rand::RngExt;
 use serde::Deserialize;

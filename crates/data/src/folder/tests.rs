@@ -1,3 +1,5 @@
+//! Folders of pictures: what is found, what is left out, what is refused, and the index that is kept.
+
 use super::*;
 use crate::{Error, find_broken};
 use std::fs::{File, FileTimes, create_dir_all, write};

@@ -2,8 +2,8 @@
 //!
 //! This module and `cuda` have the same functions, one for each op; [`on_device!`](crate::dispatch) chooses between
 //! them. Below the ops lie what they share: element types (`float`), vector instructions (`vector`), the product of
-//! a register tile (`kernels`) and of matrices (`product`), parallel loops (`parallel`), sums along rows (`rows`), squared
-//! norms per sample (`squares`).
+//! a register tile (`kernels`) and of matrices (`product`), parallel loops (`parallel`), sums along rows (`rows`),
+//! squared norms per sample (`squares`).
 
 mod activations;
 mod attention;

@@ -19,8 +19,8 @@ pub(crate) fn softmax<X: Activation>(x: &X, c: usize) -> Result<X> {
     })
 }
 
-/// A row of numbers times `scale` becomes eˣ over the largest; returns the largest of the first `n` and the sum of their
-/// results. What follows them is to fill a vector.
+/// A row of numbers times `scale` becomes eˣ over the largest; returns the largest of the first `n` and the sum of
+/// their results. What follows them is to fill a vector.
 #[inline(always)]
 pub(super) fn exponentials<T: Float>(row: &mut [T], n: usize, scale: T) -> (T, f64) {
     let most = rows::largest(&row[..n]);

@@ -1,5 +1,5 @@
-//! Which of the three convolutions a shape gets: a product of matrices for a 1 × 1 kernel; else Winograd's or the direct
-//! one.
+//! Which of the three convolutions a shape gets: a product of matrices for a 1 × 1 kernel; else Winograd's or the
+//! direct one.
 //!
 //! Winograd's has a quarter of the multiplications and additional transforms of the input and the output, in
 //! proportion to the pixels. Measured with AVX-512, batch 128, forward: as fast as the direct one at 8 channels, twice

@@ -1,0 +1,81 @@
+//! What experiments with networks have in common: the set-up that they vary, and rules that are paired by seed.
+
+use crate::config::{AugmentName, DataName, RunConfig, named};
+use msharp_models::{Architecture, Norm};
+use msharp_perturb::Rule;
+
+/// What all experiments start from: plain SGD with a cosine, crops and flips, one finite-difference probe where one is
+/// needed.
+pub fn standard(architecture: Architecture, norm: Norm, images: DataName) -> RunConfig {
+    RunConfig::defaults().with(|c| {
+        (c.model.architecture, c.model.norm, c.data.set) = (architecture, norm, images);
+        c.perturbation.rule = named("sgd");
+    })
+}
+
+/// The network, the images, the steps: what all experiments with networks say first.
+pub fn set_up(config: &RunConfig) -> String {
+    let images = match config.data.subset {
+        Some(n) => format!("{n} images"),
+        None => "all images".to_owned(),
+    };
+    let data = match &config.data.set {
+        DataName::Synthetic => "the synthetic set".to_owned(),
+        DataName::Thumbnails => "the drawn thumbnails (16×16)".to_owned(),
+        DataName::Cifar10 => "CIFAR-10".to_owned(),
+        DataName::Cifar100 => "CIFAR-100".to_owned(),
+        stored => stored.to_string(),
+    };
+    let tested = config.data.test_subset.map_or("all test images".to_owned(), |n| format!("{n} test images"));
+    let network = config.network_label();
+    let subset = if config.data.subset.is_some() { ", another subset for each seed" } else { "" };
+    let wrong = match config.data.label_noise {
+        0. => String::new(),
+        share => format!(", {:.0} % of them with a wrong label", 100. * share),
+    };
+    let augmentation = if config.data.augment == AugmentName::None { ", no augmentation" } else { "" };
+    let steps = &config.optimisation;
+    let radius = config.perturbation.rule.radius().map_or(String::new(), |rho| format!("; ρ = {rho}"));
+    format!(
+        "{network}, {images} of {data}{subset}{wrong}, {tested}{augmentation}; {} epochs in batches of {}, learning rate {} \
+         ({}), momentum {}, weight decay {}{radius}.",
+        steps.epochs, steps.batch_size, steps.lr, steps.schedule, steps.momentum, steps.weight_decay
+    )
+}
+
+/// The first of some configurations that has a perturbation, whose radius the others share; else the first.
+pub fn perturbed<'a>(configs: impl IntoIterator<Item = &'a RunConfig, IntoIter: Clone>) -> &'a RunConfig {
+    let configs = configs.into_iter();
+    let has_radius = |config: &&RunConfig| config.perturbation.rule.radius().is_some();
+    configs.clone().find(has_radius).or_else(|| configs.clone().next()).expect("at least one run")
+}
+
+/// A rule of the catalogue at a radius that it can have.
+pub fn of_radius(name: &str, rho: f64) -> Rule {
+    named(name).with("rho", rho).expect("a radius")
+}
+
+/// RW-SAM at a radius and an effective size.
+pub fn rw_sam(rho: f64, size: usize) -> Rule {
+    of_radius("rw-sam", rho).with("lambda", size).expect("an effective size")
+}
+
+/// `base` under each of `rules`, in micro-batches where there is an m, on each of `seeds`: paired by seed.
+pub fn paired_runs(
+    base: &RunConfig,
+    rules: &[(Rule, Option<usize>)],
+    seeds: impl IntoIterator<Item = u64>,
+) -> Vec<RunConfig> {
+    let run = |seed: u64, (rule, m): &(Rule, Option<usize>)| {
+        base.clone().with(|c| {
+            (c.perturbation.rule, c.perturbation.micro_batch, c.optimisation.seed) = (rule.clone(), *m, seed);
+        })
+    };
+    seeds.into_iter().flat_map(|seed| rules.iter().map(move |rule| run(seed, rule))).collect()
+}
+
+/// SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m.
+pub fn four_rules(rho: f64, m: usize) -> [(Rule, Option<usize>); 4] {
+    let sam = || of_radius("sam", rho);
+    [(named("sgd"), None), (sam(), None), (sam(), Some(m)), (rw_sam(rho, m), None)]
+}
