@@ -40,7 +40,7 @@ fn published_resnets_make_the_errors_that_pytorch_makes_with_them() -> Result<()
     Ok(())
 }
 
-/// The network `name` of ours with the weights `file` of `TIMM_NETWORKS`, the images of `answers` there, `[b, h, w, 3]`,
+/// The network `name` of ours with the weights `file` of `TIMM_NETWORKS`, the images `[b, h, w, 3]` of `answers` there,
 /// and what timm computes with them.
 fn of_timm(name: &str, file: &str, answers: &str) -> Result<(Model, Loaded, Tensor, Tensor)> {
     let folder = folder("TIMM_NETWORKS");

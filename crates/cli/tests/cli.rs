@@ -55,7 +55,7 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["train", "--subset", "1000000", "--out", out], &["subset", "1000000", "10000"]);
     refused(&["train", "--norm", "layer"], &["--norm", "layer", "batch"]);
     refused(&["train", "--model", "vit-mini", "--norm", "group"], &["--norm", "group-32", "vit-mini"]);
-    refused(&["train", "--model", "vit-tiny"], &["--model", "vit-tiny", "224", "vit-mini"]);
+    refused(&["train", "--model", "vit-tiny"], &["--model", "vit_tiny_patch16_224", "224", "vit-mini"]);
     refused(&["train", "--schedule", "linear"], &["--schedule", "linear", "cosine"]);
     refused(&["train", "--threads", "0"], &["--threads", "at least 1"]);
 }

@@ -15,8 +15,8 @@ const WRITTEN: usize = 8;
 
 /// How the tensors of a file fit a model, by name.
 ///
-/// Of a file that was loaded, the lists have what was skipped; in [`Error::Misfit`], what was not. Written out it is one
-/// line: `2 of 65 tensors missing: fc.weight [10, 64], fc.bias [10]; 2 unexpected: …`.
+/// Of a file that was loaded, the lists have what was skipped; in [`Error::Misfit`], what was not. Written out it is
+/// one line: `2 of 65 tensors missing: fc.weight [10, 64], fc.bias [10]; 2 unexpected: …`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fit {
     /// What every name of the file had in front and is not counted to it, such as `module.`; empty if nothing.

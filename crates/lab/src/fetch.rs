@@ -1,4 +1,5 @@
-//! Images and weights that are not there yet: the downloader is a program of its own, built and started only when it is needed.
+//! Images and weights that are not there yet: the downloader is a program of its own, built and started only when it is
+//! needed.
 
 use crate::config::{DataName, RunConfig, typed};
 use crate::{paths, screen};

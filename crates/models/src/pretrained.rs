@@ -49,8 +49,8 @@ impl Pretrained {
 
     /// Loads the weights into `params`, the parameters of `architecture` with normalisation `norm`.
     ///
-    /// - The classifier (`fc.*`, `head.*`) keeps its initialisation where the file has none, or one of another number of
-    ///   classes.
+    /// - The classifier (`fc.*`, `head.*`) keeps its initialisation where the file has none, or one of another number
+    ///   of classes.
     /// - Position embeddings of another square grid are resampled as timm does it: those of the patches by
     ///   [`Bicubic::Antialiased`] in f32, that of the class token as it is.
     /// - What PyTorch's wrappers put in front of all names is taken off ([`Params::load_partial`]).
@@ -82,8 +82,8 @@ impl Pretrained {
     /// ```
     ///
     /// # Errors
-    /// [`Error::WrongWeights`] if the description is that of another network or normalisation. [`Error::Misfit`] with all
-    /// tensors that do not fit.
+    /// [`Error::WrongWeights`] if the description is that of another network or normalisation. [`Error::Misfit`] with
+    /// all tensors that do not fit.
     pub fn load_into(&self, params: &Params, architecture: Architecture, norm: Norm) -> Result<Loaded> {
         self.check_description(architecture, norm)?;
         let mut tensors = self.tensors.clone();

@@ -43,10 +43,12 @@ pub struct PretrainedConfig {
 }
 
 impl PretrainedConfig {
-    /// The configuration in the text of a `config.json`: in `pretrained_cfg`, or beside it. `None` for another program's.
+    /// The configuration in the text of a `config.json`: in `pretrained_cfg`, or beside it. `None` for another
+    /// program's.
     ///
     /// # Errors
-    /// [`Error::InvalidDescription`] if the text is no JSON object, or a value cannot be right: the text names the entry.
+    /// [`Error::InvalidDescription`] if the text is no JSON object, or a value cannot be right: the text names the
+    /// entry.
     pub fn parse(text: &str) -> Result<Option<Self>> {
         let json: Value = match serde_json::from_str(text) {
             Ok(json @ Value::Object(_)) => json,
@@ -79,8 +81,8 @@ impl PretrainedConfig {
         Ok(Some(config))
     }
 
-    /// The configuration in the file `config.json` in the folder of the file `weights`; `None` if there is none, or it is
-    /// another program's.
+    /// The configuration in the file `config.json` in the folder of the file `weights`; `None` if there is none, or it
+    /// is another program's.
     ///
     /// # Errors
     /// As [`parse`](PretrainedConfig::parse), with the path; an error with the path if the file cannot be read.

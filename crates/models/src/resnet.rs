@@ -115,8 +115,8 @@ pub struct ResNet {
 }
 
 impl ResNetConfig<'_> {
-    /// The same with the stem for ImageNet's images: [`RESNET18`], [`RESNET34`] and [`RESNET50`] then are the networks of
-    /// torchvision and timm.
+    /// The same with the stem for ImageNet's images: [`RESNET18`], [`RESNET34`] and [`RESNET50`] then are the networks
+    /// of torchvision and timm.
     pub const fn imagenet(self) -> Self {
         Self { stem: Stem::ImageNet, ..self }
     }

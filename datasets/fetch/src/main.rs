@@ -1,5 +1,5 @@
-//! `msharp-fetch`: CIFAR and published weights from the Hugging Face hub, verified. A program of its own, because its HTTP
-//! client and its Parquet reader are 230 crates that nothing else of the workspace needs.
+//! `msharp-fetch`: CIFAR and published weights from the Hugging Face hub, verified. A program of its own, because its
+//! HTTP client and its Parquet reader are 230 crates that nothing else of the workspace needs.
 
 mod weights;
 
@@ -17,7 +17,8 @@ enum Command {
     Cifar10(Destination),
     /// The official files of CIFAR-100
     Cifar100(Destination),
-    /// A file of published weights, with the config.json beside it, into the cache of the hub's own tools; prints its path
+    /// A file of published weights, with the config.json beside it, into the cache of the hub's own tools; prints its
+    /// path
     Weights {
         /// The models, ORG/NAME
         repo: String,

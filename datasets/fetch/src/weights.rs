@@ -36,8 +36,8 @@ impl Hub {
         Self { endpoint: endpoint.trim_end_matches('/').to_owned(), cache, token: variable("HF_TOKEN") }
     }
 
-    /// Downloads `file` of the models `repo` and puts it into the cache, at `snapshots/COMMIT/FILE`. `None` if the hub has
-    /// no such file.
+    /// Downloads `file` of the models `repo` and puts it into the cache, at `snapshots/COMMIT/FILE`. `None` if the hub
+    /// has no such file.
     ///
     /// # Errors
     /// If the hub cannot be reached, the connection ends early (the next call goes on from there), or the content has
