@@ -89,7 +89,7 @@ impl Hub {
     fn fetch(&self, cache: &Path, repo: &str, file: &str) -> Result<PathBuf, String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_msharp-fetch"));
         command.args(["weights", repo, file, "--cache-dir"]).arg(cache).env("HF_ENDPOINT", &self.endpoint);
-        let output = command.env_remove("HF_TOKEN").output().unwrap();
+        let output = command.env_remove("HF_TOKEN").env("NO_PROXY", "127.0.0.1").output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() { Ok(text(&output.stdout).into()) } else { Err(text(&output.stderr)) }
     }
