@@ -7,7 +7,7 @@ mod pictures;
 pub use by_label::ByLabel;
 
 use crate::config::{DataName, RunConfig};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use msharp_core::DataSource;
 use msharp_data::{BrokenPictures, Dataset, Images, Release, Split, cifar10, cifar100, synthetic, thumbnails};
 use sha2::{Digest, Sha256};
@@ -73,6 +73,19 @@ pub fn at_hand(folder: &Path) -> DataName {
     if Release::cifar10().is_complete(folder) { DataName::Cifar10 } else { DataName::Synthetic }
 }
 
+/// The training and the test pictures of a set on disk. Nothing is decoded.
+///
+/// # Errors
+/// If there are none, or they are not what their kind consists of; or the set is one in memory.
+pub fn pictures(name: &DataName) -> Result<(Arc<dyn Images>, Arc<dyn Images>)> {
+    match name {
+        DataName::Folder(path) => pictures::folder(path),
+        DataName::Tar(path) => pictures::tar(path),
+        DataName::Parquet(path) => pictures::parquet(path),
+        _ => bail!("{name} has no picture files; expected folder:PATH, tar:PATH or parquet:PATH"),
+    }
+}
+
 impl Datasets {
     /// CIFAR is looked for in `folder`.
     pub fn new(folder: &Path) -> Self {
@@ -113,18 +126,15 @@ impl Datasets {
             train: Set::Memory(Arc::new(train)),
             test: Set::Memory(Arc::new(test)),
         };
-        let stored = |(train, test): (Arc<dyn Images>, Arc<dyn Images>)| Shared {
-            train: Set::Stored(train),
-            test: Set::Stored(test),
-        };
         let shared = match name {
             DataName::Synthetic => in_memory(synthetic(n_train, n_test, seed)),
             DataName::Thumbnails => in_memory(thumbnails(n_train, n_test, seed)),
             DataName::Cifar10 => in_memory(cifar10(&self.folder)?),
             DataName::Cifar100 => in_memory(cifar100(&self.folder)?),
-            DataName::Folder(path) => stored(pictures::folder(path)?),
-            DataName::Tar(path) => stored(pictures::tar(path)?),
-            DataName::Parquet(path) => stored(pictures::parquet(path)?),
+            on_disk => {
+                let (train, test) = pictures(on_disk)?;
+                Shared { train: Set::Stored(train), test: Set::Stored(test) }
+            }
         };
         self.read.push((name.clone(), shared.clone()));
         Ok(shared)
