@@ -41,7 +41,8 @@ pub fn run(
     let mut command = Command::new(python);
     command.arg("-").args(flags);
     let read = |line: &str| each(serde_json::from_str(line).with_context(|| format!("Python printed {line:?}"))?);
-    child::run(&mut command, SCRIPT, until, read).context("--against-pytorch, which needs torch and numpy, and timm for a vision transformer")
+    child::run(&mut command, SCRIPT, until, read)
+        .context("--against-pytorch, which needs torch and numpy, and timm for a vision transformer")
 }
 
 /// Measures one kind of step on the CPU.

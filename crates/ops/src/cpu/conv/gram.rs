@@ -1,7 +1,7 @@
 //! Products of the rows of a matrix with each other.
 
-use crate::cpu::kernels::{Paneled, Tile, rows_times_panels};
 use crate::cpu::float::Float;
+use crate::cpu::kernels::{Paneled, Tile, rows_times_panels};
 use crate::cpu::parallel::Region;
 use crate::cpu::vector::{Lanes, lanes, store, width};
 use pulp::{Arch, Simd, WithSimd};

@@ -205,7 +205,9 @@ mod tests {
     fn products_of_any_shape_and_layout_are_sums_of_products() {
         let bias: Vec<f64> = (0..70).map(|j| j as f64).collect();
         for arch in instruction_sets() {
-            for (m, k, n) in [(1, 1, 1), (6, 3, 8), (7, 5, 9), (13, 17, 33), (24, 8, 16), (5, 0, 4), (0, 3, 4), (3, 2, 0)] {
+            for (m, k, n) in
+                [(1, 1, 1), (6, 3, 8), (7, 5, 9), (13, 17, 33), (24, 8, 16), (5, 0, 4), (0, 3, 4), (3, 2, 0)]
+            {
                 for (transposed, packed) in [(false, false), (true, false), (false, true), (true, true)] {
                     for start in [Start::Zero, Start::Row(&bias[..n]), Start::Sum] {
                         product(arch, (m, k, n), transposed, packed, start);
