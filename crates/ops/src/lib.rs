@@ -69,7 +69,8 @@
 //! are also the same with AVX2 and with AVX-512. Random masks and signs are functions of a seed.
 //!
 //! **Convolutions** are products of matrices, computed by kernels of our own (`cpu::conv`): Winograd's F(4 × 4, 3 × 3)
-//! where it fits, which has a quarter of the multiplications, and a direct one elsewhere. The vector instructions are
+//! where it fits, which has a quarter of the multiplications, products in blocks that stay in cache for linear maps and
+//! 1 × 1 kernels (`cpu::product`), and a direct one elsewhere. The vector instructions are
 //! chosen at run time: AVX-512, AVX2, NEON or none (`cpu::vector`). [`direct_convolutions`] is a scope without
 //! Winograd, for comparisons.
 //!

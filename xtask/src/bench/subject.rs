@@ -254,3 +254,32 @@ pub fn peak() -> Result<f64> {
     }
     Ok(2e-9 * (n * n * n) as f64 / best)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        subject: SubjectArgs,
+    }
+
+    #[test]
+    fn a_network_sees_images_of_its_size_and_a_batch_that_takes_seconds() {
+        for (model, side, classes, batch) in [
+            ("resnet18", 32, 10, 128),
+            ("vit-mini", 32, 10, 128),
+            ("vit_small_patch14_dinov2@98", 98, 10, 32),
+            ("vit_base_patch16_224", 224, 1000, 8),
+            ("resnet50-imagenet", 224, 1000, 16),
+        ] {
+            let subject = Line::try_parse_from(["bench", "--model", model]).unwrap().subject;
+            let Images { side: found, classes: of } = subject.images();
+            assert_eq!((found, of, subject.batch()), (side, classes, batch), "{model}");
+        }
+        let chosen = Line::try_parse_from(["bench", "--batch", "3"]).unwrap().subject;
+        assert_eq!(chosen.batch(), 3);
+    }
+}

@@ -26,8 +26,9 @@ fn slow_attention(qkv: &Tensor, heads: usize) -> Result<Tensor> {
     y.transpose(1, 2)?.reshape((b, n, d))
 }
 
-/// (b, n, d, heads): odd numbers of tokens and of features, more of either than a vector has lanes, one of each.
-const ATTENTIONS: [(usize, usize, usize, usize); 8] = [
+/// (b, n, d, heads): odd numbers of tokens and of features, more of either than a vector has lanes, one of each; more
+/// tokens than a block of queries has, in blocks that are equal and in others.
+const ATTENTIONS: [(usize, usize, usize, usize); 10] = [
     (2, 5, 6, 2),
     (1, 1, 3, 1),
     (3, 7, 15, 3),
@@ -36,6 +37,8 @@ const ATTENTIONS: [(usize, usize, usize, usize); 8] = [
     (1, 2, 4, 4),
     (2, 33, 64, 1),
     (1, 65, 24, 3),
+    (2, 73, 18, 2),
+    (1, 150, 9, 1),
 ];
 
 #[test]
