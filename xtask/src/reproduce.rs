@@ -32,7 +32,7 @@ pub struct ReproduceArgs {
     /// Also put the rows among the committed results, from which `report` makes pages and tables
     #[arg(long)]
     record: bool,
-    /// Pictures of yours, for imagenet: folder:PATH (PATH/{train,val}/CLASS/), tar:PATH or parquet:PATH
+    /// Pictures of yours, for imagenet: folder:PATH, tar:PATH or parquet:PATH
     #[arg(long)]
     data: Option<DataName>,
     /// Pretrained weights, for vit: FILE, or hub:REPO[/FILE] [default: timm's, from the hub]

@@ -53,6 +53,7 @@ pub struct EvaluateArgs {
 
 /// Prints accuracy and loss.
 pub fn evaluate(args: EvaluateArgs) -> Result<()> {
+    args.data.iter().try_for_each(|data| args.resources.check_data(data))?;
     let trained = Trained::load(&args.weights, &args.said)?;
     let data = args.data.clone().unwrap_or_else(|| trained.config.data.set.clone());
     args.resources.check_data(&data)?;

@@ -63,7 +63,8 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["train", "--schedule", "linear"], &["--schedule", "linear", "cosine"]);
     refused(&["train", "--threads", "0"], &["--threads", "at least 1"]);
     refused(&["train", "--data-dir", out], &["--data-dir", "--data is synthetic"]);
-    refused(&["evaluate", "--weights", out, "--data-dir", out], &["--data-dir", "--data is synthetic"]);
+    let evaluate = ["evaluate", "--weights", out, "--data", "synthetic", "--data-dir", out];
+    refused(&evaluate, &["--data-dir", "--data is synthetic"]);
     refused(&["data", "fetch"], &["cifar10", "cifar100"]);
     refused(&["data", "fetch", "synthetic"], &["synthetic", "cifar10, cifar100"]);
 }

@@ -1,3 +1,5 @@
+//! Parquet files: what is read, in which order, what is refused, and what stays in memory.
+
 use super::*;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};

@@ -1,3 +1,5 @@
+//! Shards: what is read, in which order, what is refused, and the index that is kept.
+
 use super::*;
 use std::io::Write;
 use tar::{Builder, EntryType, Header};

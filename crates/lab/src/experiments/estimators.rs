@@ -48,7 +48,7 @@ impl Experiment for Estimators {
     }
 
     fn question(&self) -> &'static str {
-        "How close is each gradient-norm estimator to the exact norms, at which cost?"
+        "How close is each gradient-norm estimator to exact norms, at which cost?"
     }
 
     /// What there is to measure has no published size.

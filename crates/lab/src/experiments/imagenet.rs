@@ -20,7 +20,7 @@ impl Experiment for ImageNet {
     }
 
     fn question(&self) -> &'static str {
-        "Test accuracy of SGD, SAM, m-SAM and RW-SAM on ImageNet, or another folder of pictures: the paper's Table 2 (a)"
+        "The paper's Table 2 (a): the rules on ImageNet, or on pictures of yours"
     }
 
     fn takes(&self) -> &'static [&'static str] {

@@ -20,7 +20,7 @@ impl Experiment for Vit {
     }
 
     fn question(&self) -> &'static str {
-        "Fine-tuning a pretrained vision transformer on CIFAR-10 and CIFAR-100: the paper's Table 2 (b)"
+        "The paper's Table 2 (b): fine-tuning a pretrained ViT on CIFAR-10 and -100"
     }
 
     fn takes(&self) -> &'static [&'static str] {
