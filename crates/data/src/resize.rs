@@ -4,7 +4,7 @@ mod taps;
 
 use crate::dataset::CHANNELS;
 use crate::{Error, Picture};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 use std::str::FromStr;
 use taps::{PRECISION, Taps};
@@ -94,26 +94,50 @@ impl Resizing {
             true => Taps::new(*interpolation, crop.columns.len(), size.1, window.columns.clone().rev()),
         };
         let rows = Taps::new(*interpolation, crop.rows.len(), size.0, window.rows.clone());
-        let (width, stride) = (columns.len(), picture.width * CHANNELS);
-        let row_len = width * CHANNELS;
         let sources = rows.sources();
-        let part =
-            &picture.pixels[(crop.rows.start + sources.start) * stride..(crop.rows.start + sources.end) * stride];
+        let (stride, top) = (picture.width * CHANNELS, crop.rows.start);
+        let part = &picture.pixels[(top + sources.start) * stride..(top + sources.end) * stride];
         let crop = crop.columns.start * CHANNELS..crop.columns.end * CHANNELS;
+        let pixels =
+            Arch::new().dispatch(Passes { part, stride, crop, first: sources.start, columns: &columns, rows: &rows });
+        Picture { height: rows.len(), width: columns.len(), pixels }
+    }
+}
 
-        let mut narrow = vec![0; sources.len() * row_len]; // resized horizontally
+/// Both passes, compiled for the widest vectors of the machine.
+struct Passes<'a> {
+    /// The rows of the picture that are needed.
+    part: &'a [u8],
+    /// The bytes of one of them.
+    stride: usize,
+    /// The bytes of each that are resized.
+    crop: Range<usize>,
+    /// Which source of `rows` is the first of `part`.
+    first: usize,
+    columns: &'a Taps,
+    rows: &'a Taps,
+}
+
+impl WithSimd for Passes<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        let Self { part, stride, crop, first, columns, rows } = self;
+        let row_len = columns.len() * CHANNELS;
+        let mut narrow = vec![0; part.len() / stride * row_len]; // resized horizontally
+        let mut lanes = vec![[0; LANES]; crop.len() / CHANNELS];
+        for (out, band) in narrow.chunks_mut(ROWS * row_len).zip(part.chunks(ROWS * stride)) {
+            for (r, row) in band.chunks_exact(stride).enumerate() {
+                fill(&mut lanes, r, &row[crop.clone()]);
+            }
+            horizontally(&lanes, columns, out, row_len);
+        }
         let mut pixels = vec![0; rows.len() * row_len];
-        Arch::new().dispatch(|| {
-            let mut lanes = vec![[0; LANES]; crop.len() / CHANNELS];
-            for (out, band) in narrow.chunks_mut(ROWS * row_len).zip(part.chunks(ROWS * stride)) {
-                let band = band.chunks_exact(stride).map(|row| &row[crop.clone()]);
-                horizontally(band, &columns, &mut lanes, out.chunks_exact_mut(row_len));
-            }
-            for (out, (first, weights)) in pixels.chunks_exact_mut(row_len).zip(rows.iter()) {
-                vertically(&narrow[(first - sources.start) * row_len..], weights, out);
-            }
-        });
-        Picture { height: rows.len(), width, pixels }
+        for (out, (source, weights)) in pixels.chunks_exact_mut(row_len).zip(rows.iter()) {
+            vertically(&narrow[(source - first) * row_len..], weights, out);
+        }
+        pixels
     }
 }
 
@@ -128,33 +152,39 @@ const HALF: i32 = 1 << (PRECISION - 1);
 
 /// The byte of a sum in fixed point.
 #[inline(always)]
-fn byte(sum: i32) -> u8 {
+fn rounded(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Resizes up to four rows of pixels; `lanes` is memory for them, pixel by pixel.
+/// Writes a row of pixels into the lanes of row `r`; what is in the fourth channel has no meaning.
 #[inline(always)]
-fn horizontally<'a>(
-    rows: impl Iterator<Item = &'a [u8]>,
-    columns: &Taps,
-    lanes: &mut [[i32; LANES]],
-    out: std::slice::ChunksExactMut<'a, u8>,
-) {
-    for (r, row) in rows.enumerate() {
-        for (lanes, pixel) in lanes.iter_mut().zip(row.chunks_exact(CHANNELS)) {
-            lanes[4 * r..4 * r + 4].copy_from_slice(&[pixel[0].into(), pixel[1].into(), pixel[2].into(), 0]);
-        }
+fn fill(lanes: &mut [[u8; LANES]], r: usize, row: &[u8]) {
+    let lanes_of_r = 4 * r..4 * r + 4;
+    for (lanes, four) in lanes.iter_mut().zip(row.windows(4).step_by(CHANNELS)) {
+        lanes[lanes_of_r.clone()].copy_from_slice(four);
     }
-    let mut out: Vec<&mut [u8]> = out.collect();
+    if let (Some(lanes), Some(pixel)) = (lanes.last_mut(), row.last_chunk::<CHANNELS>()) {
+        lanes[lanes_of_r][..CHANNELS].copy_from_slice(pixel);
+    }
+}
+
+/// Resizes up to four rows into those of `out`, which are `row_len` bytes long.
+#[inline(always)]
+fn horizontally(lanes: &[[u8; LANES]], columns: &Taps, out: &mut [u8], row_len: usize) {
+    let rows = out.len() / row_len;
     for (x, (first, weights)) in columns.iter().enumerate() {
         let mut sums = [HALF; LANES];
         for (lanes, weight) in lanes[first..].iter().zip(weights) {
             for (sum, value) in sums.iter_mut().zip(lanes) {
-                *sum = sum.wrapping_add(value.wrapping_mul(*weight));
+                *sum = sum.wrapping_add(i32::from(*value).wrapping_mul(*weight));
             }
         }
-        for (row, sum) in out.iter_mut().zip(sums.chunks_exact(4)) {
-            row[x * CHANNELS..(x + 1) * CHANNELS].copy_from_slice(&[byte(sum[0]), byte(sum[1]), byte(sum[2])]);
+        let mut bytes = [0; LANES];
+        for (byte, sum) in bytes.iter_mut().zip(sums) {
+            *byte = rounded(sum);
+        }
+        for (r, pixel) in bytes.as_chunks::<4>().0.iter().enumerate().take(rows) {
+            out[r * row_len + x * CHANNELS..][..CHANNELS].copy_from_slice(&pixel[..CHANNELS]);
         }
     }
 }
@@ -173,12 +203,14 @@ fn vertically(rows: &[u8], weights: &[i32], out: &mut [u8]) {
                 *sum = sum.wrapping_add(i32::from(*value).wrapping_mul(*weight));
             }
         }
-        *out = sums.map(byte);
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = rounded(sum);
+        }
     }
     for (x, out) in rest.iter_mut().enumerate() {
         let values = rows.chunks_exact(len).map(|row| i32::from(row[done + x]));
         let products = values.zip(weights).map(|(value, weight)| value.wrapping_mul(*weight));
-        *out = byte(products.fold(HALF, i32::wrapping_add));
+        *out = rounded(products.fold(HALF, i32::wrapping_add));
     }
 }
 
