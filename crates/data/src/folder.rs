@@ -32,6 +32,9 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// [`Error::WrongFolder`] if the folder is missing or has another layout; the text says what was found and what was
 /// expected. [`Error::BrokenImage`] from [`picture`](Images::picture) names the file.
+///
+/// [`Error::WrongFolder`]: crate::Error::WrongFolder
+/// [`Error::BrokenImage`]: crate::Error::BrokenImage
 #[derive(Clone, Debug)]
 pub struct ImageFolder {
     name: String,
@@ -59,7 +62,7 @@ impl ImageFolder {
     /// The pictures of `FOLDER/CLASS/**`. Reads names, and decodes nothing.
     ///
     /// # Errors
-    /// [`Error::WrongFolder`]; see [`ImageFolder`].
+    /// [`Error::WrongFolder`](crate::Error::WrongFolder); see [`ImageFolder`].
     pub fn open(folder: impl AsRef<Path>, empty: EmptyClasses) -> Result<Self> {
         let folder = folder.as_ref();
         let name = folder.file_name().map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into());
@@ -70,7 +73,8 @@ impl ImageFolder {
     /// `validation` and `test` that exists.
     ///
     /// # Errors
-    /// [`Error::WrongFolder`] also if a part is missing, or a class is in one part only: the first such class is named.
+    /// [`Error::WrongFolder`](crate::Error::WrongFolder) also if a part is missing, or a class is in one part only: the
+    /// first such class is named.
     pub fn split(root: impl AsRef<Path>, empty: EmptyClasses) -> Result<(Self, Self)> {
         let root = root.as_ref();
         let part = |names: &[&'static str]| names.iter().copied().find(|name| root.join(name).is_dir());

@@ -17,9 +17,9 @@ use std::thread::available_parallelism;
 ///
 /// A [`Batch`] has inputs f32 `[b, S, S, 3]`, as [`transform`](ImageLoader::transform) makes them, and targets u32
 /// `[b]`, both on [`device`](ImageLoader::device). All randomness is a pure function, as in [`Loader`](crate::Loader):
-/// the order of epoch e of ([`seed`](ImageLoader::seed), e), the draws of a picture of (seed, e, its index), the [`Key`]
-/// of batch k of (seed, e, k). Batches are the same to the bit for any number of workers. The loader has no state but
-/// the list of broken pictures; an epoch begun at step k reads no picture of the steps before it.
+/// the order of epoch e of ([`seed`](ImageLoader::seed), e), the draws of a picture of (seed, e, its index), the
+/// [`Key`] of batch k of (seed, e, k). Batches are the same to the bit for any number of workers. The loader has no
+/// state but the list of broken pictures; an epoch begun at step k reads no picture of the steps before it.
 ///
 /// A literal of public fields configures it: `ImageLoader { workers: 4, ..ImageLoader::train(images, t, 128, seed) }`.
 ///
@@ -29,10 +29,10 @@ use std::thread::available_parallelism;
 /// grows with the number of pictures but their order, 8 bytes each.
 ///
 /// # Errors
-/// The first item of an epoch is [`Error::InvalidArgument`] if a field is out of its range, or there is no batch at all.
-/// A batch is [`Error::UnknownLabel`] if a label is not below the number of classes, and an error that names the picture
-/// if one cannot be read or a worker panics; with several, the first in the order of the epoch. The batches after it
-/// follow.
+/// The first item of an epoch is [`Error::InvalidArgument`] if a field is out of its range, or there is no batch at
+/// all. A batch is [`Error::UnknownLabel`] if a label is not below the number of classes, and an error that names the
+/// picture if one cannot be read or a worker panics; with several, the first in the order of the epoch. The batches
+/// after it follow.
 #[derive(Clone, Debug)]
 pub struct ImageLoader {
     /// The pictures and labels, shared.
@@ -130,7 +130,7 @@ impl ImageLoader {
         })))
     }
 
-    /// Takes the samples of the pictures at `indices`, those of step `step`: what can be read of them, and their labels.
+    /// Takes the samples of the pictures at `indices`, those of step `step`: what can be read, and the labels.
     fn take(
         &self,
         indices: &[usize],

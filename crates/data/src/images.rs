@@ -37,8 +37,8 @@ pub trait Images: Debug + Send + Sync {
     /// Names the [`origin`](Images::origin) of a picture that cannot be read.
     fn picture(&self, index: usize) -> Result<Picture>;
 
-    /// The order of an epoch: a permutation of the indices that is a pure function of `key`. Pictures that are read best
-    /// one after the other are kept near each other.
+    /// The order of an epoch: a permutation of the indices that is a pure function of `key`. Pictures that are read
+    /// best one after the other are kept near each other.
     fn order(&self, key: Key) -> Vec<usize> {
         order(self.labels().len(), key)
     }

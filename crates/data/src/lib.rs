@@ -74,8 +74,8 @@
 //! # Errors
 //!
 //! Functions return candle's [`Result`](candle_core::Result). [`Error::of`] finds the cause in it as a value to match
-//! on: a missing file, a wrong length or digest, an unknown label, a broken picture, a folder of another layout, a wrong
-//! argument, a failed download.
+//! on: a missing file, a wrong length or digest, an unknown label, a broken picture, a folder of another layout, a
+//! wrong argument, a failed download.
 //!
 //! ```
 //! use msharp_data::{Error, cifar10};
@@ -87,8 +87,8 @@
 //!
 //! # Features
 //!
-//! `hub`: `fetch`, with an HTTP client and a Parquet reader. `parquet`: `ParquetImages`. `cuda`: batches that a GPU makes
-//! of images in its memory.
+//! `hub`: `fetch`, with an HTTP client and a Parquet reader. `parquet`: `ParquetImages`. `cuda`: batches that a GPU
+//! makes of images in its memory.
 //!
 //! [`Batch`]: msharp_core::Batch
 //! [`DataSource`]: msharp_core::DataSource

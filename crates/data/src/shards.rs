@@ -68,8 +68,8 @@ struct Index {
 }
 
 impl TarShards {
-    /// The shards at `place`: a folder (all `*.tar` in it, in the order of their names), one tar file, or a pattern with
-    /// braces and one star in the file's name, `train-{000000..000146}.tar`, `{a,b}.tar` or `train-*.tar`.
+    /// The shards at `place`: a folder (all `*.tar` in it, in the order of their names), one tar file, or a pattern
+    /// with braces and one star in the file's name: `train-{000000..000146}.tar`, `{a,b}.tar`, `train-*.tar`.
     ///
     /// # Errors
     /// See [`TarShards`].

@@ -146,9 +146,12 @@ pub fn data(args: DataArgs) -> Result<()> {
         })
         .collect();
     if args.json {
-        return lines.iter().try_for_each(|line| Ok(println!("{}", serde_json::to_string(line)?)));
+        for line in &lines {
+            println!("{}", serde_json::to_string(line)?);
+        }
+    } else {
+        print(&lines);
     }
-    print(&lines);
     Ok(())
 }
 

@@ -42,8 +42,8 @@ enum BenchCommand {
     /// Pictures per second from a folder of photographs to batches, also beside torchvision's `ImageFolder`
     ///
     /// Two recipes: a random resized crop with flips, and the centre of the resized picture, both normalised. A rate is
-    /// that of a whole epoch after one that starts the workers and reads the files; the programs take turns, and a ratio
-    /// is that of a round.
+    /// that of a whole epoch after one that starts the workers and reads the files; the programs take turns, and a
+    /// ratio is that of a round.
     Data(data::DataArgs),
     /// Paths per second of an ensemble by Euler and Maruyama's scheme, also beside torchsde and diffrax
     ///

@@ -34,9 +34,8 @@ pub(super) fn entries(folder: &Path) -> Result<Entries> {
         let target = kind.is_symlink().then(|| std::fs::metadata(entry.path()).ok()).flatten();
         let is_folder = kind.is_dir() || target.as_ref().is_some_and(|target| target.is_dir());
         let is_file = kind.is_file() || kind.is_symlink() && target.is_none_or(|target| target.is_file());
-        if name == INDEX {
-        } else if name.starts_with('.') {
-            found.hidden += 1;
+        if name.starts_with('.') {
+            found.hidden += usize::from(name != INDEX);
         } else if is_folder {
             found.folders.push(name);
         } else if is_file && is_picture(&name) {

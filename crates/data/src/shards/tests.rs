@@ -8,8 +8,11 @@ fn pixel(level: u8) -> Vec<u8> {
     [b"P5 1 1 255\n", &[level][..]].concat()
 }
 
+/// The name and the content of a file.
+type Named<'a> = (&'a str, &'a [u8]);
+
 /// A tar file of these entries.
-fn tar(entries: &[(&str, &[u8])]) -> Vec<u8> {
+fn tar(entries: &[Named<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, content) in entries {
         let mut header = Header::new_gnu();
@@ -29,7 +32,7 @@ fn shard(path: &Path, range: std::ops::Range<u8>) {
         entries.push((format!("x/{n:03}.cls"), n.to_string().into_bytes()));
         entries.push((format!("x/{n:03}.json"), b"{}".to_vec()));
     }
-    let entries: Vec<(&str, &[u8])> = entries.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    let entries: Vec<Named<'_>> = entries.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
     std::fs::write(path, tar(&entries)).unwrap();
 }
 
@@ -173,7 +176,7 @@ fn keys_are_those_of_webdataset_and_entries_that_are_no_samples_are_passed_over(
 #[test]
 fn samples_that_cannot_be_right_are_refused_with_shard_and_key() {
     let pixel = pixel(1);
-    let cases: [(&[(&str, &[u8])], &str); 10] = [
+    let cases: [(&[Named<'_>], &str); 10] = [
         (&[("a.jpg", &pixel)], "\"a\" has no class, expected a.cls"),
         (&[("a.cls", b"1")], "\"a\" has no picture"),
         (&[("a.jpg", &pixel), ("b.jpg", &pixel), ("a.cls", b"1"), ("b.cls", b"1")], "\"a\" has no class"),

@@ -5,8 +5,8 @@ use crate::Error;
 use crate::draw::Draw;
 
 /// torchvision's `RandAugment(num_ops, magnitude, num_magnitude_bins)` (Cubuk et al. 2020,
-/// <https://arxiv.org/abs/1909.13719>): operations drawn with replacement; where a magnitude has a sign, each is equally
-/// likely.
+/// <https://arxiv.org/abs/1909.13719>): operations drawn with replacement; where a magnitude has a sign, each is
+/// equally likely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RandAugment {
     /// How many operations a picture gets; at most 100.

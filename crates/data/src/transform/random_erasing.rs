@@ -5,8 +5,9 @@ use crate::draw::Draw;
 use crate::resize::Region;
 
 /// torchvision's `RandomErasing(p, scale, ratio, value = 0)` (Zhong et al. 2020, <https://arxiv.org/abs/1708.04896>):
-/// with probability p a rectangle is 0 after the normalisation, which is the mean of each channel. Its share of the area
-/// is uniform in `scale`, height by width log-uniform in `ratio`; after ten draws that do not fit nothing is erased.
+/// with probability p a rectangle is 0 after the normalisation, which is the mean of each channel. Its share of the
+/// area is uniform in `scale`, height by width log-uniform in `ratio`; after ten draws that do not fit nothing is
+/// erased.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RandomErasing {
     /// The probability.
