@@ -130,8 +130,7 @@ impl ImageLoader {
         })))
     }
 
-    /// Takes the samples of the pictures at `indices`, those of step `step`: what can be read of them, and their
-    /// labels.
+    /// Takes the samples of the pictures at `indices`, those of step `step`: what can be read, and the labels.
     fn take(
         &self,
         indices: &[usize],

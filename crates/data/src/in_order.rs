@@ -9,8 +9,8 @@ use std::thread::{Builder, JoinHandle};
 
 /// Yields `make(0)`, `make(1)`, … up to a count, computed by worker threads ahead of the consumer.
 ///
-/// The values do not depend on the number of threads, and come in order. A panic of `make` comes out as the `Err` of
-/// its index. Dropping it stops each worker after its current value, and joins them.
+/// The values do not depend on the number of threads, and come in order. A panic of `make` comes out as the `Err`
+/// of its index. Dropping it stops each worker after its current value, and joins them.
 pub(crate) struct InOrder<T> {
     shared: Arc<Shared<T>>,
     workers: Vec<JoinHandle<()>>,
@@ -45,7 +45,7 @@ impl<T: Send + 'static> InOrder<T> {
         let queue = Mutex::new(Queue { ahead: VecDeque::new(), first: 0, stopped: false });
         let shared = Arc::new(Shared { queue, taken: Condvar::new(), made: Condvar::new() });
         let make = Arc::new(make);
-        let mut all = Self { shared, workers: Vec::new(), left: count }; // dropped, and so joined, if a thread cannot start
+        let mut all = Self { shared, workers: Vec::new(), left: count }; // joined if a thread cannot start
         for _ in 0..workers.min(most).min(count) {
             let (shared, make) = (all.shared.clone(), make.clone());
             let work = move || {

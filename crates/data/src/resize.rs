@@ -4,7 +4,7 @@ mod taps;
 
 use crate::dataset::CHANNELS;
 use crate::{Error, Picture};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 use std::str::FromStr;
 use taps::{PRECISION, Taps};
@@ -94,26 +94,50 @@ impl Resizing {
             true => Taps::new(*interpolation, crop.columns.len(), size.1, window.columns.clone().rev()),
         };
         let rows = Taps::new(*interpolation, crop.rows.len(), size.0, window.rows.clone());
-        let (width, stride) = (columns.len(), picture.width * CHANNELS);
-        let row_len = width * CHANNELS;
         let sources = rows.sources();
-        let part =
-            &picture.pixels[(crop.rows.start + sources.start) * stride..(crop.rows.start + sources.end) * stride];
+        let (stride, top) = (picture.width * CHANNELS, crop.rows.start);
+        let part = &picture.pixels[(top + sources.start) * stride..(top + sources.end) * stride];
         let crop = crop.columns.start * CHANNELS..crop.columns.end * CHANNELS;
+        let pixels =
+            Arch::new().dispatch(Passes { part, stride, crop, first: sources.start, columns: &columns, rows: &rows });
+        Picture { height: rows.len(), width: columns.len(), pixels }
+    }
+}
 
-        let mut narrow = vec![0; sources.len() * row_len]; // resized horizontally
+/// Both passes, compiled for the widest vectors of the machine.
+struct Passes<'a> {
+    /// The rows of the picture that are needed.
+    part: &'a [u8],
+    /// The bytes of one of them.
+    stride: usize,
+    /// The bytes of each that are resized.
+    crop: Range<usize>,
+    /// Which source of `rows` is the first of `part`.
+    first: usize,
+    columns: &'a Taps,
+    rows: &'a Taps,
+}
+
+impl WithSimd for Passes<'_> {
+    type Output = Vec<u8>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Vec<u8> {
+        let Self { part, stride, crop, first, columns, rows } = self;
+        let row_len = columns.len() * CHANNELS;
+        let mut narrow = vec![0; part.len() / stride * row_len]; // resized horizontally
+        let mut lanes = vec![[0; LANES]; crop.len() / CHANNELS];
+        for (out, band) in narrow.chunks_mut(ROWS * row_len).zip(part.chunks(ROWS * stride)) {
+            for (r, row) in band.chunks_exact(stride).enumerate() {
+                fill(&mut lanes, r, &row[crop.clone()]);
+            }
+            horizontally(&lanes, columns, out, row_len);
+        }
         let mut pixels = vec![0; rows.len() * row_len];
-        Arch::new().dispatch(|| {
-            let mut lanes = vec![[0; LANES]; crop.len() / CHANNELS];
-            for (out, band) in narrow.chunks_mut(ROWS * row_len).zip(part.chunks(ROWS * stride)) {
-                let band = band.chunks_exact(stride).map(|row| &row[crop.clone()]);
-                horizontally(band, &columns, &mut lanes, out.chunks_exact_mut(row_len));
-            }
-            for (out, (first, weights)) in pixels.chunks_exact_mut(row_len).zip(rows.iter()) {
-                vertically(&narrow[(first - sources.start) * row_len..], weights, out);
-            }
-        });
-        Picture { height: rows.len(), width, pixels }
+        for (out, (source, weights)) in pixels.chunks_exact_mut(row_len).zip(rows.iter()) {
+            vertically(&narrow[(source - first) * row_len..], weights, out);
+        }
+        pixels
     }
 }
 
@@ -128,33 +152,39 @@ const HALF: i32 = 1 << (PRECISION - 1);
 
 /// The byte of a sum in fixed point.
 #[inline(always)]
-fn byte(sum: i32) -> u8 {
+fn rounded(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Resizes up to four rows of pixels; `lanes` is memory for them, pixel by pixel.
+/// Writes a row of pixels into the lanes of row `r`; what is in the fourth channel has no meaning.
 #[inline(always)]
-fn horizontally<'a>(
-    rows: impl Iterator<Item = &'a [u8]>,
-    columns: &Taps,
-    lanes: &mut [[i32; LANES]],
-    out: std::slice::ChunksExactMut<'a, u8>,
-) {
-    for (r, row) in rows.enumerate() {
-        for (lanes, pixel) in lanes.iter_mut().zip(row.chunks_exact(CHANNELS)) {
-            lanes[4 * r..4 * r + 4].copy_from_slice(&[pixel[0].into(), pixel[1].into(), pixel[2].into(), 0]);
-        }
+fn fill(lanes: &mut [[u8; LANES]], r: usize, row: &[u8]) {
+    let lanes_of_r = 4 * r..4 * r + 4;
+    for (lanes, four) in lanes.iter_mut().zip(row.windows(4).step_by(CHANNELS)) {
+        lanes[lanes_of_r.clone()].copy_from_slice(four);
     }
-    let mut out: Vec<&mut [u8]> = out.collect();
+    if let (Some(lanes), Some(pixel)) = (lanes.last_mut(), row.last_chunk::<CHANNELS>()) {
+        lanes[lanes_of_r][..CHANNELS].copy_from_slice(pixel);
+    }
+}
+
+/// Resizes up to four rows into those of `out`, which are `row_len` bytes long.
+#[inline(always)]
+fn horizontally(lanes: &[[u8; LANES]], columns: &Taps, out: &mut [u8], row_len: usize) {
+    let rows = out.len() / row_len;
     for (x, (first, weights)) in columns.iter().enumerate() {
         let mut sums = [HALF; LANES];
         for (lanes, weight) in lanes[first..].iter().zip(weights) {
             for (sum, value) in sums.iter_mut().zip(lanes) {
-                *sum = sum.wrapping_add(value.wrapping_mul(*weight));
+                *sum = sum.wrapping_add(i32::from(*value).wrapping_mul(*weight));
             }
         }
-        for (row, sum) in out.iter_mut().zip(sums.chunks_exact(4)) {
-            row[x * CHANNELS..(x + 1) * CHANNELS].copy_from_slice(&[byte(sum[0]), byte(sum[1]), byte(sum[2])]);
+        let mut bytes = [0; LANES];
+        for (byte, sum) in bytes.iter_mut().zip(sums) {
+            *byte = rounded(sum);
+        }
+        for (r, pixel) in bytes.as_chunks::<4>().0.iter().enumerate().take(rows) {
+            out[r * row_len + x * CHANNELS..][..CHANNELS].copy_from_slice(&pixel[..CHANNELS]);
         }
     }
 }
@@ -173,12 +203,14 @@ fn vertically(rows: &[u8], weights: &[i32], out: &mut [u8]) {
                 *sum = sum.wrapping_add(i32::from(*value).wrapping_mul(*weight));
             }
         }
-        *out = sums.map(byte);
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = rounded(sum);
+        }
     }
     for (x, out) in rest.iter_mut().enumerate() {
         let values = rows.chunks_exact(len).map(|row| i32::from(row[done + x]));
         let products = values.zip(weights).map(|(value, weight)| value.wrapping_mul(*weight));
-        *out = byte(products.fold(HALF, i32::wrapping_add));
+        *out = rounded(products.fold(HALF, i32::wrapping_add));
     }
 }
 
@@ -212,99 +244,4 @@ impl Picture {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::draw::Draw;
-    use msharp_core::Key;
-
-    pub(crate) fn noise(height: usize, width: usize, seed: u64) -> Picture {
-        let mut draw = Draw::new(Key::new(seed));
-        Picture { height, width, pixels: (0..height * width * CHANNELS).map(|_| draw.below(256) as u8).collect() }
-    }
-
-    fn crop(picture: &Picture, Region { rows, columns }: &Region) -> Picture {
-        let row =
-            |y: usize| &picture.pixels[(y * picture.width + columns.start) * CHANNELS..][..columns.len() * CHANNELS];
-        let pixels = rows.clone().flat_map(row).copied().collect();
-        Picture { height: rows.len(), width: columns.len(), pixels }
-    }
-
-    fn mirror(picture: &Picture) -> Picture {
-        let rows = picture.pixels.chunks_exact(picture.width * CHANNELS);
-        let pixels = rows.flat_map(|row| row.rchunks_exact(CHANNELS)).flatten().copied().collect();
-        Picture { pixels, ..picture.clone() }
-    }
-
-    #[test]
-    fn a_window_of_a_crop_is_that_part_of_the_resized_crop() -> candle_core::Result<()> {
-        let mut draw = Draw::new(Key::new(1));
-        let mut within = |n: usize| {
-            let length = 1 + draw.below(n);
-            let start = draw.below(n - length + 1);
-            start..start + length
-        };
-        for i in 0..200 {
-            let picture = noise(1 + i % 17, 1 + i % 23, i as u64);
-            let from = Region { rows: within(picture.height), columns: within(picture.width) };
-            let size = (1 + i % 13, 1 + i % 19);
-            let window = Region { rows: within(size.0), columns: within(size.1) };
-            let interpolation = [Interpolation::Bilinear, Interpolation::Bicubic][i % 2];
-            let whole = crop(&picture, &from).resize(size.0, size.1, interpolation)?;
-            let part = crop(&whole, &window);
-            let resizing = Resizing { crop: from, size, window, mirrored: false, interpolation };
-            assert_eq!(resizing.apply(&picture), part, "{resizing:?}");
-            assert_eq!(Resizing { mirrored: true, ..resizing }.apply(&picture), mirror(&part));
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn the_same_size_is_the_same_picture_and_one_colour_stays() -> candle_core::Result<()> {
-        for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
-            let picture = noise(9, 14, 3);
-            assert_eq!(picture.resize(9, 14, interpolation)?, picture);
-            let grey = Picture { pixels: vec![201; picture.pixels.len()], ..picture };
-            for (h, w) in [(1, 1), (5, 90), (33, 2)] {
-                assert!(grey.resize(h, w, interpolation)?.pixels.iter().all(|&byte| byte == 201));
-            }
-        }
-        Ok(())
-    }
-
-    /// The sum over all sources in f64, rounded between the passes: the definition without fixed point and windows.
-    #[test]
-    fn agrees_with_sums_over_all_pixels_within_one_grey_level() -> candle_core::Result<()> {
-        for (interpolation, (h, w)) in [(Interpolation::Bilinear, (4, 31)), (Interpolation::Bicubic, (25, 6))] {
-            let picture = noise(11, 15, 8);
-            let weights = |n: usize, m: usize, i: usize| -> Vec<f64> {
-                let scale = n as f64 / m as f64;
-                let at = |j: usize| interpolation.weight((j as f64 + 0.5 - (i as f64 + 0.5) * scale) / scale.max(1.));
-                let sum: f64 = (0..n).map(at).sum();
-                (0..n).map(|j| at(j) / sum).collect()
-            };
-            let found = picture.resize(h, w, interpolation)?;
-            for (at, &byte) in found.pixels.iter().enumerate() {
-                let (y, x, c) = (at / CHANNELS / w, at / CHANNELS % w, at % CHANNELS);
-                let row = |j: usize| -> f64 {
-                    let value = |i: usize| f64::from(picture.pixels[(j * 15 + i) * CHANNELS + c]);
-                    let sum: f64 = weights(15, w, x).iter().enumerate().map(|(i, weight)| weight * value(i)).sum();
-                    sum.round().clamp(0., 255.)
-                };
-                let sum: f64 = weights(11, h, y).iter().enumerate().map(|(j, weight)| weight * row(j)).sum();
-                assert!((sum.clamp(0., 255.) - f64::from(byte)).abs() < 1.01, "{sum} {byte}");
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_picture_that_contradicts_itself_is_an_error() {
-        for (height, width, bytes) in [(2, 2, 11), (0, 2, 0), (usize::MAX, usize::MAX, 3)] {
-            let picture = Picture { height, width, pixels: vec![0; bytes] };
-            let error = picture.resize(1, 1, Interpolation::Bilinear).unwrap_err().to_string();
-            assert!(error.contains("expected h·w·3"), "{error}");
-        }
-        assert!(noise(2, 2, 0).resize(0, 1, Interpolation::Bilinear).is_err());
-        assert!("nearest".parse::<Interpolation>().unwrap_err().to_string().contains("expected bilinear or bicubic"));
-    }
-}
+pub(crate) mod tests;

@@ -1,8 +1,9 @@
-//! `bench`: how long a training step takes, op by op, and beside PyTorch; how good the estimators are; and
-//! how fast an ensemble of paths is.
+//! `bench`: how long a training step takes, op by op, and beside PyTorch; how good the estimators are; how fast
+//! photographs become batches; and how fast an ensemble of paths is.
 
 mod child;
 mod cuda;
+mod data;
 pub mod estimators;
 mod micro;
 mod norms;
@@ -44,6 +45,12 @@ enum BenchCommand {
     /// Trains each network itself, from scratch, with plain SGD on a few images, and measures at the start, early and
     /// late. The page that it writes lets a user choose an estimator, K and δ. Goes on where it was stopped.
     Estimators(estimators::EstimatorsArgs),
+    /// Pictures per second from a folder of photographs to batches, also beside torchvision's `ImageFolder`
+    ///
+    /// Two recipes: a random resized crop with flips, and the centre of the resized picture, both normalised. A rate is
+    /// that of a whole epoch after one that starts the workers and reads the files; the programs take turns, and a
+    /// ratio is that of a round.
+    Data(data::DataArgs),
     /// Paths per second of an ensemble by Euler and Maruyama's scheme, also beside torchsde and diffrax
     ///
     /// The equation: dX = (X − X³ + (Xᵢ₋₁ − 2 Xᵢ + Xᵢ₊₁)/2) dt + σ(X) dW on a ring, with diagonal noise,
@@ -72,6 +79,7 @@ pub fn bench(args: BenchArgs) -> Result<()> {
         BenchCommand::M(args) => computing(args.subject.threads, || micro::micro(args)),
         BenchCommand::Norms(args) => computing(args.subject.threads, || norms::norms(args)),
         BenchCommand::Estimators(args) => estimators::estimators(args),
+        BenchCommand::Data(args) => data::data(args),
         BenchCommand::Sde(args) => computing(args.threads, || sde::sde(args)),
         BenchCommand::Cuda(args) => cuda::cuda(args),
     }

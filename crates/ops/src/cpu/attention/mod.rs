@@ -1,8 +1,8 @@
 //! Multi-head self-attention as one op.
 //!
-//! A task is a head of a sample: its scores, `[n, n]`, live in that thread's scratch memory, a block of queries at a time,
-//! and never in a tensor. The backward computes them again from what is saved, the largest score and the sum of each
-//! row, which costs one product of five and saves `heads · n²` numbers a sample.
+//! A task is a head of a sample: its scores, `[n, n]`, live in that thread's scratch memory, a block of queries at a
+//! time, and never in a tensor. The backward computes them again from what is saved, the largest score and the sum of
+//! each row, which costs one product of five and saves `heads · n²` numbers a sample.
 
 mod head;
 
