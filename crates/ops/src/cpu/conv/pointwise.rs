@@ -14,12 +14,17 @@ use pulp::Arch;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Summands of a block: two panels of them are a part of L1, which two threads of a core may share.
-const INNER: usize = 192;
+/// Bytes of the two panels that are multiplied at a time: three quarters of the smallest L1 there is. They set how many
+/// summands a block has.
+const PANELS: usize = 24 << 10;
+/// The same in a product for dw, where the left side is packed, too.
+const PANELS_OF_DW: usize = 16 << 10;
 /// Rows of y or dx that a task has at most: a part of L2 with their summands.
 const ROWS: usize = 96;
 /// Outputs and inputs of a block of dw at most.
-const GRAD: (usize, usize) = (192, 512);
+const BLOCK_OF_DW: (usize, usize) = (384, 512);
+/// The pixels of a chunk of dw are a multiple of this.
+const PIXELS: usize = 256;
 /// Tasks that a product is split into at least, if it can be, for the threads.
 const TASKS: usize = 16;
 
@@ -100,7 +105,7 @@ impl Pointwise {
         let rows_of = blocks(rows, (rows.div_ceil(TASKS)).next_multiple_of(24).min(ROWS));
         tasks(rows_of.len(), |i| {
             let rows = &rows_of[i];
-            for (k, b) in blocks(inner, INNER).into_iter().zip(&packed) {
+            for (k, b) in &packed {
                 let start = if k.start == 0 { start } else { Start::Sum };
                 let (a, c) = (Left::Matrix(a.from(rows.start, k.start)), c.from(rows.start, 0));
                 arch.dispatch(Product { rows: rows.len(), inner: k.len(), columns, a, b, start, c });
@@ -111,8 +116,13 @@ impl Pointwise {
         y
     }
 
-    /// A right side in panels, for each block of summands.
-    fn packed<T: Float>(&self, b: Matrix<T>, inner: usize, columns: usize) -> Vec<Vec<T>> {
+    /// Summands of a block whose two panels have so many bytes.
+    fn summands<T: Float>(&self, panels: usize) -> usize {
+        panels / (2 * width::<T>(self.arch) * size_of::<T>())
+    }
+
+    /// The blocks of summands, each with its rows of the right side in panels.
+    fn packed<T: Float>(&self, b: Matrix<T>, inner: usize, columns: usize) -> Vec<(Range<usize>, Vec<T>)> {
         let width = width::<T>(self.arch);
         let pack = |k: Range<usize>| {
             let mut panels = vec![T::ZERO; right_len(k.len(), columns, width)];
@@ -122,18 +132,18 @@ impl Pointwise {
                 let columns = (columns - first).min(panels_of_task * width);
                 self.arch.dispatch(PackRight { from: b.from(k.start, first), inner: k.len(), columns, to });
             });
-            panels
+            (k, panels)
         };
-        blocks(inner, INNER).into_iter().map(pack).collect()
+        blocks(inner, self.summands::<T>(PANELS)).into_iter().map(pack).collect()
     }
 
     /// dw = dyᵀ x, `[c_out, c_in]`. A task has a block of dw and a chunk of the pixels; chunks are added in order.
     pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
         let Geometry { c_in, c_out, .. } = self.g;
         let x = &*self.seen(x);
-        let (outputs, inputs) = (even_blocks(c_out, GRAD.0, 24), even_blocks(c_in, GRAD.1, 32));
+        let (outputs, inputs) = (even_blocks(c_out, BLOCK_OF_DW.0, 24), even_blocks(c_in, BLOCK_OF_DW.1, 32));
         let blocks_of_dw = (outputs.len() * inputs.len()).max(1);
-        let pixels = even_blocks(self.g.pixels(), self.g.pixels().div_ceil(TASKS.div_ceil(blocks_of_dw)), INNER);
+        let pixels = even_blocks(self.g.pixels(), self.g.pixels().div_ceil(TASKS.div_ceil(blocks_of_dw)), PIXELS);
         // The first chunk is summed in the result.
         let mut sums: Vec<Vec<T>> = pixels.iter().map(|_| Vec::with_capacity(c_out * c_in)).collect();
         let parts: Vec<Region<T>> = sums.iter_mut().map(Region::of_capacity).collect();
@@ -166,11 +176,11 @@ impl Pointwise {
     ) {
         let (Geometry { c_in, c_out, .. }, arch) = (self.g, self.arch);
         let (x, dy) = (Matrix::rows(Region::to_read(x), c_in), Matrix::rows(Region::to_read(dy), c_out).transposed());
-        let (rows, columns) = (outputs.len(), inputs.len());
-        let left = (rows.next_multiple_of(tile_rows(arch)) * INNER).next_multiple_of(64);
-        T::scratch(left + right_len(INNER, columns, width::<T>(arch)), |scratch| {
+        let (rows, columns, summands) = (outputs.len(), inputs.len(), self.summands::<T>(PANELS_OF_DW));
+        let left = (rows.next_multiple_of(tile_rows(arch)) * summands).next_multiple_of(64);
+        T::scratch(left + right_len(summands, columns, width::<T>(arch)), |scratch| {
             let (tiles, panels) = scratch.split_at_mut(left);
-            for k in blocks(pixels.len(), INNER) {
+            for k in blocks(pixels.len(), summands) {
                 let (first, inner) = (pixels.start + k.start, k.len());
                 arch.dispatch(PackLeft { from: dy.from(outputs.start, first), rows, inner, to: tiles });
                 arch.dispatch(PackRight { from: x.from(first, inputs.start), inner, columns, to: panels });
@@ -210,7 +220,7 @@ mod tests {
         (3, (1, 1), 5, 9, (1, 1)),
         (2, (7, 5), 33, 20, (1, 1)),
         (1, (20, 31), 200, 17, (1, 1)),
-        (700, (1, 1), 13, 230, (1, 1)),
+        (700, (1, 1), 13, 430, (1, 1)),
         (2, (5, 8), 530, 3, (2, 3)),
         (3, (4, 4), 24, 32, (2, 2)),
     ];
