@@ -36,7 +36,7 @@ pub enum Architecture {
     ResNet34,
     /// `resnet50`, [`RESNET50`].
     ResNet50,
-    /// `resnet18-imagenet`: [`RESNET18`] with [the stem for ImageNet](ResNetConfig::imagenet), timm's `resnet18`.
+    /// `resnet18-imagenet`: [`RESNET18`] with [ImageNet's stem](crate::ResNetConfig::imagenet), timm's `resnet18`.
     ResNet18ImageNet,
     /// `resnet34-imagenet`: [`RESNET34`] with the stem for ImageNet, timm's `resnet34`.
     ResNet34ImageNet,
