@@ -38,7 +38,10 @@ pub fn configs(preset: Preset, weights: Option<&WeightsName>) -> Result<Vec<RunC
             (c.optimisation.epochs, c.optimisation.batch_size, c.optimisation.lr) = (epochs, 32, 0.003);
             (c.optimisation.warm_up, c.optimisation.weight_decay) = (0.1, 0.);
             match preset {
-                Preset::Smoke => (c.data.subset, c.data.test_subset) = (Some(64), Some(100)),
+                Preset::Smoke => {
+                    (c.data.subset, c.data.test_subset) = (Some(64), Some(100));
+                    c.optimisation.warm_up = 0.; // of two steps
+                }
                 Preset::Laptop => {
                     (c.data.subset, c.data.test_subset) = (Some(2000), Some(1000));
                     c.measuring.evaluate_every = epochs;
