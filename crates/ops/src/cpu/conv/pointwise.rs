@@ -21,12 +21,14 @@ const PANELS: usize = 24 << 10;
 const PANELS_OF_DW: usize = 16 << 10;
 /// Rows of y or dx that a task has at most: a part of L2 with their summands.
 const ROWS: usize = 96;
-/// Outputs and inputs of a block of dw at most.
-const BLOCK_OF_DW: (usize, usize) = (384, 512);
-/// The pixels of a chunk of dw are a multiple of this.
-const PIXELS: usize = 256;
-/// Tasks that a product is split into at least, if it can be, for the threads.
+/// Outputs and inputs of a block of dw at most: the first that make [`FEWEST`] tasks.
+const BLOCKS_OF_DW: [(usize, usize); 4] = [(192, 512), (96, 512), (96, 256), (48, 256)];
+/// Pixels of a chunk of dw at least, about: fewer do not pay for one more sum to write and to add.
+const CHUNK_OF_DW: usize = 1024;
+/// Tasks that a product is split into, if it costs nothing, for the threads.
 const TASKS: usize = 16;
+/// And at least, if it can be.
+const FEWEST: usize = 8;
 
 /// A linear map of every pixel, or of one in a few.
 #[derive(Clone, Copy)]
@@ -102,7 +104,7 @@ impl Pointwise {
         let mut y = Vec::with_capacity(rows * columns);
         let c = Matrix::rows(Region::of_capacity(&mut y), columns);
         let a = Matrix::rows(Region::to_read(a), inner);
-        let rows_of = blocks(rows, (rows.div_ceil(TASKS)).next_multiple_of(24).min(ROWS));
+        let rows_of = blocks(rows, rows.div_ceil(TASKS).next_multiple_of(24).min(ROWS));
         tasks(rows_of.len(), |i| {
             let rows = &rows_of[i];
             for (k, b) in &packed {
@@ -141,9 +143,8 @@ impl Pointwise {
     pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
         let Geometry { c_in, c_out, .. } = self.g;
         let x = &*self.seen(x);
-        let (outputs, inputs) = (even_blocks(c_out, BLOCK_OF_DW.0, 24), even_blocks(c_in, BLOCK_OF_DW.1, 32));
-        let blocks_of_dw = (outputs.len() * inputs.len()).max(1);
-        let pixels = even_blocks(self.g.pixels(), self.g.pixels().div_ceil(TASKS.div_ceil(blocks_of_dw)), PIXELS);
+        let (outputs, inputs, pixels) = self.parts_of_dw();
+        let blocks_of_dw = outputs.len() * inputs.len();
         // The first chunk is summed in the result.
         let mut sums: Vec<Vec<T>> = pixels.iter().map(|_| Vec::with_capacity(c_out * c_in)).collect();
         let parts: Vec<Region<T>> = sums.iter_mut().map(Region::of_capacity).collect();
@@ -162,6 +163,19 @@ impl Pointwise {
             }
         });
         std::mem::take(dw)
+    }
+
+    /// The outputs and inputs of the blocks of dw, and the chunks of the pixels.
+    fn parts_of_dw(&self) -> (Vec<Range<usize>>, Vec<Range<usize>>, Vec<Range<usize>>) {
+        let pixels = self.g.pixels();
+        let cut = |(outputs, inputs)| {
+            let (outputs, inputs) = (even_blocks(self.g.c_out, outputs, 24), even_blocks(self.g.c_in, inputs, 32));
+            let chunks = TASKS.div_ceil(outputs.len() * inputs.len()).min(pixels / CHUNK_OF_DW).max(1);
+            (outputs, inputs, even_blocks(pixels, pixels.div_ceil(chunks), 64))
+        };
+        let tasks = |parts: &(Vec<_>, Vec<_>, Vec<_>)| parts.0.len() * parts.1.len() * parts.2.len();
+        let [first @ .., last] = BLOCKS_OF_DW;
+        first.into_iter().map(cut).find(|parts| tasks(parts) >= FEWEST).unwrap_or_else(|| cut(last))
     }
 
     /// Some outputs and inputs of dw, over some pixels.
@@ -215,12 +229,13 @@ mod tests {
 
     /// Less than a vector and a tile; several blocks of summands, of rows, of dw and of pixels, none of them full;
     /// strides that leave a rest.
-    const SHAPES: [Shape; 7] = [
+    const SHAPES: [Shape; 8] = [
         (1, (1, 1), 1, 1, (1, 1)),
         (3, (1, 1), 5, 9, (1, 1)),
         (2, (7, 5), 33, 20, (1, 1)),
         (1, (20, 31), 200, 17, (1, 1)),
         (700, (1, 1), 13, 430, (1, 1)),
+        (3000, (1, 1), 7, 30, (1, 1)),
         (2, (5, 8), 530, 3, (2, 3)),
         (3, (4, 4), 24, 32, (2, 2)),
     ];
