@@ -143,7 +143,7 @@ impl Pointwise {
     pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
         let Geometry { c_in, c_out, .. } = self.g;
         let x = &*self.seen(x);
-        let (outputs, inputs, pixels) = self.parts_of_dw();
+        let [outputs, inputs, pixels] = self.parts_of_dw();
         let blocks_of_dw = outputs.len() * inputs.len();
         // The first chunk is summed in the result.
         let mut sums: Vec<Vec<T>> = pixels.iter().map(|_| Vec::with_capacity(c_out * c_in)).collect();
@@ -166,14 +166,14 @@ impl Pointwise {
     }
 
     /// The outputs and inputs of the blocks of dw, and the chunks of the pixels.
-    fn parts_of_dw(&self) -> (Vec<Range<usize>>, Vec<Range<usize>>, Vec<Range<usize>>) {
+    fn parts_of_dw(&self) -> [Vec<Range<usize>>; 3] {
         let pixels = self.g.pixels();
         let cut = |(outputs, inputs)| {
             let (outputs, inputs) = (even_blocks(self.g.c_out, outputs, 24), even_blocks(self.g.c_in, inputs, 32));
             let chunks = TASKS.div_ceil(outputs.len() * inputs.len()).min(pixels / CHUNK_OF_DW).max(1);
-            (outputs, inputs, even_blocks(pixels, pixels.div_ceil(chunks), 64))
+            [outputs, inputs, even_blocks(pixels, pixels.div_ceil(chunks), 64)]
         };
-        let tasks = |parts: &(Vec<_>, Vec<_>, Vec<_>)| parts.0.len() * parts.1.len() * parts.2.len();
+        let tasks = |parts: &[Vec<_>; 3]| parts.iter().map(Vec::len).product::<usize>();
         let [first @ .., last] = BLOCKS_OF_DW;
         first.into_iter().map(cut).find(|parts| tasks(parts) >= FEWEST).unwrap_or_else(|| cut(last))
     }
