@@ -59,6 +59,8 @@
 //! # }
 //! ```
 //!
+//! [`Mixed`] mixes the samples of a source's batches in pairs: Mixup and CutMix.
+//!
 //! # Invariants
 //!
 //! * A loader has no state, and uses no global random generator. The order of an epoch is a pure function of (seed,
@@ -110,6 +112,7 @@ mod in_order;
 mod index;
 mod labels;
 mod loader;
+mod mixing;
 mod names;
 mod panicked;
 #[cfg(feature = "parquet")]
@@ -136,6 +139,7 @@ pub use folder::{EmptyClasses, Found, ImageFolder};
 pub use image_loader::{BrokenPictures, ImageLoader};
 pub use images::{Images, find_broken};
 pub use loader::Loader;
+pub use mixing::{Mixed, Mixing};
 #[cfg(feature = "parquet")]
 pub use parquet_images::{Columns, ParquetImages};
 pub use picture::Picture;

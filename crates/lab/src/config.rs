@@ -97,8 +97,9 @@ pub struct DataConfig {
 #[derive(Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Model")]
 pub struct ModelConfig {
-    /// The network: resnet8, resnet18, resnet20, resnet34, resnet50, resnetDEPTHa such as resnet20a, wrn-DEPTH-WIDEN
-    /// such as wrn-28-10, or vit-mini
+    /// The network: resnet{8,18,20,34,50}, resnetDEPTHa such as resnet20a, wrn-DEPTH-WIDEN such as wrn-28-10,
+    /// resnet{18,34,50}-imagenet, vit-mini, vit_{tiny,small,base}_patch16_224, vit_{small,base}_patch14_dinov2, or a
+    /// vit at another size, as vit-mini@64
     #[arg(id = "model", long = "model", default_value = "resnet8", value_name = "MODEL")]
     #[serde(with = "as_text")]
     pub architecture: Architecture,

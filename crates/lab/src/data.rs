@@ -9,7 +9,7 @@ pub use by_label::ByLabel;
 use crate::config::{DataName, RunConfig};
 use anyhow::{Context, Result, bail, ensure};
 use msharp_core::DataSource;
-use msharp_data::{BrokenPictures, Dataset, Images, Release, Split, cifar10, cifar100, synthetic, thumbnails};
+use msharp_data::{BrokenPictures, Dataset, Images, Mixed, Release, Split, cifar10, cifar100, synthetic, thumbnails};
 use sha2::{Digest, Sha256};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const DRAWN: (usize, usize, u64) = (10_000, 2_000, 0);
 const EVALUATION: (usize, usize) = (200, 1 << 20);
 
 /// Batches of a set in memory, or of pictures that are read as they are needed.
-pub type Source = Arc<dyn DataSource>;
+pub type Source = Arc<dyn DataSource + Send + Sync>;
 
 /// Data sets that were read so far.
 pub struct Datasets {
@@ -108,13 +108,18 @@ impl Datasets {
             Set::Memory(set) => Some((set.mean, set.std)),
             Set::Stored(_) => None,
         };
-        match (train, test, config.transforms(own)) {
+        let mut streams = match (train, test, config.transforms(own)) {
             (Set::Memory(train), Set::Memory(test), None) => in_memory::streams(config, train, test),
             (train, test, transforms) => {
                 let transforms = transforms.context("pictures on disk are brought to a size")?;
                 pictures::streams(config, transforms, train.images(), test.images())
             }
+        }?;
+        let mixing = config.images.mixing();
+        if !mixing.is_none() {
+            streams.train = Arc::new(Mixed { source: streams.train, mixing, classes: streams.classes });
         }
+        Ok(streams)
     }
 
     fn shared(&mut self, name: &DataName) -> Result<Shared> {

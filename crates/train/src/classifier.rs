@@ -6,7 +6,8 @@ use msharp_core::{Batch, Objective, Precision, with_precision};
 
 /// The objective of a classifier: ℓᵢ is the cross-entropy of sample i.
 ///
-/// The model is candle's own trait, from inputs `[b, …]` to logits `[b, k]`; the targets are class indices, u32 `[b]`.
+/// The model is candle's own trait, from inputs `[b, …]` to logits `[b, k]`; the targets are class indices, u32 `[b]`,
+/// or distributions over the classes, `[b, k]`, as Mixup makes them.
 #[derive(Clone, Debug)]
 pub struct Classifier<M> {
     /// Inputs to logits.

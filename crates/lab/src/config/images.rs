@@ -1,11 +1,11 @@
 //! How images become inputs where they are not taken as they are: size, crop, colours, normalisation.
 
 use super::text::as_optional_text;
-use super::{AugmentName, RunConfig};
+use super::{AugmentName, DeviceName, EstimatorName, RunConfig};
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use msharp_core::Range;
-use msharp_data::{ColorJitter, Crop, Interpolation, RandAugment, RandomErasing, Transform};
+use msharp_data::{ColorJitter, Crop, Interpolation, Mixing, RandAugment, RandomErasing, Transform};
 use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Formatter};
 use std::str::FromStr;
@@ -41,6 +41,12 @@ pub struct ImageConfig {
     /// Erase a random rectangle of a training image with this probability
     #[arg(long, hide_short_help = true, default_value_t = 0., allow_hyphen_values = true, value_name = "SHARE")]
     pub random_erasing: f64,
+    /// Mix the images of a batch in pairs, and their labels (Mixup): α of the shares, Beta(α, α); 0.2 is usual
+    #[arg(long, hide_short_help = true, default_value_t = 0., allow_hyphen_values = true, value_name = "ALPHA")]
+    pub mixup: f64,
+    /// Put a box of one image of a batch into the next (CutMix): α, usually 1. With --mixup, one of the two by chance
+    #[arg(long, hide_short_help = true, default_value_t = 0., allow_hyphen_values = true, value_name = "ALPHA")]
+    pub cutmix: f64,
     /// Mean of red, green and blue in [0, 1] [default: the set's; ImageNet's for pictures on disk; config.json's]
     #[arg(long, hide_short_help = true, value_name = "R,G,B")]
     #[serde(with = "as_optional_text")]
@@ -130,15 +136,17 @@ impl RunConfig {
 
     /// Whether the images of a set in memory are inputs without being resized or coloured.
     fn takes_images_as_they_are(&self) -> bool {
-        let ImageConfig { image_size, interpolation, mean, std, skip_broken, .. } = ImageConfig::default();
-        let changed = ImageConfig { image_size, interpolation, mean, std, skip_broken, ..self.images.clone() };
+        let ImageConfig { image_size, interpolation, mean, std, skip_broken, mixup, cutmix, .. } =
+            ImageConfig::default();
+        let changed =
+            ImageConfig { image_size, interpolation, mean, std, skip_broken, mixup, cutmix, ..self.images.clone() };
         self.data.set.side() == Some(self.side()) && changed == ImageConfig::default()
     }
 
     /// Whether every setting of the images makes sense and has an effect; an error names the flag.
     pub fn check_images(&self) -> Result<()> {
         let ImageConfig { image_size, interpolation, crop_pct, crop_scale, color_jitter, .. } = self.images;
-        let ImageConfig { rand_augment, random_erasing, mean, std, skip_broken, .. } = self.images;
+        let ImageConfig { rand_augment, random_erasing, mean, std, skip_broken, mixup, cutmix, .. } = self.images;
         let (set, as_they_are) = (&self.data.set, self.takes_images_as_they_are());
         let in_memory = set.side().is_some();
         ensure!(
@@ -158,6 +166,19 @@ impl RunConfig {
             color_jitter >= 0. && color_jitter.is_finite(),
             "--color-jitter is {color_jitter}; expected a finite number of at least 0"
         );
+        for (flag, alpha) in [("mixup", mixup), ("cutmix", cutmix)] {
+            ensure!(alpha >= 0. && alpha.is_finite(), "--{flag} is {alpha}; expected an α above 0, or 0 for none");
+            ensure!(
+                alpha == 0. || self.optimisation.batch_size > 1,
+                "--{flag} mixes the images of a batch, and --batch-size is 1; expected at least 2"
+            );
+        }
+        ensure!(
+            (mixup == 0. && cutmix == 0.)
+                || self.weighting.estimator != EstimatorName::LastLayer
+                || self.machine.device == DeviceName::Cpu,
+            "--estimator last-layer takes mixed labels on the CPU only; expected another, or no --mixup and --cutmix"
+        );
         ensure!(Range::SHARE.holds(random_erasing), "--random-erasing is {random_erasing}; expected {}", Range::SHARE);
         ensure!(
             rand_augment.is_none_or(|magnitude| magnitude <= 30),
@@ -175,6 +196,8 @@ impl RunConfig {
             ("color-jitter", color_jitter > 0.),
             ("rand-augment", rand_augment.is_some()),
             ("random-erasing", random_erasing > 0.),
+            ("mixup", mixup > 0.),
+            ("cutmix", cutmix > 0.),
         ] {
             ensure!(
                 !is_given || self.data.augment != AugmentName::None,
@@ -224,6 +247,11 @@ impl ImageConfig {
     /// The mean and the deviation that are asked for, or `own`.
     pub fn normalisation(&self, own: ([f32; 3], [f32; 3])) -> ([f32; 3], [f32; 3]) {
         (self.mean.map_or(own.0, |mean| mean.0), self.std.map_or(own.1, |std| std.0))
+    }
+
+    /// How the images of a batch are mixed.
+    pub fn mixing(&self) -> Mixing {
+        Mixing { mixup: self.mixup, cutmix: self.cutmix }
     }
 
     fn coloured(&self, transform: Transform) -> Transform {
@@ -283,6 +311,11 @@ mod tests {
             ("--color-jitter -1", "--color-jitter"),
             ("--random-erasing 2", "--random-erasing"),
             ("--rand-augment 31", "--rand-augment"),
+            ("--mixup -1", "--mixup"),
+            ("--cutmix NaN", "--cutmix"),
+            ("--mixup 0.2 --batch-size 1", "--mixup"),
+            ("--cutmix 1 --augment none", "--cutmix"),
+            ("--mixup 0.2 --device cuda --rule rw-sam --estimator last-layer", "last-layer"),
             ("--mean 0,0,0 --std 1,0,1", "--std"),
             ("--mean 0,0,0", "--mean"),
             ("--rand-augment 9 --augment none", "--rand-augment"),

@@ -3,6 +3,7 @@
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::{build, rows_per_chunk};
 use crate::graph::{Pass, Recorded};
+use crate::layers::smoothed;
 use candle_core::{Device, Result, Tensor, bail};
 
 /// [`cross_entropy`](crate::cross_entropy) of logits `[b, k]`.
@@ -49,6 +50,76 @@ pub(crate) fn cross_entropy(
     })
 }
 
+/// [`cross_entropy`](crate::cross_entropy) of logits `[b, k]` against distributions `[b, k]` of the same type.
+pub(crate) fn cross_entropy_of_distributions(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let (b, k) = logits.dims2()?;
+    let rows = rows_per_chunk(k);
+    with_float!("cross_entropy", logits, T => {
+        let losses = with_slice::<T, _>(logits, |x| with_slice::<T, _>(targets, |t| {
+            check_distributions(t, k)?;
+            // SAFETY: a chunk of `out` is as long as its rows of `x` and `t`, so the zip writes all of it.
+            Ok(unsafe {
+                build(b, rows, |i, out| {
+                    let samples = x[i * rows * k..].chunks_exact(k).zip(t[i * rows * k..].chunks_exact(k));
+                    for (out, (x, t)) in out.iter_mut().zip(samples) {
+                        out.write(T::narrow(loss_against(x, t)));
+                    }
+                })
+            })
+        }))?;
+        let targets = targets.clone();
+        Tensor::record("cross_entropy", &[logits], &[], on_cpu(losses), b, move |Pass { inputs: [logits], dy: dlosses, .. }| {
+            let grad = with_slice::<T, _>(logits, |x| with_slice::<T, _>(&targets, |t| with_slice::<T, _>(dlosses, |dlosses| {
+                // SAFETY: `out` is whole rows of k, and `gradient_against` writes each.
+                Ok(unsafe {
+                    build(b * k, rows * k, |i, out| {
+                        let samples = x[i * rows * k..].chunks_exact(k).zip(t[i * rows * k..].chunks_exact(k));
+                        for (out, ((x, t), dloss)) in out.chunks_exact_mut(k).zip(samples.zip(&dlosses[i * rows..])) {
+                            gradient_against(x, t, |j, value| {
+                                out[j].write(T::narrow(dloss.wide() * value));
+                            });
+                        }
+                    })
+                })
+            })))?;
+            Ok([Some(constant(grad, (b, k))?)])
+        })
+    })
+}
+
+/// Shares of at least 0 with the sum 1, up to rounding.
+fn check_distributions<T: Float>(t: &[T], k: usize) -> Result<()> {
+    for (i, t) in t.chunks_exact(k.max(1)).enumerate() {
+        let sum: f64 = t.iter().map(|t| t.wide()).sum();
+        if !((sum - 1.).abs() < 1e-3 && t.iter().all(|t| t.wide() >= 0.)) {
+            bail!(
+                "cross_entropy: the target of sample {i} has the sum {sum}; expected shares of at least 0 with the sum 1"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// log Σ_j exp x_j
+fn log_sum<T: Float>(x: &[T]) -> f64 {
+    let top = x.iter().fold(f64::NEG_INFINITY, |top, x| top.max(x.wide()));
+    top + x.iter().map(|x| (x.wide() - top).exp()).sum::<f64>().ln()
+}
+
+/// Σ_j t_j (−log p_j) of one sample.
+fn loss_against<T: Float>(x: &[T], t: &[T]) -> f64 {
+    let log_sum = log_sum(x);
+    x.iter().zip(t).map(|(x, t)| t.wide() * (log_sum - x.wide())).sum()
+}
+
+/// Calls `write(j, p_j Σt − t_j)` for every class: the derivative of [`loss_against`] by x_j.
+fn gradient_against<T: Float>(x: &[T], t: &[T], mut write: impl FnMut(usize, f64)) {
+    let (log_sum, sum) = (log_sum(x), t.iter().map(|t| t.wide()).sum::<f64>());
+    for (j, (x, t)) in x.iter().zip(t).enumerate() {
+        write(j, (x.wide() - log_sum).exp() * sum - t.wide());
+    }
+}
+
 /// −log p_y of one sample.
 fn nll<T: Float>(x: &[T], y: usize) -> f64 {
     let top = x.iter().fold(f64::NEG_INFINITY, |top, x| top.max(x.wide()));
@@ -81,7 +152,8 @@ fn gradient<T: Float>(x: &[T], y: usize, smoothing: f64, dloss: f64, mut write: 
     }
 }
 
-/// [`last_layer_norms`](crate::last_layer_norms) of logits `[b, k]` and features `[b, c]`.
+/// [`last_layer_norms`](crate::last_layer_norms) of logits `[b, k]` and features `[b, c]`; targets as `cross_entropy`
+/// takes them.
 pub(crate) fn last_layer_norms(
     logits: &Tensor,
     targets: &Tensor,
@@ -90,18 +162,29 @@ pub(crate) fn last_layer_norms(
     has_bias: bool,
 ) -> Result<Tensor> {
     let (b, k) = logits.dims2()?;
-    let targets = targets.to_vec1::<u32>()?;
     let lengths = with_float!("last_layer_norms", features, T => with_slice::<T, _>(features, |h| {
         let square = |h: &[T]| h.iter().map(|h| h.wide().powi(2)).sum::<f64>();
         Ok(h.chunks_exact(h.len() / b).map(|h| square(h) + f64::from(u8::from(has_bias))).collect::<Vec<f64>>())
     }))?;
-    let norms = with_float!("last_layer_norms", logits, T => with_slice::<T, _>(logits, |x| {
-        let one = |((x, target), length): ((&[T], &u32), &f64)| {
+    // ‖p − t‖² of every sample.
+    let squares: Vec<f64> = with_float!("last_layer_norms", logits, T => with_slice::<T, _>(logits, |x| {
+        if targets.rank() == 2 {
+            return with_slice::<T, _>(&smoothed(targets, smoothing)?, |t| {
+                let one = |(x, t): (&[T], &[T])| {
+                    let mut square = 0.;
+                    gradient_against(x, t, |_, g| square += g * g);
+                    square
+                };
+                Ok(x.chunks_exact(k).zip(t.chunks_exact(k)).map(one).collect())
+            });
+        }
+        let one = |(x, y): (&[T], u32)| {
             let mut square = 0.;
-            gradient(x, *target as usize, smoothing, 1., |_, g| square += g * g);
-            (square * length).sqrt()
+            gradient(x, y as usize, smoothing, 1., |_, g| square += g * g);
+            square
         };
-        Ok(x.chunks_exact(k).zip(&targets).zip(&lengths).map(one).collect::<Vec<f64>>())
+        Ok(x.chunks_exact(k).zip(targets.to_vec1::<u32>()?).map(one).collect())
     }))?;
+    let norms: Vec<f64> = squares.iter().zip(&lengths).map(|(square, length)| (square * length).sqrt()).collect();
     Tensor::from_vec(norms, b, &Device::Cpu)
 }

@@ -33,7 +33,7 @@ pub(crate) use attention::attention;
 pub(crate) use compiled::Compiled;
 pub(crate) use conv::convolution;
 pub use conv::direct_convolutions;
-pub(crate) use cross_entropy::{cross_entropy, last_layer_norms};
+pub(crate) use cross_entropy::{cross_entropy, cross_entropy_of_distributions, last_layer_norms};
 pub(crate) use dropout::dropout;
 pub(crate) use layer_scale::layer_scale;
 pub(crate) use norm::{batch_norm, group_norm, layer_norm};

@@ -37,6 +37,12 @@ pub(crate) fn cross_entropy(
     })
 }
 
+/// [`cross_entropy`](crate::cross_entropy) of logits `[b, k]` against distributions `[b, k]`, in candle's ops.
+pub(crate) fn cross_entropy_of_distributions(_: &Gpu, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    let log_p = candle_nn::ops::log_softmax(logits, 1)?;
+    (targets * log_p)?.sum(1)?.neg()
+}
+
 /// [`last_layer_norms`](crate::last_layer_norms) of logits `[b, k]` and features `[b, c]`.
 pub(crate) fn last_layer_norms(
     gpu: &Gpu,
@@ -52,6 +58,9 @@ pub(crate) fn last_layer_norms(
             logits.dtype(),
             features.dtype()
         );
+    }
+    if targets.rank() == 2 {
+        bail!("last_layer_norms: targets that are distributions are for the CPU; expected classes on a GPU");
     }
     let ((b, k), c) = (logits.dims2()?, features.dims2()?.1);
     let (norms, targets) = (gpu.empty(DType::F64, b)?, targets.detach().contiguous()?);

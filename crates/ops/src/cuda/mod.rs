@@ -40,7 +40,7 @@ use gpu::locked;
 pub use gpu::{cuda_device, gpu_memory_peak, gpu_name};
 pub use images::{ImagePlacement, place_images};
 pub(crate) use layer_scale::layer_scale;
-pub(crate) use loss::{cross_entropy, last_layer_norms, weighted_sum};
+pub(crate) use loss::{cross_entropy, cross_entropy_of_distributions, last_layer_norms, weighted_sum};
 pub(crate) use norm::{batch_norm, group_norm};
 pub(crate) use parameters::{adamw_step, add_scaled, displaced, displaced_by_signs, dot, saved, scale, sgd_step};
 pub(crate) use pool::{averages, max_pool2d};

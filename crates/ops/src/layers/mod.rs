@@ -20,6 +20,7 @@ pub use arguments::{Epilogue, RunningStats, Window2d};
 pub use attention::attention;
 pub use conv::{conv2d, linear};
 pub use cross_entropy::cross_entropy;
+pub(crate) use cross_entropy::smoothed;
 pub use dropout::dropout;
 pub(crate) use geometry::{AttentionSize, Cut, Geometry, Mask, Pooling};
 pub use layer_scale::layer_scale;

@@ -162,12 +162,16 @@ mod tests {
         };
         let (x, inner, weight) = (wave(5, 4, 0.)?, wave(6, 4, 1.)?, wave(3, 6, 2.)?);
         let bias = Var::from_tensor(&wave(1, 3, 3.)?.squeeze(0)?)?;
-        let targets = Tensor::new(&[0u32, 1, 2, 2, 0], &Device::Cpu)?;
-        for (has_bias, smoothing) in [(true, 0.), (false, 0.1)] {
+        let classes = Tensor::new(&[0u32, 1, 2, 2, 0], &Device::Cpu)?;
+        let mixed = [[0.3, 0.7, 0.], [0., 1., 0.], [0.2, 0.2, 0.6], [0.5, 0., 0.5], [1., 0., 0.]];
+        let mixed = Tensor::new(&mixed, &Device::Cpu)?;
+        for (has_bias, smoothing, targets) in
+            [(true, 0., &classes), (false, 0.1, &classes), (true, 0.1, &mixed), (false, 0., &mixed)]
+        {
             let losses = || {
                 let h = relu(&linear(x.as_tensor(), &inner, None)?)?;
                 let bias = has_bias.then_some(bias.as_tensor());
-                cross_entropy(&linear(&h, &weight, bias)?, &targets, smoothing)
+                cross_entropy(&linear(&h, &weight, bias)?, targets, smoothing)
             };
             let trained = [weight.as_tensor(), bias.as_tensor()];
             let LastLayerNorms { losses, norms, .. } = last_layer_norms(&trained, losses)?;

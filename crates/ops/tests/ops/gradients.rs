@@ -128,8 +128,10 @@ fn normalisations() -> Result<()> {
 #[test]
 fn losses() -> Result<()> {
     let targets = Tensor::new(&[2u32, 0, 4], &Device::Cpu)?;
+    let mixed = Tensor::new(&[[0., 0.3, 0.7, 0., 0.], [1., 0., 0., 0., 0.], [0.2; 5]], &Device::Cpu)?;
     for smoothing in [0.0, 0.1, 1.0] {
         check("cross_entropy", &[&[3, 5]], |t| cross_entropy(&t[0], &targets, smoothing))?;
+        check("cross_entropy of distributions", &[&[3, 5]], |t| cross_entropy(&t[0], &mixed, smoothing))?;
     }
     Ok(())
 }

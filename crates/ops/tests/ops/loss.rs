@@ -40,6 +40,46 @@ fn huge_logits_give_numbers() -> Result<()> {
     Ok(())
 }
 
+/// The cross-entropy is linear in the target: against a mixture it is the mixture of those against the classes.
+#[test]
+fn a_distribution_is_a_mixture_of_classes() -> Result<()> {
+    for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 2e-6)] {
+        for smoothing in [0.0, 0.1] {
+            let logits = Tensor::new(&[[1.5, -2.0, 0.3], [40.0, 0.0, -40.0]], &Device::Cpu)?.to_dtype(dtype)?;
+            let logits = Var::from_tensor(&logits)?;
+            let of = |targets: &Tensor| -> Result<(Vec<f64>, Vec<f64>)> {
+                let losses = cross_entropy(&logits, targets, smoothing)?;
+                Ok((values(&losses)?, values(losses.backward()?.get(&logits).expect("a gradient"))?))
+            };
+            let class = |y: u32| of(&Tensor::new(&[y, y], &Device::Cpu)?);
+            let (first, last) = (class(0)?, class(2)?);
+            let (mixed, mixed_gradient) =
+                of(&Tensor::new(&[[0.25, 0., 0.75], [0.25, 0., 0.75]], &Device::Cpu)?.to_dtype(dtype)?)?;
+            for (mixed, first, last) in [(mixed, first.0, last.0), (mixed_gradient, first.1, last.1)] {
+                for (mixed, (first, last)) in mixed.iter().zip(first.iter().zip(last)) {
+                    let expected = 0.25 * first + 0.75 * last;
+                    assert!((mixed - expected).abs() <= tolerance * (1. + expected.abs()), "{mixed} for {expected}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn wrong_distributions_are_errors() -> Result<()> {
+    let logits = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
+    let error = |targets: Tensor| cross_entropy(&logits, &targets, 0.).expect_err("an error").to_string();
+    for wrong in [[0.5f32, 0.4, 0.], [1.5, -0.5, 0.], [f32::NAN, 0., 1.], [0.; 3]] {
+        let message = error(Tensor::new(&[[0f32, 1., 0.], wrong], &Device::Cpu)?);
+        assert!(message.contains("sample 1") && message.contains("sum 1"), "{message}");
+    }
+    assert!(error(Tensor::zeros((2, 3), DType::F64, &Device::Cpu)?).contains("F32"));
+    assert!(error(Tensor::zeros((2, 4), DType::F32, &Device::Cpu)?).contains("[2, 4]"));
+    assert!(error(Tensor::zeros((2, 3), DType::U32, &Device::Cpu)?).contains("U32"));
+    Ok(())
+}
+
 #[test]
 fn wrong_targets_are_errors() -> Result<()> {
     let logits = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
