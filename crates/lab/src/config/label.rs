@@ -1,6 +1,6 @@
 //! What a configuration is called: in folders, and in tables.
 
-use crate::config::{EstimatorName, RunConfig};
+use crate::config::{EstimatorName, OptimizerName, RunConfig};
 use msharp_core::{Role, Select};
 use msharp_perturb::catalogue::Value;
 use sha2::{Digest, Sha256};
@@ -54,7 +54,9 @@ impl RunConfig {
     fn label_with(&self, estimator: Option<String>) -> String {
         let (rule, mut changes) = (&self.perturbation.rule, self.perturbation.changes.clone());
         let is_on_norms = rule.name() == "sam" && changes.perturb == Some(Select::Role(Role::Norm));
+        let is_adamw = rule.name() == "sgd" && self.optimisation.optimizer == OptimizerName::Adamw;
         let name = if is_on_norms { "SAM-ON" } else { rule.entry().label };
+        let name = if is_adamw { "AdamW" } else { name };
         changes.perturb.take_if(|_| is_on_norms);
 
         let temperature = rule.has("temperature").then(|| {
@@ -95,6 +97,7 @@ mod tests {
             assert_eq!(parse(&format!("--rule rw-sam {flags}")).rule_label(), label);
         }
         assert_eq!(parse("--rule sam --estimator ghost").rule_label(), "SAM");
+        assert_eq!(parse("--rule sgd --optimizer adamw").rule_label(), "AdamW");
         assert!(parse("--rule rw-sam --estimator ghost").id().starts_with("resnet8-rw-sam-m-eff-32-seed0-"));
     }
 }

@@ -1,6 +1,6 @@
 //! `reproduce vit`: the paper's Table 2 (b), and smaller versions of it.
 
-use crate::config::{Channels, DataName, RunConfig, WeightsName};
+use crate::config::{Channels, DataName, OptimizerName, RunConfig, WeightsName};
 use crate::experiments::{Preset, four_rules, paired_runs, standard};
 use crate::page::table::Published;
 use anyhow::{Result, ensure};
@@ -11,8 +11,12 @@ use msharp_models::{Architecture, Norm, ViT};
 const SMALL: (&str, &str) = ("vit_small_patch14_dinov2@98", "hub:timm/vit_small_patch14_dinov2.lvd142m");
 const BASE: (&str, &str) = ("vit_base_patch16_224", "hub:timm/vit_base_patch16_224.augreg_in21k");
 
-/// SGD with momentum and a cosine after a short rise, without weight decay: the fine-tuning of Dosovitskiy et al. 2021,
-/// table 4. The paper's hyper-parameters are not published.
+/// The learning rate and the radius.
+const LR: f64 = 5e-5;
+const RHO: f64 = 0.05;
+
+/// AdamW without weight decay, and a cosine after a short rise. The paper's table says AdamW, and no hyper-parameter.
+/// The rates of `laptop` were chosen on CIFAR-100 with seed 100, which is not in the table.
 pub fn configs(preset: Preset, weights: Option<&WeightsName>) -> Result<Vec<RunConfig>> {
     let (model, sets, epochs, seeds) = match preset {
         Preset::Smoke => ("vit-mini@64", vec![DataName::Synthetic], 1, 1),
@@ -35,8 +39,9 @@ pub fn configs(preset: Preset, weights: Option<&WeightsName>) -> Result<Vec<RunC
             c.images.image_size = architecture.image_size();
             (c.images.mean, c.images.std) =
                 (Some(Channels(Transform::IMAGENET_MEAN)), Some(Channels(Transform::IMAGENET_STD)));
-            (c.optimisation.epochs, c.optimisation.batch_size, c.optimisation.lr) = (epochs, 32, 0.003);
-            (c.optimisation.warm_up, c.optimisation.weight_decay) = (0.1, 0.);
+            (c.optimisation.epochs, c.optimisation.batch_size, c.optimisation.lr) = (epochs, 32, LR);
+            (c.optimisation.optimizer, c.optimisation.warm_up) = (OptimizerName::Adamw, 0.1);
+            c.optimisation.weight_decay = 0.;
             match preset {
                 Preset::Smoke => {
                     (c.data.subset, c.data.test_subset) = (Some(64), Some(100));
@@ -46,12 +51,12 @@ pub fn configs(preset: Preset, weights: Option<&WeightsName>) -> Result<Vec<RunC
                     (c.data.subset, c.data.test_subset) = (Some(2000), Some(1000));
                     c.measuring.evaluate_every = epochs;
                 }
-                Preset::Paper => (c.optimisation.batch_size, c.optimisation.lr) = (128, 0.01),
+                Preset::Paper => c.optimisation.batch_size = 128,
             }
         })
     };
     let m = if preset == Preset::Paper { 64 } else { 8 };
-    let runs = |set| paired_runs(&base(set), &four_rules(0.05, m), 0..seeds);
+    let runs = |set| paired_runs(&base(set), &four_rules(RHO, m), 0..seeds);
     let resolved = |config: RunConfig| config.canonical();
     Ok(sets.into_iter().flat_map(runs).map(resolved).collect())
 }
@@ -79,8 +84,8 @@ pub fn about(preset: Preset, config: &RunConfig) -> String {
     };
     let (model, steps) = (config.model.architecture, &config.optimisation);
     let what = format!(
-        "{model} from {weights}, a new classifier, images at {side} pixels; {} epochs of {} images in batches of {}, SGD at \
-         a learning rate of {}, ρ = 0.05.",
+        "{model} from {weights}, a new classifier, images at {side} pixels; {} epochs of {} images in batches of {}, AdamW \
+         at a learning rate of {}, ρ = {RHO}.",
         steps.epochs,
         config.data.subset.map_or("all".to_owned(), |n| n.to_string()),
         steps.batch_size,
