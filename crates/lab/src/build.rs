@@ -6,14 +6,14 @@ pub mod rule;
 pub use rule::{cost, estimator, rule};
 
 use crate::config::facts::Facts;
-use crate::config::{ModelConfig, OptimizerName, RunConfig};
+use crate::config::{GroupText, ModelConfig, OptimizerName, RunConfig};
 use crate::data::{Datasets, Streams};
 use crate::weights;
 use anyhow::Result;
 use candle_core::DType;
-use msharp_core::{Optimizer, Params, Seeded};
+use msharp_core::{Optimizer, Params, Seeded, Select};
 use msharp_models::{Description, Model};
-use msharp_train::{AdamW, Classifier, Sgd};
+use msharp_train::{AdamW, Classifier, ParamGroups, Sgd};
 
 /// The model of a configuration with its initial weights, and the parameters that it trains.
 pub fn model(config: &RunConfig, classes: usize) -> Result<(Model, Params)> {
@@ -33,6 +33,19 @@ pub fn classifier(model: Model, config: &RunConfig) -> Classifier<Model> {
 
 /// The optimizer as configured.
 pub fn optimizer(config: &RunConfig) -> Box<dyn Optimizer> {
+    let groups = &config.optimisation.lr_groups;
+    if groups.is_empty() {
+        return optimizer_of_all(config);
+    }
+    let rest = GroupText(Select::All, 1.);
+    let add = |all: ParamGroups, GroupText(select, factor): &GroupText| {
+        all.add(select.clone(), *factor, optimizer_of_all(config))
+    };
+    Box::new(groups.iter().chain([&rest]).fold(ParamGroups::new(), add))
+}
+
+/// The same without groups.
+fn optimizer_of_all(config: &RunConfig) -> Box<dyn Optimizer> {
     let (weight_decay, decay_norms_and_biases) =
         (config.optimisation.weight_decay, !config.optimisation.decay_weights_only);
     match config.optimisation.optimizer {

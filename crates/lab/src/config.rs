@@ -31,7 +31,7 @@ use clap::Args;
 use msharp_models::{Architecture, Norm};
 use msharp_perturb::Rule;
 use serde::{Deserialize, Serialize};
-use text::as_text;
+use text::{as_text, as_texts};
 use weights_name::as_optional_name;
 
 /// Everything that decides what a run of one version of the program computes: equal ones end with the same bits on
@@ -181,6 +181,11 @@ pub struct OptimisationConfig {
     /// The share of the run over which the learning rate first rises
     #[arg(long, default_value_t = 0., allow_hyphen_values = true, value_name = "SHARE")]
     pub warm_up: f64,
+    /// Factors on the learning rate for groups of parameters, the first that fits: head.*=50 for the new classifier of a
+    /// pretrained vit
+    #[arg(long, hide_short_help = true, value_delimiter = ',', value_name = "PARAMETERS=FACTOR")]
+    #[serde(with = "as_texts")]
+    pub lr_groups: Vec<GroupText>,
     /// The optimizer
     #[arg(long, default_value = "sgd", value_name = "NAME")]
     pub optimizer: OptimizerName,

@@ -80,8 +80,10 @@ impl RunConfig {
             at.sort_by(f64::total_cmp);
         }
         let changes = &mut self.perturbation.changes;
-        while changes.rho_groups.len() > 1 && changes.rho_groups.last().is_some_and(|group| group.1 == 1.) {
-            changes.rho_groups.pop();
+        for groups in [&mut changes.rho_groups, &mut self.optimisation.lr_groups] {
+            while groups.len() > 1 && groups.last().is_some_and(|group| group.1 == 1.) {
+                groups.pop();
+            }
         }
         changes.ascent_steps.take_if(|steps| *steps == 1);
         changes.every.take_if(|every| *every == 1);

@@ -175,6 +175,7 @@ impl RunConfig {
                 group.0
             );
         }
+        self.check_lr_groups(params)?;
         if !changes.rho_groups.is_empty() {
             ensure!(
                 params.iter().any(|param| !masked(param) && factor(param) != 1.),
@@ -185,6 +186,27 @@ impl RunConfig {
                 "--rho-groups leaves no parameter that is perturbed; expected a factor above 0"
             );
         }
+        Ok(())
+    }
+
+    fn check_lr_groups(&self, params: &Params) -> Result<()> {
+        let groups = &self.optimisation.lr_groups;
+        let first = |param: &Param| groups.iter().position(|group| group.0.holds(param));
+        for (i, group) in groups.iter().enumerate() {
+            group.0.check(params).with_context(|| format!("--lr-groups {group}"))?;
+            ensure!(
+                params.iter().any(|param| first(param) == Some(i)),
+                "--lr-groups {group} decides about no parameter: groups before it hold all of its own; expected none"
+            );
+            ensure!(
+                group.1 != 1. || i + 1 < groups.len(),
+                "--lr-groups {group} leaves the learning rate as it is; expected another factor, or none"
+            );
+        }
+        ensure!(
+            groups.is_empty() || params.iter().any(|param| first(param).is_none()),
+            "--lr-groups hold every parameter; expected --lr for all, and factors for some"
+        );
         Ok(())
     }
 }
@@ -222,6 +244,8 @@ mod tests {
             "--rho-groups fc.*=1,*=2",
             "--rule sam-on --rho-groups bn1.*=2",
             "--cutout 32",
+            "--lr-groups fc.*=10",
+            "--optimizer adamw --lr-groups role:bias=2,fc.*=0",
         ] {
             check(flags).unwrap_or_else(|error| panic!("{flags}: {error:#}"));
         }
@@ -255,6 +279,10 @@ mod tests {
             ("--rho-groups *=2", ["--rho-groups *=2", "--rho 0.2"]),
             ("--rho-groups role:norm=0", ["--rho-groups role:norm=0", "--perturb !role:norm"]),
             ("--rho-groups *=2,fc.*=3", ["--rho-groups fc.*=3", "decides about no parameter"]),
+            ("--lr-groups layer9.*=2", ["--lr-groups layer9.*=2", "no parameter"]),
+            ("--lr-groups fc.*=1", ["--lr-groups fc.*=1", "as it is"]),
+            ("--lr-groups *=2", ["--lr-groups", "--lr for all"]),
+            ("--lr-groups fc.*=2,fc.weight=3", ["--lr-groups fc.weight=3", "decides about no parameter"]),
             ("--perturb role:norm --rho-groups fc.*=3", ["--rho-groups fc.*=3", "--perturb"]),
         ] {
             let error = format!("{:#}", check(flags).map(|()| flags).unwrap_err());

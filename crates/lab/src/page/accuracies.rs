@@ -13,7 +13,8 @@ const LAST: Measure = Measure {
     scale: Scale::Points,
 };
 
-/// Each rule against the first one, SGD or AdamW alone, and those after SAM against SAM: the paper says that each is higher.
+/// Each rule against the first one, SGD or AdamW alone, and those after SAM against SAM: the paper says that each is
+/// higher.
 fn claims(rows: &[RunRow], on: &str) -> Vec<Claim> {
     let all = labels(rows);
     let of = |than: &str, skip: usize| -> Vec<Claim> {
