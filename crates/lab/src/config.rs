@@ -181,8 +181,8 @@ pub struct OptimisationConfig {
     /// The share of the run over which the learning rate first rises
     #[arg(long, default_value_t = 0., allow_hyphen_values = true, value_name = "SHARE")]
     pub warm_up: f64,
-    /// Factors on the learning rate for groups of parameters, the first that fits: head.*=50 for the new classifier of a
-    /// pretrained vit
+    /// Factors on the learning rate for groups of parameters, the first that fits: head.*=50 for the new classifier of
+    /// a pretrained vit
     #[arg(long, hide_short_help = true, value_delimiter = ',', value_name = "PARAMETERS=FACTOR")]
     #[serde(with = "as_texts")]
     pub lr_groups: Vec<GroupText>,
