@@ -222,13 +222,13 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             {
                 return Ok((Outcome::Diverged { epoch, step, what }, progress));
             }
-            if is_first {
-                check_same(ranks, params, optimizer, rule).map_err(located)?;
-            }
 
             progress.step += 1;
             let (samples, passes) = (numbers.samples, numbers.passes);
             let seconds = (started.elapsed() - measuring).as_secs_f64();
+            if is_first {
+                check_same(ranks, params, optimizer, rule).map_err(located)?;
+            }
             let of_name = |name: &&'static str| Some((*name, numbers.measures.get(*name)?.value()));
             let measures = gradient.measures.keys().filter_map(of_name).collect();
             let report = StepReport {

@@ -68,14 +68,15 @@ impl Numbers {
     }
 }
 
-/// What is wrong on the first rank where something is, with the rank.
+/// What is wrong on the first rank where something is, with the rank unless it is wrong on all.
 pub(crate) fn first_fault(ranks: &dyn Communicator, own: Option<String>) -> Result<Option<String>> {
     if ranks.size() == 1 {
         return Ok(own);
     }
     let all = ranks.gather(own.unwrap_or_default().as_bytes())?;
-    let faults = all.iter().enumerate().filter(|(_, fault)| !fault.is_empty());
-    Ok(faults.map(|(rank, fault)| format!("{} on rank {rank}", String::from_utf8_lossy(fault))).next())
+    let Some((rank, fault)) = all.iter().enumerate().find(|(_, fault)| !fault.is_empty()) else { return Ok(None) };
+    let of_rank = if all.iter().all(|other| other == fault) { String::new() } else { format!(" on rank {rank}") };
+    Ok(Some(String::from_utf8_lossy(fault).into_owned() + &of_rank))
 }
 
 /// Makes the buffers of rank 0 those of all ranks.
