@@ -100,8 +100,10 @@ impl Batch {
     }
 
     /// Micro-batches of `size` samples in order, the last one shorter where `size` does not divide `b`.
-    /// Micro-batch j has the key `self.key.fold(j)`; a batch that is one micro-batch is handed back as it is. Those of a
-    /// [slice](Batch::slice) that begins at a multiple of `size` are micro-batches of the whole batch, under their keys.
+    /// Micro-batch j has the key `self.key.fold(j)`; a batch that is one micro-batch is handed back as it is.
+    ///
+    /// Those of a [slice](Batch::slice) that begins at a multiple of `size` are micro-batches of the whole batch, under
+    /// their keys.
     ///
     /// # Errors
     /// If the batch is empty.

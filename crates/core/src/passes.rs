@@ -38,8 +38,9 @@ impl<'a, U: Uphill> Passes<'a, U> {
         self.at(&epsilon, None)
     }
 
-    /// ∇ Σ wᵢ ℓᵢ(x + ε) with weights, `[b]`, that are a function of the losses ℓᵢ(x + ε); both of all ranks' samples.
-    /// One forward and one backward pass; one more forward where the objective [limits](crate::Objective::max_samples) the size of a pass.
+    /// ∇ Σ wᵢ ℓᵢ(x + ε) with weights, `[b]`, that are a function of the losses ℓᵢ(x + ε), of all ranks' samples. One
+    /// forward and one backward pass; one more forward where the objective [limits](crate::Objective::max_samples) the
+    /// size of a pass.
     pub fn sharp_weighted(&mut self, weigh: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<ParamVec> {
         let epsilon = self.epsilon()?;
         if !U::AT_X || self.loss.pieces()?.len() > 1 {
@@ -90,8 +91,8 @@ impl Passes<'_, Gradient> {
         &self.uphill.grads
     }
 
-    /// ℓᵢ at x, `[b]`, of all ranks' samples: the ascent's. One forward pass without a graph where the ascent made none over this batch, as
-    /// that of a full batch.
+    /// ℓᵢ at x, `[b]`, of all ranks' samples: the ascent's. One forward pass without a graph where the ascent made none
+    /// over this batch, as that of a full batch.
     pub fn losses(&self) -> Result<Tensor> {
         let own = match &self.uphill.losses {
             Some(losses) => losses.clone(),

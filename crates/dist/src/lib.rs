@@ -2,11 +2,11 @@
 //!
 //! Each rank has the same weights and a part of every batch. A [`Communicator`] makes each gradient the mean over all
 //! parts: [`Ranks`], over an [`Engine`] that moves bytes. [`Threads`] are ranks in one process; `Mpi`, with the feature
-//! `mpi`, are processes that `mpirun` or `srun` starts. [`Launch`] says how this process was started.
+//! `mpi`, are processes that `mpirun` or `srun` starts. [`Launch`] tells how this process was started.
 //!
-//! A rule does not know of it. Its gradients are those of the whole batch, so SAM perturbs all ranks by one offset, with
-//! two reductions a step; the perturbations of [`Micro`](https://docs.rs/msharp-perturb) are each rank's own, with one.
-//! In both cases several ranks compute what one process computes, up to rounding.
+//! Rules are written for one process. Their gradients are those of the whole batch, so SAM perturbs all ranks by one
+//! offset, with two reductions a step; the perturbations of [`Micro`](https://docs.rs/msharp-perturb) are each rank's
+//! own, with one reduction. In both cases several ranks compute what one process computes, up to rounding.
 //!
 //! **Invariants.** The result of a reduction is the same on every rank, to the bit, and a function of the vectors and
 //! the number of ranks alone: each entry is summed in f64 in the order of the ranks. An engine that has lost a rank

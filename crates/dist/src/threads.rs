@@ -4,8 +4,8 @@ use crate::Engine;
 use candle_core::{Result, bail};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// One of several threads, connected by channels. Those of a thread that ends, with an error or a panic, are closed: the
-/// others then fail, and name its rank.
+/// One of several threads, connected by channels. Those of a thread that ends, with an error or a panic, are closed:
+/// the others then fail, and name its rank.
 #[derive(Debug)]
 pub struct Threads {
     rank: usize,

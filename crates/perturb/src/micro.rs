@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 /// optimizer steps. Under batch normalisation each micro-batch is
 /// its own normalisation batch, and running statistics move b/m times: compare rules on models without it.
 ///
-/// With several [ranks](msharp_core::Communicator) each cuts its own part of the batch and perturbs on its own: the step
-/// has one mean over ranks, that of the result. Where m divides the samples of a rank, the micro-batches are those of one
-/// process, also under their keys. State of `inner`, but for counts of steps, is then another one on each rank.
+/// With several [ranks](msharp_core::Communicator) each cuts its own part of the batch and perturbs on its own: the
+/// step has one mean over ranks, that of the result. Where m divides the samples of a rank, the micro-batches are those
+/// of one process, also under their keys. State of `inner`, but for counts of steps, is then another one on each rank.
 ///
 /// Reference: m-SAM (Foret et al., ICLR 2021, §4.1; Luo et al., NeurIPS 2025).
 #[derive(Clone, Debug)]

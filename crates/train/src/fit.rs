@@ -93,9 +93,9 @@ pub enum Outcome {
 /// # Ranks
 /// Each rank calls it with the same task and its own communicator. Gradients are those of the whole batch; numbers in
 /// reports are those of all ranks, measures of the rule means over them. Rank 0 writes checkpoints, with the running
-/// statistics of its own batches, which all ranks have when an observer is called after an epoch. Weights and states are
-/// the same on all ranks, to the bit: that is compared after the first step and after each epoch. What one rank decides,
-/// as to stop, all do. An error is one of its rank: the program has to end the others.
+/// statistics of its own batches, which all ranks have when an observer is called after an epoch. Weights and states
+/// are the same on all ranks, to the bit: they are compared after the first step and after each epoch. What one rank
+/// decides, as to stop, all do. An error is one of its rank: the program has to end the others.
 ///
 /// # Resuming
 /// A run that may be interrupted begins with [`Checkpoint::resume_or_start`]:

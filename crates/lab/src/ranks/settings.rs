@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use msharp_core::Share;
 
 /// # Errors
-/// Names the flag that has no meaning on `size` ranks, or leaves one without samples; `samples` are in the training set.
+/// Names the flag that has no meaning on `size` ranks, or leaves one without samples, of `samples` in the training set.
 pub fn check(config: &RunConfig, samples: usize, size: usize) -> Result<()> {
     let (batch, rule) = (config.optimisation.batch_size, config.perturbation.rule.name());
     for (flag, is_given) in [
