@@ -3,7 +3,7 @@
 use crate::problems::{Fixed, Link, Net, Rows, images, mlp, noise, vit};
 use crate::rules::{Named, every_rule};
 use candle_core::{Device, Result, Tensor, Var};
-use msharp_core::{Batch, BatchLoss, Key, Objective, Optimizer, Params, Perturbation};
+use msharp_core::{Alone, Batch, BatchLoss, Key, Objective, Optimizer, Params, Perturbation};
 use msharp_perturb::{Plain, sam, usam};
 use msharp_train::{AdamW, Outcome, Progress, Schedule, Sgd, Task, fit};
 
@@ -27,6 +27,7 @@ fn every_rule_fits_a_convex_problem() -> Result<()> {
             schedule: Schedule::cosine(0.03),
             checkpoint: None,
             read_every: 1,
+            ranks: &Alone,
         };
         assert_eq!(fit(task, Progress::default(), &mut ())?.0, Outcome::Finished);
         let after = mean(&rows)?;
@@ -52,6 +53,7 @@ fn every_rule_memorises_noise_with_a_small_network() -> Result<()> {
             schedule: Schedule::cosine(0.1),
             checkpoint: None,
             read_every: 1,
+            ranks: &Alone,
         };
         let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
         assert_eq!((outcome, progress.whole_run.steps), (Outcome::Finished, 120));

@@ -3,6 +3,7 @@
 use crate::problems::{resnet8, weights, wrn10};
 use crate::runs::{Rule, Run, Stop, with_m_rw_sam, with_rw_sam, with_sam};
 use candle_core::Result;
+use msharp_core::Alone;
 use msharp_data::{Augment, Dataset, Loader, synthetic};
 use msharp_models::Norm;
 use msharp_perturb::sam;
@@ -34,6 +35,7 @@ fn a_short_run_learns_more_than_chance() -> Result<()> {
         schedule: Schedule::cosine(0.05),
         checkpoint: None,
         read_every: 1,
+        ranks: &Alone,
     };
     let (outcome, progress) = fit(task, Progress::default(), &mut ())?;
     assert_eq!((outcome, progress.whole_run.steps), (Outcome::Finished, 90));

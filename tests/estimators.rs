@@ -3,7 +3,9 @@
 use crate::problems::{Build, Link, NETS, Net, Rows, distance, images, mlp, noise, resnet8, vit, wrn10};
 use candle_core::{Result, Tensor};
 use candle_nn::ModuleT;
-use msharp_core::{Batch, BatchLoss, Estimate, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation};
+use msharp_core::{
+    Alone, Batch, BatchLoss, Estimate, GradNormEstimator, Key, Objective, ParamVec, Params, Perturbation,
+};
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, LastLayer, Probe};
 use msharp_models::Norm;
 use msharp_perturb::Plain;
@@ -214,6 +216,7 @@ fn the_default_step_stays_accurate_on_a_memorised_set() -> Result<()> {
         schedule: Schedule::constant(0.1),
         checkpoint: None,
         read_every: 1,
+        ranks: &Alone,
     };
     fit(task, Progress::default(), &mut ())?;
     let losses = net.losses(&batch, true)?.to_vec1::<f32>()?;

@@ -14,6 +14,7 @@ mod parity;
 mod parts;
 mod problems;
 mod published;
+mod ranks;
 mod refusals;
 mod resume;
 mod rules;

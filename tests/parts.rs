@@ -6,8 +6,8 @@ use crate::problems::{
 use crate::rules::every_rule;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{
-    Accumulated, Batch, BatchLoss, Combine, Component, Counted, Gradient, Key, Offset, ParamVec, Params, Perturbation,
-    Select, State, Temperature, TrainingPoint,
+    Accumulated, Alone, Batch, BatchLoss, Combine, Component, Counted, Gradient, Key, Offset, ParamVec, Params,
+    Perturbation, Select, State, Temperature, TrainingPoint,
 };
 use msharp_gradnorm::Exact;
 use msharp_models::Norm;
@@ -383,6 +383,7 @@ fn what_cannot_be_saved_is_told_before_the_first_step() -> Result<()> {
         schedule: Schedule::cosine(0.1),
         checkpoint: Some(policy),
         read_every: 1,
+        ranks: &Alone,
     };
     let error = fit(task, Progress::default(), &mut ()).unwrap_err().to_string();
     assert!(error.contains("candle-nn") && weights(&rows.params)? == before, "{error}");

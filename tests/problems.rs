@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Init, Module, ModuleT, VarBuilder};
 use msharp_core::{
-    Batch, BatchLoss, Batches, DataSource, Key, Objective, Optimizer, Params, Perturbation, Seeded, TrainingPoint,
+    Alone, Batch, BatchLoss, Batches, DataSource, Key, Objective, Optimizer, Params, Perturbation, Seeded,
+    TrainingPoint,
 };
 use msharp_data::{Loader, synthetic};
 use msharp_models::{Architecture, Linear, Model, Norm, ViTConfig};
@@ -289,6 +290,7 @@ pub fn task<'a>(
         schedule: Schedule::cosine(0.1),
         checkpoint: None,
         read_every: 1,
+        ranks: &Alone,
     }
 }
 

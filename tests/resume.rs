@@ -3,6 +3,7 @@
 use crate::problems::{Net, buffers, weights, wrn10};
 use crate::runs::{EPOCHS, Rule, Run, STEPS, Stop, assert_same, with_m_rw_sam, with_rw_sam, with_sam};
 use candle_core::Result;
+use msharp_core::Alone;
 use msharp_data::{Loader, synthetic};
 use msharp_models::Norm;
 use msharp_train::{
@@ -131,6 +132,7 @@ fn a_periodic_checkpoint_is_never_at_a_displaced_point() -> Result<()> {
             ..CheckpointPolicy::new(path.clone(), String::new())
         }),
         read_every: 1,
+        ranks: &Alone,
     };
     fit(task, Progress::default(), &mut watch)?;
     assert_eq!(watch.compared, EPOCHS * STEPS - 1);

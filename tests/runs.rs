@@ -2,7 +2,7 @@
 
 use crate::problems::{Net, bits, buffers, weights, wrn10};
 use candle_core::{Result, Tensor, bail};
-use msharp_core::{Batch, Objective, Perturbation, Temperature};
+use msharp_core::{Alone, Batch, Objective, Perturbation, Temperature};
 use msharp_data::{Loader, synthetic};
 use msharp_gradnorm::FiniteDifference;
 use msharp_models::Norm;
@@ -57,6 +57,7 @@ impl Run<'_> {
             schedule: Schedule::cosine(self.lr),
             checkpoint: Some(CheckpointPolicy { every: self.every, ..CheckpointPolicy::new(self.path, "{}") }),
             read_every: 1,
+            ranks: &Alone,
         };
         let (outcome, progress) = fit(task, progress, observer)?;
         let velocity = sgd.velocity.as_ref().map(|v| bits(v.tensors())).transpose()?.unwrap_or_default();

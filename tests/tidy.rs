@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every library.
-const LIBRARIES: &[&str] = &["core", "data", "gradnorm", "models", "ops", "perturb", "sde", "train"];
+const LIBRARIES: &[&str] = &["core", "data", "dist", "gradnorm", "models", "ops", "perturb", "sde", "train"];
 
 /// The arrows between our crates; `tests` and `xtask` may depend on anything.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("ops", &[]),
     ("core", &["ops"]),
     ("models", &["core", "ops"]),
     ("data", &["core", "ops"]),
+    ("dist", &["core"]),
     ("gradnorm", &["core", "ops"]),
     ("perturb", &["core"]),
     ("sde", &[]),

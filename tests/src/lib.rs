@@ -26,6 +26,11 @@ pub struct Training;
 #[doc = include_str!("../../docs/fine-tuning.md")]
 pub struct FineTuning;
 
+/// Several processes.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/distributed.md")]
+pub struct Distributed;
+
 /// The theory.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/theory.md")]

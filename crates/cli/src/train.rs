@@ -6,6 +6,7 @@ use msharp_lab::config::RunConfig;
 use msharp_lab::config::record::listed;
 use msharp_lab::data::Datasets;
 use msharp_lab::page::curves::ACCURACY;
+use msharp_lab::ranks::{self, Agreed, Ranks};
 use msharp_lab::resources::Resources;
 use msharp_lab::run::leftovers;
 use msharp_lab::run::outcome::{Ending, Run, RunRow};
@@ -28,6 +29,10 @@ pub struct TrainArgs {
     config: RunConfig,
     #[command(flatten)]
     resources: Resources,
+    /// On several ranks: each perturbs by the gradient of its own samples, as m-SAM with --micro-batch of that many;
+    /// otherwise the perturbation is of the whole batch
+    #[arg(long, hide_short_help = true, help_heading = "Rule")]
+    local_perturbation: bool,
     /// The folder for checkpoint, logs, weights and row [default: runs/ and a name made of the flags]
     #[arg(long, help_heading = "Output")]
     out: Option<PathBuf>,
@@ -45,17 +50,24 @@ pub struct TrainArgs {
 
 /// Trains, prints the result, and leaves the row in the run's folder.
 pub fn train(args: TrainArgs) -> Result<()> {
-    let TrainArgs { config, resources, out, resume, .. } = args;
-    let config = config.settled()?;
+    ranks::run(|ranks| train_on(ranks, args))
+}
+
+fn train_on(ranks: &Ranks, args: TrainArgs) -> Result<()> {
+    let TrainArgs { config, resources, local_perturbation, out, resume, .. } = args;
+    let mut config = config.settled()?;
+    if local_perturbation {
+        config = ranks::with_local_perturbation(config, ranks.several().unwrap_or(1))?;
+    }
     config.validate()?; // as it was typed: messages name the flags that were given
     let config = weights::resolved(config)?.canonical();
     config.validate()?;
     resources.check_data(&config.data.set)?;
-    resources.computing(|data_dir| run_in(out, resume, &config, &data_dir))
+    resources.computing(|data_dir| run_in(ranks, out, resume, &config, &data_dir))
 }
 
 /// Runs `config` in the folder `out`, or in the one of its name.
-fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Path) -> Result<()> {
+fn run_in(ranks: &Ranks, out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Path) -> Result<()> {
     let is_named = out.is_some();
     let folder = out.clone().unwrap_or_else(|| paths::runs().join(config.id()));
     let starts = out.unwrap_or_else(paths::runs);
@@ -74,7 +86,8 @@ fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Pat
     row::read::<Run>(&folder.join("rows.jsonl"))?; // what cannot be added to is found out now
     interrupt::listen()?;
     let mut data = Datasets::new(data_dir);
-    match run::run(&config.rule_label(), config, &folder, &starts, &mut data)? {
+    match run::run(&config.rule_label(), config, &folder, &starts, &mut data, ranks)? {
+        None if !ranks.leads() => {}
         None if checkpoint.exists() => {
             let shown = folder.display().to_string();
             let out = if is_named {
@@ -88,10 +101,12 @@ fn run_in(out: Option<PathBuf>, resume: bool, config: &RunConfig, data_dir: &Pat
         }
         None => eprintln!("stopped before its own first step; the same command goes on from where its start stands"),
         Some(row) => {
-            row::record(&folder.join("rows.jsonl"), &row)?;
-            show(&row, &folder);
+            if ranks.leads() {
+                row::record(&folder.join("rows.jsonl"), &row)?;
+                show(&row, &folder);
+            }
             if let Some(fault) = row.content.outcome.fault() {
-                bail!("the run diverged: {fault}")
+                return Err(Agreed(format!("the run diverged: {fault}")).into());
             }
         }
     }

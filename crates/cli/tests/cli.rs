@@ -174,6 +174,23 @@ fn an_interrupted_run_goes_on_and_ends_with_the_same_bits() {
 }
 
 #[test]
+fn what_a_launcher_says_and_cannot_be_served_is_an_error_that_names_the_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    for (variables, part) in [
+        (&[("WORLD_SIZE", "2"), ("RANK", "0")][..], "WORLD_SIZE is 2"),
+        (&[("WORLD_SIZE", "two"), ("RANK", "0")], "WORLD_SIZE is \"two\""),
+        (&[("PMI_SIZE", "2")], "PMI_RANK is not set"),
+    ] {
+        let output = msharp(&small(out, &[])).envs(variables.iter().copied()).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(part) && said.contains("expected"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    refused(&small(out, &["--local-perturbation"]), &["--local-perturbation", "--micro-batch"]);
+}
+
+#[test]
 fn a_run_that_diverges_says_where_and_fails() {
     for rule in [&["sgd"][..], &["sam"], &["rw-sam:lambda=4"]] {
         let folder = tempfile::tempdir().unwrap();

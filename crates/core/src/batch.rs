@@ -1,6 +1,6 @@
 //! A batch: inputs, targets, the key of its randomness and its place in the run.
 
-use crate::{Error, Key, TrainingPoint};
+use crate::{Error, Key, Share, TrainingPoint};
 use candle_core::{Result, Tensor, bail};
 
 /// What an objective is evaluated on.
@@ -25,13 +25,17 @@ pub struct Part {
     pub first: bool,
     /// Whether the step ends with it.
     pub last: bool,
-    /// Its share of the step's samples.
+    /// Its share of this rank's samples of the step.
     pub share: f64,
+    /// How many samples of the batch with this key are on the ranks before this one.
+    pub before: usize,
+    /// How many are on those after it.
+    pub after: usize,
 }
 
 impl Part {
     /// All of it.
-    pub const WHOLE: Self = Self { first: true, last: true, share: 1. };
+    pub const WHOLE: Self = Self { first: true, last: true, share: 1., before: 0, after: 0 };
 }
 
 impl Batch {
@@ -86,8 +90,20 @@ impl Batch {
         Ok(Batch { inputs, targets, key, ..*self })
     }
 
+    /// The samples that `share` has of this batch: one process of several takes them. The key stays that of the whole
+    /// batch. No copy.
+    pub fn slice(&self, share: Share) -> Result<Batch> {
+        let (b, own) = (self.len(), share.range(self.len()));
+        let (before, after) = (self.part.before + own.start, self.part.after + b - own.end);
+        let part = Part { before, after, ..self.part };
+        Ok(Batch { part, ..self.narrow(own.start, own.len(), self.key)? })
+    }
+
     /// Micro-batches of `size` samples in order, the last one shorter where `size` does not divide `b`.
     /// Micro-batch j has the key `self.key.fold(j)`; a batch that is one micro-batch is handed back as it is.
+    ///
+    /// Those of a [slice](Batch::slice) that begins at a multiple of `size` are micro-batches of the whole batch, under
+    /// their keys.
     ///
     /// # Errors
     /// If the batch is empty.
@@ -99,18 +115,20 @@ impl Batch {
         assert!(size > 0, "a micro-batch needs at least one sample, its size is 0");
         self.check()?;
         let (b, whole) = (self.len(), self.part);
-        if size >= b {
+        if size >= b && whole.before == 0 && whole.after == 0 {
             return Ok(vec![self.clone()]);
         }
-        let count = b.div_ceil(size);
+        let (count, earlier) = (b.div_ceil(size), whole.before / size);
         let chunk = |j: usize| {
             let len = size.min(b - j * size);
             let part = Part {
                 first: whole.first && j == 0,
                 last: whole.last && j + 1 == count,
                 share: whole.share * len as f64 / b as f64,
+                before: 0,
+                after: 0,
             };
-            Ok(Batch { part, ..self.narrow(j * size, len, self.key.fold(j as u64))? })
+            Ok(Batch { part, ..self.narrow(j * size, len, self.key.fold((earlier + j) as u64))? })
         };
         (0..count).map(chunk).collect()
     }
@@ -134,6 +152,23 @@ mod tests {
         assert_eq!(chunks[2].inputs.flatten_all()?.to_vec1::<f32>()?, [6.]);
         assert_ne!(chunks[0].key, chunks[1].key);
         assert_eq!(batch.chunks(7)?[0].key, batch.key);
+        Ok(())
+    }
+
+    #[test]
+    fn slices_are_cut_into_the_chunks_of_the_whole() -> Result<()> {
+        let batch = seven()?;
+        let seen = |batch: &Batch| Ok((batch.inputs.flatten_all()?.to_vec1::<f32>()?, batch.key));
+        let expected: Vec<_> = batch.chunks(2)?.iter().map(seen).collect::<Result<_>>()?;
+        let slices: Vec<Batch> = (0..2).map(|rank| batch.slice(Share { rank, of: 2 })).collect::<Result<_>>()?;
+        assert_eq!(slices.iter().map(Batch::len).collect::<Vec<_>>(), [4, 3]);
+        assert!(slices.iter().all(|slice| slice.key == batch.key && slice.part != Part::WHOLE));
+        let found = slices.iter().map(|slice| slice.chunks(2)).collect::<Result<Vec<_>>>()?.concat();
+        assert_eq!(found.iter().map(seen).collect::<Result<Vec<_>>>()?, expected);
+        // A slice that is one micro-batch of the whole has the key of that.
+        assert_eq!(seen(&slices[1].chunks(4)?[0])?, seen(&batch.chunks(4)?[1])?);
+        assert_eq!(batch.slice(Share::WHOLE)?.part, Part::WHOLE);
+        assert!(batch.slice(Share { rank: 7, of: 8 })?.is_empty());
         Ok(())
     }
 

@@ -1,37 +1,9 @@
 //! The loss of a batch as a function of the parameters, and its gradient there and near: the one place that moves the
 //! weights.
 
-use crate::{Batch, Error, Key, Objective, ParamVec, Params, Rescale};
+use crate::{Alone, Batch, Communicator, Error, Gradient, Key, Measures, Objective, ParamVec, Params, Rescale};
 use candle_core::{DType, Result, Tensor, bail};
 use msharp_ops::Saved;
-use std::collections::BTreeMap;
-
-/// Numbers that a rule reports about a step, by name: `m_eff`, quantiles of the per-sample norms, …. Each is f64 `[]`
-/// where the parameters are; no host-device synchronisation before it is read.
-pub type Measures = BTreeMap<&'static str, Tensor>;
-
-/// The result of a [`Perturbation`](crate::Perturbation): what an optimizer steps with.
-#[derive(Clone, Debug)]
-pub struct Gradient {
-    /// `[b]`: ℓᵢ where the gradient was taken, detached. Of a rule it is ℓᵢ at x, absent if it made no clean pass.
-    pub losses: Option<Tensor>,
-    /// The direction to descend.
-    pub grads: ParamVec,
-    /// What the rule measured on the way.
-    pub measures: Measures,
-}
-
-impl Gradient {
-    /// The mean of the losses where there are any, f64 `[]`; no host-device synchronisation before it is read.
-    pub fn mean_loss(&self) -> Result<Option<Tensor>> {
-        self.losses.as_ref().map(mean).transpose()
-    }
-}
-
-/// The mean of losses `[b]`, f64 `[]`: candle's own copies shapes to a GPU.
-pub(crate) fn mean(losses: &Tensor) -> Result<Tensor> {
-    msharp_ops::no_grad(|| msharp_ops::weighted_sum(losses, None))?.to_dtype(DType::F64)
-}
 
 /// f_γ, the mean loss of a batch γ as a function of the parameters; and ℓᵢ, the loss of each of its samples.
 ///
@@ -61,14 +33,16 @@ pub struct BatchLoss<'a> {
     pub objective: &'a dyn Objective,
     /// x.
     pub params: &'a Params,
-    /// γ.
+    /// γ, or this rank's part of it.
     pub batch: &'a Batch,
+    /// The processes that have a part of γ each: gradients are those of all parts. [`Alone`] by default.
+    pub ranks: &'a dyn Communicator,
 }
 
 impl<'a> BatchLoss<'a> {
     /// The loss of `batch`.
     pub fn new(objective: &'a dyn Objective, params: &'a Params, batch: &'a Batch) -> Self {
-        Self { objective, params, batch }
+        Self { objective, params, batch, ranks: &Alone }
     }
 
     /// The loss of another batch.
@@ -119,8 +93,8 @@ impl<'a> BatchLoss<'a> {
         self.gradient_of_pass(offset, None, Statistics::Keep)
     }
 
-    /// As [`gradient_at`](Self::gradient_at), in one piece, with weights that are a function of the losses at x + ε;
-    /// and these losses.
+    /// As [`gradient_at`](Self::gradient_at), in one piece, with weights that are a function of the losses at x + ε, of
+    /// all ranks; and the losses of this one.
     pub(crate) fn weighed_gradient_at(
         &self,
         offset: &ParamVec,
@@ -128,7 +102,8 @@ impl<'a> BatchLoss<'a> {
     ) -> Result<(Tensor, ParamVec)> {
         displaced(self.params, offset, Statistics::PutBack, || {
             let losses = self.losses()?;
-            let grads = backward(&losses, Some(&weigh(&losses.detach())?), self.params)?;
+            let all = self.gathered(&losses.detach())?;
+            let grads = self.backward(&losses, Some(&all.own(&weigh(&all.values)?)?))?;
             Ok((losses.detach(), grads))
         })
     }
@@ -154,6 +129,7 @@ impl<'a> BatchLoss<'a> {
             start += piece.len();
         }
         let Some(grads) = sum else { bail!("an objective that cuts a batch into no pieces has no gradient") };
+        let grads = if weights.is_some() { self.sum_over_ranks(grads)? } else { self.mean_over_ranks(grads)? };
         Ok(Gradient { losses: Some(one(all)?), grads, measures: Measures::new() })
     }
 

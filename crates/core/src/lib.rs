@@ -9,6 +9,9 @@
 //! Rules, their parts, estimators and optimizers are [`Component`]s: they have state, settings that are checked before
 //! the first step, and a name.
 //!
+//! Where several processes train one network, each has its part of every batch: the [`Communicator`] of a `BatchLoss`
+//! makes each gradient that of all parts, and a rule does not know the difference. msharp-dist has communicators.
+//!
 //! **Invariants.** Order is that of names, never that of a hash map. Randomness is a [`Key`], never a global generator.
 //! [`Optimizer::step`], [`Params::assign`], [`Params::assign_partial`] and this crate's `displaced` are all that writes
 //! parameters; what restores
@@ -35,10 +38,12 @@ mod assign;
 mod batch;
 mod batch_loss;
 mod checks;
+mod communicator;
 mod component;
 mod counted;
 mod error;
 mod estimator;
+mod gradient;
 mod key;
 mod objective;
 mod optimizer;
@@ -58,11 +63,13 @@ mod weights;
 mod write_aside;
 
 pub use batch::{Batch, Part};
-pub use batch_loss::{BatchLoss, Gradient, Measures, backward};
+pub use batch_loss::{BatchLoss, backward};
+pub use communicator::{Alone, Communicator, Gathered, Share};
 pub use component::Component;
 pub use counted::{Counted, uncounted};
 pub use error::{Error, find, hold};
 pub use estimator::{Estimate, GradNormEstimator};
+pub use gradient::{Gradient, Measures};
 pub use key::Key;
 pub use msharp_ops::{
     Precision, Range, Rescale, Reweighted, Temperature, at_least_1, effective_size, gibbs, quantile, reweight,

@@ -38,13 +38,14 @@ impl<'a, U: Uphill> Passes<'a, U> {
         self.at(&epsilon, None)
     }
 
-    /// ∇ Σ wᵢ ℓᵢ(x + ε) with weights, `[b]`, that are a function of the losses ℓᵢ(x + ε). One forward and one backward
-    /// pass; one more forward where the objective [limits](crate::Objective::max_samples) the size of a pass.
+    /// ∇ Σ wᵢ ℓᵢ(x + ε) with weights, `[b]`, that are a function of the losses ℓᵢ(x + ε), of all ranks' samples. One
+    /// forward and one backward pass; one more forward where the objective [limits](crate::Objective::max_samples) the
+    /// size of a pass.
     pub fn sharp_weighted(&mut self, weigh: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<ParamVec> {
         let epsilon = self.epsilon()?;
         if !U::AT_X || self.loss.pieces()?.len() > 1 {
-            let weights = weigh(&self.loss.losses_at(&epsilon)?)?;
-            return self.at(&epsilon, Some(&weights));
+            let all = self.loss.gathered(&self.loss.losses_at(&epsilon)?)?;
+            return self.at(&epsilon, Some(&all.own(&weigh(&all.values)?)?));
         }
         let (losses, grads) = self.loss.weighed_gradient_at(&epsilon, weigh)?;
         self.report(&losses)?;
@@ -78,7 +79,7 @@ impl<'a, U: Uphill> Passes<'a, U> {
     }
 
     fn report(&mut self, losses: &Tensor) -> Result<()> {
-        self.measure("sharp_loss", crate::batch_loss::mean(losses)?);
+        self.measure("sharp_loss", crate::gradient::mean(losses)?);
         Ok(())
     }
 }
@@ -90,12 +91,13 @@ impl Passes<'_, Gradient> {
         &self.uphill.grads
     }
 
-    /// ℓᵢ at x, `[b]`: the ascent's. One forward pass without a graph where the ascent made none over this batch, as
-    /// that of a full batch.
+    /// ℓᵢ at x, `[b]`, of all ranks' samples: the ascent's. One forward pass without a graph where the ascent made none
+    /// over this batch, as that of a full batch.
     pub fn losses(&self) -> Result<Tensor> {
-        match &self.uphill.losses {
-            Some(losses) => Ok(losses.clone()),
-            None => self.loss.losses_at(&ParamVec::zeros(self.loss.params)?),
-        }
+        let own = match &self.uphill.losses {
+            Some(losses) => losses.clone(),
+            None => self.loss.losses_at(&ParamVec::zeros(self.loss.params)?)?,
+        };
+        Ok(self.loss.gathered(&own)?.values)
     }
 }

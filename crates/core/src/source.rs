@@ -1,6 +1,6 @@
 //! Where batches come from.
 
-use crate::Batch;
+use crate::{Batch, Share};
 use candle_core::Result;
 
 /// An epoch's batches, in order.
@@ -24,6 +24,11 @@ pub trait DataSource {
     fn epoch(&self, epoch: usize) -> Batches<'_> {
         self.epoch_from(epoch, 0)
     }
+
+    /// What `share` has of each of these batches, as [`Batch::slice`] cuts it. Override it to prepare no other sample.
+    fn slices_from(&self, epoch: usize, step: usize, share: Share) -> Batches<'_> {
+        Box::new(self.epoch_from(epoch, step).map(move |batch| batch?.slice(share)))
+    }
 }
 
 impl<D: DataSource + ?Sized> DataSource for std::sync::Arc<D> {
@@ -38,6 +43,10 @@ impl<D: DataSource + ?Sized> DataSource for std::sync::Arc<D> {
     fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
         (**self).epoch_from(epoch, step)
     }
+
+    fn slices_from(&self, epoch: usize, step: usize, share: Share) -> Batches<'_> {
+        (**self).slices_from(epoch, step, share)
+    }
 }
 
 impl<D: DataSource + ?Sized> DataSource for Box<D> {
@@ -51,5 +60,9 @@ impl<D: DataSource + ?Sized> DataSource for Box<D> {
 
     fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
         (**self).epoch_from(epoch, step)
+    }
+
+    fn slices_from(&self, epoch: usize, step: usize, share: Share) -> Batches<'_> {
+        (**self).slices_from(epoch, step, share)
     }
 }

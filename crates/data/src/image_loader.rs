@@ -9,7 +9,7 @@ use crate::in_order::InOrder;
 use crate::transform::Bytes;
 use crate::{Error, Images, Transform};
 use candle_core::{Device, Result, Tensor, bail};
-use msharp_core::{Batch, Batches, DataSource, Key};
+use msharp_core::{Batch, Batches, DataSource, Key, Part, Share};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -100,33 +100,39 @@ impl ImageLoader {
         Err(Error::InvalidArgument(wrong))
     }
 
-    /// Epoch `epoch` from `step` on.
-    fn batches(&self, epoch: usize, step: usize) -> Result<Batches<'_>> {
+    /// What `share` has of the batches of epoch `epoch` from `step` on; no other picture is read.
+    fn batches(&self, epoch: usize, step: usize, share: Share) -> Result<Batches<'_>> {
         self.check()?;
         let key = Key::new(self.seed);
         let order: Arc<[usize]> = match self.shuffle {
             true => self.images.order(key.fold_name("shuffle").fold(epoch as u64)).into(),
             false => (0..self.images.labels().len()).collect(),
         };
-        let first = step.saturating_mul(self.batch_size).min(self.samples());
-        let count = self.samples() - first;
+        // The places in the order of each step's own pictures, and how many others are before and after them.
+        let slices = (step..self.steps()).map(move |k| {
+            let (first, b) =
+                (k * self.batch_size, self.batch_size.min(self.images.labels().len() - k * self.batch_size));
+            let own = share.range(b);
+            let part = Part { before: own.start, after: b - own.end, ..Part::WHOLE };
+            (k, first + own.start..first + own.end, part)
+        });
+        let places: Arc<[usize]> = slices.clone().flat_map(|(_, own, _)| own).collect();
+        let count = places.len();
         let make = {
             let (images, transform, order) = (self.images.clone(), self.transform.clone(), order.clone());
             let draws = key.fold_name("augment").fold(epoch as u64);
-            move |i: usize| Ok(sample(&*images, &transform, order[first + i], draws))
+            move |i: usize| Ok(sample(&*images, &transform, order[places[i]], draws))
         };
         let mut samples: Box<dyn Iterator<Item = Result<Sample>> + Send> = match self.workers {
             0 => Box::new((0..count).map(make)),
             workers => Box::new(InOrder::new(workers, (self.ahead_bytes / self.transform.len()).max(1), count, make)?),
         };
         let normalise = Normalise::of(self.transform.mean, self.transform.std);
-        Ok(Box::new((step..self.steps()).map(move |k| {
-            let rest = &order[k * self.batch_size..];
-            let indices = &rest[..self.batch_size.min(rest.len())];
-            let (bytes, targets) = self.take(indices, k, &mut samples)?;
+        Ok(Box::new(slices.map(move |(k, own, part)| {
+            let (bytes, targets) = self.take(&order[own], k, &mut samples)?;
             let targets = Tensor::from_vec(targets, bytes.len(), &self.device)?;
             let key = key.fold_name("batch").fold(epoch as u64).fold(k as u64);
-            Ok(Batch::new(self.inputs(&bytes, &normalise)?, targets, key))
+            Ok(Batch { part, ..Batch::new(self.inputs(&bytes, &normalise)?, targets, key) })
         })))
     }
 
@@ -214,7 +220,11 @@ impl DataSource for ImageLoader {
     }
 
     fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
-        self.batches(epoch, step).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+        self.slices_from(epoch, step, Share::WHOLE)
+    }
+
+    fn slices_from(&self, epoch: usize, step: usize, share: Share) -> Batches<'_> {
+        self.batches(epoch, step, share).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
     }
 }
 

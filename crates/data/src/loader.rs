@@ -5,7 +5,7 @@ use crate::labels::order;
 use crate::prefetch::Prefetch;
 use crate::{Augment, Dataset, Error, Placement};
 use candle_core::{Result, Tensor};
-use msharp_core::{Batch, Batches, DataSource, Key};
+use msharp_core::{Batch, Batches, DataSource, Key, Part, Share};
 use std::sync::Arc;
 
 /// A data set, and how its epochs are cut into batches: the [`DataSource`] of this crate.
@@ -92,8 +92,8 @@ impl Loader {
         Err(Error::InvalidArgument(wrong))
     }
 
-    /// Epoch `epoch` from `step` on, each batch made on demand.
-    fn batches(&self, epoch: usize, step: usize) -> impl Iterator<Item = Result<Batch>> + Send + 'static {
+    /// What `share` has of the batches of epoch `epoch` from `step` on, each made on demand.
+    fn batches(&self, epoch: usize, step: usize, share: Share) -> impl Iterator<Item = Result<Batch>> + Send + 'static {
         let loader = self.clone();
         let key = Key::new(self.seed);
         let order = match self.shuffle {
@@ -104,7 +104,10 @@ impl Loader {
         (step..self.steps()).map(move |k| {
             let rest = &order[k * loader.batch_size..];
             let key = key.fold_name("batch").fold(epoch as u64).fold(k as u64);
-            loader.batch(&rest[..loader.batch_size.min(rest.len())], &normalise, epoch, key)
+            let b = loader.batch_size.min(rest.len());
+            let own = share.range(b);
+            let part = Part { before: own.start, after: b - own.end, ..Part::WHOLE };
+            Ok(Batch { part, ..loader.batch(&rest[own], &normalise, epoch, key)? })
         })
     }
 
@@ -137,11 +140,15 @@ impl DataSource for Loader {
     }
 
     fn epoch_from(&self, epoch: usize, step: usize) -> Batches<'_> {
+        self.slices_from(epoch, step, Share::WHOLE)
+    }
+
+    fn slices_from(&self, epoch: usize, step: usize, share: Share) -> Batches<'_> {
         let failed = |error: candle_core::Error| -> Batches<'_> { Box::new(std::iter::once(Err(error))) };
         if let Err(error) = self.check() {
             return failed(error.into());
         }
-        let batches = self.batches(epoch, step);
+        let batches = self.batches(epoch, step, share);
         if self.prefetch == 0 {
             return Box::new(batches);
         }
@@ -223,6 +230,22 @@ mod tests {
             let whole = plain(loader.epoch(1))?;
             for step in 0..=8 {
                 assert_eq!(plain(loader.epoch_from(1, step))?, whole[step.min(7)..]);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn slices_are_those_of_the_batches() -> Result<()> {
+        for prefetch in [0, 2] {
+            let loader = Loader { prefetch, ..train() };
+            for rank in 0..3 {
+                let share = Share { rank, of: 3 };
+                let cut = Box::new(loader.epoch_from(1, 2).map(|batch| batch?.slice(share)));
+                assert_eq!(plain(loader.slices_from(1, 2, share))?, plain(cut)?);
+                let parts = |batches: Batches<'_>| batches.map(|batch| Ok(batch?.part)).collect::<Result<Vec<_>>>();
+                let cut = Box::new(loader.epoch_from(1, 2).map(|batch| batch?.slice(share)));
+                assert_eq!(parts(loader.slices_from(1, 2, share))?, parts(cut)?);
             }
         }
         Ok(())

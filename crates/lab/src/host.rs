@@ -22,6 +22,9 @@ pub struct Host {
     /// The GPU's own description, if it computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
+    /// The processes that computed together, where there were several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<usize>,
 }
 
 impl Host {
@@ -49,6 +52,7 @@ impl Host {
             memory_gib,
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             gpu: gpu(device),
+            ranks: None,
         }
     }
 }

@@ -8,13 +8,14 @@
 //! ```no_run
 //! use msharp_lab::config::RunConfig;
 //! use msharp_lab::data::Datasets;
+//! use msharp_lab::ranks::Ranks;
 //! use std::path::Path;
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let config = RunConfig::defaults().with(|c| c.data.subset = Some(500)).canonical();
 //! let mut data = Datasets::new(Path::new("datasets"));
 //! let (folder, starts) = (Path::new("runs/mine"), Path::new("runs"));
-//! let row = msharp_lab::run::run("a run", &config, folder, starts, &mut data)?;
+//! let row = msharp_lab::run::run("a run", &config, folder, starts, &mut data, &Ranks::alone())?;
 //! println!("{:?}", row.map(|row| row.content.metrics.test_accuracy));
 //! # Ok(())
 //! # }
@@ -27,6 +28,7 @@
 //! | [`run`] | one run: folder, checkpoint, log, measures, row |
 //! | [`experiments`] | the experiments, one folder each |
 //! | [`mod@reproduce`] | an experiment from its jobs to its page |
+//! | [`ranks`] | runs of several processes |
 //! | [`weights`] | what a run starts from: a file, or one of the Hugging Face hub |
 //! | [`trained`] | a network with the weights of a file |
 //! | [`row`], [`series`] | results |
@@ -49,6 +51,7 @@ pub mod page;
 pub mod paths;
 pub mod plot;
 pub mod program;
+pub mod ranks;
 pub mod reproduce;
 pub mod resources;
 pub mod row;

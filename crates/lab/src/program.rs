@@ -1,6 +1,7 @@
 //! What the programs on this library have in common: how they begin, how they end, and what an error looks like.
 
-use crate::{host, interrupt};
+use crate::ranks::Agreed;
+use crate::{host, interrupt, screen};
 use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -13,7 +14,7 @@ pub fn main<C: Parser>(run: impl FnOnce(C) -> Result<()>) -> ExitCode {
         Ok(command) => command,
         Err(error) if is_help(&error) => error.exit(),
         Err(error) => {
-            crate::screen::say(one_line(&error.to_string()));
+            screen::fail(one_line(&error.to_string()));
             return ExitCode::from(2);
         }
     };
@@ -22,7 +23,8 @@ pub fn main<C: Parser>(run: impl FnOnce(C) -> Result<()>) -> ExitCode {
         Ok(()) if interrupt::requested() => ExitCode::from(130),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            crate::screen::say(format!("error: {}", one_line(&format!("{error:#}"))));
+            let print = if error.is::<Agreed>() { screen::say } else { screen::fail };
+            print(format!("error: {}", one_line(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }

@@ -7,7 +7,7 @@ use crate::experiments::{ALL, AnyExperiment, Experiment, Given, Job, Place, Pres
 use crate::page::{Page, Picture};
 use crate::row::{self, Content, Row};
 use crate::screen::{self, duration, out};
-use crate::{interrupt, jsonl, paths};
+use crate::{interrupt, jsonl, paths, ranks};
 use anyhow::{Result, ensure};
 use msharp_core::write_aside;
 use std::io::Write;
@@ -40,6 +40,7 @@ pub struct Request {
 /// # Errors
 /// Before the first job whatever can be known then; a job's own error otherwise.
 pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()> {
+    ranks::refuse("reproduce")?;
     let Request { preset, out: folder, data_dir, data, weights, device, precision, record } = request;
     let (name, presets) = (Experiment::name(experiment), Experiment::presets(experiment));
     ensure!(

@@ -16,15 +16,17 @@ use crate::claim::claim;
 use crate::config::RunConfig;
 use crate::config::record::listed;
 use crate::data::{Datasets, Streams};
-use crate::host::Host;
+use crate::host::{Host, revision};
 use crate::jsonl;
+use crate::ranks::{self, Meeting, Ranks};
 use crate::row::{Content, Row};
 use crate::screen::{self, Screen};
 use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
 use in_flags::in_flags;
 use log::Log;
-use msharp_core::{Accumulated, DataSource, Objective, write_aside};
+use msharp_core::{Accumulated, DataSource, Objective, Params, write_aside};
+use msharp_models::Description;
 use msharp_train::{Checkpoint, CheckpointPolicy, Outcome, Progress, Task, fit};
 use noise::NoiseMeter;
 use notes::{CLASS_NAMES, Notes};
@@ -45,7 +47,8 @@ const LOG_EVERY: usize = 10;
 ///
 /// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and,
 /// unless the run diverged, `weights.safetensors`. The row is made of the checkpoint; the log is for people. What a run
-/// is [preceded by](phases) has folders of its own in `starts`, which runs can share.
+/// is [preceded by](phases) has folders of its own in `starts`, which runs can share. Of several `ranks` each calls it;
+/// rank 0 writes, and all get the row.
 ///
 /// # Errors
 /// If the checkpoint is of another configuration, the folder holds files of another run, or anything is missing,
@@ -56,21 +59,29 @@ pub fn run(
     folder: &Path,
     starts: &Path,
     data: &mut Datasets,
+    ranks: &Ranks,
 ) -> Result<Option<RunRow>> {
     config.validate()?;
-    let _claim = claim(folder)?;
+    let _claim = if ranks.leads() { Some(claim(folder)?) } else { None };
     let path = folder.join("checkpoint.safetensors");
     let streams = data.streams(config)?;
     let (network, params) = build::model(config, streams.classes)?;
     build::check_against(config, &streams, &params)?;
+    if let Some(size) = ranks.several() {
+        ranks::check(config, streams.train.samples(), size)?;
+    }
     let saved = match path.exists() {
         true => Some(resume(&path, config)?),
         false => {
-            leftovers::clear(folder, config)?;
+            if ranks.leads() {
+                leftovers::clear(folder, config)?;
+            }
             None
         }
     };
-    leftovers::check_writable(folder)?;
+    if ranks.leads() {
+        leftovers::check_writable(folder)?;
+    }
     if saved.is_none()
         && let Some(loaded) = weights::load(config, &params)?
     {
@@ -115,7 +126,20 @@ pub fn run(
         path.display(),
         notes.images
     );
-    write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
+    let host = Host { ranks: ranks.several(), ..Host::this(config.machine.device) };
+    ranks.meet(Meeting {
+        program: format!("{} {}", env!("CARGO_PKG_VERSION"), revision()),
+        config: config.json(),
+        images: contents,
+        start: format!("epoch {}, step {}", progress.epoch, progress.step),
+    })?;
+    if let Some(before) = notes.makers.last().filter(|maker| maker.host.ranks != host.ranks) {
+        let [was, is] = [&before.host, &host].map(|host| host.ranks.unwrap_or(1));
+        screen::say(format!("steps before this one were made by {was} ranks, and {is} go on: bits differ by rounding"));
+    }
+    if ranks.leads() {
+        write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
+    }
     let steps = train.steps() * config.optimisation.epochs;
     let mut watcher = Watcher {
         classifier: &classifier,
@@ -124,9 +148,10 @@ pub fn run(
         steps,
         every: config.measuring.evaluate_every,
         epochs: config.optimisation.epochs,
-        log: Log::open(folder, &progress, &notes.curve, LOG_EVERY)?,
+        ranks: ranks.all(),
+        log: if ranks.leads() { Some(Log::open(folder, &progress, &notes.curve, LOG_EVERY)?) } else { None },
         notes,
-        host: Host::this(config.machine.device),
+        host,
         screen: Screen::new(name, steps, &progress),
         noise: NoiseMeter::of(config),
     };
@@ -148,6 +173,7 @@ pub fn run(
         schedule: config.optimisation.schedule.schedule(config.optimisation.lr, config.optimisation.warm_up),
         checkpoint: Some(CheckpointPolicy { every: CHECKPOINT_EVERY, ..CheckpointPolicy::new(&path, config.json()) }),
         read_every: config.machine.device.read_every(),
+        ranks: ranks.all(),
     };
     let (outcome, progress) = fit(task, progress, &mut watcher).map_err(|error| in_flags(error, config))?;
     watcher.screen.done();
@@ -162,16 +188,24 @@ pub fn run(
 
     let row = row(config, outcome, &progress, &watcher.notes, params.count());
     row.content.check()?;
-    let text = jsonl::line(&row)?;
+    if ranks.leads() {
+        write(&row, folder, &about, class_names, &params)?;
+    }
+    ranks.all().barrier()?; // a rank that ends first could end the others
+    Ok(Some(row))
+}
+
+/// Row and weights of a run that is over.
+fn write(row: &RunRow, folder: &Path, about: &Description, class_names: Vec<String>, params: &Params) -> Result<()> {
+    let text = jsonl::line(row)?;
     if row.content.outcome == Ending::Finished {
-        let mut of_run = BTreeMap::from([("config".to_owned(), config.json())]);
+        let mut of_run = BTreeMap::from([("config".to_owned(), row.content.config.json())]);
         if !class_names.is_empty() {
             of_run.insert(CLASS_NAMES.to_owned(), serde_json::to_string(&class_names)?);
         }
-        about.save(&params, &folder.join("weights.safetensors"), of_run)?;
+        about.save(params, &folder.join("weights.safetensors"), of_run)?;
     }
-    write_aside(&folder.join("row.json"), |file| Ok(writeln!(file, "{text}")?))?;
-    Ok(Some(row))
+    Ok(write_aside(&folder.join("row.json"), |file| Ok(writeln!(file, "{text}")?))?)
 }
 
 /// The checkpoint at `path`, if it is one of this configuration.
@@ -246,7 +280,7 @@ mod tests {
         let at = |config: &RunConfig| folder.path().join(config.id());
         let mut go = |flags: &str| {
             let config = parse(&format!("{FLAGS} {flags}"));
-            let row = run("a test", &config, &at(&config), folder.path(), &mut data).unwrap().unwrap();
+            let row = run("a test", &config, &at(&config), folder.path(), &mut data, &Ranks::alone()).unwrap().unwrap();
             (config, row)
         };
         let (config, row) = go("--rule sgd");

@@ -5,21 +5,42 @@ use crate::run::outcome::EpochLine;
 use indicatif::{ProgressBar, ProgressStyle};
 use msharp_train::{Progress, StepReport};
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+static IS_SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From now on only [`fail`] prints: of several processes one is seen.
+pub fn silence() {
+    IS_SILENT.store(true, Ordering::Relaxed);
+}
+
+fn is_silent() -> bool {
+    IS_SILENT.load(Ordering::Relaxed)
+}
 
 /// Prints a result.
 pub fn out(text: impl AsRef<str>) {
-    println!("{}", text.as_ref());
+    if !is_silent() {
+        println!("{}", text.as_ref());
+    }
 }
 
 /// Prints what is happening.
 pub fn say(text: impl AsRef<str>) {
+    if !is_silent() {
+        fail(text);
+    }
+}
+
+/// Prints why this process ends.
+pub fn fail(text: impl AsRef<str>) {
     eprintln!("{}", text.as_ref());
 }
 
 /// A bar with a title, where there is a terminal; otherwise the title as a line.
 pub fn bar(title: &str) -> Option<ProgressBar> {
-    if !std::io::stderr().is_terminal() {
+    if is_silent() || !std::io::stderr().is_terminal() {
         say(title);
         return None;
     }
@@ -45,7 +66,7 @@ pub struct Screen {
 impl Screen {
     /// For a run of `steps` steps in all, of which `progress` are done.
     pub fn new(name: &str, steps: usize, progress: &Progress) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (!is_silent() && std::io::stderr().is_terminal()).then(|| {
             let template = "{prefix} {bar:24} {pos}/{len} steps · {msg} · {elapsed} gone, {eta} to go";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
             let bar = ProgressBar::new(steps as u64).with_style(style).with_prefix(name.to_owned());

@@ -2,8 +2,8 @@
 //! # What is where
 //!
 //! Each crate is a module under its own name, with everything that it exports: [`ops`], [`core`], [`perturb`],
-//! [`gradnorm`] and [`train`], and, where their features are on, `data`, `models` and `sde`. The root has what a
-//! training loop is written with.
+//! [`gradnorm`], [`train`] and [`dist`], and, where their features are on, `data`, `models` and `sde`. The root has
+//! what a training loop is written with.
 //!
 //! [`candle_core`] and [`candle_nn`] are the versions that these crates are built against. Their version is exact here,
 //! so a program that takes them from this crate cannot have two of them.
@@ -14,6 +14,7 @@ pub use candle_nn;
 pub use msharp_core as core;
 #[cfg(feature = "data")]
 pub use msharp_data as data;
+pub use msharp_dist as dist;
 pub use msharp_gradnorm as gradnorm;
 #[cfg(feature = "models")]
 pub use msharp_models as models;

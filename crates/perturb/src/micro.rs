@@ -14,6 +14,10 @@ use std::collections::BTreeMap;
 /// optimizer steps. Under batch normalisation each micro-batch is
 /// its own normalisation batch, and running statistics move b/m times: compare rules on models without it.
 ///
+/// With several [ranks](msharp_core::Communicator) each cuts its own part of the batch and perturbs on its own: the
+/// step has one mean over ranks, that of the result. Where m divides the samples of a rank, the micro-batches are those
+/// of one process, also under their keys. State of `inner`, but for counts of steps, is then another one on each rank.
+///
 /// Reference: m-SAM (Foret et al., ICLR 2021, §4.1; Luo et al., NeurIPS 2025).
 #[derive(Clone, Debug)]
 pub struct Micro<P> {
@@ -35,14 +39,14 @@ impl<P: Perturbation> Perturbation for Micro<P> {
     fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
         at_least_1("the size of a micro-batch", self.size)?;
         let chunks = loss.batch.chunks(self.size)?;
-        if let [whole] = chunks.as_slice() {
+        if let ([whole], 1) = (chunks.as_slice(), loss.ranks.size()) {
             return self.inner.gradient(loss.of(whole));
         }
         let (mut sum, mut losses) = (None, Vec::new());
         let mut measures: BTreeMap<&str, (Tensor, f64)> = BTreeMap::new();
         for chunk in &chunks {
             let share = chunk.len() as f64 / loss.batch.len() as f64;
-            let part = self.inner.gradient(loss.of(chunk))?;
+            let part = self.inner.gradient(loss.of(chunk).alone())?;
             ParamVec::accumulate(&mut sum, share, &part.grads)?;
             losses.extend(part.losses);
             for (name, value) in part.measures {
@@ -59,7 +63,7 @@ impl<P: Perturbation> Perturbation for Micro<P> {
         let measures = measures.collect::<Result<Measures>>()?;
         let Some(grads) = sum else { candle_core::bail!("no micro-batch has a gradient") };
         let losses = (losses.len() == chunks.len()).then(|| Tensor::cat(&losses, 0)).transpose()?;
-        Ok(Gradient { losses, grads, measures })
+        Ok(Gradient { losses, grads: loss.mean_over_ranks(grads)?, measures })
     }
 
     /// That of `inner` on a micro-batch: b/m of them are a batch.

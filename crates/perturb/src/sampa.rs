@@ -20,7 +20,8 @@ use msharp_core::{
 /// would leave it a gradient of several steps ago.
 ///
 /// # Errors
-/// For a batch without a training point, and for a micro-batch: x does not move between those of a step.
+/// For a batch without a training point; for a micro-batch, since x does not move between those of a step; and with
+/// several ranks.
 ///
 /// Reference: SAMPa-λ (Xie, Pethick, Cevher, NeurIPS 2024, arXiv 2410.10683), λ = 0.2. The published code adds the
 /// optimizer's momentum and weight decay to the step to y; here it is the step of the paper, so that any optimizer will
@@ -64,6 +65,9 @@ impl Perturbation for Sampa {
         self.check(loss.params)?;
         if loss.batch.part != Part::WHOLE {
             bail!("SAMPa goes on from the last step's batch, and has no form for micro-batches; expected a whole batch")
+        }
+        if loss.ranks.size() > 1 {
+            bail!("SAMPa keeps the last step's batch, of which a rank has a part; expected one process")
         }
         let eta = loss.batch.training_point()?.lr;
         let (g, batch) = match (&self.g, &self.batch) {

@@ -3,7 +3,7 @@
 use crate::Classifier;
 use candle_core::{DType, Device, Result, Tensor, bail};
 use candle_nn::ModuleT;
-use msharp_core::{Batch, DataSource};
+use msharp_core::{Alone, Batch, Communicator, DataSource};
 
 /// What a classifier does on a set.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,19 @@ pub struct ClassTally {
 /// # Errors
 /// If there is no sample.
 pub fn evaluate<M: ModuleT>(classifier: &Classifier<M>, data: &dyn DataSource) -> Result<Evaluation> {
-    evaluate_logits(|batch| classifier.logits(&batch.inputs, false), data)
+    evaluate_over(&Alone, classifier, data)
+}
+
+/// As [`evaluate`], shared over ranks: each evaluates its share of every batch, and gets what all have found.
+///
+/// # Errors
+/// As those.
+pub fn evaluate_over<M: ModuleT>(
+    ranks: &dyn Communicator,
+    classifier: &Classifier<M>,
+    data: &dyn DataSource,
+) -> Result<Evaluation> {
+    tally(ranks, |batch| classifier.logits(&batch.inputs, false), data)
 }
 
 /// As [`evaluate`], of any function from a batch to logits `[b, k]`: for a model that is no candle `ModuleT`, or that
@@ -47,10 +59,21 @@ pub fn evaluate<M: ModuleT>(classifier: &Classifier<M>, data: &dyn DataSource) -
 /// # Errors
 /// If there is no sample, or as `logits`.
 pub fn evaluate_logits(logits: impl Fn(&Batch) -> Result<Tensor>, data: &dyn DataSource) -> Result<Evaluation> {
+    tally(&Alone, logits, data)
+}
+
+fn tally(
+    ranks: &dyn Communicator,
+    logits: impl Fn(&Batch) -> Result<Tensor>,
+    data: &dyn DataSource,
+) -> Result<Evaluation> {
     let (mut loss, mut top5, mut not_finite) = (0f64, 0, 0);
     let mut classes: Vec<ClassTally> = Vec::new();
-    for batch in data.epoch(0) {
+    for batch in data.slices_from(0, 0, ranks.share()) {
         let batch = batch?;
+        if batch.is_empty() && ranks.size() > 1 {
+            continue; // of a few samples this rank has none
+        }
         batch.check()?;
         let logits = msharp_ops::no_grad(|| logits(&batch))?.detach().to_device(&Device::Cpu)?;
         let targets = batch.targets.to_device(&Device::Cpu)?; // [b], and logits [b, k]
@@ -66,6 +89,9 @@ pub fn evaluate_logits(logits: impl Fn(&Batch) -> Result<Tensor>, data: &dyn Dat
             not_finite += usize::from(rank.is_none());
         }
     }
+    if ranks.size() > 1 {
+        (loss, top5, not_finite, classes) = sum_over(ranks, loss, top5, not_finite, &classes)?;
+    }
     let sum = |count: fn(&ClassTally) -> usize| classes.iter().map(count).sum::<usize>();
     let samples = sum(|class| class.samples);
     if samples == 0 {
@@ -79,6 +105,30 @@ pub fn evaluate_logits(logits: impl Fn(&Batch) -> Result<Tensor>, data: &dyn Dat
         not_finite,
         classes,
     })
+}
+
+type Sums = (f64, usize, usize, Vec<ClassTally>);
+
+/// Sums over the samples of each rank, added in the order of the ranks. Counts are exact in f64.
+fn sum_over(
+    ranks: &dyn Communicator,
+    loss: f64,
+    top5: usize,
+    not_finite: usize,
+    classes: &[ClassTally],
+) -> Result<Sums> {
+    let counts = [top5, not_finite].into_iter().chain(classes.iter().flat_map(|class| [class.samples, class.correct]));
+    let numbers = std::iter::once(loss).chain(counts.map(|count| count as f64));
+    let bytes: Vec<u8> = numbers.flat_map(f64::to_le_bytes).collect();
+    let mut sums: Vec<f64> = Vec::new();
+    for of_rank in ranks.gather(&bytes)? {
+        let (numbers, _) = of_rank.as_chunks::<8>();
+        sums.resize(sums.len().max(numbers.len()), 0.); // a rank without a sample knows no class
+        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += f64::from_le_bytes(*number));
+    }
+    let [loss, top5, not_finite, classes @ ..] = sums.as_slice() else { bail!("the ranks sent no sums") };
+    let class = |pair: &[f64; 2]| ClassTally { samples: pair[0] as usize, correct: pair[1] as usize };
+    Ok((*loss, *top5 as usize, *not_finite as usize, classes.as_chunks().0.iter().map(class).collect()))
 }
 
 /// How many logits come before that of `target` in falling order, of equal ones the first; none if one is not finite.

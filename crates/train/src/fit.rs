@@ -1,11 +1,12 @@
 //! The training loop. It is meant to be read, and forked.
 
+use crate::over_ranks::{Numbers, check_same, first_fault, share_buffers};
 use crate::{Checkpoint, CheckpointPolicy, Control, Extent, Observer, Progress, Schedule, StepReport, Tally};
 use candle_core::{Result, bail};
 use msharp_core::{
-    BatchLoss, Counted, DataSource, Objective, Optimizer, Params, Perturbation, at_least_1, check_writable,
+    Alone, BatchLoss, Communicator, Counted, DataSource, Objective, Optimizer, Params, Perturbation, at_least_1,
+    check_writable,
 };
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -31,10 +32,12 @@ pub struct Task<'a> {
     /// there is no host-device synchronisation, and a run that diverges is found at the next one. On the CPU 1 costs
     /// nothing.
     pub read_every: usize,
+    /// The processes that train together: this one has its share of each batch of `data`.
+    pub ranks: &'a dyn Communicator,
 }
 
 impl<'a> Task<'a> {
-    /// Without checkpoints, and with numbers that are read in each step.
+    /// One process, without checkpoints, and with numbers that are read in each step.
     pub fn new(
         objective: &'a dyn Objective,
         params: &'a Params,
@@ -44,7 +47,18 @@ impl<'a> Task<'a> {
         epochs: usize,
         schedule: Schedule,
     ) -> Self {
-        Self { objective, params, rule, optimizer, data, epochs, schedule, checkpoint: None, read_every: 1 }
+        Self {
+            objective,
+            params,
+            rule,
+            optimizer,
+            data,
+            epochs,
+            schedule,
+            checkpoint: None,
+            read_every: 1,
+            ranks: &Alone,
+        }
     }
 }
 
@@ -75,6 +89,13 @@ pub enum Outcome {
 /// checkpoint that cannot be written, a `progress` that is not one of this run on these data, losses that are not one
 /// for each sample or not a function of the batch and its key, a parameter without gradient. After it: those of the
 /// parts, with the epoch and the step.
+///
+/// # Ranks
+/// Each rank calls it with the same task and its own communicator. Gradients are those of the whole batch; numbers in
+/// reports are those of all ranks, measures of the rule means over them. Rank 0 writes checkpoints, with the running
+/// statistics of its own batches, which all ranks have when an observer is called after an epoch. Weights and states
+/// are the same on all ranks, to the bit: they are compared after the first step and after each epoch. What one rank
+/// decides, as to stop, all do. An error is one of its rank: the program has to end the others.
 ///
 /// # Resuming
 /// A run that may be interrupted begins with [`Checkpoint::resume_or_start`]:
@@ -124,7 +145,7 @@ pub enum Outcome {
 /// ```
 pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> Result<(Outcome, Progress)> {
     check(&task, &progress, observer)?;
-    let Task { objective, params, rule, optimizer, data, epochs, schedule, checkpoint, read_every } = task;
+    let Task { objective, params, rule, optimizer, data, epochs, schedule, checkpoint, read_every, ranks } = task;
     let (steps, uncounted, objective) = (data.steps(), objective, Counted::new(objective));
     progress.of = Some(Extent { steps, samples: data.samples() });
     // To the policy's own path, or to another one beside it.
@@ -133,7 +154,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
                 notes: String,
                 rule: &mut dyn Perturbation,
                 optimizer: &mut dyn Optimizer| {
-        let Some(policy) = &checkpoint else { return Ok(()) };
+        let Some(policy) = checkpoint.as_ref().filter(|_| ranks.rank() == 0) else { return Ok(()) };
         let mut checkpoint = Checkpoint::of(params, optimizer, rule, progress, &policy.config)?;
         checkpoint.notes = notes;
         checkpoint.write(other.unwrap_or(&policy.path))
@@ -146,7 +167,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
 
     while progress.epoch < epochs {
         let epoch = progress.epoch;
-        let mut batches = data.epoch_from(epoch, progress.step);
+        let mut batches = data.slices_from(epoch, progress.step, ranks.share());
         while progress.step < steps {
             let (step, mut started) = (progress.step, Instant::now());
             let located = |e: candle_core::Error| e.context(format!("epoch {epoch}, step {step}"));
@@ -156,7 +177,12 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             let done = epoch * steps + step;
             let point = schedule.at(done, epochs * steps);
             let batch = batch.map_err(located)?.at(point);
-            if !is_checked {
+            if batch.is_empty() && ranks.size() > 1 {
+                let text = format!("none of the samples is for rank {}; expected at least one each", ranks.rank());
+                return Err(located(candle_core::Error::msg(text)));
+            }
+            let is_first = !is_checked;
+            if is_first {
                 BatchLoss::new(uncounted, params, &batch).check().map_err(located)?;
                 (is_checked, started) = (true, Instant::now());
             }
@@ -165,36 +191,46 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             let observed = observer.before_step(BatchLoss::new(uncounted, params, &batch), done).map_err(located)?;
             let measuring = measuring.elapsed();
 
-            let gradient = rule.gradient(BatchLoss::new(&objective, params, &batch)).map_err(located)?;
+            let gradient = rule.gradient(BatchLoss::new(&objective, params, &batch).over(ranks)).map_err(located)?;
             let lr = point.lr;
             let read = step.is_multiple_of(read_every) || step + 1 == steps;
-            let (mut loss, mut grad_norm, mut numbers) = (None, None, BTreeMap::new());
+            let is_due = checkpoint.as_ref().is_some_and(|policy| saved.elapsed() >= policy.every);
+            let mut own = Numbers { samples: batch.len(), passes: objective.take(), is_due, ..Numbers::default() };
             if read {
-                loss = gradient.mean_loss()?.map(|mean| mean.to_scalar()).transpose()?;
+                own.loss = gradient.mean_loss()?.map(|mean| mean.to_scalar::<f64>()).transpose()?.map(Into::into);
+                for (name, value) in &gradient.measures {
+                    let number = value.to_scalar::<f64>();
+                    let number = number.map_err(|e| located(e.context(format!("the measure {name}"))))?;
+                    own.measures.insert((*name).to_owned(), number.into());
+                }
+            }
+            let (numbers, bad_rank) = own.over(ranks)?;
+            let (due, loss, mut grad_norm) = (numbers.is_due, numbers.loss.map(|loss| loss.value()), None);
+            if read {
                 let norm = gradient.grads.norm()?;
+                let of_rank = bad_rank.map_or(String::new(), |rank| format!(" on rank {rank}"));
                 for (what, value) in [("the loss", loss.unwrap_or(0.)), ("the gradient", norm)] {
                     if !value.is_finite() {
-                        return Ok((Outcome::Diverged { epoch, step, what: what.to_owned() }, progress));
+                        return Ok((Outcome::Diverged { epoch, step, what: format!("{what}{of_rank}") }, progress));
                     }
                 }
                 grad_norm = Some(norm);
-                for (name, value) in &gradient.measures {
-                    let number = value.to_scalar::<f64>();
-                    numbers.insert(*name, number.map_err(|e| located(e.context(format!("the measure {name}"))))?);
-                }
             }
             optimizer.step(params, &gradient.grads, lr).map_err(located)?;
-            let due = checkpoint.as_ref().is_some_and(|policy| saved.elapsed() >= policy.every);
             if (read || due)
-                && let Some(what) = params.not_finite()?
+                && let Some(what) = first_fault(ranks, params.not_finite()?)?
             {
                 return Ok((Outcome::Diverged { epoch, step, what }, progress));
             }
 
             progress.step += 1;
-            let (passes, seconds) = (objective.take(), (started.elapsed() - measuring).as_secs_f64());
-            let samples = batch.len();
-            let measures = numbers;
+            let (samples, passes) = (numbers.samples, numbers.passes);
+            let seconds = (started.elapsed() - measuring).as_secs_f64();
+            if is_first {
+                check_same(ranks, params, optimizer, rule).map_err(located)?;
+            }
+            let of_name = |name: &&'static str| Some((*name, numbers.measures.get(*name)?.value()));
+            let measures = gradient.measures.keys().filter_map(of_name).collect();
             let report = StepReport {
                 epoch,
                 step,
@@ -212,8 +248,8 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             };
             progress.this_epoch.add(&report);
             progress.whole_run.add(&report);
-            if observer.step(&report)? == Control::Stop {
-                if let Some(what) = params.not_finite()? {
+            if ranks.any(observer.step(&report)? == Control::Stop)? {
+                if let Some(what) = first_fault(ranks, params.not_finite()?)? {
                     return Ok((Outcome::Diverged { epoch, step, what }, progress));
                 }
                 save(None, &progress, observer.notes()?, rule, optimizer)?;
@@ -225,7 +261,9 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
             }
         }
         (progress.epoch, progress.step) = (epoch + 1, 0);
-        let control = observer.epoch(&progress)?;
+        check_same(ranks, params, optimizer, rule)?;
+        share_buffers(ranks, params)?;
+        let stops = ranks.any(observer.epoch(&progress)? == Control::Stop)?;
         progress.this_epoch = Tally::default();
         if let Some(policy) = &checkpoint {
             let is_best = policy.best && is_better(observer.score(), &mut progress.best)?;
@@ -234,7 +272,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
                 save(Some(&path), &progress, observer.notes()?, rule, optimizer)?;
             }
         }
-        if control == Control::Stop && progress.epoch < epochs {
+        if stops && progress.epoch < epochs {
             save(None, &progress, observer.notes()?, rule, optimizer)?;
             return Ok((Outcome::Stopped, progress));
         }
@@ -245,7 +283,7 @@ pub fn fit(task: Task, mut progress: Progress, observer: &mut dyn Observer) -> R
 
 /// What can be known before the first step.
 fn check(task: &Task, progress: &Progress, observer: &dyn Observer) -> Result<()> {
-    let Task { params, rule, optimizer, data, epochs, schedule, checkpoint, read_every, .. } = task;
+    let Task { params, rule, optimizer, data, epochs, schedule, checkpoint, read_every, ranks, .. } = task;
     let extent = Extent { steps: data.steps(), samples: data.samples() };
     if extent.steps == 0 {
         bail!("the training set has no batch: {} samples", extent.samples)
@@ -270,7 +308,7 @@ fn check(task: &Task, progress: &Progress, observer: &dyn Observer) -> Result<()
     schedule.check()?;
     optimizer.check(params)?;
     rule.check(params)?;
-    match checkpoint {
+    match checkpoint.as_ref().filter(|_| ranks.rank() == 0) {
         Some(policy) if policy.best => {
             is_better(observer.score(), &mut None)?;
             check_writable(&policy.path_of_best())?;

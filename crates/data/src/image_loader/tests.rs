@@ -211,3 +211,21 @@ fn what_cannot_be_loaded_is_an_error_that_says_why() {
     let error = first(eval(&unknown, 2, 0));
     assert!(error.contains("album 1 has label 50, expected below 50"), "{error}");
 }
+
+#[test]
+fn slices_are_those_of_the_batches_and_no_other_picture_is_read() -> Result<()> {
+    for rank in 0..3 {
+        let share = Share { rank, of: 3 };
+        for workers in [0, 2] {
+            let loader = ImageLoader { workers, ..train(Album::of(21, &[])) };
+            let cut = Box::new(loader.epoch_from(1, 1).map(|batch| batch?.slice(share)));
+            assert_eq!(plain(loader.slices_from(1, 1, share))?, plain(cut)?);
+        }
+        let images = Arc::new(Album::of(21, &[]));
+        let slices = eval(&images, 8, 0).slices_from(0, 1, share).collect::<Result<Vec<_>>>()?;
+        let expected: Vec<usize> = share.range(8).map(|i| 8 + i).chain(share.range(5).map(|i| 16 + i)).collect();
+        assert_eq!(images.reads(), expected);
+        assert_eq!((slices[0].part.before, slices[0].part.after), (share.range(8).start, 8 - share.range(8).end));
+    }
+    Ok(())
+}

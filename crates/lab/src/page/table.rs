@@ -149,7 +149,15 @@ pub(crate) mod tests {
         let cost = Cost { steps, forward: passes, backward: passes, images_per_second: 1. };
         let metrics = Metrics { test_accuracy: accuracy, ..Metrics::default() };
         let content = Run { config, outcome, metrics, curve: Vec::new(), cost, earlier: Vec::new() };
-        let host = Host { cpu: "any".to_owned(), cores: 2, threads: 2, memory_gib: 1, os: "any".to_owned(), gpu: None };
+        let host = Host {
+            cpu: "any".to_owned(),
+            cores: 2,
+            threads: 2,
+            memory_gib: 1,
+            os: "any".to_owned(),
+            gpu: None,
+            ranks: None,
+        };
         let (experiment, preset, revision) = ("cifar10".to_owned(), "paper".to_owned(), "any".to_owned());
         Row { experiment, preset, revision, ..Row::new(host, steps as f64 * passes, content) }
     }

@@ -4,6 +4,7 @@ use super::outcome::{Run, RunRow};
 use super::{duration, leftovers, phases, run};
 use crate::config::{DataName, DeviceName, EstimatorName, PrecisionName, RunConfig};
 use crate::experiments::{Job, Place};
+use crate::ranks::Ranks;
 use crate::{build, fetch, screen, weights};
 use anyhow::{Context, Result, ensure};
 
@@ -88,7 +89,8 @@ impl Job for RunConfig {
     }
 
     fn run(&self, title: &str, place: &mut Place) -> Result<Option<RunRow>> {
-        let row = run(title, self, &place.folder.join(self.id()), &place.folder, &mut place.data)?;
+        let (own, starts) = (place.folder.join(self.id()), &place.folder);
+        let row = run(title, self, &own, starts, &mut place.data, &Ranks::alone())?;
         if let Some(fault) = row.as_ref().and_then(|row| row.content.outcome.fault()) {
             screen::say(format!("{title} diverged: {fault}; recorded as such"));
         }

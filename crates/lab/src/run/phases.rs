@@ -5,6 +5,7 @@ use crate::config::start::START_LR;
 use crate::config::{AugmentName, OptimisationConfig, RunConfig, ScheduleText, Start};
 use crate::data::Datasets;
 use crate::experiments::standard;
+use crate::ranks::Ranks;
 use anyhow::{Result, bail, ensure};
 use msharp_train::Decay;
 use std::path::{Path, PathBuf};
@@ -79,7 +80,7 @@ pub fn weights(name: &str, before: &RunConfig, starts: &Path, data: &mut Dataset
     let labels = if before.data.label_noise > 0. { "random" } else { "true" };
     let run_itself = name.split(" · start").next().unwrap_or(name);
     let title = format!("{run_itself} · start, {labels} labels");
-    let Some(row) = super::run(&title, before, &folder, starts, data)? else { return Ok(None) };
+    let Some(row) = super::run(&title, before, &folder, starts, data, &Ranks::alone())? else { return Ok(None) };
     if let Some(fault) = row.content.outcome.fault() {
         bail!(
             "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr",

@@ -9,22 +9,24 @@ use crate::host::Host;
 use crate::screen::Screen;
 use crate::{interrupt, jsonl};
 use anyhow::Result;
-use msharp_core::{BatchLoss, DataSource};
+use msharp_core::{BatchLoss, Communicator, DataSource};
 use msharp_models::Model;
-use msharp_train::{Classifier, Control, Evaluation, Observer, Progress, StepReport, evaluate};
+use msharp_train::{Classifier, Control, Evaluation, Observer, Progress, StepReport, evaluate_over};
 use std::collections::BTreeMap;
 
 /// Logs, shows, evaluates after each epoch, and passes Ctrl-C on.
 pub struct Watcher<'a> {
     pub classifier: &'a Classifier<Model>,
     pub test: &'a dyn DataSource,
+    pub ranks: &'a dyn Communicator,
     /// The training images by their labels, where some of these are wrong.
     pub by_label: Option<&'a ByLabel>,
     pub steps: usize,
     /// Epochs between two evaluations.
     pub every: usize,
     pub epochs: usize,
-    pub log: Log,
+    /// Where there is one: rank 0 writes it.
+    pub log: Option<Log>,
     pub notes: Notes,
     pub host: Host,
     pub screen: Screen,
@@ -48,16 +50,20 @@ impl Watcher<'_> {
     /// A point of the curve before the first step, for a run that does not start at initial weights. `train` is the
     /// training set as it is.
     pub fn begin(&mut self, train: &dyn DataSource) -> Result<()> {
-        let (train, test) = (evaluate(self.classifier, train)?, evaluate(self.classifier, self.test)?);
+        let (train, test) = (self.evaluate(train)?, self.evaluate(self.test)?);
         let measures = BTreeMap::from([("train_accuracy".to_owned(), train.accuracy)]);
         let train_loss = Some(train.loss).filter(|loss| loss.is_finite());
         self.point(EpochLine { epoch: 0, train_loss, seconds: 0., ..point(test, measures) })
     }
 
+    fn evaluate(&self, data: &dyn DataSource) -> candle_core::Result<Evaluation> {
+        evaluate_over(self.ranks, self.classifier, data)
+    }
+
     /// A point of the curve, for the row and the log.
     fn point(&mut self, line: EpochLine) -> Result<()> {
         self.notes.curve.push(line);
-        self.log.epoch(&self.notes.curve)
+        self.log.as_mut().map_or(Ok(()), |log| log.epoch(&self.notes.curve))
     }
 }
 
@@ -72,7 +78,10 @@ impl Observer for Watcher<'_> {
 
     fn step(&mut self, report: &StepReport) -> candle_core::Result<Control> {
         self.notes.made_a_step(&self.host);
-        self.log.step(report).map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
+        self.log
+            .as_mut()
+            .map_or(Ok(()), |log| log.step(report))
+            .map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
         self.screen.step(report);
         Ok(control())
     }
@@ -81,12 +90,12 @@ impl Observer for Watcher<'_> {
         if !progress.epoch.is_multiple_of(self.every) && progress.epoch != self.epochs {
             return Ok(control());
         }
-        let (test, tally) = (evaluate(self.classifier, self.test)?, &progress.this_epoch);
+        let (test, tally) = (self.evaluate(self.test)?, &progress.this_epoch);
         let mut measures = noise::means(tally);
         if let Some(images) = self.by_label.filter(|_| progress.epoch == self.epochs) {
             for (name, part) in [("train_accuracy_clean", images.clean()), ("train_accuracy_wrong", images.wrong())] {
                 let part = part.map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
-                measures.insert(name.to_owned(), evaluate(self.classifier, &*part)?.accuracy);
+                measures.insert(name.to_owned(), self.evaluate(&*part)?.accuracy);
             }
         }
         let (epoch, train_loss, seconds) = (progress.epoch, tally.loss(), tally.seconds);

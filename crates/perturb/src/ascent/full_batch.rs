@@ -8,7 +8,7 @@ use msharp_core::{Ascent, BatchLoss, Component, Cost, DataSource, Gradient, Meas
 /// Cost: a forward and a backward pass over the whole set *in every step*; it exists to show that the benefit of m-SAM
 /// is not that of a better perturbation. There is no clean pass over the batch itself, so no loss is reported. Running
 /// statistics move with the passes over the set; under batch normalisation each batch of `data` is its own
-/// normalisation batch.
+/// normalisation batch. With several ranks each makes these passes.
 ///
 /// Reference: n-SAM, n-USAM (Luo et al., NeurIPS 2025, §3).
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl<D: DataSource> Ascent for FullBatch<D> {
             let batch = batch?;
             let share = batch.len() as f64 / n;
             seen += batch.len();
-            let grads = loss.of(&batch).gradient()?.grads;
+            let grads = loss.of(&batch).alone().gradient()?.grads;
             ParamVec::accumulate(&mut sum, share, &grads)?;
         }
         if seen != self.data.samples() {

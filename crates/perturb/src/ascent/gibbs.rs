@@ -13,7 +13,8 @@ use msharp_core::{
 /// is 2 forwards and 1 backward. It reports `m_eff` = 1/Σpᵢ², the quantiles `norm_q10`, `norm_q50`, `norm_q90` of the
 /// estimated norms, and what the estimator reports.
 ///
-/// Inside [`Micro`](crate::Micro) the weights are normalised within each micro-batch (m-RW-SAM).
+/// With several ranks the weights are normalised over the samples of all. Inside [`Micro`](crate::Micro) they are
+/// normalised within each micro-batch (m-RW-SAM).
 ///
 /// Reference: RW-SAM (Luo et al., NeurIPS 2025).
 #[derive(Clone, Debug)]

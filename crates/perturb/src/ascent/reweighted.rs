@@ -1,9 +1,9 @@
 //! The gradient of a batch whose samples are weighted by a function of their gradient norms.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{BatchLoss, Estimate, GradNormEstimator, Gradient, Measures, backward};
+use msharp_core::{BatchLoss, Estimate, GradNormEstimator, Gradient, Measures};
 
-/// The weights `[b]` of norms f64 `[b]`, and what is reported about them.
+/// The weights `[B]` of norms f64 `[B]`, of the samples of all ranks, and what is reported about them.
 pub type Weigh<'a> = &'a dyn Fn(&Tensor) -> Result<(Tensor, Measures)>;
 
 /// Σ pᵢ ∇ℓᵢ(x) for the weights p that `weigh` makes of the estimated norms. The passes of the estimator, whose clean
@@ -13,9 +13,10 @@ pub fn ascend(estimator: &mut impl GradNormEstimator, loss: BatchLoss, weigh: We
         return ascend_in_pieces(estimator, loss, weigh);
     }
     let Estimate { losses, norms, mut measures } = estimator.estimate(loss)?;
-    let (weights, of_weights) = weigh(&norms)?;
+    let all = loss.gathered(&norms)?;
+    let (weights, of_weights) = weigh(&all.values)?;
     measures.extend(of_weights);
-    let grads = backward(&losses, Some(&weights), loss.params)?;
+    let grads = loss.backward(&losses, Some(&all.own(&weights)?))?;
     Ok(Gradient { losses: Some(losses.detach()), grads, measures })
 }
 
@@ -27,7 +28,8 @@ fn ascend_in_pieces(estimator: &mut impl GradNormEstimator, loss: BatchLoss, wei
         norms.push(estimate.norms);
         measures = estimate.measures; // those of the last piece
     }
-    let (weights, of_weights) = weigh(&Tensor::cat(&norms, 0)?)?;
+    let all = loss.gathered(&Tensor::cat(&norms, 0)?)?;
+    let (weights, of_weights) = weigh(&all.values)?;
     measures.extend(of_weights);
-    Ok(Gradient { measures, ..loss.weighted_gradient(&weights)? })
+    Ok(Gradient { measures, ..loss.weighted_gradient(&all.own(&weights)?)? })
 }

@@ -29,7 +29,7 @@ impl Component for EsamSelect {
 impl Combine for EsamSelect {
     fn combine(&mut self, passes: &mut Passes) -> Result<ParamVec> {
         let before = passes.losses()?.to_dtype(DType::F64)?;
-        let count = share_of(self.gamma, passes.batch().len()).max(1) as f64;
+        let count = share_of(self.gamma, before.elem_count()).max(1) as f64;
         passes.sharp_weighted(|after| {
             let rise = (after.to_dtype(DType::F64)? - before)?; // [b]
             let higher = rise.unsqueeze(0)?.broadcast_gt(&rise.unsqueeze(1)?)?; // [b, b]: is j above i?

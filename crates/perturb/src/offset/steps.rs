@@ -31,11 +31,9 @@ impl<O: Offset> Offset for Steps<O> {
     fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
         // What counts optimizer steps in `inner` counts one, with the last of these.
         let of = |k: usize| {
-            let Part { first, last, share } = loss.batch.part;
-            Batch {
-                part: Part { first: first && k == 0, last: last && k + 1 == self.steps, share },
-                ..loss.batch.clone()
-            }
+            let whole = loss.batch.part;
+            let part = Part { first: whole.first && k == 0, last: whole.last && k + 1 == self.steps, ..whole };
+            Batch { part, ..loss.batch.clone() }
         };
         let mut epsilon = self.inner.offset(loss.of(&of(0)), g)?;
         for k in 1..self.steps {

@@ -5,7 +5,7 @@ use crate::data::{Datasets, Source, Streams};
 use crate::experiments::standard;
 use crate::{build, interrupt};
 use anyhow::{Context, Result};
-use msharp_core::{Batch, DataSource, Key, Optimizer, Params};
+use msharp_core::{Alone, Batch, DataSource, Key, Optimizer, Params};
 use msharp_models::{Architecture, Model, Norm};
 use msharp_perturb::Plain;
 use msharp_train::{
@@ -94,6 +94,7 @@ impl Trained {
                 schedule: self.config.optimisation.schedule.schedule(self.config.optimisation.lr, 0.),
                 checkpoint: Some(policy),
                 read_every: 1,
+                ranks: &Alone,
             };
             let (outcome, progress) = fit(task, self.progress.clone(), &mut Until(steps))?;
             if let Outcome::Diverged { epoch, step, what } = outcome {

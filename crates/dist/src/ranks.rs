@@ -1,0 +1,184 @@
+//! Reductions in a fixed order, over any engine.
+
+use crate::Engine;
+use candle_core::{DType, Result, WithDType, bail};
+use msharp_core::{Communicator, ParamVec};
+
+/// The ranks that an engine connects.
+///
+/// A vector of d entries is cut into one chunk for each of n ranks. Rank k receives chunk k of all, sums it in f64 in
+/// the order of the ranks, rounds once, and sends the result to all. So each rank sends 2(n − 1)/n · d entries, as few
+/// as any algorithm, and the order of a sum does not depend on the engine.
+///
+/// Memory: twice the vector, and one chunk in f64. Vectors are f32 or f64; those on a GPU go through the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranks<E>(pub E);
+
+impl<E: Engine> Ranks<E> {
+    /// Σᵣ wᵣgᵣ, divided by Σᵣ wᵣ if `is_mean`.
+    fn reduce(&self, local: ParamVec, weight: f64, is_mean: bool) -> Result<ParamVec> {
+        if self.0.size() == 1 {
+            return Ok(local);
+        }
+        match local.tensors().first().map(|tensor| tensor.dtype()) {
+            Some(DType::F32) => self.reduce_numbers::<f32>(&local, weight, is_mean),
+            Some(DType::F64) => self.reduce_numbers::<f64>(&local, weight, is_mean),
+            other => bail!("a vector of {other:?} cannot be summed over ranks; expected F32 or F64"),
+        }
+    }
+
+    fn reduce_numbers<T: Number>(&self, local: &ParamVec, weight: f64, is_mean: bool) -> Result<ParamVec> {
+        let numbers = local.numbers::<T>()?;
+        let (size, each) = (self.0.size(), numbers.len().div_ceil(self.0.size()));
+        let length = size_of::<f64>() + each * size_of::<T>(); // of a part: the weight, and a chunk
+        let mut parts = Vec::with_capacity(size * length);
+        for rank in 0..size {
+            let chunk = &numbers[(rank * each).min(numbers.len())..((rank + 1) * each).min(numbers.len())];
+            parts.extend(weight.to_le_bytes());
+            parts.extend(bytemuck::cast_slice::<T, u8>(chunk));
+            parts.resize((rank + 1) * length, 0);
+        }
+        let received = self.0.all_to_all(&parts)?;
+        drop(parts);
+        if received.len() != size * length {
+            bail!("{} bytes came of a sum over {size} ranks; expected {}", received.len(), size * length)
+        }
+
+        let (mut sums, mut weights) = (vec![0f64; each], 0.);
+        for part in received.chunks_exact(length) {
+            let Some((weight, chunk)) = part.split_first_chunk() else { bail!("a part of a sum has no weight") };
+            let weight = f64::from_le_bytes(*weight);
+            weights += weight;
+            for (sum, bytes) in sums.iter_mut().zip(chunk.chunks_exact(size_of::<T>())) {
+                *sum += weight * bytemuck::pod_read_unaligned::<T>(bytes).to_f64();
+            }
+        }
+        let divisor = if is_mean { weights } else { 1. };
+        let own: Vec<T> = sums.iter().map(|sum| T::from_f64(sum / divisor)).collect();
+        let all = self.0.all_gather(bytemuck::cast_slice(&own))?;
+        let mut all: Vec<T> = all.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
+        all.truncate(numbers.len());
+        local.of_numbers(&all)
+    }
+}
+
+impl<E: Engine> Communicator for Ranks<E> {
+    fn rank(&self) -> usize {
+        self.0.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn sum(&self, local: ParamVec) -> Result<ParamVec> {
+        self.reduce(local, 1., false)
+    }
+
+    fn mean(&self, local: ParamVec, weight: f64) -> Result<ParamVec> {
+        self.reduce(local, weight, true)
+    }
+
+    fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let lengths = self.0.all_gather(&(mine.len() as u64).to_le_bytes())?;
+        let (lengths, _) = lengths.as_chunks::<8>();
+        let lengths: Vec<usize> = lengths.iter().map(|length| u64::from_le_bytes(*length) as usize).collect();
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        if longest == 0 {
+            return Ok(vec![Vec::new(); self.0.size()]);
+        }
+        let mut padded = mine.to_vec();
+        padded.resize(longest, 0);
+        let all = self.0.all_gather(&padded)?;
+        Ok(all.chunks_exact(longest).zip(lengths).map(|(bytes, length)| bytes[..length].to_vec()).collect())
+    }
+}
+
+/// A number that is sent.
+trait Number: WithDType + bytemuck::Pod {}
+
+impl Number for f32 {}
+impl Number for f64 {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Metered, Threads, Traffic};
+    use candle_core::{Device, Var};
+    use msharp_core::{Key, Params};
+    use std::thread;
+
+    /// What `f` yields on each of `size` ranks.
+    fn on_ranks<T: Send>(size: usize, f: impl Fn(Ranks<Metered<Threads>>) -> T + Sync) -> Vec<T> {
+        thread::scope(|scope| {
+            let start = |rank| scope.spawn(|| f(Ranks(Metered::new(rank))));
+            let ranks: Vec<_> = Threads::new(size).into_iter().map(start).collect();
+            ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+        })
+    }
+
+    fn params(dtype: DType) -> Params {
+        let var = |shape: &[usize]| Var::zeros(shape, dtype, &Device::Cpu).unwrap();
+        Params::new([("a".to_owned(), var(&[3, 5])), ("b".to_owned(), var(&[2]))]).unwrap()
+    }
+
+    /// The order of f64 sums of f32 numbers: by hand.
+    #[test]
+    fn sums_and_means_are_those_in_the_order_of_the_ranks_and_equal_on_each() {
+        for size in [1, 2, 3, 4, 20] {
+            for dtype in [DType::F32, DType::F64] {
+                let vector = |rank: usize| ParamVec::gaussian(&params(dtype), Key::new(rank as u64)).unwrap();
+                let rounded = |x: f64| if dtype == DType::F32 { f64::from(x as f32) } else { x };
+                let values: Vec<Vec<f64>> = (0..size).map(|rank| vector(rank).to_vec().unwrap()).collect();
+                let weights: f64 = (1..=size).map(|rank| rank as f64).sum();
+                let by_hand = |weight: fn(usize) -> f64, divisor: f64| -> Vec<f64> {
+                    let entry = |i| (0..size).fold(0., |sum, rank: usize| sum + weight(rank) * values[rank][i]);
+                    (0..17).map(|i| rounded(entry(i) / divisor)).collect()
+                };
+                let (sum, mean) = (by_hand(|_| 1., 1.), by_hand(|rank| (rank + 1) as f64, weights));
+                let found = on_ranks(size, |ranks| {
+                    let local = vector(ranks.rank());
+                    let mean = ranks.mean(local.clone(), (ranks.rank() + 1) as f64).unwrap();
+                    (ranks.sum(local).unwrap().to_vec().unwrap(), mean.to_vec().unwrap())
+                });
+                assert!(found.iter().all(|(found, _)| *found == sum), "{size} ranks, {dtype:?}");
+                assert!(size == 1 || found.iter().all(|(_, found)| *found == mean), "{size} ranks, {dtype:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_gathered_in_order_and_those_of_rank_0_broadcast() {
+        let found = on_ranks(3, |ranks| {
+            let mine = vec![ranks.rank() as u8; 2 * ranks.rank()];
+            let (all, first) = (ranks.gather(&mine).unwrap(), ranks.broadcast(&[ranks.rank() as u8 + 7]).unwrap());
+            ranks.barrier().unwrap();
+            (all, first, ranks.any(ranks.rank() == 2).unwrap(), ranks.any(false).unwrap())
+        });
+        assert!(found.iter().all(|found| *found == (vec![vec![], vec![1; 2], vec![2; 4]], vec![7], true, false)));
+    }
+
+    /// 2(n − 1)/n · d numbers, and a weight for each of the others.
+    #[test]
+    fn as_few_bytes_are_sent_as_any_algorithm_sends() {
+        let params = params(DType::F32); // d = 17, chunks of 5
+        let sent = on_ranks(4, |ranks| {
+            ranks.mean(ParamVec::zeros(&params).unwrap(), 1.).unwrap();
+            ranks.0.traffic()
+        });
+        let expected = 3 * (8 + 5 * 4) + 3 * 5 * 4;
+        assert!(sent.iter().all(|Traffic { bytes, calls, .. }| (*bytes, *calls) == (expected, 2)));
+    }
+
+    #[test]
+    fn a_rank_that_has_ended_is_named_and_other_types_of_numbers_are_refused() {
+        let errors = on_ranks(3, |ranks| match ranks.rank() {
+            1 => String::new(), // ends
+            _ => ranks.barrier().unwrap_err().to_string(),
+        });
+        assert!(errors[0].contains("rank 1 has ended") && errors[2].contains("rank 1"), "{errors:?}");
+        let half = params(DType::F16);
+        let errors = on_ranks(2, |ranks| ranks.sum(ParamVec::zeros(&half).unwrap()).unwrap_err().to_string());
+        assert!(errors[0].contains("expected F32 or F64"), "{errors:?}");
+    }
+}

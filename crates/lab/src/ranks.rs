@@ -1,0 +1,195 @@
+//! The processes of a run: one, or the ranks that `mpirun` or `srun` has started.
+
+mod meeting;
+mod settings;
+
+pub use meeting::Meeting;
+pub use settings::{check, with_local_perturbation};
+
+#[cfg(feature = "mpi")]
+use crate::screen;
+use anyhow::{Result, bail};
+use meeting::disagreement;
+use msharp_core::{Alone, Communicator};
+use msharp_dist::Launch;
+use std::fmt::{self, Display};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A communicator that the computing threads may use.
+type Shared = dyn Communicator + Sync;
+
+/// The ranks of a command, until and after they have met.
+pub struct Ranks<'a> {
+    all: &'a Shared,
+    met: AtomicBool,
+}
+
+/// An error that all ranks know of: rank 0 reports it.
+#[derive(Clone, Debug)]
+pub struct Agreed(pub String);
+
+impl Display for Agreed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Agreed {}
+
+/// Runs `command` as this process was started: alone, or as one of several ranks, of which rank 0 prints. An error of
+/// one rank is printed with its number, and ends all.
+///
+/// # Errors
+/// Those of `command`; if the variables of a launcher contradict each other, or this program cannot serve it.
+pub fn run<T>(command: impl FnOnce(&Ranks) -> Result<T>) -> Result<T> {
+    match Launch::from_env()? {
+        Some(launch) if launch.size > 1 => several(&launch, command),
+        _ => command(&Ranks::of(&Alone)),
+    }
+}
+
+/// # Errors
+/// If this is one of several processes that a launcher has started: `command` is for one.
+pub fn refuse(command: &str) -> Result<()> {
+    match Launch::from_env()? {
+        Some(launch) if launch.size > 1 => {
+            bail!("{command} is for one process, and {} is {}; expected no launcher", launch.variable, launch.size)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(feature = "mpi")]
+fn several<T>(launch: &Launch, command: impl FnOnce(&Ranks) -> Result<T>) -> Result<T> {
+    if launch.rank > 0 {
+        screen::silence();
+    }
+    let world = msharp_dist::World::start(launch)?;
+    let all = world.ranks();
+    let ranks = Ranks::of(&all);
+    let error = match command(&ranks) {
+        Ok(value) => return Ok(value),
+        Err(error) if error.is::<Agreed>() => return Err(error),
+        Err(error) if !ranks.met.load(Ordering::Relaxed) => return Err(ranks.stay_away(error)),
+        Err(error) => error,
+    };
+    screen::fail(format!("error on rank {}: {}", launch.rank, crate::program::one_line(&format!("{error:#}"))));
+    world.abort(1)
+}
+
+#[cfg(not(feature = "mpi"))]
+fn several<T>(launch: &Launch, _: impl FnOnce(&Ranks) -> Result<T>) -> Result<T> {
+    bail!(
+        "{} is {}, and this program was built without the feature `mpi`; expected `cargo install --path crates/cli \
+         --features mpi`, or one process",
+        launch.variable,
+        launch.size
+    )
+}
+
+impl Ranks<'static> {
+    /// One process.
+    pub fn alone() -> Self {
+        Ranks::of(&Alone)
+    }
+}
+
+impl<'a> Ranks<'a> {
+    /// Those of a communicator.
+    pub fn of(all: &'a Shared) -> Self {
+        Self { all, met: AtomicBool::new(false) }
+    }
+
+    /// The communicator.
+    pub fn all(&self) -> &'a Shared {
+        self.all
+    }
+
+    /// How many there are, where there are several.
+    pub fn several(&self) -> Option<usize> {
+        Some(self.all.size()).filter(|size| *size > 1)
+    }
+
+    /// Whether this is the rank that writes and prints.
+    pub fn leads(&self) -> bool {
+        self.all.rank() == 0
+    }
+
+    /// Meets the others before the first step.
+    ///
+    /// # Errors
+    /// On all ranks, if one comes with another program, configuration, images or start than rank 0, or cannot come.
+    pub fn meet(&self, own: Meeting) -> Result<()> {
+        self.met.store(true, Ordering::Relaxed);
+        match self.several() {
+            None => Ok(()),
+            Some(_) => self.exchange(Ok(own)),
+        }
+    }
+
+    /// Tells the others, who are about to meet, that this rank cannot; and what all ranks report.
+    #[cfg_attr(not(feature = "mpi"), allow(dead_code, reason = "of one process there is nobody to tell"))]
+    fn stay_away(&self, error: anyhow::Error) -> anyhow::Error {
+        self.exchange(Err(format!("{error:#}"))).err().unwrap_or(error)
+    }
+
+    fn exchange(&self, own: Result<Meeting, String>) -> Result<()> {
+        let all = self.all.gather(&serde_json::to_vec(&own)?)?;
+        let all = all.iter().map(|text| serde_json::from_slice(text));
+        let all: Vec<Result<Meeting, String>> = all.collect::<Result<_, _>>()?;
+        match disagreement(&all) {
+            Some(text) => Err(Agreed(text).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::meeting::tests::meeting;
+    use super::*;
+    use msharp_dist::{Ranks as Of, Threads};
+
+    #[test]
+    fn a_rank_that_cannot_come_ends_the_meeting_of_all() {
+        let texts: Vec<String> = std::thread::scope(|scope| {
+            let start = |engine: Threads| {
+                scope.spawn(move || {
+                    let rank = msharp_dist::Engine::rank(&engine);
+                    let all = Of(Locked(std::sync::Mutex::new(engine), rank, 3));
+                    let ranks = Ranks::of(&all);
+                    let error = match rank {
+                        1 => ranks.stay_away(anyhow::anyhow!("the data are gone")),
+                        _ => ranks.meet(meeting("")).unwrap_err(),
+                    };
+                    assert!(error.is::<Agreed>());
+                    error.to_string()
+                })
+            };
+            let all: Vec<_> = Threads::new(3).into_iter().map(start).collect();
+            all.into_iter().map(|rank| rank.join().unwrap()).collect()
+        });
+        assert!(texts.iter().all(|text| text == "rank 1: the data are gone"), "{texts:?}");
+    }
+
+    /// Threads that may be shared.
+    struct Locked(std::sync::Mutex<Threads>, usize, usize);
+
+    impl msharp_dist::Engine for Locked {
+        fn rank(&self) -> usize {
+            self.1
+        }
+
+        fn size(&self) -> usize {
+            self.2
+        }
+
+        fn all_to_all(&self, parts: &[u8]) -> candle_core::Result<Vec<u8>> {
+            self.0.lock().unwrap().all_to_all(parts)
+        }
+
+        fn all_gather(&self, mine: &[u8]) -> candle_core::Result<Vec<u8>> {
+            self.0.lock().unwrap().all_gather(mine)
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What of a configuration has a meaning on several ranks.
+
+use crate::config::{DeviceName, EstimatorName, RunConfig};
+use anyhow::{Result, ensure};
+use msharp_core::Share;
+
+/// # Errors
+/// Names the flag that has no meaning on `size` ranks, or leaves one without samples, of `samples` in the training set.
+pub fn check(config: &RunConfig, samples: usize, size: usize) -> Result<()> {
+    let (batch, rule) = (config.optimisation.batch_size, config.perturbation.rule.name());
+    for (flag, is_given) in [
+        ("rule sampa", rule == "sampa"),
+        ("noise-every", config.measuring.noise_every > 0),
+        ("shuffle-weights", config.weighting.shuffle_weights),
+        ("estimator random", config.weighting.estimator == EstimatorName::Random),
+        ("adapt-delta", config.weighting.adapt_delta),
+        ("after-random-labels", config.start.after_random_labels.is_some()),
+        ("device cuda", config.machine.device != DeviceName::Cpu),
+    ] {
+        ensure!(
+            !is_given,
+            "--{flag} is for one process, and there are {size} ranks; expected another flag, or one rank"
+        );
+    }
+    let last = Share { rank: size - 1, of: size };
+    let smallest = match samples % batch {
+        0 => batch,
+        rest => rest.min(batch),
+    };
+    ensure!(
+        !last.range(batch).is_empty() && !last.range(smallest).is_empty(),
+        "{samples} images in batches of --batch-size {batch} end with a batch of {smallest}, of which each of {size} ranks \
+         must have a sample; expected another --batch-size, --subset or number of ranks"
+    );
+    let own = batch.div_ceil(size);
+    if let Some(m) = config.perturbation.micro_batch {
+        ensure!(
+            own % m == 0,
+            "--micro-batch is {m}, and each of {size} ranks has {own} samples of a batch; expected a number that divides \
+             {own}, or none for a perturbation of the whole batch"
+        );
+    }
+    Ok(())
+}
+
+/// What `config` is where each of `size` ranks perturbs on its own samples: m-SAM with as many.
+///
+/// # Errors
+/// If there is one process, or m is given, or the rule does not perturb.
+pub fn with_local_perturbation(config: RunConfig, size: usize) -> Result<RunConfig> {
+    ensure!(size > 1, "--local-perturbation is about several ranks, and this is one process; expected --micro-batch");
+    ensure!(
+        config.perturbation.micro_batch.is_none(),
+        "--local-perturbation sets --micro-batch to the samples of a rank; expected one of them"
+    );
+    let own = config.optimisation.batch_size.div_ceil(size);
+    Ok(config.with(|c| c.perturbation.micro_batch = Some(own)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::parse;
+
+    #[test]
+    fn what_has_no_meaning_on_ranks_is_named() {
+        for (flags, samples, size, part) in [
+            ("--rule sampa", 512, 2, "--rule sampa"),
+            ("--noise-every 2", 512, 2, "--noise-every"),
+            ("--rule rw-sam --adapt-delta", 512, 2, "--adapt-delta"),
+            ("--batch-size 9", 90, 4, "--batch-size 9"),
+            ("--batch-size 8", 18, 4, "a batch of 2"),
+            ("--batch-size 64 --micro-batch 24", 640, 2, "--micro-batch is 24"),
+            ("--batch-size 64 --micro-batch 64", 640, 2, "has 32 samples"),
+        ] {
+            let message = check(&parse(flags), samples, size).unwrap_err().to_string();
+            assert!(message.contains(part) && message.contains("expected"), "{flags}: {message}");
+        }
+        check(&parse("--batch-size 64 --micro-batch 16"), 640, 4).unwrap();
+        let local = with_local_perturbation(parse("--batch-size 64"), 4).unwrap();
+        assert_eq!(local, parse("--batch-size 64 --micro-batch 16"));
+        assert!(with_local_perturbation(parse(""), 1).is_err());
+        assert!(with_local_perturbation(parse("--micro-batch 8"), 2).is_err());
+    }
+}
