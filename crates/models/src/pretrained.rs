@@ -22,7 +22,7 @@ pub struct Pretrained {
 /// What became of published weights: written out, a few lines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// How the tensors fit: as they are in `loaded`; newly initialised in `missing`; left over in `unexpected`.
+    /// How the tensors fit: as they are in `loaded`; a new classifier in `missing`; left over in `unexpected`.
     pub fit: Fit,
     /// The rows and columns of position embeddings that were resampled, in the file and in the network.
     pub resized: Option<[[usize; 2]; 2]>,
@@ -75,11 +75,14 @@ impl Pretrained {
     ///     loaded.to_string(),
     ///     "78 tensors loaded\n\
     ///      pos_embed resampled from 16×16 to 8×8 positions\n\
-    ///      newly initialised: head.bias [10], head.weight [10, 128]\n\
+    ///      at zero: head.bias [10], head.weight [10, 128]\n\
     ///      left over: head.bias [1000], head.weight [1000, 128]"
     /// );
     /// # Ok::<(), candle_core::Error>(())
     /// ```
+    ///
+    /// A new classifier is zero, so that all classes are equally likely at first and the layers before it move when it has
+    /// learnt something (Kolesnikov et al. 2020, BiT; Dosovitskiy et al. 2021).
     ///
     /// # Errors
     /// [`Error::WrongWeights`] if the description is that of another network or normalisation. [`Error::Misfit`] with
@@ -130,7 +133,7 @@ impl Display for Loaded {
         if let Some([[h, w], [rows, columns]]) = self.resized {
             write!(f, "\npos_embed resampled from {h}×{w} to {rows}×{columns} positions")?;
         }
-        for (what, of_one, side) in [("newly initialised", missing, 1), ("left over", unexpected, 0)] {
+        for (what, of_one, side) in [("at zero", missing, 1), ("left over", unexpected, 0)] {
             let both = reshaped.iter().map(|(name, shapes)| (name, &shapes[side]));
             let all: Vec<String> = of_one.iter().chain(both).map(|(name, shape)| format!("{name} {shape:?}")).collect();
             if !all.is_empty() {
@@ -141,7 +144,8 @@ impl Display for Loaded {
     }
 }
 
-/// Loads all of `tensors`, but for a classifier, whose names begin with `head`, that is absent or of other classes.
+/// Loads all of `tensors`, but for a classifier, whose names begin with `head`, that is absent or of other classes: the
+/// new one is zero.
 fn load(params: &Params, tensors: &BTreeMap<String, Tensor>, head: &str) -> Result<Fit> {
     let error = match params.assign_partial(tensors, &[]) {
         Ok(fit) => return Ok(fit),
@@ -155,7 +159,11 @@ fn load(params: &Params, tensors: &BTreeMap<String, Tensor>, head: &str) -> Resu
     if partly || !(of_other_classes || only_absent) {
         return Err(error);
     }
-    params.assign_partial(tensors, &[&format!("{head}*")])
+    let fit = params.assign_partial(tensors, &[&format!("{head}*")])?;
+    for param in params.iter().filter(|param| of_head(&param.name)) {
+        param.var.set(&param.var.zeros_like()?)?;
+    }
+    Ok(fit)
 }
 
 /// The position embeddings in `tensors` on the grid of the model, if both are square grids after a class token.
@@ -232,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_of_other_classes_or_none_stays_as_it_was_and_one_that_fits_is_loaded() {
+    fn a_new_head_is_zero_and_one_that_fits_is_loaded() {
         for (name, head) in [("resnet8", "fc."), ("vit-mini", "head.")] {
             let fresh = network(name, Norm::Batch, 10, 2).snapshot().unwrap();
             let other = published(name, 1000);
@@ -242,10 +250,11 @@ mod tests {
                 let loaded = loaded.unwrap();
                 assert_eq!(loaded.fit.loaded.len() + 2, fresh.len());
                 let text = loaded.to_string();
-                assert!(text.contains(&format!("newly initialised: {head}bias [10], {head}weight [10, ")), "{text}");
+                assert!(text.contains(&format!("at zero: {head}bias [10], {head}weight [10, ")), "{text}");
                 assert_eq!(text.contains(&format!("left over: {head}bias [1000]")), left_over, "{text}");
                 for (name, now) in params.snapshot().unwrap().iter().filter(|(_, now)| now.dtype() == DType::F32) {
-                    let expected = if name.starts_with(head) { &fresh[name] } else { &other.tensors[name] };
+                    let zero = now.zeros_like().unwrap();
+                    let expected = if name.starts_with(head) { &zero } else { &other.tensors[name] };
                     assert!(same(now, expected), "{name}");
                 }
             }
