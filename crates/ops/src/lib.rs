@@ -118,8 +118,8 @@ pub use layers::{
 };
 // The samples of a batch.
 pub use per_sample::{
-    GhostNorms, LastLayerNorms, Reweighted, Slope, Temperature, effective_size, ghost_norms, gibbs, last_layer_norms,
-    quantile, reweight, rms_slopes, weighted_sum,
+    GhostNorms, LastLayerNorms, MicroGradients, Reweighted, Slope, Temperature, effective_size, ghost_norms, gibbs,
+    last_layer_norms, micro_gradients, quantile, reweight, rms_slopes, sample_gradients, weighted_sum,
 };
 // All parameters at once.
 pub use parameters::{
