@@ -40,6 +40,7 @@ mod counted;
 mod error;
 mod estimator;
 mod key;
+mod micro_batches;
 mod objective;
 mod optimizer;
 mod param_vec;
@@ -62,8 +63,9 @@ pub use batch_loss::{BatchLoss, Gradient, Measures, backward};
 pub use component::Component;
 pub use counted::{Counted, uncounted};
 pub use error::{Error, find, hold};
-pub use estimator::{Estimate, GradNormEstimator};
+pub use estimator::{Estimate, GradNormEstimator, Weigh};
 pub use key::Key;
+pub use micro_batches::MicroGradients;
 pub use msharp_ops::{
     Precision, Range, Rescale, Reweighted, Temperature, at_least_1, effective_size, gibbs, quantile, reweight,
     share_of, with_precision,

@@ -1,21 +1,23 @@
-//! Exact m-SAM with all micro-batches at once: the gradients of the micro-batches of a batch from one pass, and a pass in
-//! which each micro-batch sees parameters of its own.
+//! Exact m-SAM with all micro-batches at once: the gradients of the micro-batches of a batch from one pass, and a pass
+//! in which each micro-batch sees parameters of its own.
 //!
 //! # Why no micro-batch needs weights of its own
 //!
-//! m-SAM perturbs the parameters for every micro-batch j by εⱼ = cⱼ gⱼ, gⱼ the gradient of its mean loss. In a linear map
-//! y = W x the block of gⱼ is Σ d aᵀ over the positions of j, with the inputs a and the output gradients d of the clean
-//! pass, which has them for the whole batch. So the displaced map of micro-batch j is
+//! m-SAM perturbs the parameters for every micro-batch j by εⱼ = cⱼ gⱼ, gⱼ the gradient of its mean loss. In a linear
+//! map y = W x the block of gⱼ is Σ d aᵀ over the positions of j, with the inputs a and the output gradients d of the
+//! clean pass, which has them for the whole batch. So the displaced map of micro-batch j is
 //!
 //! (W + εⱼ) x = W x + cⱼ Σ d ⟨a, x⟩,
 //!
 //! its input gradient is Wᵀ dy + cⱼ Σ a ⟨d, dy⟩, and its weight gradient is the ordinary one, Σ dy xᵀ over the whole
-//! batch. ‖gⱼ‖² comes of the same a and d. So two passes over the whole batch do what 2b/m passes over micro-batches do.
+//! batch. ‖gⱼ‖² comes of the same a and d. So two passes over the whole batch do what 2b/m passes over micro-batches
+//! do.
 //!
 //! # What a layer keeps, and how it is displaced
 //!
-//! * **Formed.** Where the gradients of all micro-batches have no more elements than a and d together (few channels, many
-//!   positions), the clean pass forms and keeps them in the place of a and d. W + εⱼ is made when micro-batch j is due.
+//! * **Formed.** Where the gradients of all micro-batches have no more elements than a and d together (few channels,
+//!   many positions), the clean pass forms and keeps them in the place of a and d. W + εⱼ is made when micro-batch j is
+//!   due.
 //! * **Low rank.** Elsewhere a and d are kept. Where micro-batches have few positions the two thin products above are
 //!   added to the product of the whole batch.
 //! * **Formed again** from a and d, where they have many.
@@ -25,9 +27,9 @@
 //! # Work
 //!
 //! In products of a layer's size (forward, input gradient and weight gradient are one each), SAM does 6. The clean pass
-//! here does 2 and the norms, which cost 1 at most and compute no weight gradient besides; the displaced pass does 3, and
-//! 1 more in the forward and in the backward if εⱼ is formed again or of low rank: 8 at most, 4/3 of SAM for every m, and
-//! 6 where the gradients are kept.
+//! here does 2 and the norms, which cost 1 at most and compute no weight gradient besides; the displaced pass does 3,
+//! and 1 more in the forward and in the backward if εⱼ is formed again or of low rank: 8 at most, 4/3 of SAM for every
+//! m, and 6 where the gradients are kept.
 
 use super::groups::Groups;
 use super::recorder::{Gradients, Recorder, Scope};
@@ -125,6 +127,11 @@ impl MicroGradients {
         self.groups.all().map(|group| group.len()).collect()
     }
 
+    /// ‖∇f_j‖ over all parameters, of every micro-batch.
+    pub fn norms(&self) -> Vec<f64> {
+        (0..self.count()).map(|j| self.squares.iter().map(|squares| squares[j]).sum::<f64>().sqrt()).collect()
+    }
+
     /// Runs `f`, in which every op computes micro-batch j with the parameter k displaced by `scales[k][j]` times the
     /// gradient of j, in the forward and in the backward of what is recorded in it. The parameters themselves do not
     /// move. Gradients with respect to them are ordinary ones, of the displaced computation.
@@ -134,12 +141,6 @@ impl MicroGradients {
     /// # Errors
     /// If `scales` are not `[p][micro-batches]`; those of `f`.
     pub fn displaced<R>(&self, scales: &[Vec<f64>], f: impl FnOnce() -> Result<R>) -> Result<R> {
-        struct Leave(Option<Arc<Displacements>>);
-        impl Drop for Leave {
-            fn drop(&mut self) {
-                DISPLACED.set(self.0.take());
-            }
-        }
         if scales.len() != self.params.len() || scales.iter().any(|scales| scales.len() != self.count()) {
             bail!("displaced: expected {} scales for each of {} parameters", self.count(), self.params.len())
         }
@@ -149,10 +150,8 @@ impl MicroGradients {
             moves.then(|| Arc::new(Displacement { scales: scales.clone(), gradients, groups }))
         };
         let all = self.gradients.iter().zip(scales).map(displacement);
-        let displaced =
-            Displacements { of: self.params.iter().map(address).zip(all).collect(), size: self.groups.size };
-        let _leave = Leave(DISPLACED.replace(Some(Arc::new(displaced))));
-        f()
+        let of = self.params.iter().map(address).zip(all).collect();
+        Displacements { of, size: self.groups.size }.within_scope(f)
     }
 
     /// Σ wⱼ gⱼ for the `weights` of the micro-batches, a tensor for each parameter with the elements of its shape. The
@@ -166,6 +165,18 @@ impl MicroGradients {
         }
         self.gradients.iter().map(|gradients| crate::cpu::weighted_gradient(gradients, self.groups, weights)).collect()
     }
+}
+
+/// Runs `f`, in which ops compute each micro-batch of `size` samples as if it were alone: batch normalisation takes its
+/// statistics of it. The scope belongs to the calling thread and ends even if `f` panics.
+///
+/// # Errors
+/// If `size` is 0; those of `f`.
+pub fn in_micro_batches<R>(size: usize, f: impl FnOnce() -> Result<R>) -> Result<R> {
+    if size == 0 {
+        bail!("in_micro_batches: the size of a micro-batch is 0; expected at least 1")
+    }
+    Displacements { of: vec![], size }.within_scope(f)
 }
 
 /// What is added to one parameter: cⱼ gⱼ.
@@ -206,6 +217,17 @@ thread_local! {
 }
 
 impl Displacements {
+    fn within_scope<R>(self, f: impl FnOnce() -> R) -> R {
+        struct Leave(Option<Arc<Displacements>>);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                DISPLACED.set(self.0.take());
+            }
+        }
+        let _leave = Leave(DISPLACED.replace(Some(Arc::new(self))));
+        f()
+    }
+
     /// That of a parameter.
     pub(crate) fn of(param: &Tensor) -> Option<Arc<Displacement>> {
         DISPLACED.with_borrow(|displaced| {

@@ -13,7 +13,7 @@ mod weighted_sum;
 pub use ghost::{GhostNorms, ghost_norms};
 pub use gibbs::{Reweighted, Temperature, effective_size, gibbs, quantile};
 pub use last_layer::{LastLayerNorms, last_layer_norms};
-pub use micro::{MicroGradients, micro_gradients, sample_gradients};
+pub use micro::{MicroGradients, in_micro_batches, micro_gradients, sample_gradients};
 pub use reweight::reweight;
 pub use slopes::{Slope, rms_slopes};
 pub use weighted_sum::weighted_sum;

@@ -6,9 +6,9 @@
 //! In its forward it calls [`take_part`] with its parameters and keeps the [`Part`] in its backward. There it calls
 //! [`Part::gradient`] for each parameter, with a closure for the gradient and one for its [`Terms`]: what each
 //! micro-batch contributes to it, which for ghost norms is each sample. One of them runs, or none. In the forward and
-//! in the gradient of its input it computes with the parameter as [`Part::displaced`] says. The first dimension of every
-//! activation is the samples'. An op whose result for a sample depends on the others (batch normalisation) computes
-//! with each micro-batch alone inside [`micro_batch_size`], and calls [`samples_are_coupled`] outside of it.
+//! in the gradient of its input it computes with the parameter as [`Part::displaced`] says. The first dimension of
+//! every activation is the samples'. An op whose result for a sample depends on the others (batch normalisation)
+//! computes with each micro-batch alone inside [`micro_batch_size`], and calls [`samples_are_coupled`] outside of it.
 
 use super::groups::Groups;
 use super::last_layer::note_parameters;

@@ -1,8 +1,8 @@
 //! The map Σₜ dₜ aₜᵀ of one micro-batch, applied without being formed: its windows a and output gradients d are thin.
 //!
 //! Of windows x it makes y = Σₜ dₜ ⟨aₜ, x⟩, and of output gradients dy the input gradient Σₜ aₜ ⟨dₜ, dy⟩. Two products
-//! each, whose matrix in the middle is `[positions, positions]`. With stride 1 the products of windows are sums along the
-//! taps of products of pixels, which are fewer; else windows are copied out.
+//! each, whose matrix in the middle is `[positions, positions]`. With stride 1 the products of windows are sums along
+//! the taps of products of pixels, which are fewer; else windows are copied out.
 
 use super::squares::windows;
 use crate::cpu::float::Float;
@@ -96,8 +96,8 @@ impl LowRank {
         }
     }
 
-    /// Calls `add` with an element of `of_pixels` `[seen, seen]` and one of `of_windows` `[pixels, pixels]` for every two
-    /// windows and each tap: the pixels that they see there.
+    /// Calls `add` with an element of `of_pixels` `[seen, seen]` and one of `of_windows` `[pixels, pixels]` for every
+    /// two windows and each tap: the pixels that they see there.
     fn along_taps<T: Float>(&self, of_pixels: &mut [T], of_windows: &mut [T], add: impl Fn(&mut T, &mut T) + Copy) {
         let (g, pixels, seen) = (&self.g, self.g.pixels(), self.seen());
         let (area, out_area) = (g.height * g.width, g.out_height * g.out_width);
