@@ -26,6 +26,11 @@ pub struct Training;
 #[doc = include_str!("../../docs/fine-tuning.md")]
 pub struct FineTuning;
 
+/// m-SAM with all micro-batches at once.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/parallel-m-sam.md")]
+pub struct ParallelMSam;
+
 /// The theory.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/theory.md")]
