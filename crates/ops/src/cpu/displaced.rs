@@ -43,7 +43,7 @@ impl<'a, T: Float> Values<'a, T> {
 }
 
 /// The parameter for micro-batch j.
-pub(super) fn at<T: Float>(param: &[T], displaced: &Displacement, j: usize) -> Result<Vec<T>> {
+fn at<T: Float>(param: &[T], displaced: &Displacement, j: usize) -> Result<Vec<T>> {
     let Gradients::Formed(gradients) = &*displaced.gradients else {
         bail!("a gradient that is kept as factors has no values")
     };

@@ -4,9 +4,9 @@
 use super::algorithm::Algorithm;
 use super::low_rank::LowRank;
 use super::squares;
-use crate::cpu::displaced::{Values, at, moved};
+use crate::cpu::displaced::{Values, moved};
 use crate::cpu::float::{Float, constant, with_float, with_slice};
-use crate::cpu::parallel::{for_chunks, results};
+use crate::cpu::parallel::{build, for_chunks};
 use crate::cpu::squares::squares_of_rows;
 use crate::layers::Geometry;
 use crate::per_sample::groups::Groups;
@@ -92,12 +92,8 @@ pub(super) fn weight_terms<T: Float>(
 
 /// dW of every micro-batch, `[groups, c_out, c_in, kh, kw]`.
 fn formed<T: Float>(batch: &Batch, x: &[T], dy: &[T]) -> Vec<T> {
-    let mut formed = vec![T::ZERO; batch.groups.count() * batch.g.window() * batch.g.c_out];
-    for_chunks(&mut formed, batch.g.window() * batch.g.c_out, |j, to| {
-        let samples = batch.groups.of(j);
-        to.copy_from_slice(&gradient(batch, &samples, x, dy));
-    });
-    formed
+    let weights = batch.g.window() * batch.g.c_out;
+    each(batch.groups.count() * weights, weights, |j| gradient(batch, &batch.groups.of(j), x, dy))
 }
 
 /// dW of some samples.
@@ -131,29 +127,27 @@ pub(crate) fn weighted_gradient(
 
 /// How a weight is displaced.
 enum Way<'a, T> {
-    /// W + εⱼ is made, of gradients that are there or of their factors.
-    Formed(Option<[&'a [T]; 2]>),
-    /// ε is added as two thin products, of these a and d.
+    /// W + εⱼ is made of these gradients.
+    Formed(&'a [T]),
+    /// And of those that these a and d have.
+    FormedAgain([&'a [T]; 2]),
+    /// ε is added as two thin products of these a and d.
     LowRank([&'a [T]; 2]),
 }
 
 /// Runs `f` with the way of the least work.
-fn with_way<T: Float, R>(batch: &Batch, moved_by: &Displacement, f: impl FnOnce(Way<T>) -> Result<R>) -> Result<R> {
+fn with_way<T: Float, R>(batch: &Batch, moved_by: &Displacement, f: impl FnOnce(Way<T>) -> R) -> Result<R> {
     match &*moved_by.gradients {
-        Gradients::Formed(_) => f(Way::Formed(None)),
-        Gradients::Factors { g, .. } if *g != batch.g => {
-            bail!(
-                "a convolution {:?} is displaced by the gradient of {g:?}; expected the same batch in both passes",
-                batch.g
-            )
-        }
+        Gradients::Formed(gradients) => with_slice(gradients, |gradients| Ok(f(Way::Formed(gradients)))),
+        Gradients::Factors { g, .. } if *g != batch.g => bail!(
+            "a convolution {:?} is displaced by the gradient of {g:?}; expected the same batch in both passes",
+            batch.g
+        ),
         Gradients::Factors { a, d, .. } => with_slice(a, |a| {
             with_slice(d, |d| {
                 let one = batch.part(&batch.groups.of(0));
-                match LowRank::of(&one).multiplications() <= work_of_forming(&one) {
-                    true => f(Way::LowRank([a, d])),
-                    false => f(Way::Formed(Some([a, d]))),
-                }
+                let thin = LowRank::of(&one).multiplications() <= work_of_forming(&one);
+                Ok(f(if thin { Way::LowRank([a, d]) } else { Way::FormedAgain([a, d]) }))
             })
         }),
     }
@@ -164,56 +158,44 @@ fn work_of_forming(one: &Geometry) -> usize {
     Algorithm::of(one).multiplications() + 8 * one.window() * one.c_out
 }
 
-/// W + εⱼ.
-fn displaced<T: Float>(
-    batch: &Batch,
-    j: usize,
-    weight: &[T],
-    moved_by: &Displacement,
-    factors: Option<[&[T]; 2]>,
-) -> Result<Vec<T>> {
-    match factors {
-        None => at(weight, moved_by, j),
-        Some([a, d]) => Ok(moved(weight, moved_by.scales[j], &gradient(batch, &batch.groups.of(j), a, d))),
-    }
-}
-
 /// y of a convolution whose weight, or bias, or both are displaced.
 pub(super) fn forward<T: Float>(
     g: &Geometry,
     x: &[T],
-    weight: (&[T], Option<&Displacement>),
+    (weight, moved_by): (&[T], Option<&Displacement>),
     bias: Option<(&[T], Option<&Displacement>)>,
     groups: Groups,
 ) -> Result<Vec<T>> {
     let batch = Batch::of(g, groups);
-    let (weight, moved_by) = weight;
     let bias =
         bias.map(|(bias, moved_by)| Values::of("convolution", bias, moved_by, (groups.samples, 1))).transpose()?;
     let bias_of = |j: usize| bias.as_ref().map(|bias| bias.of_row(groups.of(j).start));
-    let add = |factors: Option<([&[T]; 2], &[f64])>| {
+    // What all have in common, and what each micro-batch adds.
+    let plus = |add: &(dyn Fn(usize, &mut [T]) + Sync)| {
         let mut y = Algorithm::of(g).forward(x, weight, None);
         for_chunks(&mut y, batch.outputs() * groups.size, |j, y| {
-            let samples = groups.of(j);
-            if let Some(([a, d], scales)) = factors {
-                let low_rank = LowRank::of(&batch.part(&samples));
-                let [x, a, d] = [batch.x(x, &samples), batch.x(a, &samples), batch.y(d, &samples)];
-                low_rank.add_output(scales[j], x, a, d, y);
-            }
+            add(j, y);
             if let Some(bias) = bias_of(j) {
                 y.chunks_exact_mut(bias.len().max(1)).for_each(|y| y.iter_mut().zip(bias).for_each(|(y, b)| *y += *b));
             }
         });
-        Ok(y)
+        y
     };
-    let Some(moved_by) = moved_by else { return add(None) };
-    with_way(&batch, moved_by, |way| match way {
-        Way::LowRank(factors) => add(Some((factors, &moved_by.scales))),
-        Way::Formed(factors) => concat(results(groups.count(), |j| {
+    let of_each = |weight_of: &(dyn Fn(usize) -> Vec<T> + Sync)| {
+        each(g.pixels() * g.c_out, batch.outputs() * groups.size, |j| {
             let samples = groups.of(j);
-            let weight = displaced(&batch, j, weight, moved_by, factors)?;
-            Ok(Algorithm::of(&batch.part(&samples)).forward(batch.x(x, &samples), &weight, bias_of(j)))
-        })),
+            Algorithm::of(&batch.part(&samples)).forward(batch.x(x, &samples), &weight_of(j), bias_of(j))
+        })
+    };
+    let Some(moved_by) = moved_by else { return Ok(plus(&|_, _| ())) };
+    with_way(&batch, moved_by, |way| match way {
+        Way::LowRank([a, d]) => plus(&|j, y| {
+            let samples = groups.of(j);
+            let [x, a, d] = [batch.x(x, &samples), batch.x(a, &samples), batch.y(d, &samples)];
+            LowRank::of(&batch.part(&samples)).add_output(moved_by.scales[j], x, a, d, y);
+        }),
+        Way::Formed(gradients) => of_each(&|j| kept(weight, moved_by, gradients, j)),
+        Way::FormedAgain(factors) => of_each(&|j| again(&batch, weight, moved_by, factors, j)),
     })
 }
 
@@ -226,6 +208,12 @@ pub(super) fn grad_input<T: Float>(
     groups: Groups,
 ) -> Result<Vec<T>> {
     let batch = Batch::of(g, groups);
+    let of_each = |weight_of: &(dyn Fn(usize) -> Vec<T> + Sync)| {
+        each(batch.inputs() * groups.samples, batch.inputs() * groups.size, |j| {
+            let samples = groups.of(j);
+            Algorithm::of(&batch.part(&samples)).grad_input(&weight_of(j), batch.y(dy, &samples))
+        })
+    };
     with_way(&batch, moved_by, |way| match way {
         Way::LowRank([a, d]) => {
             let mut dx = Algorithm::of(g).grad_input(weight, dy);
@@ -234,16 +222,29 @@ pub(super) fn grad_input<T: Float>(
                 let [dy, a, d] = [batch.y(dy, &samples), batch.x(a, &samples), batch.y(d, &samples)];
                 LowRank::of(&batch.part(&samples)).add_grad_input(moved_by.scales[j], dy, a, d, dx);
             });
-            Ok(dx)
+            dx
         }
-        Way::Formed(factors) => concat(results(groups.count(), |j| {
-            let weight = displaced(&batch, j, weight, moved_by, factors)?;
-            let samples = groups.of(j);
-            Ok(Algorithm::of(&batch.part(&samples)).grad_input(&weight, batch.y(dy, &samples)))
-        })),
+        Way::Formed(gradients) => of_each(&|j| kept(weight, moved_by, gradients, j)),
+        Way::FormedAgain(factors) => of_each(&|j| again(&batch, weight, moved_by, factors, j)),
     })
 }
 
-fn concat<T: Float>(parts: Vec<Result<Vec<T>>>) -> Result<Vec<T>> {
-    Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.concat())
+/// W + εⱼ, of a gradient that is there.
+fn kept<T: Float>(weight: &[T], moved_by: &Displacement, gradients: &[T], j: usize) -> Vec<T> {
+    moved(weight, moved_by.scales[j], &gradients[j * weight.len()..][..weight.len()])
+}
+
+/// W + εⱼ, of one that is formed again.
+fn again<T: Float>(batch: &Batch, weight: &[T], moved_by: &Displacement, [a, d]: [&[T]; 2], j: usize) -> Vec<T> {
+    moved(weight, moved_by.scales[j], &gradient(batch, &batch.groups.of(j), a, d))
+}
+
+/// What `of` yields for every micro-batch, in one vector: `chunk` elements of each but a last one that has fewer.
+fn each<T: Float>(len: usize, chunk: usize, of: impl Fn(usize) -> Vec<T> + Sync) -> Vec<T> {
+    // SAFETY: a copy of a slice of another length than the chunk's panics, so every element is written.
+    unsafe {
+        build(len, chunk, |j, out| {
+            out.write_copy_of_slice(&of(j));
+        })
+    }
 }
