@@ -5,7 +5,7 @@ use crate::error::unmeasurable;
 use candle_core::{DType, Result, Tensor};
 use msharp_core::{
     BatchLoss, Component, Cost, Estimate, GradNormEstimator, Gradient, Key, Measures, ParamVec, Params, Weigh,
-    backward, uncounted,
+    uncounted,
 };
 use msharp_ops::GhostNorms;
 
