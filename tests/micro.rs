@@ -250,7 +250,8 @@ fn radius_0_is_plain_and_a_gradient_of_zero_gives_no_nan() -> Result<()> {
 
 /// Whether the first row of `x` is row i of `all`.
 fn same_row(x: &Tensor, all: &Tensor, i: usize) -> bool {
-    x.get(0).and_then(|row| row.to_vec1::<f64>()).unwrap() == all.get(i).and_then(|row| row.to_vec1::<f64>()).unwrap()
+    let row = |x: &Tensor, i| x.get(i).and_then(|row| row.to_vec1::<f64>()).expect("a row in f64");
+    row(x, 0) == row(all, i)
 }
 
 /// What passes leave behind is what one after another leaves; and where the pass at x + ε fails, what the clean one
