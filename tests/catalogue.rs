@@ -124,7 +124,7 @@ fn what_needs_a_training_point_says_so() -> Result<()> {
         ("late phase", Box::new(late_phase_sam(0.1, 0.5))),
         ("sampa", Box::new(sampa(0.1, 0.2))),
         ("warm-up", Box::new(scheduled(RhoSchedule::WarmUp { share: 0.1 }))),
-        ("micro", Box::new(Micro { inner: gsam(0.1, 0.4, 0.01), size: 2 })),
+        ("micro", Box::new(Micro::new(gsam(0.1, 0.4, 0.01), 2))),
     ];
     for (name, mut rule) in needing {
         let nowhere = Batch { training_point: None, ..rows.batch.clone() };
@@ -206,7 +206,7 @@ fn sampa_is_its_recursion() -> Result<()> {
     }
     let inputs = Tensor::zeros((4, 3), DType::F64, &Device::Cpu)?;
     let batch = Batch::new(inputs.clone(), inputs, Key::new(0)).at(START);
-    let mut micro = Micro { inner: sampa(rho, lambda), size: 2 };
+    let mut micro = Micro::new(sampa(rho, lambda), 2);
     let error = micro.gradient(BatchLoss::new(&f, &params, &batch)).unwrap_err().to_string();
     assert!(error.contains("micro-batches"), "{error}");
     Ok(())

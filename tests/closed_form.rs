@@ -91,7 +91,7 @@ fn m_rw_sam_normalises_its_weights_within_each_micro_batch() -> Result<()> {
         let g = rows.weighted(part.clone().zip(gibbs(&norms, Temperature::Raw(2.))), &x);
         expected = along(&expected, part.len() as f64 / 7., &rows.mean(part, &on_the_ball(&x, &g)));
     }
-    let mut rule = Micro { inner: rw_sam(RHO, Temperature::Raw(2.), Exact), size: 4 };
+    let mut rule = Micro::new(rw_sam(RHO, Temperature::Raw(2.), Exact), 4);
     assert_close(&mut rule, &rows, &expected, "m-RW-SAM")
 }
 

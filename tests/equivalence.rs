@@ -52,7 +52,7 @@ fn assert_equivalent(b: usize, what: &str, rule: &mut dyn Perturbation, expected
 fn radius_0_is_plain() -> Result<()> {
     assert_equivalent(8, "SAM", &mut sam(0.), &mut Plain)?;
     assert_equivalent(8, "USAM", &mut usam(0.), &mut Plain)?;
-    assert_equivalent(8, "m-SAM", &mut m_sam(0., 3), &mut Micro { inner: Plain, size: 3 })
+    assert_equivalent(8, "m-SAM", &mut m_sam(0., 3), &mut Micro::new(Plain, 3))
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn one_micro_batch_is_the_inner_rule() -> Result<()> {
         assert_equivalent(8, "Micro of SAM", &mut m_sam(RHO, size), &mut sam(RHO))?;
     }
     let inner = rw_sam(RHO, Temperature::Relative(2.), FiniteDifference::default());
-    assert_equivalent(8, "Micro of RW-SAM", &mut Micro { inner: inner.clone(), size: 8 }, &mut inner.clone())
+    assert_equivalent(8, "Micro of RW-SAM", &mut Micro::new(inner.clone(), 8), &mut inner.clone())
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod end_to_end;
 mod equivalence;
 mod estimators;
 mod ghost;
+mod micro;
 mod misfits;
 mod noise;
 mod parity;

@@ -147,7 +147,7 @@ fn random_numbers_without_a_key_are_said_for_what_they_are() -> Result<()> {
 fn estimators_are_part_of_what_is_checked_before_the_first_step() -> Result<()> {
     let rows = Rows::new(Link::Squares, 4, 3, 1)?;
     let none = FiniteDifference { probes: 0, ..FiniteDifference::default() };
-    let rule = Micro { inner: rw_sam(0.1, Temperature::Raw(1.), Shuffled { inner: none }), size: 2 };
+    let rule = Micro::new(rw_sam(0.1, Temperature::Raw(1.), Shuffled { inner: none }), 2);
     refused("no probe", rule.check(&rows.params), &["probes is 0"]);
     let Estimate { losses, .. } =
         FiniteDifference::default().estimate(BatchLoss::new(&rows, &rows.params, &rows.batch))?;

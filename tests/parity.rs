@@ -131,7 +131,7 @@ fn cases() -> Result<Vec<(&'static str, Box<dyn Perturbation>)>> {
         ("rw_sam", Box::new(rw_sam(0.1, raw, Exact))),
         ("rw_usam", Box::new(rw_usam(0.1, raw, Exact))),
         ("rw_sam_relative", Box::new(rw_sam(0.1, Temperature::Relative(1.5), Exact))),
-        ("m_rw_sam", Box::new(Micro { inner: rw_sam(0.1, raw, Exact), size: 4 })),
+        ("m_rw_sam", Box::new(Micro::new(rw_sam(0.1, raw, Exact), 4))),
         (
             "adaptive_rw_sam",
             Box::new(Sharp {

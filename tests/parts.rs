@@ -62,7 +62,7 @@ fn at_the_end_of_its_range_each_part_is_sam_to_the_bit() -> Result<()> {
         ("far from clipping", Box::new(Clipped { inner: sam(RHO), max_norm: 1e6 })),
         ("every step", Box::new(Every::new(sam(RHO), 1))),
         ("all of the run", Box::new(During { inner: sam(RHO), start: 0., end: 1. })),
-        ("one micro-batch", Box::new(Micro { inner: sam(RHO), size: 9 })),
+        ("one micro-batch", Box::new(Micro::new(sam(RHO), 9))),
         ("equal weights", Box::new(rw_sam(RHO, Temperature::Raw(0.), Exact))),
         ("in a box", in_ball(Box::new(l2) as Box<dyn Offset>)),
     ];
@@ -356,7 +356,7 @@ impl Perturbation for Sometimes {
 #[test]
 fn a_measure_that_some_micro_batches_have_is_the_mean_over_them() -> Result<()> {
     let rows = Rows::new(Link::Squares, 8, 4, 1)?;
-    let mut rule = Micro { inner: Sometimes(0), size: 3 }; // of 3, 3 and 2 samples; the first and the last report
+    let mut rule = Micro::new(Sometimes(0), 3); // of 3, 3 and 2 samples; the first and the last report
     let step = rule.gradient(BatchLoss::new(&rows, &rows.params, &rows.batch))?;
     let number = step.measures["number"].to_scalar::<f64>()?;
     assert!((number - (3. * 1. + 2. * 3.) / 5.).abs() < 1e-12, "{number}");

@@ -186,11 +186,14 @@ pub fn images(b: usize, seed: u64) -> Result<Batch> {
 pub struct Mlp([Linear; 3]);
 
 pub fn mlp(inputs: usize, hidden: usize, classes: usize, seed: u64) -> Result<Net<Mlp>> {
-    built(seed, |vb| {
-        let first = Linear::new(inputs, hidden, vb.pp("first"))?;
-        let second = Linear::new(hidden, hidden, vb.pp("second"))?;
-        Ok(Mlp([first, second, Linear::new(hidden, classes, vb.pp("third"))?]))
-    })
+    built(seed, |vb| mlp_of(inputs, hidden, classes, vb))
+}
+
+/// Its weights from `vb`.
+pub fn mlp_of(inputs: usize, hidden: usize, classes: usize, vb: VarBuilder) -> Result<Mlp> {
+    let first = Linear::new(inputs, hidden, vb.pp("first"))?;
+    let second = Linear::new(hidden, hidden, vb.pp("second"))?;
+    Ok(Mlp([first, second, Linear::new(hidden, classes, vb.pp("third"))?]))
 }
 
 impl Module for Mlp {

@@ -166,7 +166,7 @@ fn every_kind_of_rule_computes_on_ranks_what_it_computes_alone() -> Result<()> {
     // m-RW-SAM has the probes of its micro-batches on whichever rank they are.
     let micro: MakeRule = || {
         let inner = rw_sam(0.05, Temperature::EffectiveSize(2.), FiniteDifference::default());
-        Box::new(Micro { inner, size: 4 })
+        Box::new(Micro::new(inner, 4))
     };
     let alone = train(&Alone, micro, 1, None)?;
     for size in [2, 4] {
@@ -284,7 +284,7 @@ fn states_of_single_ranks_and_batches_that_are_too_small_are_refused() -> Result
     };
     let local: MakeRule = || {
         let inner = Sharp { ascent: Mean, offset: Friendly::new(L2 { rho: 0.05 }, 1., 0.6), combine: Descend };
-        Box::new(Micro { inner, size: 4 })
+        Box::new(Micro::new(inner, 4))
     };
     let said = error(2, local);
     assert!(said.contains("rule/inner/offset/mean") && said.contains("another on rank 1"), "{said}");

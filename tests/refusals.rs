@@ -77,17 +77,17 @@ fn every_kth_step_counts_optimizer_steps_also_inside_micro_batches() -> Result<(
         (0..5).map(step).collect()
     };
     for size in [8, 4, 3, 2, 1] {
-        let looks = passes(Box::new(Micro { inner: look_sam(0.1, 4, 0.7), size }))?;
+        let looks = passes(Box::new(Micro::new(look_sam(0.1, 4, 0.7), size)))?;
         assert_eq!(looks, [2, 1, 1, 1, 2], "LookSAM in micro-batches of {size}");
-        let every = passes(Box::new(Micro { inner: Every::new(sam(0.1), 3), size }))?;
+        let every = passes(Box::new(Micro::new(Every::new(sam(0.1), 3), size)))?;
         assert_eq!(every, [2, 1, 1, 2, 1], "every third step in micro-batches of {size}");
-        let nested = passes(Box::new(Micro { inner: Micro { inner: look_sam(0.1, 4, 0.7), size: 1 }, size }))?;
+        let nested = passes(Box::new(Micro::new(Micro::new(look_sam(0.1, 4, 0.7), 1), size)))?;
         assert_eq!(nested, [2, 1, 1, 1, 2], "micro-batches of micro-batches of {size}");
     }
     let eigen = Eigen::new(0.1, 0.2).refreshed(2, 1);
-    assert_eq!(passes(Box::new(Micro { inner: with_offset(eigen.clone()), size: 4 }))?, [4, 2, 4, 2, 4]);
+    assert_eq!(passes(Box::new(Micro::new(with_offset(eigen.clone()), 4)))?, [4, 2, 4, 2, 4]);
     let twice = with_offset(Steps { inner: eigen, steps: 2 });
-    assert_eq!(passes(Box::new(Micro { inner: twice, size: 4 }))?, [7, 3, 7, 3, 7]);
+    assert_eq!(passes(Box::new(Micro::new(twice, 4)))?, [7, 3, 7, 3, 7]);
     Ok(())
 }
 
@@ -178,7 +178,7 @@ fn what_can_be_known_before_the_first_step_is_said_before_it() -> Result<()> {
         change(&mut task);
         fit(task, progress, &mut ())
     };
-    let mut late = During { inner: Micro { inner: with_offset(misspelt()), size: 2 }, start: 0.5, end: 1. };
+    let mut late = During { inner: Micro::new(with_offset(misspelt()), 2), start: 0.5, end: 1. };
     refused("a name", go(&mut late, &|_| (), Progress::default()), &["layer9.*", "no parameter"]);
     let mut rare = Every::new(with_offset(misspelt()), 100);
     refused("a name", go(&mut rare, &|_| (), Progress::default()), &["layer9.*"]);
@@ -275,7 +275,7 @@ fn a_state_is_restored_into_its_own_rule_only() -> Result<()> {
             ("vasso", Box::new(vasso(0.1, 0.4))),
             ("msam", Box::new(msam(0.1, 0.9))),
             ("look-sam", Box::new(look_sam(0.1, 5, 0.7))),
-            ("m-vasso", Box::new(Micro { inner: vasso(0.1, 0.4), size: 2 })),
+            ("m-vasso", Box::new(Micro::new(vasso(0.1, 0.4), 2))),
             ("boxed vasso", Box::new(with_offset(Box::new(Averaged::new(L2 { rho: 0.1 }, 0.4)) as Box<dyn Offset>))),
         ]
     };

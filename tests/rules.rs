@@ -25,7 +25,7 @@ pub fn rules_of_the_paper(rho: f64, set: &Fixed) -> Vec<Named> {
             "rw-usam, central",
             Box::new(rw_usam(rho, Temperature::Raw(0.1), FiniteDifference { central: true, ..probe })),
         ),
-        ("m-rw-sam", Box::new(Micro { inner: rw_sam(rho, relative, probe), size: 3 })),
+        ("m-rw-sam", Box::new(Micro::new(rw_sam(rho, relative, probe), 3))),
     ]
 }
 
@@ -60,8 +60,8 @@ pub fn rules_of_two_passes(rho: f64) -> Vec<Named> {
                 combine: Gsam { alpha: 0.2 },
             }),
         ),
-        ("m-friendly sam", Box::new(Micro { inner: friendly_sam(rho, 1., 0.6), size: 3 })),
-        ("m-wsam", Box::new(Micro { inner: wsam(rho, 0.6), size: 3 })),
+        ("m-friendly sam", Box::new(Micro::new(friendly_sam(rho, 1., 0.6), 3))),
+        ("m-wsam", Box::new(Micro::new(wsam(rho, 0.6), 3))),
     ]
 }
 

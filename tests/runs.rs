@@ -112,7 +112,7 @@ pub fn with_rw_sam() -> Box<dyn Perturbation> {
 }
 
 pub fn with_m_rw_sam() -> Box<dyn Perturbation> {
-    Box::new(Micro { inner: rw_sam(0.05, Temperature::EffectiveSize(4.), FiniteDifference::default()), size: 6 })
+    Box::new(Micro::new(rw_sam(0.05, Temperature::EffectiveSize(4.), FiniteDifference::default()), 6))
 }
 
 #[track_caller]

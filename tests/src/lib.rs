@@ -31,6 +31,11 @@ pub struct FineTuning;
 #[doc = include_str!("../../docs/distributed.md")]
 pub struct Distributed;
 
+/// m-SAM with all micro-batches at once.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/parallel-m-sam.md")]
+pub struct ParallelMSam;
+
 /// The theory.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/theory.md")]

@@ -181,6 +181,15 @@ impl<'a> BatchLoss<'a> {
     }
 }
 
+impl BatchLoss<'_> {
+    /// ∇f_γ(x) where each micro-batch of `size` samples is computed as if it were alone: batch normalisation takes its
+    /// statistics of it, and moves running statistics once for each. One forward and one backward pass of the whole
+    /// batch.
+    pub fn gradient_in_micro_batches(&self, size: usize) -> Result<Gradient> {
+        msharp_ops::in_micro_batches(size, || self.gradient_here(None))
+    }
+}
+
 impl Params {
     /// Runs `evaluate` and puts the buffers back: for passes in training mode that must not move running statistics.
     pub fn keeping_buffers<T>(&self, evaluate: impl FnOnce() -> Result<T>) -> Result<T> {

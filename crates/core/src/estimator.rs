@@ -1,6 +1,6 @@
 //! The trait of estimators of per-sample gradient norms.
 
-use crate::{BatchLoss, Component, Cost, Measures};
+use crate::{BatchLoss, Component, Cost, Gradient, Measures};
 use candle_core::{Result, Tensor};
 
 /// Per-sample losses, and the estimated norms of their gradients.
@@ -14,6 +14,9 @@ pub struct Estimate {
     pub measures: Measures,
 }
 
+/// The weights `[B]` of norms f64 `[B]`, of the samples of all ranks, and what is reported about them.
+pub type Weigh<'a> = &'a dyn Fn(&Tensor) -> Result<(Tensor, Measures)>;
+
 /// An estimator of ‖∇ℓᵢ(x)‖ for every sample of a batch.
 ///
 /// Under batch normalisation ℓᵢ depends on the other samples, through the shared statistics; the norm is that of this
@@ -21,6 +24,17 @@ pub struct Estimate {
 pub trait GradNormEstimator: Component {
     /// Losses and norms. The clean pass at x is part of it, and moves running statistics as in any training step.
     fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate>;
+
+    /// Σ pᵢ ∇ℓᵢ(x) for the weights p that `weigh` makes of the norms, of all ranks. By default one backward more than the
+    /// estimate, whose clean losses are shared.
+    fn weighted(&mut self, loss: BatchLoss, weigh: Weigh) -> Result<Gradient> {
+        let Estimate { losses, norms, mut measures } = self.estimate(loss)?;
+        let all = loss.gathered(&norms)?;
+        let (weights, of_weights) = weigh(&all.values)?;
+        measures.extend(of_weights);
+        let grads = loss.backward(&losses, Some(&all.own(&weights)?))?;
+        Ok(Gradient { losses: Some(losses.detach()), grads, measures })
+    }
 
     /// Whether the norms are those of whole gradients, or unbiased in the square, so that a variance follows from them;
     /// not those of some layers' parts, or of no gradient. True by default.
@@ -37,11 +51,20 @@ pub trait GradNormEstimator: Component {
     fn cost(&self, _samples: usize) -> Cost {
         Cost { forward: 1., backward: 0. }
     }
+
+    /// The mean cost of a [weighted](Self::weighted) gradient. That of an estimate and one backward by default.
+    fn cost_of_weighted(&self, samples: usize) -> Cost {
+        self.cost(samples) + Cost { forward: 0., backward: 1. }
+    }
 }
 
 impl<E: GradNormEstimator + ?Sized> GradNormEstimator for Box<E> {
     fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
         (**self).estimate(loss)
+    }
+
+    fn weighted(&mut self, loss: BatchLoss, weigh: Weigh) -> Result<Gradient> {
+        (**self).weighted(loss, weigh)
     }
 
     fn is_of_whole_gradients(&self) -> bool {
@@ -50,5 +73,9 @@ impl<E: GradNormEstimator + ?Sized> GradNormEstimator for Box<E> {
 
     fn cost(&self, samples: usize) -> Cost {
         (**self).cost(samples)
+    }
+
+    fn cost_of_weighted(&self, samples: usize) -> Cost {
+        (**self).cost_of_weighted(samples)
     }
 }

@@ -45,6 +45,7 @@ mod error;
 mod estimator;
 mod gradient;
 mod key;
+mod micro_batches;
 mod objective;
 mod optimizer;
 mod param_vec;
@@ -68,9 +69,10 @@ pub use communicator::{Alone, Communicator, Gathered, Share};
 pub use component::Component;
 pub use counted::{Counted, uncounted};
 pub use error::{Error, find, hold};
-pub use estimator::{Estimate, GradNormEstimator};
+pub use estimator::{Estimate, GradNormEstimator, Weigh};
 pub use gradient::{Gradient, Measures};
 pub use key::Key;
+pub use micro_batches::MicroGradients;
 pub use msharp_ops::{
     Precision, Range, Rescale, Reweighted, Temperature, at_least_1, effective_size, gibbs, quantile, reweight,
     share_of, with_precision,

@@ -1,13 +1,27 @@
 //! The traits of a sharpness-aware rule, and of the three parts that most rules are composed of.
 
 use crate::{BatchLoss, Component, Gradient, Measures, ParamVec, Passes};
-use candle_core::Result;
+use candle_core::{Result, bail};
 
 /// A way to compute a gradient. SAM and its relatives compute gradients; they are not optimizers: any optimizer steps
 /// with the result.
 pub trait Perturbation: Component {
     /// The direction to descend at x, from one batch. Parameters are afterwards what they were.
     fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient>;
+
+    /// Whether it can compute all micro-batches of a batch at once. False by default.
+    fn goes_together(&self, _loss: BatchLoss) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The mean over micro-batches of `size` samples, weighted by their length, of what [`gradient`](Self::gradient)
+    /// yields on each, computed with all of them at once: of a rule that [can](Self::goes_together).
+    ///
+    /// # Errors
+    /// Of any other rule; those of [`BatchLoss::micro_gradients`].
+    fn together(&mut self, _loss: BatchLoss, _size: usize) -> Result<Gradient> {
+        bail!("{} cannot compute all micro-batches at once", self.name())
+    }
 
     /// The mean cost of a step on a batch of `samples`. That of SAM by default: override it where it differs, for
     /// estimates of time are made of it.
@@ -25,6 +39,11 @@ pub trait Ascent: Component {
     /// The direction that points uphill at x.
     fn ascend(&mut self, loss: BatchLoss) -> Result<Self::Uphill>;
 
+    /// Whether it is ∇f_γ(x) and nothing else. False by default.
+    fn is_mean(&self) -> bool {
+        false
+    }
+
     /// Receives the final descent direction of a step, for an ascent along earlier ones.
     fn learn(&mut self, _direction: &ParamVec) -> Result<()> {
         Ok(())
@@ -40,6 +59,12 @@ pub trait Ascent: Component {
 pub trait Offset: Component {
     /// ε for the ascent direction `g`. Most need nothing else; an offset of several steps evaluates the loss again.
     fn offset(&mut self, loss: BatchLoss, g: &ParamVec) -> Result<ParamVec>;
+
+    /// The factor on g of each parameter that makes ε of g, if that is all that this offset does, as a function of the
+    /// `squares` ‖g‖² of each parameter. None by default.
+    fn factors(&self, _loss: BatchLoss, _squares: &[f64]) -> Result<Option<Vec<f64>>> {
+        Ok(None)
+    }
 
     /// Its share of the [cost of a step](Perturbation::cost). None by default.
     fn cost(&self, _samples: usize) -> Cost {
@@ -59,6 +84,11 @@ pub trait Offset: Component {
 pub trait Combine<U: Uphill = Gradient>: Component {
     /// The direction to descend.
     fn combine(&mut self, passes: &mut Passes<U>) -> Result<ParamVec>;
+
+    /// Whether it always descends the gradient at x + ε alone. False by default.
+    fn is_sharp_alone(&self) -> bool {
+        false
+    }
 
     /// Its share of the [cost of a step](Perturbation::cost). One forward and one backward by default, at x + ε.
     fn cost(&self, _samples: usize) -> Cost {
@@ -152,6 +182,14 @@ impl<P: Perturbation + ?Sized> Perturbation for Box<P> {
         (**self).gradient(loss)
     }
 
+    fn goes_together(&self, loss: BatchLoss) -> Result<bool> {
+        (**self).goes_together(loss)
+    }
+
+    fn together(&mut self, loss: BatchLoss, size: usize) -> Result<Gradient> {
+        (**self).together(loss, size)
+    }
+
     fn cost(&self, samples: usize) -> Cost {
         (**self).cost(samples)
     }
@@ -162,6 +200,10 @@ impl<A: Ascent + ?Sized> Ascent for Box<A> {
 
     fn ascend(&mut self, loss: BatchLoss) -> Result<Self::Uphill> {
         (**self).ascend(loss)
+    }
+
+    fn is_mean(&self) -> bool {
+        (**self).is_mean()
     }
 
     fn learn(&mut self, direction: &ParamVec) -> Result<()> {
@@ -178,6 +220,10 @@ impl<O: Offset + ?Sized> Offset for Box<O> {
         (**self).offset(loss, g)
     }
 
+    fn factors(&self, loss: BatchLoss, squares: &[f64]) -> Result<Option<Vec<f64>>> {
+        (**self).factors(loss, squares)
+    }
+
     fn cost(&self, samples: usize) -> Cost {
         (**self).cost(samples)
     }
@@ -186,6 +232,10 @@ impl<O: Offset + ?Sized> Offset for Box<O> {
 impl<U: Uphill, C: Combine<U> + ?Sized> Combine<U> for Box<C> {
     fn combine(&mut self, passes: &mut Passes<U>) -> Result<ParamVec> {
         (**self).combine(passes)
+    }
+
+    fn is_sharp_alone(&self) -> bool {
+        (**self).is_sharp_alone()
     }
 
     fn cost(&self, samples: usize) -> Cost {

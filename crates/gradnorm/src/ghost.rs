@@ -3,7 +3,10 @@
 use crate::against_exact::{compare, two_gradients};
 use crate::error::unmeasurable;
 use candle_core::{DType, Result, Tensor};
-use msharp_core::{BatchLoss, Component, Cost, Estimate, GradNormEstimator, Key, Measures, Params};
+use msharp_core::{
+    BatchLoss, Component, Cost, Estimate, GradNormEstimator, Gradient, Key, Measures, ParamVec, Params, Weigh,
+    uncounted,
+};
 use msharp_ops::GhostNorms;
 
 /// ‖∇ℓᵢ(x)‖ from layer inputs and output gradients, by one backward pass that computes no gradient of a parameter. 1
@@ -35,20 +38,52 @@ impl Component for Ghost {}
 
 impl GradNormEstimator for Ghost {
     fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate> {
-        measure(loss, loss.params, &mut self.checked)
-            .map_err(unmeasurable("Ghost", "Ghost does not hold for these losses; take Exact or FiniteDifference"))
+        measure(loss, loss.params, &mut self.checked).map_err(unmeasurable("Ghost", ADVICE))
+    }
+
+    /// From the factors of the samples' gradients, which the backward that measures has: no further pass. Where samples
+    /// are coupled the weighted gradient is not the sum of shares, and costs one more backward.
+    fn weighted(&mut self, loss: BatchLoss, weigh: Weigh) -> Result<Gradient> {
+        if !self.checked {
+            uncounted(|| self.norms(loss))?;
+        }
+        let found = msharp_ops::sample_gradients(&named(loss.params), loss.batch.len(), || loss.losses())
+            .map_err(unmeasurable("Ghost", ADVICE))?;
+        let all = loss.gathered(&Tensor::new(found.norms(), loss.params.device())?)?;
+        let (weights, mut measures) = weigh(&all.values)?;
+        let weights = all.own(&weights)?;
+        let grads = if found.coupled {
+            measures.insert("coupled", Tensor::ones((), DType::F64, loss.params.device())?);
+            loss.backward(&found.losses, Some(&weights))?
+        } else {
+            let sums = found.weighted(&weights.to_dtype(DType::F64)?.to_vec1::<f64>()?)?;
+            let shaped = loss.params.iter().zip(sums).map(|(param, sum)| sum.reshape(param.var.shape()));
+            loss.sum_over_ranks(ParamVec::new(loss.params, shaped.collect::<Result<_>>()?))?
+        };
+        Ok(Gradient { losses: Some(found.losses.detach()), grads, measures })
     }
 
     fn cost(&self, _: usize) -> Cost {
         Cost::passes(1.)
     }
+
+    fn cost_of_weighted(&self, _: usize) -> Cost {
+        Cost::passes(1.)
+    }
+}
+
+/// What to do where ghost norms are not the norms.
+const ADVICE: &str = "Ghost does not hold for these losses; take Exact or FiniteDifference";
+
+/// Parameters by name, as the functions of ops take them.
+fn named(params: &Params) -> Vec<(&str, &Tensor)> {
+    params.iter().map(|param| (param.name.as_str(), param.var.as_tensor())).collect()
 }
 
 /// Losses, and norms of the parts of their gradients with respect to `of`, some or all of the parameters. Where
 /// `checked` is false, two samples are compared with their own gradients.
 pub(crate) fn measure(loss: BatchLoss, of: &Params, checked: &mut bool) -> Result<Estimate> {
-    let named: Vec<(&str, &Tensor)> = of.iter().map(|param| (param.name.as_str(), param.var.as_tensor())).collect();
-    let found = msharp_ops::ghost_norms(&named, || loss.losses())?; // [b]
+    let found = msharp_ops::ghost_norms(&named(of), || loss.losses())?; // [b]
     if !*checked {
         check(&found, of, loss.batch.key)?;
         *checked = true;

@@ -11,6 +11,7 @@
 //! | layers | [`conv2d`], [`linear`], [`attention`], [`batch_norm`], [`group_norm`], [`layer_norm`], [`layer_scale`], [`max_pool2d`], [`avg_pool2d`], [`global_avg_pool2d`], [`relu`], [`gelu`], [`softmax`], [`dropout`], [`add`], [`patches`], [`tokens`], [`first_token`]; [`cross_entropy`] of each sample |
 //! | their arguments | [`Activation`], [`FeatureMap`], [`Epilogue`], [`RunningStats`], [`Window2d`] |
 //! | samples of a batch | [`weighted_sum`], [`rms_slopes`], [`reweight`], [`gibbs`], [`effective_size`], [`quantile`]; norms of the gradient of each sample: [`ghost_norms`], [`last_layer_norms`] |
+//! | micro-batches of a batch | [`micro_gradients`], [`MicroGradients`], [`in_micro_batches`], [`sample_gradients`] |
 //! | all parameters at once | [`sgd_step`], [`adamw_step`], [`displace`], [`displace_by_signs`], [`save`], [`scale`], [`add_scaled`], [`dot`], [`sum_of_squares`] |
 //! | scopes | [`no_grad`], [`with_precision`], [`direct_convolutions`], [`profile`] |
 //! | images on a GPU | `place_images`: crops, flips and normalises a batch, with the feature `cuda` |
@@ -79,7 +80,7 @@
 //! The same functions take tensors of a device from `cuda_device`. Activations are f32 or bfloat16
 //! ([`with_precision`]), parameters f32. Convolutions are cuDNN's, products cuBLASLt's, the rest are kernels of our own
 //! (`kernels/`). No op has a host-device synchronisation: only reading a value has one, such as `to_scalar`.
-//! [`ghost_norms`] is for the CPU only.
+//! [`ghost_norms`] and [`micro_gradients`] are for the CPU only.
 //!
 //! Without a GPU, the tests run on a software GPU (`tests/software-gpu` of the workspace), which runs the same kernels
 //! and calls on the CPU and checks each of them.
@@ -118,8 +119,9 @@ pub use layers::{
 };
 // The samples of a batch.
 pub use per_sample::{
-    GhostNorms, LastLayerNorms, Reweighted, Slope, Temperature, effective_size, ghost_norms, gibbs, last_layer_norms,
-    quantile, reweight, rms_slopes, weighted_sum,
+    GhostNorms, LastLayerNorms, MicroGradients, Reweighted, Slope, Temperature, effective_size, ghost_norms, gibbs,
+    in_micro_batches, last_layer_norms, micro_gradients, quantile, reweight, rms_slopes, sample_gradients,
+    weighted_sum,
 };
 // All parameters at once.
 pub use parameters::{

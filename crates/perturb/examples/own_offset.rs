@@ -28,7 +28,7 @@ fn main() -> Result<()> {
         ("root GSAM", Box::new(Sharp { ascent: Mean, offset: Root { rho: 0.05 }, combine: Gsam { alpha: 0.3 } })),
         (
             "root m-SAM, m = 4",
-            Box::new(Micro { inner: Sharp { ascent: Mean, offset: Root { rho: 0.05 }, combine: Descend }, size: 4 }),
+            Box::new(Micro::new(Sharp { ascent: Mean, offset: Root { rho: 0.05 }, combine: Descend }, 4)),
         ),
     ];
     for (name, rule) in &mut rules {

@@ -34,6 +34,14 @@ impl<O: Offset> Offset for Clipped<O> {
         self.inner.offset(loss, &g.clipped(self.max_norm)?)
     }
 
+    fn factors(&self, loss: BatchLoss, squares: &[f64]) -> Result<Option<Vec<f64>>> {
+        let length = squares.iter().sum::<f64>().sqrt();
+        let own = 1. / (length / self.max_norm).max(1.);
+        let clipped: Vec<f64> = squares.iter().map(|square| own * own * square).collect();
+        let factors = self.inner.factors(loss, &clipped)?;
+        Ok(factors.map(|factors| factors.into_iter().map(|c| own * c).collect()))
+    }
+
     fn cost(&self, samples: usize) -> Cost {
         self.inner.cost(samples)
     }

@@ -31,14 +31,14 @@ pub fn with_combine<C>(rho: f64, combine: C) -> Sharp<Mean, L2, C> {
     Sharp { ascent: Mean, offset: L2 { rho }, combine }
 }
 
-/// m-SAM: SAM on each micro-batch of `m` samples, averaged. 2 + 2, in b/m pieces.
+/// m-SAM: SAM on each micro-batch of `m` samples, averaged. 2 + 2.
 pub fn m_sam(rho: f64, m: usize) -> Micro<Sharp<Mean, L2>> {
-    Micro { inner: sam(rho), size: m }
+    Micro::new(sam(rho), m)
 }
 
-/// m-USAM: USAM on each micro-batch of `m` samples, averaged. 2 + 2, in b/m pieces.
+/// m-USAM: USAM on each micro-batch of `m` samples, averaged. 2 + 2.
 pub fn m_usam(rho: f64, m: usize) -> Micro<Sharp<Mean, Raw>> {
-    Micro { inner: usam(rho), size: m }
+    Micro::new(usam(rho), m)
 }
 
 /// n-SAM: the perturbation is that of the whole set, the descent gradient that of the batch. n/b + 1 of each.

@@ -30,6 +30,11 @@ impl<P> During<P> {
         }
         Ok(())
     }
+
+    fn is_due(&self, loss: BatchLoss) -> Result<bool> {
+        self.check_part()?;
+        Ok((self.start..self.end).contains(&loss.batch.training_point()?.progress))
+    }
 }
 
 impl<P: Perturbation> Component for During<P> {
@@ -42,11 +47,15 @@ impl<P: Perturbation> Component for During<P> {
 
 impl<P: Perturbation> Perturbation for During<P> {
     fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
-        self.check_part()?;
-        if (self.start..self.end).contains(&loss.batch.training_point()?.progress) {
-            return self.inner.gradient(loss);
-        }
-        Plain.gradient(loss)
+        if self.is_due(loss)? { self.inner.gradient(loss) } else { Plain.gradient(loss) }
+    }
+
+    fn goes_together(&self, loss: BatchLoss) -> Result<bool> {
+        self.inner.goes_together(loss)
+    }
+
+    fn together(&mut self, loss: BatchLoss, size: usize) -> Result<Gradient> {
+        if self.is_due(loss)? { self.inner.together(loss, size) } else { Plain.together(loss, size) }
     }
 
     fn cost(&self, samples: usize) -> Cost {

@@ -23,6 +23,15 @@ impl<P> Every<P> {
     pub fn new(inner: P, every: usize) -> Self {
         Self { inner, every, step: 0 }
     }
+
+    fn is_due(&self) -> bool {
+        self.step.is_multiple_of(self.every as u64)
+    }
+
+    /// A step that failed may be tried again; one in micro-batches is made when its last one is.
+    fn made(&mut self, loss: BatchLoss) {
+        self.step += u64::from(loss.batch.part.last);
+    }
 }
 
 impl<P: Perturbation> Component for Every<P> {
@@ -40,10 +49,19 @@ impl<P: Perturbation> Component for Every<P> {
 impl<P: Perturbation> Perturbation for Every<P> {
     fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
         at_least_1("every", self.every)?;
-        let due = self.step.is_multiple_of(self.every as u64);
-        let step = if due { self.inner.gradient(loss) } else { Plain.gradient(loss) }?;
-        // A step that failed may be tried again; one in micro-batches is made when its last one is.
-        self.step += u64::from(loss.batch.part.last);
+        let step = if self.is_due() { self.inner.gradient(loss) } else { Plain.gradient(loss) }?;
+        self.made(loss);
+        Ok(step)
+    }
+
+    fn goes_together(&self, loss: BatchLoss) -> Result<bool> {
+        self.inner.goes_together(loss)
+    }
+
+    fn together(&mut self, loss: BatchLoss, size: usize) -> Result<Gradient> {
+        at_least_1("every", self.every)?;
+        let step = if self.is_due() { self.inner.together(loss, size) } else { Plain.together(loss, size) }?;
+        self.made(loss);
         Ok(step)
     }
 

@@ -77,7 +77,7 @@ pub use constructors::{
 pub use during::During;
 pub use error::Error;
 pub use every::Every;
-pub use micro::Micro;
+pub use micro::{Micro, Path};
 pub use offset::{
     Adaptive, Averaged, Decayed, Eigen, Friendly, Grouped, L2, Linf, Raw, RhoSchedule, Scheduled, Sparse, Steps,
     Unified,

@@ -14,6 +14,14 @@ impl Perturbation for Plain {
         loss.gradient()
     }
 
+    fn goes_together(&self, _: BatchLoss) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn together(&mut self, loss: BatchLoss, size: usize) -> Result<Gradient> {
+        loss.gradient_in_micro_batches(size)
+    }
+
     fn cost(&self, _: usize) -> Cost {
         Cost::passes(1.)
     }

@@ -1,7 +1,9 @@
 //! Composed rules: the two passes, written once.
 
-use candle_core::Result;
-use msharp_core::{Ascent, BatchLoss, Combine, Component, Cost, Gradient, Offset, Passes, Perturbation, parts};
+use candle_core::{Result, bail};
+use msharp_core::{
+    Ascent, BatchLoss, Combine, Component, Cost, Gradient, Measures, Offset, Passes, Perturbation, parts,
+};
 
 /// A rule composed of three parts: ascend, perturb, take the gradient there, combine.
 ///
@@ -36,6 +38,31 @@ impl<A: Ascent, O: Offset, C: Combine<A::Uphill>> Perturbation for Sharp<A, O, C
         let step = passes.finish(direction);
         self.ascent.learn(&step.grads)?;
         Ok(step)
+    }
+
+    fn goes_together(&self, loss: BatchLoss) -> Result<bool> {
+        self.check(loss.params)?;
+        let parts_do = self.ascent.is_mean() && self.combine.is_sharp_alone();
+        Ok(parts_do && self.offset.factors(loss, &vec![0.; loss.params.len()])?.is_some())
+    }
+
+    fn together(&mut self, loss: BatchLoss, size: usize) -> Result<Gradient> {
+        self.check(loss.params)?;
+        let uphill = loss.micro_gradients(size)?;
+        let (mut factors, mut lengths) = (Vec::new(), Vec::new());
+        for j in 0..uphill.shares().len() {
+            let squares = uphill.squares(j);
+            let Some(of_micro_batch) = self.offset.factors(loss, &squares)? else {
+                bail!("{} cannot compute all micro-batches at once", self.name())
+            };
+            let square: f64 = of_micro_batch.iter().zip(&squares).map(|(c, square)| c * c * square).sum();
+            lengths.push(square.sqrt());
+            factors.push(of_micro_batch);
+        }
+        let sharp = uphill.gradient_at(&factors)?;
+        let mut measures = Measures::from([("offset_norm", uphill.mean(&lengths)?)]);
+        measures.extend(sharp.mean_loss()?.map(|loss| ("sharp_loss", loss)));
+        Ok(Gradient { losses: Some(uphill.losses().clone()), grads: sharp.grads, measures })
     }
 
     /// A combination that asks for x + ε in every k-th step pays for the offset there only.

@@ -1,9 +1,12 @@
-//! `bench m`: what smaller micro-batches cost, and what RW-SAM costs instead.
+//! `bench m`: what smaller micro-batches cost, together and one after another, and what RW-SAM costs instead.
 
 use super::subject::{EstimatorArgs, Kind, Subject, SubjectArgs};
 use super::{print_table, rounded};
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use msharp_core::{Perturbation, Temperature};
+use msharp_gradnorm::Ghost;
+use msharp_perturb::{Micro, Path, rw_sam, sam};
 
 /// What to show before the flags.
 const EXAMPLES: &str = "Examples:
@@ -21,8 +24,41 @@ pub struct MicroArgs {
     /// Sizes of a micro-batch, of which the batch itself is SAM [default: those of 1,8,32,64,128 that the batch holds]
     #[arg(long, value_delimiter = ',')]
     m: Vec<usize>,
+    /// How micro-batches are computed [default: both]
+    #[arg(long, value_enum)]
+    path: Option<PathArg>,
 }
 
+/// How micro-batches are computed.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PathArg {
+    /// All at once
+    Parallel,
+    /// One after another
+    Sequential,
+}
+
+impl PathArg {
+    fn name(self) -> &'static str {
+        if self == PathArg::Parallel { "parallel" } else { "sequential" }
+    }
+
+    fn path(self) -> Path {
+        if self == PathArg::Parallel { Path::Parallel } else { Path::Sequential }
+    }
+}
+
+/// A rule to time.
+struct Line {
+    label: String,
+    rule: &'static str,
+    m: Option<usize>,
+    path: Option<&'static str>,
+    step: Option<Box<dyn Perturbation>>,
+}
+
+/// The radius, which changes no time.
+const RHO: f64 = 0.05;
 /// What is timed where no m is given.
 const SIZES: [usize; 5] = [1, 8, 32, 64, 128];
 
@@ -34,26 +70,41 @@ pub fn micro(args: MicroArgs) -> Result<()> {
     }
     let mut subject = Subject::new(&args.subject, args.estimator.of(&[Kind::RwSam])?)?;
     let sizes = if args.m.is_empty() { SIZES.into_iter().filter(|m| *m <= batch).collect() } else { args.m };
-    let rules = sizes.iter().map(|m| (Kind::MSam, Some(*m))).chain([(Kind::Sam, None), (Kind::RwSam, None)]);
+    let paths = args.path.map_or(vec![PathArg::Parallel, PathArg::Sequential], |path| vec![path]);
     let mut lines = Vec::new();
-    for (kind, m) in rules {
-        let label = m.map_or(kind.name().to_owned(), |m| format!("{} (m = {m})", kind.name()));
-        eprintln!("measuring {label} of {} …", args.subject.model);
-        let mut rule = subject.rule(kind, m);
-        let times = subject.times(&mut rule, 1, args.subject.steps)?;
-        lines.push((label, kind, m, times[times.len() / 2], times[0]));
+    for m in sizes {
+        // The batch itself is SAM on either path.
+        for path in paths.iter().take(if m < batch { 2 } else { 1 }) {
+            let step = Box::new(Micro::new(sam(RHO), m).with_path(path.path()));
+            let label =
+                if m < batch { format!("m-sam (m = {m}), {}", path.name()) } else { format!("m-sam (m = {m})") };
+            lines.push(Line { label, rule: "m-sam", m: Some(m), path: Some(path.name()), step: Some(step) });
+        }
     }
-    let sam = lines.iter().find(|line| line.1 == Kind::Sam).map_or(f64::NAN, |line| line.3);
+    for kind in [Kind::Sam, Kind::RwSam] {
+        let (label, step) = (kind.name().to_owned(), subject.rule(kind, None));
+        lines.push(Line { label, rule: kind.name(), m: None, path: None, step });
+    }
+    let exact = Box::new(rw_sam(RHO, Temperature::Relative(1.), Ghost::default()));
+    let label = "rw-sam with exact norms".to_owned();
+    lines.push(Line { label, rule: "rw-sam-ghost", m: None, path: None, step: Some(exact) });
+    let mut timed = Vec::new();
+    for mut line in lines {
+        eprintln!("measuring {} of {} …", line.label, args.subject.model);
+        let times = subject.times(&mut line.step, 1, args.subject.steps)?;
+        timed.push((line, times[times.len() / 2], times[0]));
+    }
+    let sam = timed.iter().find(|(line, ..)| line.rule == "sam").map_or(f64::NAN, |(_, median, _)| *median);
     let mut rows = Vec::new();
-    for (label, kind, m, median, min) in lines {
+    for (line, median, min) in timed {
         if args.subject.json {
             let line = serde_json::json!({
-                "model": args.subject.model.to_string(), "batch": args.subject.batch(), "rule": kind.name(), "m": m,
-                "median_ms": rounded(median), "min_ms": rounded(min), "by_sam": rounded(median / sam),
+                "model": args.subject.model.to_string(), "batch": args.subject.batch(), "rule": line.rule, "m": line.m,
+                "path": line.path, "median_ms": rounded(median), "min_ms": rounded(min), "by_sam": rounded(median / sam),
             });
             println!("{line}");
         }
-        rows.push(vec![label, format!("{median:.1}"), format!("{min:.1}"), format!("{:.2}", median / sam)]);
+        rows.push(vec![line.label, format!("{median:.1}"), format!("{min:.1}"), format!("{:.2}", median / sam)]);
     }
     if !args.subject.json {
         let (model, batch, threads) = (args.subject.model, args.subject.batch(), rayon::current_num_threads());

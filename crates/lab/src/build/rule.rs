@@ -31,7 +31,7 @@ pub fn rule(config: &RunConfig, whole: impl DataSource + 'static) -> Result<Box<
     }
     let mut rule = built.rule();
     if let Some(size) = config.perturbation.micro_batch {
-        rule = Box::new(Micro { inner: rule, size });
+        rule = Box::new(Micro::new(rule, size));
     }
     if let Some(every) = changes.every {
         rule = Box::new(Every::new(rule, every));

@@ -1,4 +1,4 @@
-//! Squared norms, in f64: of rows, and of the sums over the positions of a sample.
+//! Squared norms and sums over the positions of a sample, in f64.
 
 use super::float::Float;
 use super::parallel::of_chunks;
@@ -10,14 +10,14 @@ pub(crate) fn squares_of_rows<T: Float>(x: &[T], rows: usize) -> Vec<f64> {
     of_chunks(x, x.len() / rows.max(1), sum_of_squares)
 }
 
-/// ‖Σₚ xᵢₚ‖² for `x` `[samples, p, width]`: of a parameter that is added to every position.
-pub(crate) fn squares_of_sums<T: Float>(x: &[T], samples: usize, width: usize) -> Vec<f64> {
+/// Σₚ xᵢₚ of every sample i, for `x` `[samples, p, width]`: of a parameter that is added to every position.
+pub(crate) fn sums_of_samples<T: Float>(x: &[T], samples: usize, width: usize) -> Vec<Vec<f64>> {
     let one = |x: &[T]| {
         let mut sums = vec![0.; width];
         for x in x.chunks_exact(width) {
             sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.wide());
         }
-        sum_of_squares(&sums)
+        sums
     };
     of_chunks(x, x.len() / samples.max(1), one)
 }

@@ -1,12 +1,14 @@
 //! The tokens of a vision transformer.
 
+use super::displaced::Values;
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::{build, column_sums};
-use super::squares::squares_of_rows;
+use super::squares::sums_of_samples;
 use super::vector::Lanes;
 use crate::graph::{Activation, Pass};
 use crate::layers::same_dtype;
-use crate::per_sample::ghost::take_part;
+use crate::per_sample::groups::Groups;
+use crate::per_sample::recorder::{Terms, take_part};
 use candle_core::{Result, Tensor};
 
 /// [`tokens`](crate::tokens), whose shapes are checked.
@@ -15,17 +17,24 @@ pub(crate) fn tokens<X: Activation>(x: &X, class_token: &Tensor, positions: &Ten
     let sample = n * d;
     same_dtype("tokens", &[x.values(), class_token])?;
     with_float!("tokens", x.values(), T => {
+        let part = take_part("tokens", [class_token, positions]);
         let y = with_slice::<T, _>(x.values(), |x| {
-            with_slice(class_token, |class| with_slice(positions, |positions| Ok(forward(x, class, positions))))
+            with_slice(class_token, |class| with_slice(positions, |positions| {
+                let values = |k: usize, param| Values::of("tokens", param, part.displaced(k), (b, 1));
+                Ok(forward(x, &values(0, class)?, &values(1, positions)?, (sample, d)))
+            }))
         })?;
-        let ghost = take_part("tokens", [class_token, positions]);
         X::record("tokens", &[x], &[class_token, positions], on_cpu(y), (b, n, d), move |Pass { inputs, wanted, dy, .. }| {
-            let sums = if ghost.computes(0, wanted[1]) || ghost.computes(1, wanted[2]) { with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, sample)))? } else { vec![] };
+            let sums = if part.computes(0, wanted[1]) || part.computes(1, wanted[2]) { with_slice::<T, _>(dy, |dy| Ok(column_sums(dy, sample)))? } else { vec![] };
             // A sample's part of dy, from its beginning, is its term of the gradient.
             let parameter = |k: usize, len: usize| {
                 let sums = || constant(sums[..len].iter().map(|sum| T::narrow(*sum)).collect(), inputs[1 + k].shape());
-                let squares = || with_slice::<T, _>(dy, |dy| Ok(squares_of_rows(&cut(dy, sample, 0..len), b)));
-                ghost.gradient(k, wanted[1 + k], sums, squares)
+                let terms = |size, keeps| {
+                    let of_samples = with_slice::<T, _>(dy, |dy| Ok(sums_of_samples(&cut(dy, sample, 0..len), b, len)))?;
+                    let groups = Groups { samples: b, size };
+                    Terms::of_sums(groups, &groups.sums(&of_samples), keeps, dy)
+                };
+                part.gradient(k, wanted[1 + k], sums, terms)
             };
             let dx = || with_slice::<T, _>(dy, |dy| constant(cut(dy, sample, d..sample), inputs[0].shape()));
             Ok([wanted[0].then(dx).transpose()?, parameter(0, d)?, parameter(1, sample)?])
@@ -48,15 +57,15 @@ pub(crate) fn first_token<X: Activation>(x: &X, [b, n, d]: [usize; 3]) -> Result
     })
 }
 
-fn forward<T: Float>(x: &[T], class: &[T], positions: &[T]) -> Vec<T> {
-    let (d, sample) = (class.len(), positions.len());
+/// For samples of `sample` elements of y and `d` of a token.
+fn forward<T: Float>(x: &[T], class: &Values<T>, positions: &Values<T>, (sample, d): (usize, usize)) -> Vec<T> {
     let patches = sample - d;
     // SAFETY: a chunk is a sample: the first `d` elements are written by the one loop, the others by the other.
     unsafe {
         build(x.len() / patches.max(1) * sample, sample, |i, out| {
             let (first, others) = out.split_at_mut(d);
-            let (at, after) = positions.split_at(d);
-            for ((out, class), at) in first.iter_mut().zip(class).zip(at) {
+            let (at, after) = positions.of_row(i).split_at(d);
+            for ((out, class), at) in first.iter_mut().zip(class.of_row(i)).zip(at) {
                 out.write(*class + *at);
             }
             for ((out, x), at) in others.iter_mut().zip(&x[i * patches..]).zip(after) {

@@ -6,6 +6,7 @@ mod ghost;
 mod gradients;
 mod graph;
 mod loss;
+mod micro;
 mod pytorch;
 mod threads;
 mod transformer;

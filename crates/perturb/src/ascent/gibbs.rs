@@ -10,8 +10,9 @@ use msharp_core::{
 /// g̃ = Σ pᵢ ∇ℓᵢ(x) with the Gibbs weights pᵢ ∝ exp(λ‖∇ℓᵢ(x)‖).
 ///
 /// Cost: the estimator's passes, whose clean losses are shared, and one backward. With one finite-difference probe that
-/// is 2 forwards and 1 backward. It reports `m_eff` = 1/Σpᵢ², the quantiles `norm_q10`, `norm_q50`, `norm_q90` of the
-/// estimated norms, and what the estimator reports.
+/// is 2 forwards and 1 backward; with ghost norms, whose backward serves both, 1 forward and 1 backward. It reports
+/// `m_eff` = 1/Σpᵢ², the quantiles `norm_q10`, `norm_q50`, `norm_q90` of the estimated norms, and what the estimator
+/// reports.
 ///
 /// With several ranks the weights are normalised over the samples of all. Inside [`Micro`](crate::Micro) they are
 /// normalised within each micro-batch (m-RW-SAM).
@@ -46,6 +47,6 @@ impl<E: GradNormEstimator> Ascent for Gibbs<E> {
     }
 
     fn cost(&self, samples: usize) -> Cost {
-        self.estimator.cost(samples) + Cost { forward: 0., backward: 1. }
+        self.estimator.cost_of_weighted(samples)
     }
 }

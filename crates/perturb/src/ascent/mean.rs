@@ -16,4 +16,8 @@ impl Ascent for Mean {
     fn ascend(&mut self, loss: BatchLoss) -> candle_core::Result<Gradient> {
         loss.gradient()
     }
+
+    fn is_mean(&self) -> bool {
+        true
+    }
 }

@@ -42,6 +42,6 @@ impl<E: GradNormEstimator> Ascent for Proportional<E> {
     }
 
     fn cost(&self, samples: usize) -> Cost {
-        self.estimator.cost(samples) + Cost { forward: 0., backward: 1. }
+        self.estimator.cost_of_weighted(samples)
     }
 }

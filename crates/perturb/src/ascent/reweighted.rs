@@ -1,23 +1,11 @@
 //! The gradient of a batch whose samples are weighted by a function of their gradient norms.
 
 use candle_core::{Result, Tensor};
-use msharp_core::{BatchLoss, Estimate, GradNormEstimator, Gradient, Measures};
+use msharp_core::{BatchLoss, GradNormEstimator, Gradient, Measures, Weigh};
 
-/// The weights `[B]` of norms f64 `[B]`, of the samples of all ranks, and what is reported about them.
-pub type Weigh<'a> = &'a dyn Fn(&Tensor) -> Result<(Tensor, Measures)>;
-
-/// Σ pᵢ ∇ℓᵢ(x) for the weights p that `weigh` makes of the estimated norms. The passes of the estimator, whose clean
-/// losses are shared, and one backward.
+/// Σ pᵢ ∇ℓᵢ(x) for the weights p that `weigh` makes of the estimated norms, by the passes of the estimator.
 pub fn ascend(estimator: &mut impl GradNormEstimator, loss: BatchLoss, weigh: Weigh) -> Result<Gradient> {
-    if loss.pieces()?.len() > 1 {
-        return ascend_in_pieces(estimator, loss, weigh);
-    }
-    let Estimate { losses, norms, mut measures } = estimator.estimate(loss)?;
-    let all = loss.gathered(&norms)?;
-    let (weights, of_weights) = weigh(&all.values)?;
-    measures.extend(of_weights);
-    let grads = loss.backward(&losses, Some(&all.own(&weights)?))?;
-    Ok(Gradient { losses: Some(losses.detach()), grads, measures })
+    if loss.pieces()?.len() > 1 { ascend_in_pieces(estimator, loss, weigh) } else { estimator.weighted(loss, weigh) }
 }
 
 /// Where the graph of the whole batch is too large: norms, then losses and gradient, piece by piece. One forward more.

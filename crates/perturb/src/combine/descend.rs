@@ -13,4 +13,8 @@ impl<U: Uphill> Combine<U> for Descend {
     fn combine(&mut self, passes: &mut Passes<U>) -> Result<ParamVec> {
         passes.sharp()
     }
+
+    fn is_sharp_alone(&self) -> bool {
+        true
+    }
 }

@@ -68,6 +68,14 @@ impl<O: Offset> Offset for Grouped<O> {
         epsilon.map(params, |param, epsilon| times(self.factor(param), epsilon))
     }
 
+    fn factors(&self, loss: BatchLoss, squares: &[f64]) -> Result<Option<Vec<f64>>> {
+        self.groups.iter().try_for_each(|(select, _)| select.check(loss.params))?;
+        let own: Vec<f64> = loss.params.iter().map(|param| self.factor(param)).collect();
+        let held: Vec<f64> = own.iter().zip(squares).map(|(own, s)| if *own == 0. { 0. } else { *s }).collect();
+        let factors = self.inner.factors(loss, &held)?;
+        Ok(factors.map(|factors| factors.iter().zip(&own).map(|(c, own)| c * own).collect()))
+    }
+
     fn cost(&self, samples: usize) -> Cost {
         self.inner.cost(samples)
     }

@@ -29,4 +29,9 @@ impl Offset for L2 {
     fn offset(&mut self, _: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
         Ok(g.scale_to(Rescale::Of(self.rho))?.0)
     }
+
+    fn factors(&self, _: BatchLoss, squares: &[f64]) -> Result<Option<Vec<f64>>> {
+        let length = squares.iter().sum::<f64>().sqrt();
+        Ok(Some(vec![self.rho / (length + 1e-12); squares.len()]))
+    }
 }

@@ -23,4 +23,8 @@ impl Offset for Raw {
     fn offset(&mut self, _: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
         g.scale(self.rho)
     }
+
+    fn factors(&self, _: BatchLoss, squares: &[f64]) -> Result<Option<Vec<f64>>> {
+        Ok(Some(vec![self.rho; squares.len()]))
+    }
 }

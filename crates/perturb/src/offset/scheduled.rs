@@ -76,6 +76,12 @@ impl<O: Offset> Offset for Scheduled<O> {
         self.inner.offset(loss, g)?.scale(self.schedule.factor(loss.batch.training_point()?))
     }
 
+    fn factors(&self, loss: BatchLoss, squares: &[f64]) -> Result<Option<Vec<f64>>> {
+        let factor = self.schedule.factor(loss.batch.training_point()?);
+        let factors = self.inner.factors(loss, squares)?;
+        Ok(factors.map(|factors| factors.into_iter().map(|c| factor * c).collect()))
+    }
+
     fn cost(&self, samples: usize) -> Cost {
         self.inner.cost(samples)
     }

@@ -31,4 +31,9 @@ impl Offset for Unified {
     fn offset(&mut self, _: BatchLoss, g: &ParamVec) -> Result<ParamVec> {
         g.scale_to(Rescale::Of(self.rho * self.l))?.0.add_scaled(self.rho * (1. - self.l), g)
     }
+
+    fn factors(&self, _: BatchLoss, squares: &[f64]) -> Result<Option<Vec<f64>>> {
+        let length = squares.iter().sum::<f64>().sqrt();
+        Ok(Some(vec![self.rho * (self.l / (length + 1e-12) + 1. - self.l); squares.len()]))
+    }
 }

@@ -5,21 +5,26 @@
 
 mod algorithm;
 mod direct;
+mod displaced;
 mod gram;
+mod low_rank;
 mod pointwise;
 mod squares;
 mod winograd;
 
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::column_sums;
-use super::squares::squares_of_sums;
+use super::squares::sums_of_samples;
 use crate::graph::{Activation, Pass};
 use crate::layers::{Geometry, same_dtype};
-use crate::per_sample::ghost::take_part;
+use crate::per_sample::groups::Groups;
+use crate::per_sample::micro::Displacement;
+use crate::per_sample::recorder::{Terms, take_part};
 use crate::profile::timed;
 use algorithm::Algorithm;
 pub use algorithm::direct_convolutions;
 use candle_core::{Result, Tensor};
+pub(crate) use displaced::weighted_gradient;
 
 /// [`conv2d`](crate::conv2d) and [`linear`](crate::linear), whose shapes are checked.
 pub(crate) fn convolution<X: Activation>(
@@ -36,46 +41,62 @@ pub(crate) fn convolution<X: Activation>(
     }
     with_float!(op, x.values(), T => match bias {
         None => {
-            let y = forward::<T>(&g, x.values(), weight, None)?;
-            let ghost = take_part(op, [weight]);
+            let part = take_part(op, [weight]);
+            let y = forward::<T>(&g, x.values(), (weight, part.displaced(0)), None)?;
             X::record(op, &[x], &[weight], on_cpu(y), shape, move |Pass { inputs: [x, weight], wanted, dy, .. }| {
+                let terms = |size, keeps| displaced::weight_terms::<T>(&g, Groups { samples: samples(x), size }, keeps, [x, dy]);
                 Ok([
-                    wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
-                    ghost.gradient(0, wanted[1], || grad_weight::<T>(&g, x, weight, dy), || weight_squares::<T>(&g, x, dy))?,
+                    wanted[0].then(|| grad_input::<T>(&g, x, (weight, part.displaced(0)), dy)).transpose()?,
+                    part.gradient(0, wanted[1], || grad_weight::<T>(&g, x, weight, dy), terms)?,
                 ])
             })
         }
         Some(bias) => {
-            let y = forward::<T>(&g, x.values(), weight, Some(bias))?;
-            let ghost = take_part(op, [weight, bias]);
+            let part = take_part(op, [weight, bias]);
+            let y = forward::<T>(&g, x.values(), (weight, part.displaced(0)), Some((bias, part.displaced(1))))?;
             X::record(op, &[x], &[weight, bias], on_cpu(y), shape, move |Pass { inputs: [x, weight, bias], wanted, dy, .. }| {
+                let groups = |size| Groups { samples: samples(x), size };
+                let terms = |size, keeps| displaced::weight_terms::<T>(&g, groups(size), keeps, [x, dy]);
                 Ok([
-                    wanted[0].then(|| grad_input::<T>(&g, x, weight, dy)).transpose()?,
-                    ghost.gradient(0, wanted[1], || grad_weight::<T>(&g, x, weight, dy), || weight_squares::<T>(&g, x, dy))?,
-                    ghost.gradient(1, wanted[2], || grad_bias::<T>(bias, dy), || bias_squares::<T>(bias, samples(x), dy))?,
+                    wanted[0].then(|| grad_input::<T>(&g, x, (weight, part.displaced(0)), dy)).transpose()?,
+                    part.gradient(0, wanted[1], || grad_weight::<T>(&g, x, weight, dy), terms)?,
+                    part.gradient(1, wanted[2], || grad_bias::<T>(bias, dy), |size, keeps| bias_terms::<T>(bias, groups(size), keeps, dy))?,
                 ])
             })
         }
     })
 }
 
-fn forward<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Vec<T>> {
-    let algorithm = Algorithm::of(g);
-    let forward = |x: &[T], weight: &[T], bias: Option<&[T]>| {
-        timed(|| named(g, "forward"), || algorithm.forward(x, weight, bias))
+/// A parameter, and what it is displaced by.
+type Displaced<'a> = (&'a Tensor, Option<&'a Displacement>);
+
+fn forward<T: Float>(g: &Geometry, x: &Tensor, (weight, moved): Displaced, bias: Option<Displaced>) -> Result<Vec<T>> {
+    let displacement = moved.or(bias.and_then(|(_, moved)| moved));
+    let groups = displacement.map(|displacement| displacement.groups_of("convolution", samples(x))).transpose()?;
+    let forward = |x: &[T], weight: &[T], bias: Option<(&[T], Option<&Displacement>)>| {
+        let pass = || match groups {
+            None => Ok(Algorithm::of(g).forward(x, weight, bias.map(|(bias, _)| bias))),
+            Some(groups) => displaced::forward(g, x, (weight, moved), bias, groups),
+        };
+        timed(|| named(g, "forward"), pass)
     };
     with_slice(x, |x| {
         with_slice(weight, |weight| match bias {
-            Some(bias) => with_slice(bias, |bias| Ok(forward(x, weight, Some(bias)))),
-            None => Ok(forward(x, weight, None)),
+            Some((bias, moved)) => with_slice(bias, |bias| forward(x, weight, Some((bias, moved)))),
+            None => forward(x, weight, None),
         })
     })
 }
 
-fn grad_input<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Tensor> {
-    let algorithm = Algorithm::of(g);
-    let grad_input = |weight: &[T], dy: &[T]| timed(|| named(g, "dx"), || algorithm.grad_input(weight, dy));
-    let dx = with_slice(weight, |weight| with_slice(dy, |dy| Ok(grad_input(weight, dy))))?;
+fn grad_input<T: Float>(g: &Geometry, x: &Tensor, (weight, moved): Displaced, dy: &Tensor) -> Result<Tensor> {
+    let grad_input = |weight: &[T], dy: &[T]| {
+        let pass = || match moved {
+            None => Ok(Algorithm::of(g).grad_input(weight, dy)),
+            Some(moved) => displaced::grad_input(g, weight, dy, moved, moved.groups_of("convolution", samples(x))?),
+        };
+        timed(|| named(g, "dx"), pass)
+    };
+    let dx = with_slice(weight, |weight| with_slice(dy, |dy| grad_input(weight, dy)))?;
     constant(dx, x.shape())
 }
 
@@ -91,15 +112,9 @@ fn samples(x: &Tensor) -> usize {
     if x.rank() > 1 { x.dims()[0] } else { 1 }
 }
 
-/// ‖dwᵢ‖² of every sample i.
-fn weight_squares<T: Float>(g: &Geometry, x: &Tensor, dy: &Tensor) -> Result<Vec<f64>> {
-    let one = Geometry { batch: g.batch / samples(x).max(1), ..*g };
-    let squares = |x: &[T], dy: &[T]| timed(|| named(g, "squares"), || squares::of_weights(&one, x, dy));
-    with_slice(x, |x| with_slice(dy, |dy| Ok(squares(x, dy))))
-}
-
-fn bias_squares<T: Float>(bias: &Tensor, samples: usize, dy: &Tensor) -> Result<Vec<f64>> {
-    with_slice::<T, _>(dy, |dy| Ok(squares_of_sums(dy, samples, bias.elem_count())))
+fn bias_terms<T: Float>(bias: &Tensor, groups: Groups, keeps: bool, dy: &Tensor) -> Result<Terms> {
+    let of_samples = with_slice::<T, _>(dy, |dy| Ok(sums_of_samples(dy, groups.samples, bias.elem_count())))?;
+    Terms::of_sums(groups, &groups.sums(&of_samples), keeps, dy)
 }
 
 /// A pass of a convolution in a profile, and the operations of its definition.

@@ -131,8 +131,8 @@ fn along_taps<T: Float>(g: &Geometry, gram: &[T], stride: usize, s: usize, row: 
     }
 }
 
-/// The windows of one sample, `[pixels, window]`, with zeros outside of the images.
-fn windows<T: Float>(g: &Geometry, x: &[T]) -> Vec<T> {
+/// The windows of some images, `[pixels, window]`, with zeros outside of the images.
+pub(super) fn windows<T: Float>(g: &Geometry, x: &[T]) -> Vec<T> {
     let mut windows = vec![T::ZERO; g.pixels() * g.window()];
     let (c, across, image) = (g.c_in, g.out_width, g.height * g.width);
     for (s, window) in windows.chunks_exact_mut(g.window().max(1)).enumerate() {

@@ -5,9 +5,10 @@ use super::{Normalised, named, record};
 use crate::cpu::float::{Float, constant, with_float, with_slice};
 use crate::graph::Activation;
 use crate::layers::{Epilogue, RunningStats};
-use crate::per_sample::ghost::samples_are_coupled;
+use crate::per_sample::groups::Groups;
+use crate::per_sample::recorder::{micro_batch_size, samples_are_coupled};
 use crate::profile::timed;
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var, bail};
 
 /// [`batch_norm`](crate::batch_norm), whose shapes are checked.
 pub(crate) fn batch_norm<X: Activation>(
@@ -19,32 +20,70 @@ pub(crate) fn batch_norm<X: Activation>(
     epilogue: Epilogue<X>,
 ) -> Result<X> {
     let (x, c) = (activation.values(), weight.elem_count());
-    let spans = Spans { spans: 1, rows: x.elem_count() / c.max(1), c };
+    let (b, rows) = (x.dims()[0], x.elem_count() / c.max(1));
+    // What is normalised together: all rows, one span; or each micro-batch, a span being a sample of it.
+    let (spans, groups) = match micro_batch_size() {
+        None => (Spans { spans: 1, rows, c }, Groups { samples: 1, size: 1 }),
+        Some(size) => (Spans { spans: b, rows: rows / b, c }, Groups { samples: b, size }),
+    };
     with_float!("batch_norm", x, T => {
-        let n = spans.rows as f64;
         let (mean, var) = if train {
-            samples_are_coupled();
-            let batches = stats.batches.map(|batches| batches.to_scalar::<i64>()).transpose()?;
-            let Moments { mean, var } = timed(|| named("moments", x.dims()), || with_slice::<T, _>(x, |x| Ok(spans.moments(x))))?;
-            update(stats.mean, &mean, stats.momentum)?;
-            update(stats.var, &var.iter().map(|var| var * n / (n - 1.0)).collect::<Vec<_>>(), stats.momentum)?;
-            if let (Some(var), Some(batches)) = (stats.batches, batches) {
-                var.set(&Tensor::new(batches + 1, &Device::Cpu)?)?;
+            if groups.samples == 1 && b > 1 {
+                samples_are_coupled();
             }
-            (mean, var)
+            let batches = stats.batches.map(|batches| batches.to_scalar::<i64>()).transpose()?;
+            let moments = timed(|| named("moments", x.dims()), || with_slice::<T, _>(x, |x| Ok(spans.moments(x))))?;
+            let of_groups = moments_of_groups(&moments, groups, c);
+            for (moments, group) in of_groups.iter().zip(groups.all()) {
+                let n = (group.len() * spans.rows) as f64;
+                if n == 1. {
+                    bail!("batch_norm: expected more than 1 value per channel when training, got a micro-batch of 1 sample of x {:?}", x.dims());
+                }
+                update(stats.mean, &moments.mean, stats.momentum)?;
+                update(stats.var, &moments.var.iter().map(|var| var * n / (n - 1.0)).collect::<Vec<_>>(), stats.momentum)?;
+            }
+            if let (Some(var), Some(batches)) = (stats.batches, batches) {
+                var.set(&Tensor::new(batches + groups.count() as i64, &Device::Cpu)?)?;
+            }
+            let of_spans = |f: fn(&Moments) -> &Vec<f64>| for_spans(&of_groups.iter().map(f).collect::<Vec<_>>(), groups);
+            (of_spans(|moments| &moments.mean), of_spans(|moments| &moments.var))
         } else {
-            (values(stats.mean)?, values(stats.var)?)
+            (values(stats.mean)?.repeat(spans.spans), values(stats.var)?.repeat(spans.spans))
         };
         let rstd = var.iter().map(|var| 1.0 / (var + eps).sqrt()).collect();
         record::<T, X>("batch_norm", activation, (weight, bias), Normalised { spans, mean, rstd }, epilogue, Box::new(
             move |sums: &[Vec<f64>], weight: &[f64]| {
-                // In evaluation the statistics are constants: nothing flows through them.
-                let scale = if train { 1.0 / n } else { 0.0 };
-                let terms = |offset: usize| (0..c).map(|j| weight[j] * sums[0][offset + j] * scale).collect();
+                let terms = |offset: usize| {
+                    let mean = |group: std::ops::Range<usize>| -> Vec<f64> {
+                        // In evaluation the statistics are constants: nothing flows through them.
+                        let scale = if train { 1.0 / (group.len() * spans.rows) as f64 } else { 0.0 };
+                        let channel = |j: usize| group.clone().map(|i| weight[i * c + j] * sums[i][offset + j]).sum::<f64>();
+                        (0..c).map(|j| channel(j) * scale).collect()
+                    };
+                    for_spans(&groups.all().map(mean).collect::<Vec<_>>(), groups)
+                };
                 (terms(0), terms(c))
             },
         ))
     })
+}
+
+/// The moments of each group of spans: their means' mean, and their variances' mean plus the variance between them.
+fn moments_of_groups(Moments { mean, var }: &Moments, groups: Groups, c: usize) -> Vec<Moments> {
+    let of_group = |group: std::ops::Range<usize>| {
+        let over = |j: usize, f: &dyn Fn(usize) -> f64| {
+            group.clone().map(|span| f(span * c + j)).sum::<f64>() / group.len() as f64
+        };
+        let centre: Vec<f64> = (0..c).map(|j| over(j, &|i| mean[i])).collect();
+        let var = (0..c).map(|j| over(j, &|i| var[i] + (mean[i] - centre[j]).powi(2))).collect();
+        Moments { mean: centre, var }
+    };
+    groups.all().map(of_group).collect()
+}
+
+/// What each group has, for each of its spans: `[spans, c]`.
+fn for_spans<R: AsRef<[f64]>>(of_groups: &[R], groups: Groups) -> Vec<f64> {
+    groups.all().zip(of_groups).flat_map(|(group, values)| values.as_ref().repeat(group.len())).collect()
 }
 
 /// The elements of a variable as f64.

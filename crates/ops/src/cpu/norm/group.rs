@@ -34,7 +34,8 @@ pub(crate) fn group_norm<X: Activation>(
                 let terms = |offset: usize| {
                     let all: Vec<f64> = sums
                         .iter()
-                        .flat_map(|sums| (0..c).map(move |j| weight[j] * sums[offset + j] / rows))
+                        .zip(weight.chunks_exact(c))
+                        .flat_map(|(sums, weight)| (0..c).map(move |j| weight[j] * sums[offset + j] / rows))
                         .collect();
                     per_group(&all, size)
                 };

@@ -1,13 +1,14 @@
 //! Layer normalisation: each row by itself.
 
+use crate::cpu::displaced::Values;
 use crate::cpu::float::{Float, constant, on_cpu, with_float, with_slice};
 use crate::cpu::parallel::{Region, add_up, for_chunks, results, rows_per_chunk};
 use crate::cpu::rows::{product, sum};
-use crate::cpu::squares::sum_of_squares;
 use crate::cpu::vector::vectorised;
 use crate::graph::{Activation, Pass};
 use crate::layers::same_dtype;
-use crate::per_sample::ghost::take_part;
+use crate::per_sample::groups::Groups;
+use crate::per_sample::recorder::{Terms, take_part};
 use crate::profile::timed;
 use candle_core::{Result, Tensor};
 
@@ -17,24 +18,34 @@ pub(crate) fn layer_norm<X: Activation>(x: &X, (weight, bias): (&Tensor, &Tensor
     same_dtype("layer_norm", &[x.values(), weight])?;
     let named = |pass: &str, x: &[usize]| (format!("layer_norm {x:?} {pass}"), 0.0);
     with_float!("layer_norm", x.values(), T => {
+        let part = take_part("layer_norm", [weight, bias]);
+        let samples = if x.values().rank() > 1 { x.values().dims()[0] } else { 1 };
+        let of_sample = x.values().elem_count() / c / samples.max(1);
         let forward = || with_slice::<T, _>(x.values(), |x| {
-            with_slice(weight, |weight| with_slice(bias, |bias| Ok(forward(x, weight, bias, eps))))
+            with_slice(weight, |weight| with_slice(bias, |bias| {
+                let values = |k: usize, param| Values::of("layer_norm", param, part.displaced(k), (samples, of_sample));
+                Ok(forward(x, &values(0, weight)?, &values(1, bias)?, c, eps))
+            }))
         });
         let (y, rows) = timed(|| named("forward", x.values().dims()), forward)?;
-        let ghost = take_part("layer_norm", [weight, bias]);
         X::record("layer_norm", &[x], &[weight, bias], on_cpu(y), x.values().shape(), move |Pass { inputs: [x, weight, _], wanted, dy, .. }| {
-            let measuring = ghost.measures(0) || ghost.measures(1);
-            let samples = if x.rank() > 1 { x.dims()[0] } else { 1 };
-            let task = if measuring { rows.len().div_ceil(samples.max(1)) } else { rows_per_chunk(c) };
+            let measuring = part.measures(0) || part.measures(1);
+            let task = if measuring { of_sample } else { rows_per_chunk(c) };
             let backward = || with_slice::<T, _>(x, |x| {
-                with_slice(weight, |weight| with_slice(dy, |dy| Ok(backward(x, weight, dy, &rows, task, wanted))))
+                with_slice(weight, |weight| with_slice(dy, |dy| {
+                    let weight = Values::of("layer_norm", weight, part.displaced(0), (samples, of_sample))?;
+                    Ok(backward(x, &weight, dy, &rows, (task, c), wanted))
+                }))
             });
             let (dx, parts) = timed(|| named("backward", x.dims()), backward)?;
             let parameter = |k: usize| {
                 let half = k * c..(k + 1) * c;
                 let sums = || constant(add_up(&parts, 2 * c)[half.clone()].iter().map(|sum| T::narrow(*sum)).collect(), c);
-                let squares = || Ok(parts.iter().map(|sums| sum_of_squares(&sums[half.clone()])).collect());
-                ghost.gradient(k, wanted[1 + k], sums, squares)
+                let terms = |size, keeps| {
+                    let (groups, halves) = (Groups { samples, size }, parts.iter().map(|sums| &sums[half.clone()]));
+                    Terms::of_sums(groups, &groups.sums(&halves.collect::<Vec<_>>()), keeps, dy)
+                };
+                part.gradient(k, wanted[1 + k], sums, terms)
             };
             Ok([wanted[0].then(|| constant(dx, x.shape())).transpose()?, parameter(0)?, parameter(1)?])
         })
@@ -50,8 +61,7 @@ struct Row<T> {
 }
 
 /// y and the statistics of every row.
-fn forward<T: Float>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Vec<Row<T>>) {
-    let c = weight.len();
+fn forward<T: Float>(x: &[T], weight: &Values<T>, bias: &Values<T>, c: usize, eps: f64) -> (Vec<T>, Vec<Row<T>>) {
     let rows = x.len() / c;
     let (mut y, mut statistics) = (Vec::with_capacity(x.len()), Vec::<Row<T>>::with_capacity(rows));
     let task = rows_per_chunk(c);
@@ -64,11 +74,12 @@ fn forward<T: Float>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Ve
                     let mean = sum(x, |x| x) / c as f64;
                     let var = sum(x, |x| (x - mean) * (x - mean)) / c as f64;
                     let row = Row { mean: T::narrow(mean), rstd: T::narrow(1.0 / (var + eps).sqrt()) };
-                    for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                    let at = index * task + i;
+                    for (((y, &x), &weight), &bias) in y.iter_mut().zip(x).zip(weight.of_row(at)).zip(bias.of_row(at)) {
                         y.write((x - row.mean) * row.rstd * weight + bias);
                     }
                     // SAFETY: rows belong to one task each, and there is room for all.
-                    unsafe { of_rows.at(index * task + i).write(row) };
+                    unsafe { of_rows.at(at).write(row) };
                 }
             },
         )
@@ -84,13 +95,12 @@ fn forward<T: Float>(x: &[T], weight: &[T], bias: &[T], eps: f64) -> (Vec<T>, Ve
 /// dx (empty unless wanted) and, in f64, Σ dy x̂ and Σ dy over the rows of each task, `[2 c]`.
 fn backward<T: Float>(
     x: &[T],
-    weight: &[T],
+    weight: &Values<T>,
     dy: &[T],
     rows: &[Row<T>],
-    task: usize,
+    (task, c): (usize, usize),
     wanted: [bool; 3],
 ) -> (Vec<T>, Vec<Vec<f64>>) {
-    let c = weight.len();
     let len = if wanted[0] { x.len() } else { 0 };
     let mut dx: Vec<T> = Vec::with_capacity(len);
     let out = Region::of_capacity(&mut dx);
@@ -110,7 +120,7 @@ fn backward<T: Float>(
                     let (x, dy) = (&x[at..][..c], &dy[at..][..c]);
                     let terms = normalised.iter_mut().zip(&mut *inner).zip(scale.iter_mut().zip(&mut *shift));
                     for ((((normalised, inner), (scale, shift)), (&x, &dy)), &weight) in
-                        terms.zip(x.iter().zip(dy)).zip(weight)
+                        terms.zip(x.iter().zip(dy)).zip(weight.of_row(first + i))
                     {
                         *normalised = (x - row.mean) * row.rstd;
                         *inner = dy * weight;

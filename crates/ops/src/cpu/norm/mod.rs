@@ -10,12 +10,12 @@ pub(crate) use group::group_norm;
 pub(crate) use layer::layer_norm;
 pub(super) use spans::{masked, positive};
 
+use super::displaced::Values;
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::{add_up, zip_map};
-use super::squares::sum_of_squares;
 use crate::graph::{Activation, Pass, Recorded};
 use crate::layers::Epilogue;
-use crate::per_sample::ghost::{Part, take_part};
+use crate::per_sample::recorder::{Part, take_part};
 use crate::profile::timed;
 use candle_core::{Result, Tensor};
 use spans::{Affine, GradAffine, Spans};
@@ -29,7 +29,7 @@ struct Normalised {
     rstd: Vec<f64>,
 }
 
-/// How the sums Σ g, Σ g x̂ `[spans][2 c]` become the terms that dx gets through the statistics:
+/// How the sums Σ g, Σ g x̂ `[spans][2 c]` and γ `[spans, c]` become the terms that dx gets through the statistics:
 /// dx = rstd · (γ g − shift − slope x̂), both `[spans, c]`.
 type Through = dyn Fn(&[Vec<f64>], &[f64]) -> (Vec<f64>, Vec<f64>) + Send + Sync;
 
@@ -47,11 +47,13 @@ fn record<T: Float, X: Activation>(
     let ghost = take_part(op, [weight, bias]);
     let affine = together(weight, bias, ghost.clone())?;
     let residual = epilogue.residual.map(Recorded::input).transpose()?;
+    let samples = x.dims()[0];
     let y = timed(
         || named("forward", x.dims()),
         || {
             with_slice::<T, _>(x, |x| {
-                let coefficients = affine_of(&normalised, &with_slice(&affine, |a| Ok(a.to_vec()))?);
+                let coefficients =
+                    affine_of(&normalised, affine_of_spans::<T>(op, &affine, &ghost, (samples, &normalised.spans))?);
                 match &residual {
                     Some(residual) => {
                         with_slice(residual.values(), |r| Ok(normalised.spans.apply(x, &coefficients, Some(r), relu)))
@@ -61,7 +63,7 @@ fn record<T: Float, X: Activation>(
             })
         },
     )?;
-    let back = Backward { normalised, through, ghost };
+    let back = Backward { op, normalised, through, ghost };
     match &residual {
         Some(residual) => {
             let maps = [activation, residual];
@@ -108,6 +110,7 @@ fn record<T: Float, X: Activation>(
 
 /// What a backward keeps beside its inputs.
 struct Backward {
+    op: &'static str,
     normalised: Normalised,
     through: Box<Through>,
     ghost: Part<2>,
@@ -131,13 +134,29 @@ fn named(pass: &str, shape: &[usize]) -> (String, f64) {
     (format!("norm {shape:?} {pass}"), 0.0)
 }
 
+/// γ and β of every span, `[spans, c]` each, from both together and what they are displaced by.
+fn affine_of_spans<T: Float>(
+    op: &str,
+    affine: &Tensor,
+    part: &Part<2>,
+    (samples, spans): (usize, &Spans),
+) -> Result<[Vec<f64>; 2]> {
+    with_slice::<T, _>(affine, |affine| {
+        let of_spans = |k: usize| -> Result<Vec<f64>> {
+            // Where a parameter is displaced, a span is a sample.
+            let values = Values::of(op, &affine[k * spans.c..][..spans.c], part.displaced(k), (samples, 1))?;
+            Ok((0..spans.spans).flat_map(|i| values.of_row(i).iter().map(|value| value.wide())).collect())
+        };
+        Ok([of_spans(0)?, of_spans(1)?])
+    })
+}
+
 /// y = (x − mean) · (rstd γ) + β.
-fn affine_of<T: Float>(normalised: &Normalised, affine: &[T]) -> Affine<T> {
-    let (weight, bias) = affine.split_at(normalised.spans.c);
+fn affine_of<T: Float>(normalised: &Normalised, [weight, bias]: [Vec<f64>; 2]) -> Affine<T> {
     Affine {
         mean: normalised.mean.iter().map(|mean| T::narrow(*mean)).collect(),
-        scale: (normalised.rstd.iter().zip(weight.iter().cycle())).map(|(r, w)| T::narrow(r * w.wide())).collect(),
-        shift: bias.iter().copied().cycle().take(normalised.mean.len()).collect(),
+        scale: normalised.rstd.iter().zip(weight).map(|(r, w)| T::narrow(r * w)).collect(),
+        shift: bias.into_iter().map(T::narrow).collect(),
     }
 }
 
@@ -167,16 +186,16 @@ fn backward_values<T: Float>(
     y: Option<&[T]>,
     wanted: [bool; 2],
 ) -> Result<[Option<Tensor>; 2]> {
-    let Backward { normalised: Normalised { spans, mean, rstd }, through, .. } = back;
+    let Backward { op, normalised: Normalised { spans, mean, rstd }, through, ghost } = back;
     let c = spans.c;
-    let sums = timed(|| named("sums of dy", shape), || sums_of_dy(back, (x, shape), dy, y))?;
+    let sums = timed(|| named("sums of dy", shape), || sums_of_dy(back, (x, shape), dy, y, affine))?;
     let dx = if wanted[0] {
-        let weight: Vec<f64> = with_slice::<T, _>(affine, |affine| Ok(affine[..c].iter().map(|w| w.wide()).collect()))?;
+        let [weight, _] = affine_of_spans::<T>(op, affine, ghost, (shape[0], spans))?;
         let (shift, slope) = through(&sums, &weight);
         let narrow = |f: &dyn Fn(usize) -> f64| (0..mean.len()).map(|i| T::narrow(f(i))).collect::<Vec<T>>();
         let grad = GradAffine {
             mean: narrow(&|i| mean[i]),
-            weight: narrow(&|i| rstd[i] * weight[i % c]),
+            weight: narrow(&|i| rstd[i] * weight[i]),
             shift: narrow(&|i| rstd[i] * shift[i]),
             slope: narrow(&|i| rstd[i] * rstd[i] * slope[i]),
         };
@@ -206,6 +225,7 @@ fn sums_of_dy<T: Float>(
     (x, shape): (&[T], &[usize]),
     dy: &[T],
     y: Option<&[T]>,
+    like: &Tensor,
 ) -> Result<Vec<Vec<f64>>> {
     if !(ghost.measures(0) || ghost.measures(1)) {
         return Ok(spans.grad_sums(x, dy, y, mean, rstd));
@@ -216,7 +236,8 @@ fn sums_of_dy<T: Float>(
     let sums = each.grad_sums(x, dy, y, &of_each(mean), &of_each(rstd));
     for (k, half) in [(0, c..2 * c), (1, 0..c)] {
         if ghost.measures(k) {
-            ghost.add(k, sums.iter().map(|sums| sum_of_squares(&sums[half.clone()])).collect())?;
+            let of_samples: Vec<&[f64]> = sums.iter().map(|sums| &sums[half.clone()]).collect();
+            ghost.add_samples(k, &of_samples, like)?;
         }
     }
     Ok(if spans.spans == 1 { vec![add_up(&sums, 2 * c)] } else { sums })
