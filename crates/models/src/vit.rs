@@ -158,8 +158,12 @@ impl VisionTransformer {
     /// # Errors
     /// [`Error::WrongImages`] for images of another size.
     pub fn features(&self, xs: &Tensor) -> Result<Tensor> {
-        // The norm is that of each token, so the others need none.
-        self.norm.apply(&msharp_ops::first_token(&self.encode(xs)?)?)?.leave() // [b, d]
+        let class_token = match self.blocks.split_last() {
+            // After the last attention no token depends on another one, and the others are not read.
+            Some((last, others)) => last.apply_to_first(&self.encode(xs, others)?)?,
+            None => msharp_ops::first_token(&self.encode(xs, &[])?)?,
+        };
+        self.norm.apply(&class_token)?.leave() // [b, d]
     }
 
     /// All normalised tokens of images `[b, h, w, 3]`, `[b, n + 1, d]`: the class token, then the patches row by row of
@@ -168,11 +172,11 @@ impl VisionTransformer {
     /// # Errors
     /// [`Error::WrongImages`] for images of another size.
     pub fn tokens(&self, xs: &Tensor) -> Result<Tensor> {
-        self.norm.apply(&self.encode(xs)?)?.leave() // [b, n + 1, d]
+        self.norm.apply(&self.encode(xs, &self.blocks)?)?.leave() // [b, n + 1, d]
     }
 
-    /// The tokens after the last block, `[b, n + 1, d]`.
-    fn encode(&self, xs: &Tensor) -> Result<FeatureMap> {
+    /// The tokens after these blocks, `[b, n + 1, d]`.
+    fn encode(&self, xs: &Tensor, blocks: &[Block]) -> Result<FeatureMap> {
         match xs.dims() {
             &[_, h, w, 3] if (h, w) == (self.image, self.image) => {}
             dims => {
@@ -183,7 +187,7 @@ impl VisionTransformer {
         let patches = msharp_ops::patches(&FeatureMap::enter(xs)?, self.patch)?; // [b, n, 3 patch²]
         let h = msharp_ops::linear(&patches, &self.proj.0, Some(&self.proj.1))?; // [b, n, d]
         let mut h = msharp_ops::tokens(&h, &self.cls_token, &self.pos_embed)?; // [b, n + 1, d]
-        for block in &self.blocks {
+        for block in blocks {
             h = block.apply(&h)?;
         }
         Ok(h)
@@ -230,9 +234,24 @@ impl Block {
 
     /// `[b, n, d]` both.
     fn apply<X: Activation>(&self, h: &X) -> Result<X> {
-        let qkv = self.qkv.apply(&self.norm1.apply(h)?)?; // [b, n, 3 d]
-        let h = residual(h, &self.proj.apply(&msharp_ops::attention(&qkv, self.heads)?)?, &self.ls1)?;
-        let hidden = msharp_ops::gelu(&self.fc1.apply(&self.norm2.apply(&h)?)?)?; // [b, n, 4 d]
+        self.after_attention(h, &self.attention(h)?)
+    }
+
+    /// The first token of [`apply`](Self::apply), `[b, d]`, from h `[b, n, d]`.
+    fn apply_to_first<X: Activation>(&self, h: &X) -> Result<X> {
+        let attention = msharp_ops::first_token(&self.attention(h)?)?;
+        self.after_attention(&msharp_ops::first_token(h)?, &attention)
+    }
+
+    /// `[b, n, d]` both.
+    fn attention<X: Activation>(&self, h: &X) -> Result<X> {
+        msharp_ops::attention(&self.qkv.apply(&self.norm1.apply(h)?)?, self.heads)
+    }
+
+    /// What follows for each token, `[…, d]` all.
+    fn after_attention<X: Activation>(&self, h: &X, attention: &X) -> Result<X> {
+        let h = residual(h, &self.proj.apply(attention)?, &self.ls1)?;
+        let hidden = msharp_ops::gelu(&self.fc1.apply(&self.norm2.apply(&h)?)?)?; // […, 4 d]
         residual(&h, &self.fc2.apply(&hidden)?, &self.ls2)
     }
 }

@@ -155,6 +155,24 @@ fn an_old_checkpoint_has_no_counts_and_an_incomplete_one_is_refused() -> Result<
     Ok(())
 }
 
+/// The last block computes the class token only, where no other is asked for.
+#[test]
+fn the_features_of_a_vision_transformer_are_its_first_token() -> Result<()> {
+    let xs = images(3)?.narrow(1, 0, 10)?;
+    for depth in [0, 1, 2] {
+        let init = Seeded::new(5, DType::F64, &Device::Cpu);
+        let config = ViTConfig { image: 10, patch: 5, width: 12, depth, heads: 2, layer_scale: true };
+        let vit = config.build(4, init.var_builder())?;
+        let xs = xs.to_dtype(DType::F64)?;
+        let of_all: Vec<f64> = vit.tokens(&xs)?.narrow(1, 0, 1)?.flatten_all()?.to_vec1()?;
+        let features: Vec<f64> = vit.features(&xs)?.flatten_all()?.to_vec1()?;
+        for (all, alone) in of_all.into_iter().zip(features) {
+            assert!((all - alone).abs() <= 1e-12, "{depth} blocks: {all} of all tokens, {alone} alone");
+        }
+    }
+    Ok(())
+}
+
 /// Each sample by itself, in training too; another size of images, or another normalisation, is refused.
 #[test]
 fn a_vision_transformer_keeps_samples_apart_and_says_what_it_takes() -> Result<()> {
