@@ -37,6 +37,11 @@ impl ParamVec {
         Ok(Self(params.iter().map(of).collect::<Result<_>>()?))
     }
 
+    /// In place of a vector that is read no more.
+    pub(crate) fn released() -> Self {
+        Self(Vec::new())
+    }
+
     /// The vector 0.
     pub fn zeros(params: &Params) -> Result<Self> {
         Ok(Self(params.iter().map(|p| p.var.zeros_like()).collect::<Result<_>>()?))

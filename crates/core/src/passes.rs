@@ -62,6 +62,15 @@ impl<'a, U: Uphill> Passes<'a, U> {
         self.uphill.report(descent, self.measures)
     }
 
+    /// What a rule returns that descends ∇f_γ(x + ε) alone. The direction uphill is freed before the second pass, which
+    /// needs so much less memory.
+    pub fn finish_at_sharp(mut self) -> Result<Gradient> {
+        let epsilon = self.epsilon()?;
+        self.uphill.release();
+        let sharp = self.at(&epsilon, None)?;
+        Ok(self.finish(sharp))
+    }
+
     fn epsilon(&mut self) -> Result<ParamVec> {
         let epsilon = self.offset.offset(self.loss, self.uphill.direction())?;
         let length = epsilon.squared_norm()?.sqrt()?;

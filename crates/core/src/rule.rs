@@ -105,6 +105,9 @@ pub trait Uphill: sealed::Sealed {
     /// The direction uphill.
     fn direction(&self) -> &ParamVec;
 
+    /// Frees the direction, which was read for the last time.
+    fn release(&mut self);
+
     /// What a rule reports, with `descent` as the direction to descend.
     fn report(self, descent: ParamVec, measures: Measures) -> Gradient;
 }
@@ -120,6 +123,10 @@ impl Uphill for Gradient {
         &self.grads
     }
 
+    fn release(&mut self) {
+        self.grads = ParamVec::released();
+    }
+
     fn report(self, descent: ParamVec, measures: Measures) -> Gradient {
         let mut all = self.measures;
         all.extend(measures);
@@ -132,6 +139,10 @@ impl Uphill for Direction {
 
     fn direction(&self) -> &ParamVec {
         &self.0
+    }
+
+    fn release(&mut self) {
+        self.0 = ParamVec::released();
     }
 
     fn report(self, descent: ParamVec, measures: Measures) -> Gradient {

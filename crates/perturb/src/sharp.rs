@@ -34,8 +34,12 @@ impl<A: Ascent, O: Offset, C: Combine<A::Uphill>> Perturbation for Sharp<A, O, C
         self.check(loss.params)?;
         let uphill = self.ascent.ascend(loss)?;
         let mut passes = Passes::new(loss, uphill, &mut self.offset);
-        let direction = self.combine.combine(&mut passes)?;
-        let step = passes.finish(direction);
+        let step = if self.combine.is_sharp_alone() {
+            passes.finish_at_sharp()?
+        } else {
+            let direction = self.combine.combine(&mut passes)?;
+            passes.finish(direction)
+        };
         self.ascent.learn(&step.grads)?;
         Ok(step)
     }
