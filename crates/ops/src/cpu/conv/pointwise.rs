@@ -21,14 +21,17 @@ const PANELS: usize = 24 << 10;
 const PANELS_OF_DW: usize = 16 << 10;
 /// Rows of y or dx that a task has at most: a part of L2 with their summands.
 const ROWS: usize = 96;
-/// Outputs and inputs of a block of dw at most: the first that make [`FEWEST`] tasks.
-const BLOCKS_OF_DW: [(usize, usize); 4] = [(192, 512), (96, 512), (96, 256), (48, 256)];
+/// Outputs and inputs of a block of dw at most: the first that keep all threads busy.
+const BLOCKS_OF_DW: [(usize, usize); 6] = [(384, 384), (288, 384), (192, 384), (96, 384), (96, 192), (48, 192)];
+/// The block whose number sets how many chunks the pixels are summed in. Threads have no influence on that, and so none
+/// on the bits of dw.
+const CHUNKED_AS: (usize, usize) = (192, 512);
 /// Pixels of a chunk of dw at least, about: fewer do not pay for one more sum to write and to add.
 const CHUNK_OF_DW: usize = 1024;
 /// Tasks that a product is split into, if it costs nothing, for the threads.
 const TASKS: usize = 16;
-/// And at least, if it can be.
-const FEWEST: usize = 8;
+/// Tasks of a thread from which it does not matter that some threads have one more.
+const MANY: usize = 4;
 
 /// A linear map of every pixel, or of one in a few.
 #[derive(Clone, Copy)]
@@ -141,9 +144,14 @@ impl Pointwise {
 
     /// dw = dyᵀ x, `[c_out, c_in]`. A task has a block of dw and a chunk of the pixels; chunks are added in order.
     pub(super) fn grad_weight<T: Float>(&self, x: &[T], dy: &[T]) -> Vec<T> {
+        self.grad_weight_for(rayon::current_num_threads(), x, dy)
+    }
+
+    /// The same in tasks for so many threads.
+    fn grad_weight_for<T: Float>(&self, threads: usize, x: &[T], dy: &[T]) -> Vec<T> {
         let Geometry { c_in, c_out, .. } = self.g;
         let x = &*self.seen(x);
-        let [outputs, inputs, pixels] = self.parts_of_dw();
+        let [outputs, inputs, pixels] = self.parts_of_dw(threads);
         let blocks_of_dw = outputs.len() * inputs.len();
         // The first chunk is summed in the result.
         let mut sums: Vec<Vec<T>> = pixels.iter().map(|_| Vec::with_capacity(c_out * c_in)).collect();
@@ -166,16 +174,18 @@ impl Pointwise {
     }
 
     /// The outputs and inputs of the blocks of dw, and the chunks of the pixels.
-    fn parts_of_dw(&self) -> [Vec<Range<usize>>; 3] {
+    fn parts_of_dw(&self, threads: usize) -> [Vec<Range<usize>>; 3] {
         let pixels = self.g.pixels();
-        let cut = |(outputs, inputs)| {
-            let (outputs, inputs) = (even_blocks(self.g.c_out, outputs, 24), even_blocks(self.g.c_in, inputs, 32));
-            let chunks = TASKS.div_ceil(outputs.len() * inputs.len()).min(pixels / CHUNK_OF_DW).max(1);
-            [outputs, inputs, even_blocks(pixels, pixels.div_ceil(chunks), 64)]
+        let cut = |(o, i)| (even_blocks(self.g.c_out, o, 24), even_blocks(self.g.c_in, i, 32));
+        let number = |(outputs, inputs): &(Vec<_>, Vec<_>)| outputs.len() * inputs.len();
+        let chunks = TASKS.div_ceil(number(&cut(CHUNKED_AS))).min(pixels / CHUNK_OF_DW).max(1);
+        let busy = |blocks: &(Vec<_>, Vec<_>)| {
+            let tasks = number(blocks) * chunks;
+            tasks.is_multiple_of(threads) || tasks >= MANY * threads
         };
-        let tasks = |parts: &[Vec<_>; 3]| parts.iter().map(Vec::len).product::<usize>();
         let [first @ .., last] = BLOCKS_OF_DW;
-        first.into_iter().map(cut).find(|parts| tasks(parts) >= FEWEST).unwrap_or_else(|| cut(last))
+        let (outputs, inputs) = first.into_iter().map(cut).find(busy).unwrap_or_else(|| cut(last));
+        [outputs, inputs, even_blocks(pixels, pixels.div_ceil(chunks), 64)]
     }
 
     /// Some outputs and inputs of dw, over some pixels.
@@ -259,6 +269,19 @@ mod tests {
                 assert_eq!(fast.grad_input(&weight, &dy), slow.grad_input(&weight, &dy), "{g:?} with {arch:?}");
                 assert_eq!(fast.grad_weight(&x, &dy), slow.grad_weight(&x, &dy), "{g:?} with {arch:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_has_no_influence_on_bits() {
+        for (pixels, c_in, c_out) in [(700, 400, 430), (2500, 40, 800)] {
+            let g = geometry((pixels, (1, 1), c_in, c_out, (1, 1)));
+            let numbers = |len: usize, by: usize| (0..len).map(|i| (i * by % 23) as f32 / 7.).collect::<Vec<_>>();
+            let (x, dy) = (numbers(pixels * c_in, 7), numbers(pixels * c_out, 11));
+            let of = Pointwise::of(&g, Arch::new()).expect("a 1 × 1 kernel");
+            let parts = [1, 2, 3, 16].map(|threads| (of.parts_of_dw(threads), of.grad_weight_for(threads, &x, &dy)));
+            assert!(parts.iter().all(|(_, dw)| *dw == parts[0].1), "{g:?}");
+            assert_ne!(parts[0].0, parts[3].0, "{g:?}: the same tasks for one thread and for 16");
         }
     }
 
