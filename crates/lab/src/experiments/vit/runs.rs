@@ -11,14 +11,15 @@ use msharp_models::{Architecture, Norm, ViT};
 const SMALL: (&str, &str) = ("vit_small_patch14_dinov2@98", "hub:timm/vit_small_patch14_dinov2.lvd142m");
 const BASE: (&str, &str) = ("vit_base_patch16_224", "hub:timm/vit_base_patch16_224.augreg_in21k");
 
-/// The learning rate and the radius.
+/// The learning rate and the radius. Pretrained weights need a small radius: with .05, and even with .02, SAM learns
+/// nothing here; of .002, .005 and .01 the first one was the best after 40 steps, with 11.0, 9.6 and 5.2 %.
 const LR: f64 = 1e-5;
-const RHO: f64 = 0.05;
+const RHO: f64 = 0.002;
 /// The new classifier is not pretrained, and moves faster.
 const HEAD: &str = "head.*=50";
 
 /// AdamW without weight decay, and a cosine after a short rise. The paper's table says AdamW, and no hyper-parameter.
-/// The rates were chosen on CIFAR-100 with seed 100, which is not in the table.
+/// The rates and the radius were chosen on CIFAR-100 with seed 100, which is not in the table.
 pub fn configs(preset: Preset, weights: Option<&WeightsName>) -> Result<Vec<RunConfig>> {
     let (model, sets, epochs, seeds) = match preset {
         Preset::Smoke => ("vit-mini@64", vec![DataName::Synthetic], 1, 1),
