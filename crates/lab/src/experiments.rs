@@ -8,6 +8,7 @@ pub mod exit_time;
 pub mod imagenet;
 pub mod m_sharpness;
 pub mod noise_trace;
+pub mod radius;
 mod set_up;
 pub mod toy;
 pub mod vit;
@@ -26,7 +27,7 @@ use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 
 /// Every experiment, in the order in which results list them.
-pub static ALL: [&dyn AnyExperiment; 11] = [
+pub static ALL: [&dyn AnyExperiment; 12] = [
     &toy::Toy,
     &cifar10::Cifar10,
     &imagenet::ImageNet,
@@ -34,6 +35,7 @@ pub static ALL: [&dyn AnyExperiment; 11] = [
     &escape::Escape,
     &noise_trace::NoiseTrace,
     &m_sharpness::MSharpness,
+    &radius::Radius,
     &estimators::STANDARD,
     &weak_error::WeakError,
     &drift::Drift,

@@ -70,7 +70,16 @@ impl Contest {
     pub fn claim(&self, rows: &[RunRow], measure: Measure) -> Option<Claim> {
         let Self { rule, than, says } = self;
         let difference = difference(rows, rule, than, measure)?;
-        let verdict = match (difference.side(), says) {
+        let verdict = says.verdict(difference.side());
+        let text = format!("{rule} against {than}: {}, {verdict}.", measure.scale.show(&difference));
+        Some(Claim { text, decided: difference.side() != Side::Around })
+    }
+}
+
+impl Says {
+    /// What an interval on this side of 0 says to it.
+    pub fn verdict(self, side: Side) -> &'static str {
+        match (side, self) {
             (Side::Around, Says::Same) => "not significant at 95 %, which does not prove that there is no difference",
             (Side::Around, _) => "not significant at 95 %",
             (Side::Above, Says::Higher) | (Side::Below, Says::Lower) => "**as the paper says**",
@@ -79,9 +88,7 @@ impl Contest {
             (Side::Below, Says::Reason) => "**this contradicts the paper's reason**",
             (_, Says::Same) => "**they differ: m_eff is not m**",
             (_, Says::Nothing) => "**they differ**",
-        };
-        let text = format!("{rule} against {than}: {}, {verdict}.", measure.scale.show(&difference));
-        Some(Claim { text, decided: difference.side() != Side::Around })
+        }
     }
 }
 

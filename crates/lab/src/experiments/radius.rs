@@ -1,0 +1,38 @@
+//! `reproduce radius`.
+
+mod best;
+mod page;
+mod runs;
+
+use super::{Experiment, Given, Preset};
+use crate::config::RunConfig;
+use crate::page::Page;
+use crate::run::outcome::RunRow;
+use anyhow::Result;
+
+/// Is m-SAM more than SAM at a larger radius? Accuracy against ρ for each m and for RW-SAM, each at its best.
+pub struct Radius;
+
+impl Experiment for Radius {
+    type Job = RunConfig;
+
+    fn name(&self) -> &'static str {
+        "radius"
+    }
+
+    fn question(&self) -> &'static str {
+        "Is m-SAM more than SAM at a larger radius? Accuracy against ρ for each m, and each m at its best ρ"
+    }
+
+    fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<RunConfig>> {
+        Ok(runs::configs(preset))
+    }
+
+    fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
+        runs::about(&jobs[0])
+    }
+
+    fn page(&self, rows: &[RunRow]) -> Result<Page> {
+        page::page(rows)
+    }
+}

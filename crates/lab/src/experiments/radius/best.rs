@@ -1,0 +1,145 @@
+//! Accuracy against ρ, and each family at the ρ that is best for it on other seeds.
+
+use super::runs::Family;
+use crate::run::outcome::{Ending, RunRow};
+use crate::statistics::paired::{Paired, paired};
+use std::collections::BTreeMap;
+
+/// Accuracy in percent by seed.
+pub type BySeed = BTreeMap<u64, f64>;
+
+/// The runs of a family.
+#[derive(Clone, Debug)]
+pub struct Curve {
+    pub family: Family,
+    /// What the family is called.
+    pub label: String,
+    /// √(b/m).
+    pub factor: f64,
+    /// By ρ, ascending; that of SGD is 0.
+    pub points: Vec<(f64, BySeed)>,
+}
+
+/// A curve for each family, in order of appearance. A run that diverged has no accuracy.
+pub fn curves(rows: &[RunRow]) -> Vec<Curve> {
+    let mut all: Vec<Curve> = Vec::new();
+    for row in rows {
+        let config = &row.content.config;
+        let (family, rho) = (Family::of(config), config.perturbation.rule.radius().unwrap_or(0.));
+        let at = all.iter().position(|curve| curve.family == family).unwrap_or_else(|| {
+            let factor = family.factor(config.optimisation.batch_size);
+            all.push(Curve { family, label: config.rule_label(), factor, points: Vec::new() });
+            all.len() - 1
+        });
+        let points = &mut all[at].points;
+        let at = points.iter().position(|(known, _)| *known == rho).unwrap_or_else(|| {
+            points.push((rho, BySeed::new()));
+            points.len() - 1
+        });
+        let accuracy = row.content.metrics.test_accuracy.filter(|_| row.content.outcome == Ending::Finished);
+        points[at].1.extend(accuracy.map(|accuracy| (config.optimisation.seed, 100. * accuracy)));
+    }
+    all.iter_mut().for_each(|curve| curve.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    all
+}
+
+impl Curve {
+    /// The seeds of its runs that finished.
+    fn seeds(&self) -> Vec<u64> {
+        let mut seeds: Vec<u64> = self.points.iter().flat_map(|(_, by_seed)| by_seed.keys().copied()).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        seeds
+    }
+
+    /// ρ with the highest mean over `seeds`, of those at which all of them finished.
+    fn best_over(&self, seeds: &[u64]) -> Option<&(f64, BySeed)> {
+        let mean = |by_seed: &BySeed| seeds.iter().map(|seed| by_seed.get(seed)).sum::<Option<f64>>();
+        let known = self.points.iter().filter_map(|point| Some((mean(&point.1)?, point)));
+        known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, point)| point)
+    }
+
+    /// ρ with the highest mean over all seeds.
+    pub fn best(&self) -> Option<f64> {
+        self.best_over(&self.seeds()).map(|(rho, _)| *rho)
+    }
+
+    /// Whether the best ρ is the smallest or the largest that was tried.
+    pub fn is_best_at_an_end(&self) -> bool {
+        let ends = [self.points.first(), self.points.last()];
+        self.points.len() > 1 && ends.into_iter().flatten().any(|(rho, _)| Some(*rho) == self.best())
+    }
+
+    /// Each seed at the ρ that is best on the others; none of a single seed.
+    pub fn at_best(&self) -> BySeed {
+        let seeds = self.seeds();
+        let at = |seed: &u64| {
+            let others: Vec<u64> = seeds.iter().copied().filter(|other| other != seed).collect();
+            let (_, by_seed) = self.best_over(&others).filter(|_| !others.is_empty())?;
+            Some((*seed, *by_seed.get(seed)?))
+        };
+        seeds.iter().filter_map(at).collect()
+    }
+
+    /// The accuracies at a ρ, or at a ρ√(b/m) where `factor` is that of the curve.
+    pub fn at(&self, radius: f64, factor: f64) -> Option<&BySeed> {
+        let near = |rho: f64| (rho * factor - radius).abs() < 1e-4 * radius;
+        self.points.iter().find(|(rho, _)| near(*rho)).map(|(_, by_seed)| by_seed)
+    }
+
+    /// The mean over all ρ, of the seeds that finished at each.
+    pub fn mean_over_radii(&self) -> BySeed {
+        let mean = |seed: &u64| {
+            let sum: Option<f64> = self.points.iter().map(|(_, by_seed)| by_seed.get(seed)).sum();
+            Some((*seed, sum? / self.points.len() as f64))
+        };
+        self.seeds().iter().filter_map(mean).collect()
+    }
+}
+
+/// `one` less `other`, paired by seed.
+pub fn difference(one: &BySeed, other: &BySeed) -> Option<Paired> {
+    let of = |(seed, value): (&u64, &f64)| Some(value - other.get(seed)?);
+    paired(&one.iter().filter_map(of).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(points: &[(f64, &[f64])]) -> Curve {
+        let by_seed = |values: &[f64]| (0..).zip(values.iter().copied()).collect();
+        let points = points.iter().map(|(rho, values)| (*rho, by_seed(values))).collect();
+        Curve { family: Family::Sam(4), label: "m-SAM (m = 4)".to_owned(), factor: 4., points }
+    }
+
+    /// On seeds 1 and 2 the best is .2, on the others .1, though seed 0 alone would take .2.
+    #[test]
+    fn no_seed_chooses_its_own_radius() {
+        let curve = curve(&[(0.1, &[10., 50., 41.]), (0.2, &[60., 40., 52.])]);
+        assert_eq!(curve.best(), Some(0.2));
+        // Seed 0: 50 + 41 against 40 + 52. Seed 1: 10 + 41 against 60 + 52. Seed 2: 10 + 50 against 60 + 40.
+        assert_eq!(curve.at_best(), BySeed::from([(0, 60.), (1, 40.), (2, 52.)]));
+        let others = curve.mean_over_radii();
+        assert_eq!(others, BySeed::from([(0, 35.), (1, 45.), (2, 46.5)]));
+        assert!(curve.is_best_at_an_end());
+    }
+
+    #[test]
+    fn a_radius_at_which_a_run_diverged_is_not_chosen() {
+        let mut curve = curve(&[(0.1, &[10., 20., 30.]), (0.2, &[60., 40., 52.])]);
+        curve.points[1].1.remove(&2);
+        assert_eq!(curve.best(), Some(0.1));
+        // Without seed 2 the radius .2 is the best, and there seed 2 has nothing.
+        assert_eq!(curve.at_best(), BySeed::from([(0, 10.), (1, 20.)]));
+        assert!(curve.at(0.4, 4.).is_some_and(|at| at[&0] == 10.));
+        assert!(curve.at(0.4, 1.).is_none());
+    }
+
+    #[test]
+    fn one_seed_chooses_nothing() {
+        let curve = curve(&[(0.1, &[10.]), (0.2, &[20.])]);
+        assert!(curve.at_best().is_empty() && curve.best() == Some(0.2));
+        assert!(difference(&curve.at_best(), &curve.mean_over_radii()).is_none());
+    }
+}

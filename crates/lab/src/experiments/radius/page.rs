@@ -1,0 +1,196 @@
+//! The page of `radius`: curves over ρ and over ρ√(b/m), and what is left where each rule has its best radius.
+
+use super::best::{BySeed, Curve, curves, difference};
+use super::runs::{Family, about};
+use crate::page::contest::{Claim, Says, Scale};
+use crate::page::markdown::table;
+use crate::page::{Page, Parts, Picture, by_name};
+use crate::plot::{Axis, Figure, Point, Series, Style};
+use crate::run::outcome::RunRow;
+use crate::statistics::paired::Side;
+use crate::statistics::summarise;
+use anyhow::Result;
+
+/// What claims compare.
+const MEASURE: &str = "the test accuracy at the end, in points";
+
+/// Claims, a table and two pictures for each share of wrong labels.
+pub fn page(rows: &[RunRow]) -> Result<Page> {
+    let shares = by_name(rows, |config| match config.data.label_noise {
+        0. => "true labels".to_owned(),
+        share => format!("{:.0} % wrong labels", 100. * share),
+    });
+    let (mut claims, mut body, mut tables, mut pictures) = (Vec::new(), String::new(), String::new(), Vec::new());
+    for (share, rows) in &shares {
+        let curves = curves(rows);
+        let on = |claim: Claim| Claim { text: format!("{}: {}", capital(share), claim.text), ..claim };
+        claims.extend(claims_of(&curves).into_iter().map(on));
+        let table = table_of(&curves);
+        body.push_str(&format!("### {}\n\n{table}\n{}\n", capital(share), at_ends(&curves)));
+        tables.push_str(&format!("{share}\n{table}\n"));
+        pictures.extend(pictures_of(share, &curves));
+    }
+    let explained = "Test accuracy in percent at the end, mean ± deviation over seeds, in the column of ρ√(b/m). *At its \
+                     best ρ*: each seed at the ρ that is best on the other seeds; in brackets the one that is best on all. \
+                     The last column is the difference to SAM at its best ρ, paired by seed, with its 95 % \
+                     interval.\n\n";
+    let about = about(&rows[0].content.config);
+    let (body, findings) = (format!("{explained}{body}"), Vec::new());
+    Ok(Parts { about, measure: MEASURE, claims, body, table: tables, findings, pictures }.page("radius", rows))
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// That of SAM at the batch, if there is one.
+fn sam(curves: &[Curve]) -> Option<&Curve> {
+    curves.iter().find(|curve| matches!(curve.family, Family::Sam(_)) && curve.factor == 1.)
+}
+
+/// Each curve beside SAM's: at equal ρ, each at its best, and over all ρ at equal ρ√(b/m).
+fn claims_of(curves: &[Curve]) -> Vec<Claim> {
+    let Some(sam) = sam(curves) else { return Vec::new() };
+    let claim = |what: String, one: &BySeed, than: &BySeed, says: Says| {
+        let difference = difference(one, than)?;
+        let (shown, verdict) = (Scale::Points.show(&difference), says.verdict(difference.side()));
+        Some(Claim { text: format!("{what}: {shown}, {verdict}."), decided: difference.side() != Side::Around })
+    };
+    let mut claims = Vec::new();
+    for curve in curves.iter().filter(|curve| curve.family != sam.family) {
+        let label = &curve.label;
+        if curve.family == Family::Sgd {
+            let sgd = curve.mean_over_radii();
+            claims.push(claim("SAM at its best ρ against SGD".to_owned(), &sam.at_best(), &sgd, Says::Higher));
+            continue;
+        }
+        for (rho, by_seed) in &curve.points {
+            if let Some(of_sam) = sam.at(*rho, 1.) {
+                claims.push(claim(format!("{label} against SAM at ρ = {rho}"), by_seed, of_sam, Says::Higher));
+            }
+        }
+        let what = format!("{label} against SAM, each at its best ρ");
+        claims.push(claim(what, &curve.at_best(), &sam.at_best(), Says::Higher));
+        if curve.factor != 1. {
+            let what = format!("{label} against SAM at equal ρ√(b/m), mean over the grid");
+            claims.push(claim(what, &curve.mean_over_radii(), &sam.mean_over_radii(), Says::Nothing));
+        }
+    }
+    claims.into_iter().flatten().collect()
+}
+
+/// A line for each family, a column for each ρ√(b/m).
+fn table_of(curves: &[Curve]) -> String {
+    let mut radii: Vec<f64> = sam(curves).into_iter().flat_map(|sam| sam.points.iter().map(|(rho, _)| *rho)).collect();
+    radii.sort_by(f64::total_cmp);
+    let mut head = vec!["rule".to_owned()];
+    head.extend(radii.iter().map(|radius| format!("{radius}")));
+    head.extend(["at its best ρ", "− SAM at its best (95 %)"].map(str::to_owned));
+    let text = |by_seed: &BySeed| {
+        let values: Vec<f64> = by_seed.values().copied().collect();
+        summarise(&values).map_or("–".to_owned(), |summary| summary.text(1))
+    };
+    let line = |curve: &Curve| {
+        let mut cells = vec![curve.label.clone()];
+        if curve.family == Family::Sgd {
+            cells.extend(radii.iter().map(|_| "–".to_owned()));
+            cells.push(text(&curve.mean_over_radii()));
+        } else {
+            cells.extend(radii.iter().map(|radius| curve.at(*radius, curve.factor).map_or("–".to_owned(), text)));
+            let best = curve.best().map_or(String::new(), |rho| format!(" ({rho})"));
+            cells.push(format!("{}{best}", text(&curve.at_best())));
+        }
+        let own = if curve.family == Family::Sgd { curve.mean_over_radii() } else { curve.at_best() };
+        let than = sam(curves).filter(|sam| sam.family != curve.family).map(Curve::at_best);
+        let shown = than.and_then(|than| difference(&own, &than)).map(|found| Scale::Points.show(&found));
+        cells.push(shown.unwrap_or("–".to_owned()));
+        cells
+    };
+    table(&head, curves.iter().map(line))
+}
+
+/// Whose grid should go on.
+fn at_ends(curves: &[Curve]) -> String {
+    let open: Vec<&str> =
+        curves.iter().filter(|curve| curve.is_best_at_an_end()).map(|curve| curve.label.as_str()).collect();
+    match open.is_empty() {
+        true => "No best ρ is at an end of its grid.\n".to_owned(),
+        false => format!("The best ρ is at an end of the grid for {}: a wider one may be better.\n", open.join(", ")),
+    }
+}
+
+/// Accuracy over ρ, and over ρ√(b/m).
+fn pictures_of(share: &str, curves: &[Curve]) -> [Picture; 2] {
+    let picture = |file: &str, x: &str, scaled: bool| {
+        let of = |curve: &Curve| {
+            let style = if curve.family == Family::Sgd { Style::Level } else { Style::Both };
+            let factor = if scaled { curve.factor } else { 1. };
+            let point = |(rho, by_seed): &(f64, BySeed)| {
+                let summary = summarise(&by_seed.values().copied().collect::<Vec<_>>())?;
+                let error = summary.std.map_or(0., |std| std / (summary.n as f64).sqrt());
+                // SGD has no radius, and its level is drawn at any.
+                let x = if curve.family == Family::Sgd { 0.1 } else { rho * factor };
+                Some(Point { x, y: summary.mean, error })
+            };
+            Series::new(&curve.label, style, curve.points.iter().filter_map(point))
+        };
+        let figure = Figure {
+            title: format!("Accuracy against {x}, {share}"),
+            x: Axis::log2(x),
+            y: Axis::linear("test accuracy, %"),
+            series: curves.iter().map(of).collect(),
+            slopes: Vec::new(),
+        };
+        let alt = format!("Test accuracy against {x} with {share}: a curve for each m and for RW-SAM");
+        Picture { file: format!("{file}-{}.svg", share.replace(" %", "").replace(' ', "-")), alt, figure }
+    };
+    [picture("equal-radius", "ρ", false), picture("scaled-radius", "ρ√(b/m)", true)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runs::configs;
+    use super::*;
+    use crate::experiments::Preset;
+    use crate::page::table::tests::row;
+
+    /// Accuracy is a function of ρ√(b/m) alone, but for `gain` where m is 4.
+    fn rows(gain: f64) -> Vec<RunRow> {
+        let of = |config: crate::config::RunConfig| {
+            let family = Family::of(&config);
+            let radius = config.perturbation.rule.radius().unwrap_or(0.) * family.factor(64);
+            let gain = if family == Family::Sam(4) { gain } else { 0. };
+            let accuracy = 0.4 + 0.01 * config.optimisation.seed as f64 - (radius - 0.2).powi(2) + gain;
+            let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
+            row.content.config = config;
+            row
+        };
+        configs(Preset::Laptop).into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn what_only_moves_the_curve_is_no_difference_at_the_best_radius() {
+        let page = page(&rows(0.)).unwrap();
+        let line = |start: &str| {
+            let found = page.text.lines().find(|line| line.starts_with(start));
+            found.unwrap_or_else(|| panic!("{start} in {}", page.text)).to_owned()
+        };
+        let of = |m: usize, what: &str| line(&format!("- 40 % wrong labels: m-SAM (m = {m}) against SAM{what}"));
+        assert!(of(4, ", each at its best ρ").contains("+0.00"));
+        assert!(of(4, " at equal ρ√(b/m)").contains("+0.00"));
+        assert!(of(16, " at ρ = 0.1:").contains("as the paper says"), "nearer to its best at that ρ");
+        assert!(line("| m-SAM (m = 4) ").contains("(0.05)"));
+        assert!(page.text.contains("No best ρ is at an end of its grid."));
+        assert_eq!(page.pictures.len(), 4);
+        page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));
+    }
+
+    #[test]
+    fn what_is_left_at_the_best_radius_is_claimed() {
+        let text = page(&rows(0.02)).unwrap().text;
+        let start = "- 40 % wrong labels: m-SAM (m = 4) against SAM, each at its best ρ: +2.00";
+        let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{text}"));
+        assert!(line.contains("as the paper says"), "{line}");
+    }
+}
