@@ -1,17 +1,19 @@
 //! `bench m`: what smaller micro-batches cost, together and one after another, and what RW-SAM costs instead.
 
 use super::subject::{EstimatorArgs, Kind, Subject, SubjectArgs};
-use super::{print_table, rounded};
+use super::{print_table, pytorch, rounded};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use msharp_core::{Perturbation, Temperature};
 use msharp_gradnorm::Ghost;
 use msharp_perturb::{Micro, Path, rw_sam, sam};
+use std::path::PathBuf;
 
 /// What to show before the flags.
 const EXAMPLES: &str = "Examples:
   cargo xtask bench m                              of a ResNet-18 at batch 128
-  cargo xtask bench m --model resnet8 --m 1,4,16   of another network, at these sizes";
+  cargo xtask bench m --model resnet8 --m 1,4,16   of another network, at these sizes
+  cargo xtask bench m --norm group --m 1,8 --path parallel --against-pytorch python3";
 
 /// The micro-batches to time.
 #[derive(Args)]
@@ -27,6 +29,10 @@ pub struct MicroArgs {
     /// How micro-batches are computed [default: both]
     #[arg(long, value_enum)]
     path: Option<PathArg>,
+    /// Time PyTorch's SAM and m-SAM too, with this Python interpreter: micro-batches one after another, and those of one
+    /// sample by torch.func.vmap
+    #[arg(long, value_name = "PYTHON")]
+    against_pytorch: Option<PathBuf>,
 }
 
 /// How micro-batches are computed.
@@ -72,7 +78,7 @@ pub fn micro(args: MicroArgs) -> Result<()> {
     let sizes = if args.m.is_empty() { SIZES.into_iter().filter(|m| *m <= batch).collect() } else { args.m };
     let paths = args.path.map_or(vec![PathArg::Parallel, PathArg::Sequential], |path| vec![path]);
     let mut lines = Vec::new();
-    for m in sizes {
+    for m in sizes.iter().copied() {
         // The batch itself is SAM on either path.
         for path in paths.iter().take(if m < batch { 2 } else { 1 }) {
             let step = Box::new(Micro::new(sam(RHO), m).with_path(path.path()));
@@ -94,6 +100,16 @@ pub fn micro(args: MicroArgs) -> Result<()> {
         let times = subject.times(&mut line.step, 1, args.subject.steps)?;
         timed.push((line, times[times.len() / 2], times[0]));
     }
+    if let Some(python) = &args.against_pytorch {
+        for (label, step, m) in steps_of_pytorch(&sizes, batch) {
+            eprintln!("measuring {label} of {} …", args.subject.model);
+            let theirs = pytorch::measure_step(python, &args.subject, step, m, 1)?;
+            if let (Some(median), Some(min)) = (theirs.median_ms, theirs.min_ms) {
+                let (m, path) = if step == "sam" { (None, None) } else { (Some(m), Some(step)) };
+                timed.push((Line { label, rule: "pytorch", m, path, step: None }, median, min));
+            }
+        }
+    }
     let sam = timed.iter().find(|(line, ..)| line.rule == "sam").map_or(f64::NAN, |(_, median, _)| *median);
     let mut rows = Vec::new();
     for (line, median, min) in timed {
@@ -112,4 +128,16 @@ pub fn micro(args: MicroArgs) -> Result<()> {
         print_table(&["rule", "median ms", "min ms", "by SAM"], &rows);
     }
     Ok(())
+}
+
+/// What is timed of PyTorch: a label, the step of the script, and m.
+fn steps_of_pytorch(sizes: &[usize], batch: usize) -> Vec<(String, &'static str, usize)> {
+    let mut steps = vec![("PyTorch's SAM".to_owned(), "sam", batch)];
+    for m in sizes.iter().copied().filter(|m| *m < batch) {
+        steps.push((format!("PyTorch's m-SAM (m = {m}), sequential"), "m_sam", m));
+        if m == 1 {
+            steps.push((format!("PyTorch's m-SAM (m = {m}), vmap"), "m_sam_vmap", m));
+        }
+    }
+    steps
 }

@@ -4,7 +4,6 @@ use super::child;
 use super::subject::{Kind, SubjectArgs, WARM_UP};
 use anyhow::{Context, Result, bail, ensure};
 use msharp_lab::config::{EstimatorName, typed};
-use msharp_models::Norm;
 use serde::Deserialize;
 use std::path::Path;
 use std::process::Command;
@@ -51,8 +50,7 @@ pub fn run(
 ///
 /// # Errors
 /// Names the flag that it does not know.
-pub fn check(args: &SubjectArgs, estimator: EstimatorName) -> Result<()> {
-    ensure!(args.norm == Norm::Batch, "--against-pytorch is for --norm batch; --norm is {}", args.norm);
+pub fn check(estimator: EstimatorName) -> Result<()> {
     ensure!(
         estimator == EstimatorName::FiniteDifference,
         "--against-pytorch takes RW-SAM's norms from a finite difference; --estimator is {}",
@@ -61,20 +59,27 @@ pub fn check(args: &SubjectArgs, estimator: EstimatorName) -> Result<()> {
     Ok(())
 }
 
-/// Measures one kind of step on the CPU.
-pub fn measure(python: &Path, args: &SubjectArgs, kind: Kind) -> Result<Theirs> {
-    let (model, only) = (args.model.to_string(), kind.name().replace('-', "_"));
+/// Measures one kind of step on the CPU, of m-SAM that with micro-batches of `m`.
+pub fn measure(python: &Path, args: &SubjectArgs, kind: Kind, m: usize) -> Result<Theirs> {
+    measure_step(python, args, &kind.name().replace('-', "_"), m, WARM_UP)
+}
+
+/// Measures the step that the script calls `only`, after `warm_up` of them.
+pub fn measure_step(python: &Path, args: &SubjectArgs, only: &str, m: usize, warm_up: usize) -> Result<Theirs> {
+    let (model, norm) = (args.model.to_string(), args.norm.to_string());
     let images = args.images();
     let numbers = [
+        ("--m", m),
         ("--batch", args.batch()),
         ("--steps", args.steps),
-        ("--warm-up", WARM_UP),
+        ("--warm-up", warm_up),
         ("--threads", rayon::current_num_threads()),
         ("--size", images.side),
         ("--classes", images.classes),
     ]
     .map(|(flag, number)| [flag.to_owned(), number.to_string()]);
-    let flags = ["--model", &model, "--only", &only].into_iter().chain(numbers.iter().flatten().map(String::as_str));
+    let names = ["--model", &model, "--norm", &norm, "--only", only];
+    let flags = names.into_iter().chain(numbers.iter().flatten().map(String::as_str));
     let mut found = None;
     run(python, &flags.collect::<Vec<_>>(), None, |theirs| {
         found = Some(theirs);

@@ -1,6 +1,6 @@
 //! `bench step`: each kind of step in a process of its own.
 
-use super::subject::{EstimatorArgs, Kind, Subject, SubjectArgs, WARM_UP, peak};
+use super::subject::{EstimatorArgs, Kind, MICRO_BATCH, Subject, SubjectArgs, WARM_UP, peak};
 use super::{print_table, pytorch, rounded};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -27,6 +27,9 @@ pub struct StepArgs {
     /// Time one kind of step alone [default: all]
     #[arg(long)]
     rule: Option<Kind>,
+    /// Samples of a micro-batch of m-sam [default: 32]
+    #[arg(long)]
+    m: Option<usize>,
     /// Time PyTorch's step beside each, with this Python interpreter, which needs torch and numpy, and timm for a
     /// vision transformer
     #[arg(long, value_name = "PYTHON")]
@@ -37,6 +40,12 @@ pub struct StepArgs {
     /// Measure in this process: what the command runs for each kind of step
     #[arg(long, hide = true)]
     here: bool,
+}
+
+impl StepArgs {
+    fn m(&self) -> usize {
+        self.m.unwrap_or(MICRO_BATCH)
+    }
 }
 
 /// A line of the result.
@@ -75,14 +84,22 @@ pub fn step(args: StepArgs) -> Result<()> {
     let kinds = args.rule.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
     args.subject.check()?; // here, for each process would say it again
     let estimator = args.estimator.of(&kinds)?;
+    if let Some(m) = args.m {
+        ensure!(
+            kinds.contains(&Kind::MSam),
+            "--m is about the steps of m-sam, which are not timed here; expected none"
+        );
+        let batch = args.subject.batch();
+        ensure!((1..=batch).contains(&m), "--m is {m}; expected at least 1, at most --batch ({batch})");
+    }
     if args.here {
         for kind in kinds {
-            println!("{}", serde_json::to_string(&measure(&args.subject, kind, estimator)?)?);
+            println!("{}", serde_json::to_string(&measure(&args, kind, estimator)?)?);
         }
         return Ok(());
     }
     if args.against_pytorch.is_some() {
-        pytorch::check(&args.subject, estimator)?;
+        pytorch::check(estimator)?;
     }
     ensure!(args.rounds > 0, "--rounds is 0; expected at least 1");
     let mut lines = Vec::new();
@@ -104,9 +121,9 @@ fn rounds(args: &StepArgs, kind: Kind, estimator: EstimatorName) -> Result<Line>
     eprintln!("measuring {} of {} …", kind.name(), args.subject.model);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds {
-        ours.push(in_a_process(&args.subject, kind, estimator)?);
+        ours.push(in_a_process(args, kind, estimator)?);
         if let Some(python) = &args.against_pytorch {
-            theirs.push(pytorch::measure(python, &args.subject, kind)?);
+            theirs.push(pytorch::measure(python, &args.subject, kind, args.m())?);
         }
     }
     let (times_ms, median_ms) = together(ours.iter().map(|line| &line.times_ms));
@@ -145,9 +162,10 @@ fn highest(peaks: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 }
 
 /// Measures in this process.
-fn measure(args: &SubjectArgs, kind: Kind, estimator: EstimatorName) -> Result<Line> {
+fn measure(step: &StepArgs, kind: Kind, estimator: EstimatorName) -> Result<Line> {
+    let args = &step.subject;
     let mut subject = Subject::new(args, estimator)?;
-    let mut rule = subject.rule(kind, None);
+    let mut rule = subject.rule(kind, (kind == Kind::MSam).then_some(step.m()));
     let times = subject.times(&mut rule, WARM_UP, args.steps)?;
     let peak_mb = peak_resident();
     let (median, work) = (times[times.len() / 2], subject.flop()? * kind.forwards());
@@ -169,7 +187,8 @@ fn measure(args: &SubjectArgs, kind: Kind, estimator: EstimatorName) -> Result<L
 }
 
 /// Measures in a process that does nothing else, so that its memory is that of this kind of step.
-fn in_a_process(args: &SubjectArgs, kind: Kind, estimator: EstimatorName) -> Result<Line> {
+fn in_a_process(step: &StepArgs, kind: Kind, estimator: EstimatorName) -> Result<Line> {
+    let args = &step.subject;
     let program = std::env::current_exe().context("cannot find this program, to run it for each kind of step")?;
     let mut command = Command::new(program);
     command.args(["bench", "step", "--here", "--rule", kind.name()]);
@@ -177,6 +196,9 @@ fn in_a_process(args: &SubjectArgs, kind: Kind, estimator: EstimatorName) -> Res
     command.args(["--batch", &args.batch().to_string(), "--steps", &args.steps.to_string()]);
     if kind == Kind::RwSam {
         command.args(["--estimator", &typed(estimator)]);
+    }
+    if kind == Kind::MSam {
+        command.args(["--m", &step.m().to_string()]);
     }
     command.args(["--threads", &rayon::current_num_threads().to_string()]);
     let output = command.stderr(Stdio::inherit()).output().context("cannot run this program again")?;

@@ -137,7 +137,7 @@ impl Kind {
 }
 
 /// m where nothing else is said.
-const MICRO_BATCH: usize = 32;
+pub const MICRO_BATCH: usize = 32;
 
 /// A network, its batch and its optimizer.
 pub struct Subject {

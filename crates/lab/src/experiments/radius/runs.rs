@@ -79,7 +79,7 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let (base, families, true_labels, radii, seeds): (_, &[Family], &[Family], &[f64], u64) = match preset {
         Preset::Smoke => (base(DataName::Thumbnails, Some(128), 100, 1), &[Sam(64), Sam(16)], &[], &[0.2, 0.4], 2),
         Preset::Laptop => (
-            base(DataName::Cifar10, Some(2500), 2000, 40),
+            base(DataName::Cifar10, Some(1000), 2000, 80),
             &[Sam(64), Sam(16), Sam(4), Sam(1), Probe(16), Exact(16)],
             &[Sam(64), Sam(4)],
             &RADII,
