@@ -1,11 +1,11 @@
-//! Accuracy against ρ, and each family at the ρ that is best for it on other seeds.
+//! A value of runs against ρ, and each family at the ρ that is best for it on other seeds.
 
 use super::runs::Family;
 use crate::run::outcome::{Ending, RunRow};
 use crate::statistics::paired::{Paired, paired};
 use std::collections::BTreeMap;
 
-/// Accuracy in percent by seed.
+/// A value, as accuracy in percent, by seed.
 pub type BySeed = BTreeMap<u64, f64>;
 
 /// The runs of a family.
@@ -20,8 +20,8 @@ pub struct Curve {
     pub points: Vec<(f64, BySeed)>,
 }
 
-/// A curve for each family, in order of appearance. A run that diverged has no accuracy.
-pub fn curves(rows: &[RunRow]) -> Vec<Curve> {
+/// A curve of `value` for each family, in order of appearance. A run that diverged has none.
+pub fn curves(rows: &[RunRow], value: impl Fn(&RunRow) -> Option<f64>) -> Vec<Curve> {
     let mut all: Vec<Curve> = Vec::new();
     for row in rows {
         let config = &row.content.config;
@@ -36,8 +36,8 @@ pub fn curves(rows: &[RunRow]) -> Vec<Curve> {
             points.push((rho, BySeed::new()));
             points.len() - 1
         });
-        let accuracy = row.content.metrics.test_accuracy.filter(|_| row.content.outcome == Ending::Finished);
-        points[at].1.extend(accuracy.map(|accuracy| (config.optimisation.seed, 100. * accuracy)));
+        let value = value(row).filter(|_| row.content.outcome == Ending::Finished);
+        points[at].1.extend(value.map(|value| (config.optimisation.seed, value)));
     }
     all.iter_mut().for_each(|curve| curve.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
     all
@@ -81,9 +81,9 @@ impl Curve {
         seeds.iter().filter_map(at).collect()
     }
 
-    /// The accuracies at a ρ, or at a ρ√(b/m) where `factor` is that of the curve.
+    /// The values at a ρ, or at a ρ√(b/m) where `factor` is that of the curve.
     pub fn at(&self, radius: f64, factor: f64) -> Option<&BySeed> {
-        let near = |rho: f64| (rho * factor - radius).abs() < 1e-4 * radius;
+        let near = |rho: f64| (rho * factor - radius).abs() <= 1e-4 * radius;
         self.points.iter().find(|(rho, _)| near(*rho)).map(|(_, by_seed)| by_seed)
     }
 

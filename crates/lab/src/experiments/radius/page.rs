@@ -22,16 +22,18 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     });
     let (mut claims, mut body, mut tables, mut pictures) = (Vec::new(), String::new(), String::new(), Vec::new());
     for (share, rows) in &shares {
-        let curves = curves(rows);
+        let learnt = curves(rows, |row| Some(100. * row.content.metrics.measures.get("train_accuracy_wrong")?));
+        let curves = curves(rows, |row| Some(100. * row.content.metrics.test_accuracy?));
         let on = |claim: Claim| Claim { text: format!("{}: {}", capital(share), claim.text), ..claim };
         claims.extend(claims_of(&curves).into_iter().map(on));
-        let table = table_of(&curves);
+        let table = table_of(&curves, &learnt);
         body.push_str(&format!("### {}\n\n{table}\n{}\n", capital(share), at_ends(&curves)));
         tables.push_str(&format!("{share}\n{table}\n"));
         pictures.extend(pictures_of(share, &curves));
     }
     let explained = "Test accuracy in percent at the end, mean ± deviation over seeds, in the column of ρ√(b/m). *At its \
-                     best ρ*: each seed at the ρ that is best on the other seeds; in brackets the one that is best on all. \
+                     best ρ*: each seed at the ρ that is best on the other seeds; in brackets the one that is best on all, \
+                     at which *learnt* is the share of the wrong labels that the network gives in the end. \
                      The last column is the difference to SAM at its best ρ, paired by seed, with its 95 % \
                      interval.\n\n";
     let about = about(&rows[0].content.config);
@@ -81,12 +83,12 @@ fn claims_of(curves: &[Curve]) -> Vec<Claim> {
 }
 
 /// A line for each family, a column for each ρ√(b/m).
-fn table_of(curves: &[Curve]) -> String {
+fn table_of(curves: &[Curve], learnt: &[Curve]) -> String {
     let mut radii: Vec<f64> = sam(curves).into_iter().flat_map(|sam| sam.points.iter().map(|(rho, _)| *rho)).collect();
     radii.sort_by(f64::total_cmp);
     let mut head = vec!["rule".to_owned()];
     head.extend(radii.iter().map(|radius| format!("{radius}")));
-    head.extend(["at its best ρ", "− SAM at its best (95 %)"].map(str::to_owned));
+    head.extend(["at its best ρ", "learnt", "− SAM at its best (95 %)"].map(str::to_owned));
     let text = |by_seed: &BySeed| {
         let values: Vec<f64> = by_seed.values().copied().collect();
         summarise(&values).map_or("–".to_owned(), |summary| summary.text(1))
@@ -101,6 +103,9 @@ fn table_of(curves: &[Curve]) -> String {
             let best = curve.best().map_or(String::new(), |rho| format!(" ({rho})"));
             cells.push(format!("{}{best}", text(&curve.at_best())));
         }
+        let learnt = learnt.iter().find(|learnt| learnt.family == curve.family);
+        let at_best = learnt.and_then(|learnt| learnt.at(curve.best()?, 1.)).filter(|by_seed| !by_seed.is_empty());
+        cells.push(at_best.map_or("–".to_owned(), text));
         let own = if curve.family == Family::Sgd { curve.mean_over_radii() } else { curve.at_best() };
         let than = sam(curves).filter(|sam| sam.family != curve.family).map(Curve::at_best);
         let shown = than.and_then(|than| difference(&own, &than)).map(|found| Scale::Points.show(&found));
@@ -163,6 +168,7 @@ mod tests {
             let gain = if family == Family::Sam(4) { gain } else { 0. };
             let accuracy = 0.4 + 0.01 * config.optimisation.seed as f64 - (radius - 0.2).powi(2) + gain;
             let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
+            row.content.metrics.measures.insert("train_accuracy_wrong".to_owned(), radius);
             row.content.config = config;
             row
         };
@@ -180,7 +186,8 @@ mod tests {
         assert!(of(4, ", each at its best ρ").contains("+0.00"));
         assert!(of(4, " at equal ρ√(b/m)").contains("+0.00"));
         assert!(of(16, " at ρ = 0.1:").contains("as the paper says"), "nearer to its best at that ρ");
-        assert!(line("| m-SAM (m = 4) ").contains("(0.05)"));
+        let of_4 = line("| m-SAM (m = 4) ");
+        assert!(of_4.contains("(0.05) | 20.0 ± 0.0 |"), "{of_4}");
         assert!(page.text.contains("No best ρ is at an end of its grid."));
         assert_eq!(page.pictures.len(), 4);
         page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));
