@@ -8,7 +8,7 @@ use msharp_models::{Architecture, Norm};
 const BATCH: usize = 64;
 /// ρ of SAM and of RW-SAM. m-SAM has √(m/b) times these: the same ρ√(b/m), which is the length of the perturbation that
 /// matters where the noise of the gradient is larger than its mean.
-const RADII: [f64; 6] = [0.1, 0.14, 0.2, 0.28, 0.4, 0.56];
+const RADII: [f64; 6] = [0.05, 0.07, 0.1, 0.14, 0.2, 0.28];
 /// How much of the images has a wrong label.
 const NOISE: f64 = 0.4;
 
@@ -77,7 +77,7 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
         })
     };
     let (base, families, true_labels, radii, seeds): (_, &[Family], &[Family], &[f64], u64) = match preset {
-        Preset::Smoke => (base(DataName::Thumbnails, Some(128), 100, 1), &[Sam(64), Sam(16)], &[], &[0.2, 0.4], 2),
+        Preset::Smoke => (base(DataName::Thumbnails, Some(128), 100, 1), &[Sam(64), Sam(16)], &[], &[0.1, 0.2], 2),
         Preset::Laptop => (
             base(DataName::Cifar10, Some(1000), 2000, 80),
             &[Sam(64), Sam(16), Sam(4), Sam(1), Probe(16), Exact(16)],
