@@ -31,6 +31,16 @@ enum Mix {
     CutMix([usize; 4]),
 }
 
+impl Mix {
+    /// λ: what is left of a sample in images of this height and width.
+    fn share(self, (h, w): (usize, usize)) -> f64 {
+        match self {
+            Mix::Mixup(share) => share,
+            Mix::CutMix([top, left, bottom, right]) => 1. - ((bottom - top) * (right - left)) as f64 / (h * w) as f64,
+        }
+    }
+}
+
 /// A source whose batches are mixed: inputs `[b, h, w, c]` as they were, targets f32 `[b, k]` instead of classes u32
 /// `[b]`. How a batch is mixed is a pure function of its key.
 ///
@@ -75,10 +85,7 @@ impl Mixing {
             Mix::Mixup(share) => ((x * share)? + (before * (1. - share))?)?,
             Mix::CutMix(area) => inside(area, (h, w), x)?.where_cond(&before, x)?,
         };
-        let share = match mix {
-            Mix::Mixup(share) => share,
-            Mix::CutMix([top, left, bottom, right]) => 1. - ((bottom - top) * (right - left)) as f64 / (h * w) as f64,
-        };
+        let share = mix.share((h, w));
         let y = one_hot(&batch.targets, classes)?;
         let targets = ((&y * share)? + (y.roll(1, 0)? * (1. - share))?)?;
         Ok(Batch { inputs, targets, ..batch })

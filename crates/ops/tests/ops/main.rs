@@ -8,6 +8,7 @@ mod graph;
 mod loss;
 mod micro;
 mod pytorch;
+mod shapes;
 mod threads;
 mod transformer;
 

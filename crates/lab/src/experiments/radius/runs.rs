@@ -8,7 +8,7 @@ use msharp_models::{Architecture, Norm};
 const BATCH: usize = 64;
 /// ρ of SAM and of RW-SAM. m-SAM has √(m/b) times these: the same ρ√(b/m), which is the length of the perturbation that
 /// matters where the noise of the gradient is larger than its mean.
-const RADII: [f64; 6] = [0.05, 0.07, 0.1, 0.14, 0.2, 0.28];
+const RADII: [f64; 6] = [0.07, 0.1, 0.14, 0.2, 0.28, 0.4];
 /// How much of the images has a wrong label.
 const NOISE: f64 = 0.4;
 
