@@ -19,7 +19,7 @@ mod weights_name;
 pub use canonical::named;
 pub use changes::Changes;
 pub use choices::{AugmentName, EstimatorName, OptimizerName, typed};
-pub use data_name::DataName;
+pub use data_name::{DataName, PictureColumns};
 pub use device::{DeviceName, PrecisionName};
 pub use images::{Channels, ImageConfig, InterpolationName, Transforms};
 pub use record::FORMAT;
@@ -72,7 +72,7 @@ pub struct RunConfig {
 #[command(next_help_heading = "Data")]
 pub struct DataConfig {
     /// The data set: synthetic, thumbnails (drawn, no download), cifar10, cifar100; or your own as folder:PATH
-    /// (PATH/{train,val}/CLASS/), tar:PATH (webdataset shards) or parquet:PATH
+    /// (PATH/{train,val}/CLASS/), tar:PATH (webdataset shards) or parquet:PATH[#IMAGE,LABEL]
     #[arg(id = "data", long = "data", default_value = "synthetic", value_name = "NAME")]
     #[serde(with = "as_text")]
     pub set: DataName,

@@ -81,7 +81,7 @@ pub fn pictures(name: &DataName) -> Result<(Arc<dyn Images>, Arc<dyn Images>)> {
     match name {
         DataName::Folder(path) => pictures::folder(path),
         DataName::Tar(path) => pictures::tar(path),
-        DataName::Parquet(path) => pictures::parquet(path),
+        DataName::Parquet(path, columns) => pictures::parquet(path, columns),
         _ => bail!("{name} has no picture files; expected folder:PATH, tar:PATH or parquet:PATH"),
     }
 }

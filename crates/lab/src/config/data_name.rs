@@ -20,8 +20,37 @@ pub enum DataName {
     Folder(PathBuf),
     /// `tar:PATH`, shards `PATH/{train,val}/*.tar` or `PATH/{train,val}-*.tar`, as webdataset writes them.
     Tar(PathBuf),
-    /// `parquet:PATH`, the same with Parquet files, as the Hugging Face hub stores sets of pictures.
-    Parquet(PathBuf),
+    /// `parquet:PATH`, the same with Parquet files, as the Hugging Face hub stores sets of pictures; with
+    /// `parquet:PATH#img,fine_label` these columns.
+    Parquet(PathBuf, PictureColumns),
+}
+
+/// The columns of a picture and of its class in Parquet files: `image` and `label` unless given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureColumns {
+    /// Of the picture.
+    pub image: String,
+    /// Of the class.
+    pub label: String,
+}
+
+impl Default for PictureColumns {
+    fn default() -> Self {
+        Self { image: "image".to_owned(), label: "label".to_owned() }
+    }
+}
+
+impl FromStr for PictureColumns {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(',') {
+            Some((image, label)) if ![image, label].contains(&"") && !label.contains(',') => {
+                Ok(Self { image: image.to_owned(), label: label.to_owned() })
+            }
+            _ => bail!("the columns of --data parquet:PATH#{text}: expected IMAGE,LABEL, such as img,fine_label"),
+        }
+    }
 }
 
 /// The names, for messages.
@@ -33,7 +62,7 @@ impl DataName {
         match self {
             DataName::Cifar100 => Some(100),
             DataName::Synthetic | DataName::Thumbnails | DataName::Cifar10 => Some(10),
-            DataName::Folder(_) | DataName::Tar(_) | DataName::Parquet(_) => None,
+            DataName::Folder(_) | DataName::Tar(_) | DataName::Parquet(..) => None,
         }
     }
 
@@ -42,7 +71,7 @@ impl DataName {
         match self {
             DataName::Thumbnails => Some(16),
             DataName::Synthetic | DataName::Cifar10 | DataName::Cifar100 => Some(32),
-            DataName::Folder(_) | DataName::Tar(_) | DataName::Parquet(_) => None,
+            DataName::Folder(_) | DataName::Tar(_) | DataName::Parquet(..) => None,
         }
     }
 }
@@ -56,7 +85,11 @@ impl Display for DataName {
             DataName::Cifar100 => f.write_str("cifar100"),
             DataName::Folder(path) => write!(f, "folder:{}", path.display()),
             DataName::Tar(path) => write!(f, "tar:{}", path.display()),
-            DataName::Parquet(path) => write!(f, "parquet:{}", path.display()),
+            DataName::Parquet(path, columns) => {
+                write!(f, "parquet:{}", path.display())?;
+                let PictureColumns { image, label } = columns;
+                if *columns == PictureColumns::default() { Ok(()) } else { write!(f, "#{image},{label}") }
+            }
         }
     }
 }
@@ -75,7 +108,10 @@ impl FromStr for DataName {
             (_, Some(path)) if path.as_os_str().is_empty() => bail!("{text:?} has no path after the colon; {EXPECTED}"),
             ("folder", Some(path)) => DataName::Folder(path),
             ("tar", Some(path)) => DataName::Tar(path),
-            ("parquet", Some(path)) => DataName::Parquet(path),
+            ("parquet", Some(path)) => match path.to_str().and_then(|path| path.rsplit_once('#')) {
+                Some((path, columns)) => DataName::Parquet(path.into(), columns.parse()?),
+                None => DataName::Parquet(path, PictureColumns::default()),
+            },
             _ => bail!("there is no data set {text:?}; {EXPECTED}"),
         })
     }
@@ -87,8 +123,14 @@ mod tests {
 
     #[test]
     fn a_name_is_read_as_it_is_written_and_another_is_refused_with_what_there_is() {
-        for text in ["synthetic", "thumbnails", "cifar10", "cifar100", "folder:a/b:c", "tar:shards", "parquet:/x y"] {
+        let of_files = ["folder:a/b:c", "tar:shards", "parquet:/x y", "parquet:/x#y#img,fine_label"];
+        for text in ["synthetic", "thumbnails", "cifar10", "cifar100"].into_iter().chain(of_files) {
             assert_eq!(text.parse::<DataName>().unwrap().to_string(), text);
+        }
+        assert_eq!("parquet:x#image,label".parse::<DataName>().unwrap().to_string(), "parquet:x");
+        for text in ["parquet:x#", "parquet:x#img", "parquet:x#,label", "parquet:x#a,b,c"] {
+            let message = text.parse::<DataName>().unwrap_err().to_string();
+            assert!(message.contains("expected IMAGE,LABEL"), "{text}: {message}");
         }
         for text in ["mnist", "folder", "folder:", "cifar10:here", "Cifar10", ""] {
             let message = text.parse::<DataName>().unwrap_err().to_string();
