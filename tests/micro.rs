@@ -205,6 +205,18 @@ fn a_step_makes_two_passes_and_reports_its_path() -> Result<()> {
 }
 
 #[test]
+fn the_mean_norm_of_micro_batches_is_reported() -> Result<()> {
+    // The offset of USAM is ρ g, so that its length says what is expected.
+    let (f, batch) = (wide_mlp()?, points(6)?);
+    let found = step(&f, &f.params, &batch, &mut Micro::new(usam(RHO), 2).with_path(Path::Parallel))?;
+    let apart = step(&f, &f.params, &batch, &mut Micro::new(usam(RHO), 2).with_path(Path::Sequential))?;
+    let number = |step: &Gradient, name: &str| step.measures[name].to_scalar::<f64>();
+    let (norm, length) = (number(&found, "micro_norm")?, number(&apart, "offset_norm")?);
+    assert!((RHO * norm - length).abs() < 1e-12 * length, "{norm}, {length}");
+    Ok(())
+}
+
+#[test]
 fn what_cannot_go_together_says_why_and_goes_one_after_another() -> Result<()> {
     let (batch, net, rows) = (points(8)?, wide_mlp()?, Rows::new(Link::Squares, 8, 4, 1)?);
     let mean_of_others = |batch: &Batch, train: bool| {

@@ -53,7 +53,7 @@ impl<A: Ascent, O: Offset, C: Combine<A::Uphill>> Perturbation for Sharp<A, O, C
     fn together(&mut self, loss: BatchLoss, size: usize) -> Result<Gradient> {
         self.check(loss.params)?;
         let uphill = loss.micro_gradients(size)?;
-        let (mut factors, mut lengths) = (Vec::new(), Vec::new());
+        let (mut factors, mut lengths, mut norms) = (Vec::new(), Vec::new(), Vec::new());
         for j in 0..uphill.shares().len() {
             let squares = uphill.squares(j);
             let Some(of_micro_batch) = self.offset.factors(loss, &squares)? else {
@@ -61,10 +61,12 @@ impl<A: Ascent, O: Offset, C: Combine<A::Uphill>> Perturbation for Sharp<A, O, C
             };
             let square: f64 = of_micro_batch.iter().zip(&squares).map(|(c, square)| c * c * square).sum();
             lengths.push(square.sqrt());
+            norms.push(squares.iter().sum::<f64>().sqrt());
             factors.push(of_micro_batch);
         }
         let sharp = uphill.gradient_at(&factors)?;
-        let mut measures = Measures::from([("offset_norm", uphill.mean(&lengths)?)]);
+        let mut measures =
+            Measures::from([("offset_norm", uphill.mean(&lengths)?), ("micro_norm", uphill.mean(&norms)?)]);
         measures.extend(sharp.mean_loss()?.map(|loss| ("sharp_loss", loss)));
         Ok(Gradient { losses: Some(uphill.losses().clone()), grads: sharp.grads, measures })
     }
