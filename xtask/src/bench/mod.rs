@@ -59,15 +59,15 @@ enum BenchCommand {
     /// taken in a process of its own, round after round; what is compiled is compiled before the clock starts. The ends
     /// of all programs' paths must agree within standard errors.
     Sde(sde::SdeArgs),
-    /// A training step on several ranks: its time, its share in communication, its bytes, and what GPUs would make of it
+    /// A training step on several ranks: time, share of communication, bytes; and what GPUs would make of it
     ///
     /// Ranks have as many samples each. The efficiency is the time of one rank on its samples by that of n ranks; a
     /// step ends when its last rank does. Communication is the time inside the collective operations, that of waiting
-    /// for slower ranks included. Bytes are those that a rank sends for gradients and weights of samples; what a
-    /// training run tells beside them is less than a kilobyte a step.
+    /// for slower ranks included. Bytes are those that a rank sends for gradients and for weights of samples, without
+    /// the few numbers that a training run reports beside them.
     ///
-    /// On n GPUs a step is taken to last flop/F + calls ⌈log₂ n⌉ α + bytes/β, one part after the other, with the bytes
-    /// that a step on n ranks sends, which are counted, and the constants of the flags.
+    /// On n GPUs a step is taken to last flop/F + calls ⌈log₂ n⌉ α + bytes/β, one part after the other. The bytes are
+    /// those that a step on n ranks sends: they are counted. The constants are flags.
     Dist(dist::DistArgs),
     /// The steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM of four workloads, also beside PyTorch
     ///

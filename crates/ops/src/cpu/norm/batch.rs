@@ -91,8 +91,8 @@ fn moments_of_groups(Moments { mean, var }: &Moments, groups: Groups, c: usize) 
     groups.all().map(of_group).collect()
 }
 
-/// The moments over the values of all processes, of which `count` are this one's, and their number: the means' mean, and
-/// the variances' mean plus the variance between them, weighted by the values of each.
+/// The moments over the values of all processes, `count` of which are this one's, and how many they are: the means'
+/// mean, and the variances' mean plus the variance between them, weighted by the values of each.
 fn moments_of_processes(Moments { mean, var }: &Moments, count: f64) -> Result<(Moments, f64)> {
     let (c, all) = (mean.len(), over_processes("batch_norm", &[&[count][..], mean, var].concat())?);
     let n: f64 = all.iter().map(|one| one[0]).sum();
