@@ -21,4 +21,5 @@ mod resume;
 mod rules;
 mod runs;
 mod stability;
+mod sync_batch_norm;
 mod tidy;

@@ -20,10 +20,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Images in f64, 64 of them in batches of 16, cropped and flipped.
-struct InF64(Loader);
+pub struct InF64(Loader);
 
 impl InF64 {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(Loader { prefetch: 0, ..Loader::train(Arc::new(synthetic(64, 0, 1).train), 16, 5) })
     }
 }
@@ -47,24 +47,24 @@ impl DataSource for InF64 {
     }
 }
 
-fn resnet8(norm: Norm) -> Result<(Classifier<Model>, Params)> {
+pub fn resnet8(norm: Norm) -> Result<(Classifier<Model>, Params)> {
     let init = Seeded::new(3, DType::F64, &Device::Cpu);
     let model = Architecture::ResNet8.build(norm, 10, init.var_builder())?;
     Ok((Classifier::new(model), init.params()?))
 }
 
-type MakeRule = fn() -> Box<dyn Perturbation>;
+pub type MakeRule = fn() -> Box<dyn Perturbation>;
 
 /// What a rank ends with.
 #[derive(Clone, Debug, PartialEq)]
-struct End {
-    weights: Vec<f64>,
-    losses: Vec<f64>,
-    samples: usize,
+pub struct End {
+    pub weights: Vec<f64>,
+    pub losses: Vec<f64>,
+    pub samples: usize,
 }
 
 /// Losses of the steps; stops after so many epochs.
-struct Watched(Vec<f64>, usize);
+pub struct Watched(pub Vec<f64>, pub usize);
 
 impl Observer for Watched {
     fn step(&mut self, report: &StepReport) -> Result<Control> {
@@ -96,7 +96,7 @@ fn train(ranks: &dyn Communicator, rule: MakeRule, epochs: usize, checkpoint: Op
 }
 
 /// What `f` yields on each of `size` threads.
-fn on_ranks<T: Send>(size: usize, f: impl Fn(&Ranks<Metered<Threads>>) -> T + Sync) -> Vec<T> {
+pub fn on_ranks<T: Send>(size: usize, f: impl Fn(&Ranks<Metered<Threads>>) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let start = |rank| scope.spawn(|| f(&Ranks(Metered::new(rank))));
         let ranks: Vec<_> = Threads::new(size).into_iter().map(start).collect();
@@ -114,7 +114,7 @@ fn end(size: usize, rule: MakeRule, epochs: usize, checkpoint: Option<(&Path, us
 }
 
 #[track_caller]
-fn assert_near(found: &End, expected: &End, tolerance: f64, what: &str) {
+pub fn assert_near(found: &End, expected: &End, tolerance: f64, what: &str) {
     let off = distance(&found.weights, &expected.weights);
     let losses = distance(&found.losses, &expected.losses);
     println!("{what}: weights {off:.1e}, losses {losses:.1e}");

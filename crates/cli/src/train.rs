@@ -33,6 +33,10 @@ pub struct TrainArgs {
     /// otherwise the perturbation is of the whole batch
     #[arg(long, hide_short_help = true, help_heading = "Rule")]
     local_perturbation: bool,
+    /// On several ranks: batch normalisation over the samples of all, as in one process; otherwise each rank normalises
+    /// its own samples
+    #[arg(long, hide_short_help = true, help_heading = "Machine")]
+    sync_batch_norm: bool,
     /// The folder for checkpoint, logs, weights and row [default: runs/ and a name made of the flags]
     #[arg(long, help_heading = "Output")]
     out: Option<PathBuf>,
@@ -54,7 +58,7 @@ pub fn train(args: TrainArgs) -> Result<()> {
 }
 
 fn train_on(ranks: &Ranks, args: TrainArgs) -> Result<()> {
-    let TrainArgs { config, resources, local_perturbation, out, resume, .. } = args;
+    let TrainArgs { config, resources, local_perturbation, sync_batch_norm, out, resume, .. } = args;
     let mut config = config.settled()?;
     if local_perturbation {
         config = ranks::with_local_perturbation(config, ranks.several().unwrap_or(1))?;
@@ -62,6 +66,10 @@ fn train_on(ranks: &Ranks, args: TrainArgs) -> Result<()> {
     config.validate()?; // as it was typed: messages name the flags that were given
     let config = weights::resolved(config)?.canonical();
     config.validate()?;
+    if sync_batch_norm {
+        ranks::check_sync_batch_norm(&config, ranks.several().unwrap_or(1))?;
+        ranks.sync_batch_norm();
+    }
     resources.check_data(&config.data.set)?;
     resources.computing(|data_dir| run_in(ranks, out, resume, &config, &data_dir))
 }

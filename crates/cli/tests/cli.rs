@@ -188,6 +188,7 @@ fn what_a_launcher_says_and_cannot_be_served_is_an_error_that_names_the_variable
         assert_eq!(said.lines().count(), 1, "{said}");
     }
     refused(&small(out, &["--local-perturbation"]), &["--local-perturbation", "--micro-batch"]);
+    refused(&small(out, &["--sync-batch-norm"]), &["--sync-batch-norm", "this is one process"]);
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl<'a> BatchLoss<'a> {
             let losses = self.of(piece).losses()?;
             all.push(losses.detach());
             let weights = weights.map(|weights| weights.narrow(0, start, piece.len())).transpose()?;
-            let grads = backward(&losses, weights.as_ref(), self.params)?;
+            let grads = self.of(piece).backward_of_rank(&losses, weights.as_ref())?;
             if pieces.len() == 1 {
                 sum = Some(grads);
             } else {
@@ -137,9 +137,18 @@ impl<'a> BatchLoss<'a> {
     /// [limits](Objective::max_samples) them.
     ///
     /// # Errors
-    /// If the batch is empty.
+    /// If the batch is empty; if there are several, and batch normalisation is over the samples of all ranks.
     pub fn pieces(&self) -> Result<Vec<Batch>> {
-        self.objective.pieces(self.batch)
+        let pieces = self.objective.pieces(self.batch)?;
+        if pieces.len() > 1 && self.syncs_batch_norm() {
+            bail!(
+                "{} samples of a rank go through in {} pieces, and batch normalisation is over the samples of all ranks; \
+                 expected a limit of at least {0} samples, or batch normalisation by each rank",
+                self.batch.len(),
+                pieces.len()
+            )
+        }
+        Ok(pieces)
     }
 
     /// ℓᵢ(x), `[b]`, in training mode, with the graph that leads to them. One forward pass, which moves running
@@ -149,7 +158,8 @@ impl<'a> BatchLoss<'a> {
     /// If the batch is empty, or the objective does not yield one loss for each of its samples.
     pub fn losses(&self) -> Result<Tensor> {
         self.batch.check()?;
-        let (losses, b) = (self.objective.losses(self.batch, true)?, self.batch.len());
+        let losses = self.with_batch_statistics(1., || self.objective.losses(self.batch, true))?;
+        let b = self.batch.len();
         if losses.dims() != [b] {
             return Err(Error::loss_shape(&losses, Some(b)));
         }

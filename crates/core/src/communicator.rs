@@ -1,6 +1,6 @@
 //! The processes that train one network together, as rules and trainers see them.
 
-use crate::{BatchLoss, ParamVec, backward};
+use crate::{BatchLoss, ParamVec};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use std::ops::Range;
 
@@ -40,9 +40,41 @@ pub trait Communicator {
         Ok(self.gather(&[u8::from(flag)])?.iter().any(|flag| flag == &[1]))
     }
 
+    /// Whether batch normalisation takes its statistics over the samples of all ranks, as
+    /// [`SyncBatchNorm`](crate::SyncBatchNorm) does; by default over those of each.
+    fn syncs_batch_norm(&self) -> bool {
+        false
+    }
+
     /// What this rank has of a batch.
     fn share(&self) -> Share {
         Share { rank: self.rank(), of: self.size() }
+    }
+}
+
+impl<C: Communicator + ?Sized> Communicator for &C {
+    fn rank(&self) -> usize {
+        (**self).rank()
+    }
+
+    fn size(&self) -> usize {
+        (**self).size()
+    }
+
+    fn sum(&self, local: ParamVec) -> Result<ParamVec> {
+        (**self).sum(local)
+    }
+
+    fn mean(&self, local: ParamVec, weight: f64) -> Result<ParamVec> {
+        (**self).mean(local, weight)
+    }
+
+    fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
+        (**self).gather(mine)
+    }
+
+    fn syncs_batch_norm(&self) -> bool {
+        (**self).syncs_batch_norm()
     }
 }
 
@@ -130,10 +162,10 @@ impl<'a> BatchLoss<'a> {
         self.ranks.sum(local)
     }
 
-    /// As [`backward`], of this rank's `losses` `[b]`, and over all ranks: the gradient of the mean loss, or of
-    /// Σ wᵢ ℓᵢ where this rank's `weights` `[b]` are given.
+    /// As [`backward`](crate::backward), of this rank's `losses` `[b]`, and over all ranks: the gradient of the mean
+    /// loss, or of Σ wᵢ ℓᵢ where this rank's `weights` `[b]` are given.
     pub fn backward(&self, losses: &Tensor, weights: Option<&Tensor>) -> Result<ParamVec> {
-        let local = backward(losses, weights, self.params)?;
+        let local = self.backward_of_rank(losses, weights)?;
         if weights.is_some() { self.sum_over_ranks(local) } else { self.mean_over_ranks(local) }
     }
 

@@ -25,8 +25,8 @@ pub trait GradNormEstimator: Component {
     /// Losses and norms. The clean pass at x is part of it, and moves running statistics as in any training step.
     fn estimate(&mut self, loss: BatchLoss) -> Result<Estimate>;
 
-    /// Σ pᵢ ∇ℓᵢ(x) for the weights p that `weigh` makes of the norms, of all ranks. By default one backward more than the
-    /// estimate, whose clean losses are shared.
+    /// Σ pᵢ ∇ℓᵢ(x) for the weights p that `weigh` makes of the norms, of all ranks. By default one backward more than
+    /// the estimate, whose clean losses are shared.
     fn weighted(&mut self, loss: BatchLoss, weigh: Weigh) -> Result<Gradient> {
         let Estimate { losses, norms, mut measures } = self.estimate(loss)?;
         let all = loss.gathered(&norms)?;

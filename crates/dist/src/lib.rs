@@ -6,7 +6,8 @@
 //!
 //! Rules are written for one process. Their gradients are those of the whole batch, so SAM perturbs all ranks by one
 //! offset, with two reductions a step; the perturbations of [`Micro`](https://docs.rs/msharp-perturb) are each rank's
-//! own, with one reduction. In both cases several ranks compute what one process computes, up to rounding.
+//! own, with one reduction. In both cases several ranks compute what one process computes, up to rounding; in a network
+//! with batch normalisation they do so on [`SyncBatchNorm`], which takes its statistics over all ranks.
 //!
 //! **Invariants.** The result of a reduction is the same on every rank, to the bit, and a function of the vectors and
 //! the number of ranks alone: each entry is summed in f64 in the order of the ranks. An engine that has lost a rank
@@ -53,6 +54,6 @@ pub use launch::Launch;
 pub use metered::{Metered, Traffic};
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, World};
-pub use msharp_core::{Alone, Communicator, Share};
+pub use msharp_core::{Alone, Communicator, Share, SyncBatchNorm};
 pub use ranks::Ranks;
 pub use threads::Threads;

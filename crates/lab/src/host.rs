@@ -25,6 +25,9 @@ pub struct Host {
     /// The processes that computed together, where there were several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranks: Option<usize>,
+    /// Whether batch normalisation was over the samples of all of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sync_batch_norm: bool,
 }
 
 impl Host {
@@ -53,6 +56,7 @@ impl Host {
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             gpu: gpu(device),
             ranks: None,
+            sync_batch_norm: false,
         }
     }
 }

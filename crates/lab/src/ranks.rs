@@ -4,13 +4,13 @@ mod meeting;
 mod settings;
 
 pub use meeting::Meeting;
-pub use settings::{check, with_local_perturbation};
+pub use settings::{check, check_sync_batch_norm, with_local_perturbation};
 
 #[cfg(feature = "mpi")]
 use crate::screen;
 use anyhow::{Result, bail};
 use meeting::disagreement;
-use msharp_core::{Alone, Communicator};
+use msharp_core::{Alone, Communicator, SyncBatchNorm};
 use msharp_dist::Launch;
 use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,8 @@ type Shared = dyn Communicator + Sync;
 /// The ranks of a command, until and after they have met.
 pub struct Ranks<'a> {
     all: &'a Shared,
+    synced: SyncBatchNorm<&'a Shared>,
+    syncs_batch_norm: AtomicBool,
     met: AtomicBool,
 }
 
@@ -97,7 +99,23 @@ impl Ranks<'static> {
 impl<'a> Ranks<'a> {
     /// Those of a communicator.
     pub fn of(all: &'a Shared) -> Self {
-        Self { all, met: AtomicBool::new(false) }
+        let no = || AtomicBool::new(false);
+        Self { all, synced: SyncBatchNorm(all), syncs_batch_norm: no(), met: no() }
+    }
+
+    /// From now on batch normalisation in training is over the samples of all.
+    pub fn sync_batch_norm(&self) {
+        self.syncs_batch_norm.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether batch normalisation in training is over the samples of all.
+    pub fn syncs_batch_norm(&self) -> bool {
+        self.syncs_batch_norm.load(Ordering::Relaxed)
+    }
+
+    /// The communicator of training.
+    pub fn training(&self) -> &(dyn Communicator + '_) {
+        if self.syncs_batch_norm() { &self.synced } else { self.all }
     }
 
     /// The communicator.

@@ -126,16 +126,24 @@ pub fn run(
         path.display(),
         notes.images
     );
-    let host = Host { ranks: ranks.several(), ..Host::this(config.machine.device) };
+    let sync_batch_norm = ranks.syncs_batch_norm();
+    let host = Host { ranks: ranks.several(), sync_batch_norm, ..Host::this(config.machine.device) };
     ranks.meet(Meeting {
         program: format!("{} {}", env!("CARGO_PKG_VERSION"), revision()),
         config: config.json(),
+        flags: if sync_batch_norm { "--sync-batch-norm" } else { "none" }.to_owned(),
         images: contents,
         start: format!("epoch {}, step {}", progress.epoch, progress.step),
     })?;
     if let Some(before) = notes.makers.last().filter(|maker| maker.host.ranks != host.ranks) {
         let [was, is] = [&before.host, &host].map(|host| host.ranks.unwrap_or(1));
         screen::say(format!("steps before this one were made by {was} ranks, and {is} go on: bits differ by rounding"));
+    }
+    let of_ranks = notes.makers.last().filter(|maker| maker.host.ranks.is_some() && ranks.several().is_some());
+    if let Some(before) = of_ranks.filter(|maker| maker.host.sync_batch_norm != sync_batch_norm) {
+        let [was, is] =
+            [before.host.sync_batch_norm, sync_batch_norm].map(|is| if is { "all ranks" } else { "each rank" });
+        screen::say(format!("steps before this one have the batch statistics of {was}, and those to come of {is}"));
     }
     if ranks.leads() {
         write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
@@ -173,7 +181,7 @@ pub fn run(
         schedule: config.optimisation.schedule.schedule(config.optimisation.lr, config.optimisation.warm_up),
         checkpoint: Some(CheckpointPolicy { every: CHECKPOINT_EVERY, ..CheckpointPolicy::new(&path, config.json()) }),
         read_every: config.machine.device.read_every(),
-        ranks: ranks.all(),
+        ranks: ranks.training(),
     };
     let (outcome, progress) = fit(task, progress, &mut watcher).map_err(|error| in_flags(error, config))?;
     watcher.screen.done();

@@ -81,8 +81,8 @@ impl Pretrained {
     /// # Ok::<(), candle_core::Error>(())
     /// ```
     ///
-    /// A new classifier is zero, so that all classes are equally likely at first and the layers before it move when it has
-    /// learnt something (Kolesnikov et al. 2020, BiT; Dosovitskiy et al. 2021).
+    /// A new classifier is zero, so that all classes are equally likely at first and the layers before it move when it
+    /// has learnt something (Kolesnikov et al. 2020, BiT; Dosovitskiy et al. 2021).
     ///
     /// # Errors
     /// [`Error::WrongWeights`] if the description is that of another network or normalisation. [`Error::Misfit`] with

@@ -13,7 +13,7 @@
 //! | samples of a batch | [`weighted_sum`], [`rms_slopes`], [`reweight`], [`gibbs`], [`effective_size`], [`quantile`]; norms of the gradient of each sample: [`ghost_norms`], [`last_layer_norms`] |
 //! | micro-batches of a batch | [`micro_gradients`], [`MicroGradients`], [`in_micro_batches`], [`sample_gradients`] |
 //! | all parameters at once | [`sgd_step`], [`adamw_step`], [`displace`], [`displace_by_signs`], [`save`], [`scale`], [`add_scaled`], [`dot`], [`sum_of_squares`] |
-//! | scopes | [`no_grad`], [`with_precision`], [`direct_convolutions`], [`profile`] |
+//! | scopes | [`no_grad`], [`with_precision`], [`batch_statistics_over`], [`direct_convolutions`], [`profile`] |
 //! | images on a GPU | `place_images`: crops, flips and normalises a batch, with the feature `cuda` |
 //! | and | [`KeepBlocks`], an allocator; [`Range`], for checks of arguments; [`on_backward`], a callback |
 //!
@@ -113,9 +113,9 @@ mod threads;
 
 // Layers.
 pub use layers::{
-    Epilogue, RunningStats, Window2d, add, attention, avg_pool2d, batch_norm, conv2d, cross_entropy, dropout,
-    first_token, gelu, global_avg_pool2d, group_norm, layer_norm, layer_scale, linear, max_pool2d, patches, relu,
-    softmax, tokens,
+    Epilogue, GatherNumbers, RunningStats, Window2d, add, attention, avg_pool2d, batch_norm, batch_statistics_over,
+    conv2d, cross_entropy, dropout, first_token, gelu, global_avg_pool2d, group_norm, layer_norm, layer_scale, linear,
+    max_pool2d, patches, relu, softmax, tokens,
 };
 // The samples of a batch.
 pub use per_sample::{

@@ -1,9 +1,10 @@
 //! `bench`: how long a training step takes, op by op, and beside PyTorch; how good the estimators are; how fast
-//! photographs become batches; and how fast an ensemble of paths is.
+//! photographs become batches; how fast an ensemble of paths is; and what several processes cost.
 
 mod child;
 mod cuda;
 mod data;
+mod dist;
 pub mod estimators;
 mod micro;
 mod norms;
@@ -58,6 +59,16 @@ enum BenchCommand {
     /// taken in a process of its own, round after round; what is compiled is compiled before the clock starts. The ends
     /// of all programs' paths must agree within standard errors.
     Sde(sde::SdeArgs),
+    /// A training step on several ranks: time, share of communication, bytes; and what GPUs would make of it
+    ///
+    /// Ranks have as many samples each. The efficiency is the time of one rank on its samples by that of n ranks; a
+    /// step ends when its last rank does. Communication is the time inside the collective operations, that of waiting
+    /// for slower ranks included. Bytes are those that a rank sends for gradients and for weights of samples, without
+    /// the few numbers that a training run reports beside them.
+    ///
+    /// On n GPUs a step is taken to last flop/F + calls ⌈log₂ n⌉ α + bytes/β, one part after the other. The bytes are
+    /// those that a step on n ranks sends: they are counted. The constants are flags.
+    Dist(dist::DistArgs),
     /// The steps of a GPU: SGD, SAM, m-SAM (m = 32) and RW-SAM of four workloads, also beside PyTorch
     ///
     /// A group of steps is enqueued back to back and waited for once; a figure is the median over groups of the time
@@ -81,6 +92,7 @@ pub fn bench(args: BenchArgs) -> Result<()> {
         BenchCommand::Estimators(args) => estimators::estimators(args),
         BenchCommand::Data(args) => data::data(args),
         BenchCommand::Sde(args) => computing(args.threads, || sde::sde(args)),
+        BenchCommand::Dist(args) => dist::dist(args),
         BenchCommand::Cuda(args) => cuda::cuda(args),
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::{Args, ValueEnum};
-use msharp_core::{Batch, BatchLoss, Key, Objective, Optimizer, Params, Perturbation, Seeded};
+use msharp_core::{Alone, Batch, BatchLoss, Communicator, Key, Objective, Optimizer, Params, Perturbation, Seeded};
 use msharp_data::{Loader, synthetic};
 use msharp_lab::build;
 use msharp_lab::config::named;
@@ -27,7 +27,7 @@ pub struct SubjectArgs {
     pub norm: Norm,
     /// Samples in a batch [default: 128, or fewer of larger images]
     #[arg(long)]
-    batch: Option<usize>,
+    pub batch: Option<usize>,
     /// Threads that compute [default: all cores]
     #[arg(long)]
     pub threads: Option<usize>,
@@ -205,10 +205,16 @@ impl Subject {
 
     /// One step.
     pub fn step(&mut self, rule: &mut Option<Box<dyn Perturbation>>) -> Result<()> {
+        self.step_over(&Alone, rule)
+    }
+
+    /// One step of a rank.
+    pub fn step_over(&mut self, ranks: &dyn Communicator, rule: &mut Option<Box<dyn Perturbation>>) -> Result<()> {
         match rule {
             None => drop(msharp_ops::no_grad(|| self.classifier.losses(&self.batch, true))?),
             Some(rule) => {
-                let gradient = rule.gradient(BatchLoss::new(&self.classifier, &self.params, &self.batch))?;
+                let loss = BatchLoss::new(&self.classifier, &self.params, &self.batch).over(ranks);
+                let gradient = rule.gradient(loss)?;
                 self.sgd.step(&self.params, &gradient.grads, 0.1)?;
             }
         }

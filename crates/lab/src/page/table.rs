@@ -157,6 +157,7 @@ pub(crate) mod tests {
             os: "any".to_owned(),
             gpu: None,
             ranks: None,
+            sync_batch_norm: false,
         };
         let (experiment, preset, revision) = ("cifar10".to_owned(), "paper".to_owned(), "any".to_owned());
         Row { experiment, preset, revision, ..Row::new(host, steps as f64 * passes, content) }

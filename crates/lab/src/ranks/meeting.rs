@@ -10,6 +10,8 @@ pub struct Meeting {
     pub program: String,
     /// The record of the configuration.
     pub config: String,
+    /// The flags that are no part of it, and must be the same.
+    pub flags: String,
     /// What the images are.
     pub images: String,
     /// Where the run stands.
@@ -27,6 +29,7 @@ pub(super) fn disagreement(all: &[Result<Meeting, String>]) -> Option<String> {
     let differs = |(rank, other): (usize, &&Meeting)| {
         let (what, here, there) = [
             ("another program", &other.program, &first.program),
+            ("other flags", &other.flags, &first.flags),
             ("other images", &other.images, &first.images),
             ("another start", &other.start, &first.start),
         ]
@@ -55,7 +58,7 @@ pub(super) mod tests {
 
     pub fn meeting(flags: &str) -> Meeting {
         let (program, images, start) = ("0.1.0 abc".to_owned(), "synthetic".to_owned(), "epoch 0".to_owned());
-        Meeting { program, config: parse(flags).json(), images, start }
+        Meeting { program, config: parse(flags).json(), flags: "none".to_owned(), images, start }
     }
 
     #[test]
@@ -69,6 +72,8 @@ pub(super) mod tests {
         );
         let message = said(Ok(Meeting { program: "0.2.0 abc".to_owned(), ..meeting("") }));
         assert!(message.contains("rank 2 has another program: 0.2.0 abc there and 0.1.0 abc"), "{message}");
+        let message = said(Ok(Meeting { flags: "--sync-batch-norm".to_owned(), ..meeting("") }));
+        assert!(message.contains("rank 2 has other flags: --sync-batch-norm there and none on rank 0"), "{message}");
         assert!(said(Ok(Meeting { start: "epoch 3".to_owned(), ..meeting("") })).contains("another start: epoch 3"));
         assert_eq!(said(Err("no such folder".to_owned())), "rank 2: no such folder");
         let all = vec![Err::<Meeting, _>("no such folder".to_owned()); 3];

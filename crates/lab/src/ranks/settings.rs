@@ -1,8 +1,9 @@
 //! What of a configuration has a meaning on several ranks.
 
-use crate::config::{DeviceName, EstimatorName, RunConfig};
-use anyhow::{Result, ensure};
+use crate::config::{DeviceName, EstimatorName, RunConfig, typed};
+use anyhow::{Result, bail, ensure};
 use msharp_core::Share;
+use msharp_models::Norm;
 
 /// # Errors
 /// Names the flag that has no meaning on `size` ranks, or leaves one without samples, of `samples` in the training set.
@@ -57,6 +58,40 @@ pub fn with_local_perturbation(config: RunConfig, size: usize) -> Result<RunConf
     Ok(config.with(|c| c.perturbation.micro_batch = Some(own)))
 }
 
+/// # Errors
+/// If `--sync-batch-norm` has no effect on `config` and `size` ranks, or does not hold for its estimator of norms.
+pub fn check_sync_batch_norm(config: &RunConfig, size: usize) -> Result<()> {
+    ensure!(
+        size > 1,
+        "--sync-batch-norm is about several ranks, and this is one process; expected none, or mpirun or srun"
+    );
+    let (model, norm) = (config.model.architecture, config.model.norm);
+    ensure!(
+        model.has_choice_of_norm() && norm == Norm::Batch,
+        "--sync-batch-norm is about batch normalisation, and {} has none; expected none, or --norm batch",
+        config.network_label()
+    );
+    if let Some(m) = config.perturbation.micro_batch {
+        bail!(
+            "--sync-batch-norm has no effect with --micro-batch {m}, which normalises each micro-batch by itself on any \
+             number of ranks; expected one of them"
+        )
+    }
+    if let Some(most) = config.optimisation.accumulate {
+        bail!(
+            "--sync-batch-norm takes the samples of a rank in one piece, and --accumulate is {most}; expected one of them"
+        )
+    }
+    let estimator = config.weighting.estimator;
+    ensure!(
+        estimator == EstimatorName::FiniteDifference,
+        "--sync-batch-norm is not for --estimator {}, which takes the gradients of single samples; expected \
+         finite-difference",
+        typed(estimator)
+    );
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +116,23 @@ mod tests {
         assert_eq!(local, parse("--batch-size 64 --micro-batch 16"));
         assert!(with_local_perturbation(parse(""), 1).is_err());
         assert!(with_local_perturbation(parse("--micro-batch 8"), 2).is_err());
+    }
+
+    #[test]
+    fn batch_statistics_of_all_ranks_are_refused_where_they_do_not_hold() {
+        for (flags, size, part) in [
+            ("", 1, "this is one process"),
+            ("--norm group", 2, "has none"),
+            ("--model vit-mini", 2, "has none"),
+            ("--micro-batch 8", 2, "--micro-batch 8"),
+            ("--accumulate 8", 2, "--accumulate is 8"),
+            ("--rule rw-sam --estimator ghost", 2, "--estimator ghost"),
+        ] {
+            let message = check_sync_batch_norm(&parse(flags), size).unwrap_err().to_string();
+            assert!(message.contains(part) && message.contains("expected"), "{flags}: {message}");
+        }
+        for flags in ["", "--rule rw-sam", "--rule esam"] {
+            check_sync_batch_norm(&parse(flags), 2).unwrap();
+        }
     }
 }

@@ -12,6 +12,7 @@ mod geometry;
 mod layer_scale;
 mod norm;
 mod pool;
+mod processes;
 mod softmax;
 mod tokens;
 
@@ -26,6 +27,8 @@ pub(crate) use geometry::{AttentionSize, Cut, Geometry, Mask, Pooling};
 pub use layer_scale::layer_scale;
 pub use norm::{batch_norm, group_norm, layer_norm};
 pub use pool::{avg_pool2d, global_avg_pool2d, max_pool2d};
+pub use processes::{GatherNumbers, batch_statistics_over};
+pub(crate) use processes::{is_over_processes, over_processes};
 pub use softmax::softmax;
 pub use tokens::{first_token, patches, tokens};
 

@@ -1,6 +1,6 @@
 //! Normalisations; batch and group normalisation with a fused epilogue: y = relu?(norm(x) + residual?).
 
-use super::{Epilogue, RunningStats, same_dtype};
+use super::{Epilogue, RunningStats, is_over_processes, same_dtype};
 use crate::dispatch::on_device;
 use crate::graph::{Activation, Recorded};
 use candle_core::{Result, Tensor, bail};
@@ -11,6 +11,9 @@ use candle_core::{Result, Tensor, bail};
 /// In training μ and σ² are the mean and the biased variance over everything but the channels, and the running
 /// statistics move towards μ and the *unbiased* variance (also inside [`no_grad`](crate::no_grad), never in a
 /// backward). In evaluation they are the running statistics, constants to the gradient.
+///
+/// Several processes have the statistics of all their batches inside of
+/// [`batch_statistics_over`](crate::batch_statistics_over).
 ///
 /// `Err` if shapes or element types do not fit, or for a single value per channel in training, which has no variance.
 pub fn batch_norm<X: Activation>(
@@ -30,7 +33,10 @@ pub fn batch_norm<X: Activation>(
     }
     let activation = &activation.input()?;
     let x = activation.values();
-    if train && x.elem_count() == c {
+    if train && is_over_processes() && !x.device().is_cpu() {
+        bail!("batch_norm: statistics over several processes are for the CPU, and x is on {:?}", x.device());
+    }
+    if train && x.elem_count() == c && !is_over_processes() {
         bail!("batch_norm: expected more than 1 value per channel when training, got x {:?}", x.dims());
     }
     on_device!(x, X::batch_norm(activation, (weight, bias), stats, train, eps, epilogue))

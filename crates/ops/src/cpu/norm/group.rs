@@ -39,7 +39,7 @@ pub(crate) fn group_norm<X: Activation>(
                         .collect();
                     per_group(&all, size)
                 };
-                (terms(0), terms(c))
+                Ok((terms(0), terms(c)))
             },
         ))
     })

@@ -31,7 +31,7 @@ struct Normalised {
 
 /// How the sums Σ g, Σ g x̂ `[spans][2 c]` and γ `[spans, c]` become the terms that dx gets through the statistics:
 /// dx = rstd · (γ g − shift − slope x̂), both `[spans, c]`.
-type Through = dyn Fn(&[Vec<f64>], &[f64]) -> (Vec<f64>, Vec<f64>) + Send + Sync;
+type Through = dyn Fn(&[Vec<f64>], &[f64]) -> Result<(Vec<f64>, Vec<f64>)> + Send + Sync;
 
 /// The normalisation as a node of the graph; `x` is contiguous.
 fn record<T: Float, X: Activation>(
@@ -191,7 +191,7 @@ fn backward_values<T: Float>(
     let sums = timed(|| named("sums of dy", shape), || sums_of_dy(back, (x, shape), dy, y, affine))?;
     let dx = if wanted[0] {
         let [weight, _] = affine_of_spans::<T>(op, affine, ghost, (shape[0], spans))?;
-        let (shift, slope) = through(&sums, &weight);
+        let (shift, slope) = through(&sums, &weight)?;
         let narrow = |f: &dyn Fn(usize) -> f64| (0..mean.len()).map(|i| T::narrow(f(i))).collect::<Vec<T>>();
         let grad = GradAffine {
             mean: narrow(&|i| mean[i]),

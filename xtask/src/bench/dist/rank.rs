@@ -1,0 +1,195 @@
+//! The steps of one rank, over any engine.
+
+use super::super::subject::{Kind, Subject, SubjectArgs, WARM_UP};
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use msharp_core::{Communicator, Perturbation};
+use msharp_dist::{Engine, Metered, Ranks, Traffic};
+use msharp_lab::config::EstimatorName;
+use msharp_perturb::m_sam;
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// What a step does, and what of it is of one rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// A gradient and an update
+    Sgd,
+    /// The perturbation of the whole batch, the same on all ranks
+    Sam,
+    /// The perturbation of the samples of each rank: m-SAM with as many
+    LocalSam,
+    /// The perturbation of each micro-batch, of 32 samples or of all that a rank has
+    MSam,
+    /// The perturbation of the whole batch, weighted by the norms of the samples' gradients (one probe)
+    RwSam,
+}
+
+impl Rule {
+    pub const ALL: [Rule; 5] = [Rule::Sgd, Rule::Sam, Rule::LocalSam, Rule::MSam, Rule::RwSam];
+
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::LocalSam => "local-sam",
+            other => other.kind().name(),
+        }
+    }
+
+    /// What a rank computes.
+    pub fn kind(self) -> Kind {
+        match self {
+            Rule::Sgd => Kind::Sgd,
+            Rule::Sam => Kind::Sam,
+            Rule::LocalSam | Rule::MSam => Kind::MSam,
+            Rule::RwSam => Kind::RwSam,
+        }
+    }
+
+    fn of(self, subject: &Subject) -> Option<Box<dyn Perturbation>> {
+        let own = subject.batch.len();
+        match self {
+            Rule::LocalSam => Some(Box::new(m_sam(RHO, own))),
+            Rule::MSam => Some(Box::new(m_sam(RHO, own.min(MICRO_BATCH)))),
+            other => subject.rule(other.kind(), None),
+        }
+    }
+}
+
+/// ρ, on which the cost does not depend.
+const RHO: f64 = 0.05;
+/// m of m-SAM.
+const MICRO_BATCH: usize = 32;
+
+/// The timed steps of all ranks.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Steps {
+    /// Of each step, in order of size: that of its slowest rank.
+    pub times_ms: Vec<f64>,
+    /// The share of the ranks' time that they were in collective operations.
+    pub communication: f64,
+    /// Collective operations of a step.
+    pub calls: usize,
+    /// Bytes that this rank sent in a step.
+    pub bytes: usize,
+}
+
+/// One step of a rank.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Step {
+    ms: f64,
+    in_communication_ms: f64,
+}
+
+/// Takes `args.steps` steps after some to warm up, together with the other ranks, which do the same.
+pub fn steps<E: Engine>(engine: E, args: &SubjectArgs, rule: Rule) -> Result<Steps> {
+    let ranks = Ranks(Metered::new(engine));
+    let mut subject = Subject::new(args, EstimatorName::FiniteDifference)?;
+    let mut rule = rule.of(&subject);
+    let (mut own, mut last) = (Vec::new(), Traffic::default());
+    for repetition in 0..WARM_UP + args.steps {
+        ranks.barrier()?; // all begin together, and the clock starts after it
+        let (before, started) = (ranks.0.traffic(), Instant::now());
+        subject.step_over(&ranks, &mut rule)?;
+        let (ms, after) = (1e3 * started.elapsed().as_secs_f64(), ranks.0.traffic());
+        last = Traffic {
+            calls: after.calls - before.calls,
+            bytes: after.bytes - before.bytes,
+            time: after.time - before.time,
+        };
+        if repetition >= WARM_UP {
+            own.push(Step { ms, in_communication_ms: 1e3 * last.time.as_secs_f64() });
+        }
+    }
+    let all = ranks.gather(&serde_json::to_vec(&own)?)?;
+    let all: Vec<Vec<Step>> =
+        all.iter().map(|one| serde_json::from_slice(one)).collect::<Result<_, _>>().context("the steps of a rank")?;
+    let slowest = |i: usize| all.iter().map(|steps| steps[i].ms).fold(0., f64::max);
+    let mut times_ms: Vec<f64> = (0..args.steps).map(slowest).collect();
+    times_ms.sort_by(f64::total_cmp);
+    let sum = |of: fn(&Step) -> f64| all.iter().flatten().map(of).sum::<f64>();
+    let communication = sum(|step| step.in_communication_ms) / sum(|step| step.ms);
+    Ok(Steps { times_ms, communication, calls: last.calls, bytes: last.bytes })
+}
+
+/// What one rank of `size` sends in a step, and in how many collective operations: counted in this process alone.
+pub fn count(size: usize, args: &SubjectArgs, rule: Rule) -> Result<Traffic> {
+    let ranks = Ranks(Metered::new(Echo { size }));
+    let mut subject = Subject::new(args, EstimatorName::FiniteDifference)?;
+    let mut rule = rule.of(&subject);
+    subject.step_over(&ranks, &mut rule)?;
+    Ok(ranks.0.traffic())
+}
+
+/// Rank 0 of `size` ranks that all send what it sends: traffic without the others.
+struct Echo {
+    size: usize,
+}
+
+impl Engine for Echo {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn all_to_all(&self, parts: &[u8]) -> candle_core::Result<Vec<u8>> {
+        Ok(parts[..parts.len() / self.size].repeat(self.size))
+    }
+
+    fn all_gather(&self, mine: &[u8]) -> candle_core::Result<Vec<u8>> {
+        Ok(mine.repeat(self.size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use msharp_dist::Threads;
+    use msharp_models::{Architecture, Norm};
+
+    /// 2 samples a rank.
+    fn small() -> SubjectArgs {
+        let (model, norm, batch) = (Architecture::ResNet8, Norm::Group(8), Some(2));
+        SubjectArgs { model, norm, batch, threads: Some(1), steps: 1, json: false }
+    }
+
+    fn bytes(size: usize, rule: Rule) -> usize {
+        count(size, &small(), rule).unwrap().bytes
+    }
+
+    #[test]
+    fn local_sam_sends_what_sgd_sends_and_sam_twice_that() {
+        for size in [2, 8, 512] {
+            let sgd = bytes(size, Rule::Sgd);
+            let d = Subject::new(&small(), EstimatorName::FiniteDifference).unwrap().params.count();
+            let chunk = 4 * d.div_ceil(size); // and a weight with each that is to be summed
+            assert_eq!(sgd, (size - 1) * (8 + 2 * chunk), "{size} ranks");
+            assert_eq!([Rule::LocalSam, Rule::MSam].map(|rule| bytes(size, rule)), [sgd; 2], "{size} ranks");
+            assert_eq!(bytes(size, Rule::Sam), 2 * sgd, "{size} ranks");
+            // RW-SAM also gathers the norms of its samples, in f64: their length, and they.
+            assert_eq!(bytes(size, Rule::RwSam), 2 * sgd + (size - 1) * (8 + 2 * 8), "{size} ranks");
+        }
+        assert_eq!(bytes(1, Rule::Sam), 0);
+    }
+
+    #[test]
+    fn what_is_counted_is_what_ranks_send() {
+        for rule in Rule::ALL {
+            let all: Vec<Steps> = std::thread::scope(|scope| {
+                let start = |engine: Threads| scope.spawn(move || steps(engine, &small(), rule).unwrap());
+                let ranks: Vec<_> = Threads::new(2).into_iter().map(start).collect();
+                ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+            });
+            let counted = count(2, &small(), rule).unwrap();
+            for found in all {
+                assert_eq!((found.bytes, found.calls), (counted.bytes, counted.calls), "{rule:?}");
+                assert_eq!(found.times_ms.len(), 1);
+                assert!(found.communication > 0. && found.communication < 1., "{}", found.communication);
+            }
+        }
+    }
+}
