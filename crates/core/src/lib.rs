@@ -91,4 +91,4 @@ pub use source::{Batches, DataSource};
 pub use state::State;
 pub use training_point::TrainingPoint;
 pub use weights::{metadata, to_safetensors};
-pub use write_aside::{check_writable, write_aside};
+pub use write_aside::{check_writable, write_aside, write_once};
