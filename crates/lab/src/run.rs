@@ -71,7 +71,8 @@ impl Site<'_> {
     }
 }
 
-/// Trains in the folder of `site`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
+/// Trains in the folder of `site`, from its checkpoint if there is one; `None` if the user stopped it, and the
+/// checkpoint is saved.
 ///
 /// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and,
 /// unless the run diverged, `weights.safetensors`. The row is made of the checkpoint; the log is for people. Of several

@@ -86,8 +86,8 @@ impl Trained {
         self.progress.whole_run.steps
     }
 
-    /// Trains until so many steps are made, under a lease where jobs are shared; whether they were, for the user may have
-    /// stopped it.
+    /// Trains until so many steps are made, under a lease where jobs are shared; whether they were, for the user may
+    /// have stopped it.
     pub fn train_to(&mut self, steps: usize, lease: Option<&Lease>) -> Result<bool> {
         if self.steps() < steps {
             let every = Duration::from_secs(60);
