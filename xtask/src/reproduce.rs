@@ -8,13 +8,15 @@ use msharp_lab::config::{DataName, DeviceName, PrecisionName, WeightsName};
 use msharp_lab::experiments::{ALL, Preset, find};
 use msharp_lab::reproduce::Request;
 use msharp_lab::resources::Resources;
+use msharp_lab::shared::SharedArgs;
 use std::path::PathBuf;
 
 /// What to show before the flags.
 const EXAMPLES: &str = "Examples:
   cargo xtask reproduce toy                            a minute or two, no download
   cargo xtask reproduce cifar10 --preset smoke         does everything work?
-  cargo xtask reproduce escape --out /scratch/escape   the same command again goes on";
+  cargo xtask reproduce escape --out /scratch/escape   the same command again goes on
+  cargo xtask reproduce escape --shared                also on other machines that see the folder: they share the jobs";
 
 /// Which experiment, how much of it, and where to.
 #[derive(Args)]
@@ -38,15 +40,18 @@ pub struct ReproduceArgs {
     /// Pretrained weights, for vit: FILE, or hub:REPO[/FILE] [default: timm's, from the hub]
     #[arg(long, value_name = "WEIGHTS")]
     init_weights: Option<WeightsName>,
-    /// The device
-    #[arg(long, default_value = "cpu", help_heading = "Machine")]
-    device: DeviceName,
-    /// The precision of a GPU's products [default: f32, and bf16 on cuda]
-    #[arg(long, default_value = "f32", default_value_if("device", "cuda", "bf16"), hide_default_value = true)]
+    /// The device: cpu, or cuda, the first NVIDIA GPU [default: cpu]
+    #[arg(long, default_value = "cpu", hide_default_value = true, hide_possible_values = true)]
     #[arg(help_heading = "Machine")]
+    device: DeviceName,
+    /// The precision of a GPU's products: f32, tf32 or bf16 [default: f32, and bf16 on cuda]
+    #[arg(long, default_value = "f32", default_value_if("device", "cuda", "bf16"), hide_default_value = true)]
+    #[arg(help_heading = "Machine", hide_possible_values = true)]
     precision: PrecisionName,
     #[command(flatten)]
     resources: Resources,
+    #[command(flatten)]
+    shared: SharedArgs,
 }
 
 fn experiments() -> PossibleValuesParser {
@@ -55,11 +60,11 @@ fn experiments() -> PossibleValuesParser {
 
 /// Runs what is not done yet, then prints the table and draws the plots.
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
-    let ReproduceArgs { experiment, preset, out, record, data, init_weights: weights, device, precision, resources } =
-        args;
+    let ReproduceArgs { experiment, preset, out, record, data, init_weights: weights, device, precision, .. } = args;
+    let (resources, shared) = (args.resources, args.shared.lease()?);
     let experiment = find(&experiment)?;
     resources.check_experiment(experiment, preset)?;
     resources.computing(|data_dir| {
-        experiment.reproduce(&Request { preset, out, data_dir, data, weights, device, precision, record })
+        experiment.reproduce(&Request { preset, out, data_dir, data, weights, device, precision, record, shared })
     })
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use msharp_lab::config::RunConfig;
 use msharp_lab::run::outcome::{Run, RunRow};
 use msharp_lab::screen::duration;
-use msharp_lab::{paths, row};
+use msharp_lab::{paths, row, shared};
 use msharp_train::Checkpoint;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ pub fn runs(args: RunsArgs) -> Result<()> {
     }
     for run in found {
         let name = run.strip_prefix(&folder).unwrap_or(&run).display().to_string();
-        println!("{name}\n    {}", line(&run));
+        println!("{name}\n    {}{}", line(&run), holder(&run));
     }
     Ok(())
 }
@@ -81,5 +81,15 @@ fn line(run: &Path) -> String {
             format!("{about} · stopped in epoch {} of {epochs}; --resume goes on", progress.epoch + 1)
         }
         Err(_) => format!("{about} · no checkpoint yet"),
+    }
+}
+
+/// The process that has the lease of a run that is not over, where several share its folder.
+fn holder(run: &Path) -> String {
+    match shared::holder_of(run) {
+        _ if run.join("row.json").exists() => String::new(),
+        Ok(None) => String::new(),
+        Ok(Some(holder)) => format!(" · taken by {holder}"),
+        Err(error) => format!(" · {error:#}"),
     }
 }

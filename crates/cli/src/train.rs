@@ -8,8 +8,8 @@ use msharp_lab::data::Datasets;
 use msharp_lab::page::curves::ACCURACY;
 use msharp_lab::ranks::{self, Agreed, Ranks};
 use msharp_lab::resources::Resources;
-use msharp_lab::run::leftovers;
 use msharp_lab::run::outcome::{Ending, Run, RunRow};
+use msharp_lab::run::{Site, leftovers};
 use msharp_lab::screen::{columns, duration};
 use msharp_lab::{interrupt, paths, row, run, weights};
 use std::path::{Path, PathBuf};
@@ -94,7 +94,8 @@ fn run_in(ranks: &Ranks, out: Option<PathBuf>, resume: bool, config: &RunConfig,
     row::read::<Run>(&folder.join("rows.jsonl"))?; // what cannot be added to is found out now
     interrupt::listen()?;
     let mut data = Datasets::new(data_dir);
-    match run::run(&config.rule_label(), config, &folder, &starts, &mut data, ranks)? {
+    let site = Site { folder: &folder, starts: &starts, lease: None };
+    match run::run(&config.rule_label(), config, &site, &mut data, ranks)? {
         None if !ranks.leads() => {}
         None if checkpoint.exists() => {
             let shown = folder.display().to_string();

@@ -113,6 +113,26 @@ fn what_a_run_starts_from_is_inside_its_folder() {
     assert_eq!(listed.lines().count(), 2, "one run: {listed}");
 }
 
+/// As of an experiment whose jobs several processes share.
+#[test]
+fn the_list_of_runs_says_which_process_does_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("resnet8-sam");
+    done(small(&run, &[]));
+    std::fs::create_dir(folder.path().join("shared")).unwrap();
+    let holder = |is_free: bool| format!(r#"{{"host":"node1","process":7,"seconds":60.0,"is_free":{is_free}}}"#);
+    let mut number = 0;
+    let mut listed = |is_free: bool| {
+        number += 1;
+        std::fs::write(folder.path().join(format!("shared/resnet8-sam.{number}")), holder(is_free)).unwrap();
+        text(&msharp(&["runs", folder.path().to_str().unwrap()]).output().unwrap().stdout)
+    };
+    assert!(!listed(false).contains("node1"), "it is over");
+    remove(&run, &["row.json"]);
+    assert!(listed(false).contains("taken by process 7 on node1"));
+    assert!(!listed(true).contains("node1"));
+}
+
 #[test]
 fn a_checkpoint_or_a_row_that_is_damaged_is_named_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();

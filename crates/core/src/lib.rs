@@ -93,4 +93,4 @@ pub use state::State;
 pub use sync_batch_norm::SyncBatchNorm;
 pub use training_point::TrainingPoint;
 pub use weights::{metadata, to_safetensors};
-pub use write_aside::{check_writable, write_aside};
+pub use write_aside::{check_writable, write_aside, write_once};

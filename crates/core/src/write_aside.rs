@@ -1,8 +1,10 @@
 //! Files that are either whole or not there.
 
-use candle_core::Result;
+use candle_core::{Error, Result};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Writes a file beside its final place, flushes it to the disk and renames it; the folder is made if it is missing.
 ///
@@ -11,15 +13,41 @@ use std::path::Path;
 /// # Errors
 /// Names the file.
 pub fn write_aside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
-    let named = |error: candle_core::Error| error.context(format!("cannot write {}", path.display()));
-    let io = |error: std::io::Error| named(error.into());
+    let io = |error: std::io::Error| cannot_write(path, error.into());
+    written(path, write)?.persist(path).map_err(|e| io(e.error))?;
+    sync_folder(path).map_err(io)
+}
+
+/// As [`write_aside`], unless there is a file at `path`, which is kept; whether it was written. Of several processes on
+/// any number of machines that write one path, one does.
+///
+/// # Errors
+/// Names the file.
+pub fn write_once(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<bool> {
+    let io = |error: std::io::Error| cannot_write(path, error.into());
+    match written(path, write)?.persist_noclobber(path) {
+        Ok(_) => sync_folder(path).map(|()| true).map_err(io),
+        Err(kept) if kept.error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(failed) => Err(io(failed.error)),
+    }
+}
+
+/// The file beside `path`, on the disk.
+fn written(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<NamedTempFile> {
+    let io = |error: std::io::Error| cannot_write(path, error.into());
     let mut aside = beside(path).map_err(io)?;
-    write(aside.as_file_mut()).map_err(named)?;
+    write(aside.as_file_mut()).map_err(|error| cannot_write(path, error))?;
     aside.as_file().sync_all().map_err(io)?;
-    aside.persist(path).map_err(|e| io(e.error))?;
-    #[cfg(unix)] // the rename itself reaches the disk with its folder
-    File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(io)?;
-    Ok(())
+    Ok(aside)
+}
+
+/// A rename reaches the disk with its folder.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(folder_of(path))?.sync_all() } else { Ok(()) }
+}
+
+fn cannot_write(path: &Path, error: Error) -> Error {
+    error.context(format!("cannot write {}", path.display()))
 }
 
 /// Tries whether [`write_aside`] can write `path`: what would fail after hours of work fails before it. `path` is left
@@ -28,22 +56,21 @@ pub fn write_aside(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> 
 /// # Errors
 /// Names the file: its folder cannot be made or written, or there is a folder in its place.
 pub fn check_writable(path: &Path) -> Result<()> {
-    let named =
-        |error: std::io::Error| candle_core::Error::from(error).context(format!("cannot write {}", path.display()));
+    let named = |error: std::io::Error| cannot_write(path, error.into());
     beside(path).map(drop).map_err(named)?; // the temporary file is removed again
     // And the name itself: too long, empty, or that of something which is no file.
     match File::create_new(path) {
         Ok(_) => std::fs::remove_file(path).map_err(named),
         Err(_) if path.is_file() => Ok(()),
         Err(_) if path.is_dir() => {
-            Err(named(std::io::Error::new(std::io::ErrorKind::IsADirectory, "there is a folder in its place")))
+            Err(named(std::io::Error::new(ErrorKind::IsADirectory, "there is a folder in its place")))
         }
         Err(error) => Err(named(error)),
     }
 }
 
 /// A new file in the folder of `path`, which is made if it is missing.
-fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+fn beside(path: &Path) -> std::io::Result<NamedTempFile> {
     let folder = folder_of(path);
     std::fs::create_dir_all(folder)?;
     let mut builder = tempfile::Builder::new();
@@ -75,6 +102,21 @@ mod tests {
         });
         assert!(failed.unwrap_err().to_string().contains("deep/x"));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_all_who_write_a_path_once_one_does_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/x");
+        let text = |k: usize| k.to_string().repeat(10_000);
+        let written: Vec<usize> = std::thread::scope(|scope| {
+            let write = |k| write_once(&path, |f| Ok(f.write_all(text(k).as_bytes())?)).unwrap().then_some(k);
+            let all: Vec<_> = (0..8).map(|k| scope.spawn(move || write(k))).collect();
+            all.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(written.len(), 1);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text(written[0]));
         assert_eq!(std::fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
     }
 

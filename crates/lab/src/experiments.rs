@@ -6,6 +6,7 @@ pub mod escape;
 pub mod estimators;
 pub mod exit_time;
 pub mod imagenet;
+mod job;
 pub mod m_sharpness;
 pub mod noise_trace;
 pub mod radius;
@@ -14,17 +15,17 @@ pub mod toy;
 pub mod vit;
 pub mod weak_error;
 
+pub use job::{Job, Place};
 pub use set_up::{four_rules, of_radius, paired_runs, perturbed, rw_sam, set_up, standard};
 
-use crate::config::{DataName, DeviceName, PrecisionName, WeightsName, typed};
-use crate::data::{self, Datasets};
+use crate::config::{DataName, WeightsName};
 use crate::fetch;
 use crate::page::Page;
 use crate::reproduce::{self, Request};
-use crate::row::{self, Content, Row};
+use crate::row::{self, Row};
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Every experiment, in the order in which results list them.
 pub static ALL: [&dyn AnyExperiment; 12] = [
@@ -147,88 +148,6 @@ impl Given {
     }
 }
 
-/// One piece of work of an experiment, done in one go and recorded as one row.
-pub trait Job: Sized {
-    /// What it makes.
-    type Content: Content;
-
-    /// Of which of several like it, for people.
-    fn title(&self) -> String;
-
-    /// Whether `found` is its result.
-    fn is_of(&self, found: &Self::Content) -> bool;
-
-    /// The same on another device.
-    ///
-    /// # Errors
-    /// If it is no work for a device.
-    fn on(self, device: DeviceName, precision: PrecisionName) -> Result<Self> {
-        for (flag, is_default, given) in [
-            ("device", device == DeviceName::Cpu, typed(device)),
-            ("precision", precision == PrecisionName::F32, typed(precision)),
-        ] {
-            ensure!(is_default, "--{flag} is {given}, and this experiment trains no network; expected none");
-        }
-        Ok(self)
-    }
-
-    /// Whether it can be done, as far as that is known without data.
-    ///
-    /// # Errors
-    /// Names what cannot.
-    fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// The same with what is known once its files are at hand.
-    ///
-    /// # Errors
-    /// If they are not, or are others than it asks for.
-    fn resolved(self) -> Result<Self> {
-        Ok(self)
-    }
-
-    /// The data set that it reads, if it reads any.
-    fn data(&self) -> Option<DataName> {
-        None
-    }
-
-    /// What will be done, a line for each kind of job.
-    fn plan(_jobs: &[Self]) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Whether all of `missing` can be done, and in how many seconds, where that is known: before the first is begun.
-    ///
-    /// # Errors
-    /// Whatever can be known in advance.
-    fn prepare(_missing: &[&Self], _place: &mut Place) -> Result<Option<Vec<f64>>> {
-        Ok(None)
-    }
-
-    /// Does it; `None` if the user asked to stop.
-    ///
-    /// # Errors
-    /// If it fails.
-    fn run(&self, title: &str, place: &mut Place) -> Result<Option<Row<Self::Content>>>;
-
-    /// # Errors
-    /// If the results of `jobs` are no replacement for `known`, those that are committed.
-    fn check_replaces(_jobs: &[Self], _known: &[Row<Self::Content>]) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Where jobs are done.
-pub struct Place {
-    /// The folder of their rows, and of a folder for each run.
-    pub folder: PathBuf,
-    /// Where image files are.
-    pub data_dir: PathBuf,
-    /// What was read of them.
-    pub data: Datasets,
-}
-
 /// An experiment of any kind of jobs.
 pub trait AnyExperiment: Sync {
     /// As it is typed.
@@ -256,11 +175,11 @@ pub trait AnyExperiment: Sync {
     /// # Errors
     /// If there are no rows, or none of this experiment.
     fn page_of(&self, rows: &Path) -> Result<Page>;
-    /// The titles of the jobs of a preset with some images, which tell them apart.
+    /// Keys and titles of the jobs of a preset with some images, which both tell them apart.
     ///
     /// # Errors
     /// If one of them cannot be done.
-    fn jobs_of(&self, preset: Preset, images: DataName) -> Result<Vec<String>>;
+    fn jobs_of(&self, preset: Preset, images: DataName) -> Result<Vec<(String, String)>>;
 }
 
 impl<E: Experiment> AnyExperiment for E {
@@ -299,24 +218,11 @@ impl<E: Experiment> AnyExperiment for E {
         self.page(&rows).with_context(|| format!("the page of {} from {}", Experiment::name(self), path.display()))
     }
 
-    fn jobs_of(&self, preset: Preset, images: DataName) -> Result<Vec<String>> {
+    fn jobs_of(&self, preset: Preset, images: DataName) -> Result<Vec<(String, String)>> {
         self.jobs(preset, &Given::for_all_of(self, images))?
             .iter()
-            .map(|job| job.check().map(|()| job.title()))
+            .map(|job| job.check().map(|()| (job.key(), job.title())))
             .collect()
-    }
-}
-
-impl Place {
-    /// In `folder`, with images from `data_dir`.
-    pub fn new(folder: &Path, data_dir: &Path) -> Self {
-        let (folder, data) = (folder.to_owned(), Datasets::new(data_dir));
-        Self { folder, data_dir: data_dir.to_owned(), data }
-    }
-
-    /// What an experiment takes that is indifferent to which images it has.
-    pub fn images(&self) -> DataName {
-        data::at_hand(&self.data_dir)
     }
 }
 
@@ -349,8 +255,13 @@ mod tests {
                 for images in [DataName::Cifar10, DataName::Synthetic] {
                     let named = format!("{} {preset:?} {}", experiment.name(), images);
                     let jobs = experiment.jobs_of(*preset, images).unwrap_or_else(|error| panic!("{named}: {error:#}"));
-                    let names: BTreeSet<&String> = jobs.iter().collect();
-                    assert!(!jobs.is_empty() && names.len() == jobs.len(), "{named}");
+                    let [keys, titles]: [BTreeSet<&String>; 2] =
+                        [jobs.iter().map(|job| &job.0).collect(), jobs.iter().map(|job| &job.1).collect()];
+                    assert!(!jobs.is_empty() && keys.len() == jobs.len() && titles.len() == jobs.len(), "{named}");
+                    let is_file = |key: &&String| {
+                        key.len() < 200 && key.chars().all(|c| c.is_alphanumeric() || "-@_".contains(c))
+                    };
+                    assert!(keys.iter().all(is_file), "{named}: {keys:?}");
                 }
             }
         }

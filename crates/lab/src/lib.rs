@@ -9,13 +9,14 @@
 //! use msharp_lab::config::RunConfig;
 //! use msharp_lab::data::Datasets;
 //! use msharp_lab::ranks::Ranks;
+//! use msharp_lab::run::Site;
 //! use std::path::Path;
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let config = RunConfig::defaults().with(|c| c.data.subset = Some(500)).canonical();
 //! let mut data = Datasets::new(Path::new("datasets"));
-//! let (folder, starts) = (Path::new("runs/mine"), Path::new("runs"));
-//! let row = msharp_lab::run::run("a run", &config, folder, starts, &mut data, &Ranks::alone())?;
+//! let site = Site { folder: Path::new("runs/mine"), starts: Path::new("runs"), lease: None };
+//! let row = msharp_lab::run::run("a run", &config, &site, &mut data, &Ranks::alone())?;
 //! println!("{:?}", row.map(|row| row.content.metrics.test_accuracy));
 //! # Ok(())
 //! # }
@@ -29,6 +30,7 @@
 //! | [`experiments`] | the experiments, one folder each |
 //! | [`mod@reproduce`] | an experiment from its jobs to its page |
 //! | [`ranks`] | runs of several processes |
+//! | [`shared`] | the jobs of an experiment on several machines |
 //! | [`weights`] | what a run starts from: a file, or one of the Hugging Face hub |
 //! | [`trained`] | a network with the weights of a file |
 //! | [`row`], [`series`] | results |
@@ -58,6 +60,7 @@ pub mod row;
 pub mod run;
 pub mod screen;
 pub mod series;
+pub mod shared;
 pub mod statistics;
 pub mod trained;
 pub mod weights;

@@ -1,18 +1,19 @@
 //! An experiment from its jobs to its page: what is done is not done again, and what is recorded becomes a committed
 //! result.
 
-use crate::claim::claim;
+use crate::claim::{claim, share};
 use crate::config::{DataName, DeviceName, PrecisionName, WeightsName, typed};
 use crate::experiments::{ALL, AnyExperiment, Experiment, Given, Job, Place, Preset};
 use crate::page::{Page, Picture};
 use crate::row::{self, Content, Row};
 use crate::screen::{self, duration, out};
+use crate::shared::{self, Plan};
 use crate::{interrupt, jsonl, paths, ranks};
 use anyhow::{Result, ensure};
 use msharp_core::write_aside;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How much of an experiment, where, and on what.
 pub struct Request {
@@ -32,6 +33,8 @@ pub struct Request {
     pub precision: PrecisionName,
     /// Whether the rows are put among the committed results.
     pub record: bool,
+    /// The time of a lease, where the jobs are [shared] with other processes.
+    pub shared: Option<Duration>,
 }
 
 /// Runs what is not done yet, prints table and findings, and draws the pictures, in the folder's files and in the
@@ -40,8 +43,10 @@ pub struct Request {
 /// # Errors
 /// Before the first job whatever can be known then; a job's own error otherwise.
 pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()> {
-    ranks::refuse("reproduce")?;
-    let Request { preset, out: folder, data_dir, data, weights, device, precision, record } = request;
+    let Request { preset, out: folder, data_dir, data, weights, device, precision, record, shared } = request;
+    if shared.is_none() {
+        ranks::refuse("reproduce without --shared")?;
+    }
     let (name, presets) = (Experiment::name(experiment), Experiment::presets(experiment));
     ensure!(
         presets.contains(preset),
@@ -58,7 +63,7 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     let place_name = if *device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(*device)) };
     let named = |experiment: &str| format!("{experiment}-{}{place_name}", typed(*preset));
     let folder = folder.clone().unwrap_or_else(|| paths::runs().join(named(experiment.jobs_with())));
-    let mut place = Place::new(&folder, data_dir);
+    let mut place = Place { is_shared: shared.is_some(), ..Place::new(&folder, data_dir) };
     let given = Given { data: data.clone(), weights: weights.clone(), ..Given::of(place.images()) };
     let jobs = experiment.jobs(*preset, &given)?;
     let jobs: Vec<E::Job> =
@@ -69,7 +74,7 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     let mut sharing: Vec<&str> = ALL.into_iter().filter(shares).map(|other| other.rows_of()).collect();
     sharing.dedup();
     row::check_experiments(&path, &sharing)?;
-    let done = row::read::<<E::Job as Job>::Content>(&path)?;
+    let done = shared::rows(&folder, &jobs)?;
     let is_done = |job: &&E::Job| done.iter().any(|row| job.is_of(&row.content));
     let missing: Vec<&E::Job> = jobs.iter().filter(|job| !is_done(job)).collect();
 
@@ -81,10 +86,12 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     E::Job::plan(&jobs).into_iter().for_each(out);
     out(format!("{} jobs, {} done before. Rows: {}", jobs.len(), jobs.len() - missing.len(), path.display()));
     // A folder that cannot be written, or is in use, is found out before anything is downloaded or computed.
-    let _claim = claim(&folder)?;
+    let _claim = if shared.is_some() { share(&folder)? } else { claim(&folder)? };
     let results = paths::results().join(named(Experiment::rows_of(experiment)));
     let expected = E::Job::prepare(&missing, &mut place)?;
-    msharp_core::check_writable(&path)?;
+    if shared.is_none() {
+        msharp_core::check_writable(&path)?;
+    }
     if *record {
         let path = results.join("rows.jsonl");
         msharp_core::check_writable(&path)?;
@@ -98,24 +105,24 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
 
     interrupt::listen()?;
     let started = Instant::now();
-    for (k, job) in missing.iter().enumerate() {
-        let gone = started.elapsed().as_secs_f64();
-        let left = match k {
-            0 => String::new(),
-            k => format!(" · about {} to go", duration(gone / k as f64 * (missing.len() - k) as f64)),
-        };
-        let title = format!("[{}/{}] {}{left}", k + 1, missing.len(), job.title());
-        let found = if interrupt::requested() { None } else { job.run(&title, &mut place)? };
-        let Some(row) = found else {
-            out("stopped; the same command goes on from here");
-            return Ok(());
-        };
+    let as_result = |row| {
         let (experiment, preset) = (Experiment::rows_of(experiment).to_owned(), typed(*preset));
-        row::record(&path, &Row { experiment, preset, ..row })?;
+        Row { experiment, preset, ..row }
+    };
+    let is_finished = match shared {
+        None => one_by_one(&missing, &mut place, |row| row::record(&path, &as_result(row)))?,
+        Some(time) => {
+            let starts = shared::starts(&missing);
+            Plan::new(&named(name), &folder, *time, &jobs, &starts, &done)?.run(&mut place, as_result)?
+        }
+    };
+    if !is_finished {
+        out("stopped; the same command goes on from here");
+        return Ok(());
     }
 
     // In the order of the experiment, whichever made them.
-    let made = row::read::<<E::Job as Job>::Content>(&path)?;
+    let made = shared::gather(&folder, &jobs)?;
     let own = |job: &E::Job| {
         let row = made.iter().find(|row| job.is_of(&row.content))?.clone();
         Some(Row { experiment: Experiment::rows_of(experiment).to_owned(), ..row })
@@ -138,6 +145,27 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
         out(format!("recorded in {}; `cargo xtask report` rewrites RESULTS.md", results.display()));
     }
     Ok(())
+}
+
+/// Does `missing` and records each row; false if the user stopped it.
+fn one_by_one<J: Job>(
+    missing: &[&J],
+    place: &mut Place,
+    record: impl Fn(Row<J::Content>) -> Result<()>,
+) -> Result<bool> {
+    let started = Instant::now();
+    for (k, job) in missing.iter().enumerate() {
+        let gone = started.elapsed().as_secs_f64();
+        let left = match k {
+            0 => String::new(),
+            k => format!(" · about {} to go", duration(gone / k as f64 * (missing.len() - k) as f64)),
+        };
+        let title = format!("[{}/{}] {}{left}", k + 1, missing.len(), job.title());
+        let found = if interrupt::requested() { None } else { job.run(&title, place)? };
+        let Some(row) = found else { return Ok(false) };
+        record(row)?;
+    }
+    Ok(true)
 }
 
 /// Table, curves and findings, in the terminal.

@@ -12,7 +12,7 @@ pub mod phases;
 mod watcher;
 
 use crate::build;
-use crate::claim::claim;
+use crate::claim::{claim, remove_unfinished};
 use crate::config::RunConfig;
 use crate::config::record::listed;
 use crate::data::{Datasets, Streams};
@@ -21,6 +21,7 @@ use crate::jsonl;
 use crate::ranks::{self, Meeting, Ranks};
 use crate::row::{Content, Row};
 use crate::screen::{self, Screen};
+use crate::shared::lease::Lease;
 use crate::weights;
 use anyhow::{Context, Result, bail, ensure};
 use in_flags::in_flags;
@@ -32,6 +33,7 @@ use noise::NoiseMeter;
 use notes::{CLASS_NAMES, Notes};
 use outcome::{Cost, Ending, EpochLine, Maker, Metrics, Run, RunRow};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -43,26 +45,46 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 /// Every so many steps a line goes into the log.
 const LOG_EVERY: usize = 10;
 
-/// Trains in `folder`, from its checkpoint if there is one; `None` if the user stopped it, and the checkpoint is saved.
+/// Where a run is done.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    /// Its folder.
+    pub folder: &'a Path,
+    /// The folder of those of what it is [preceded by](phases), which runs can share.
+    pub starts: &'a Path,
+    /// The lease of the run, where several processes [share](crate::shared) the folder.
+    pub lease: Option<&'a Lease>,
+}
+
+impl Site<'_> {
+    /// Makes the folder this process's own: by its lease, or for as long as the returned lock is open.
+    fn claim(&self) -> Result<Option<File>> {
+        let Some(lease) = self.lease else { return claim(self.folder).map(Some) };
+        std::fs::create_dir_all(self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
+        lease.renew()?;
+        remove_unfinished(self.folder).map(|()| None)
+    }
+
+    /// Whether it still is.
+    fn renew(&self) -> Result<()> {
+        self.lease.map_or(Ok(()), Lease::renew)
+    }
+}
+
+/// Trains in the folder of `site`, from its checkpoint if there is one; `None` if the user stopped it, and the
+/// checkpoint is saved.
 ///
 /// The folder holds `config.json`, `checkpoint.safetensors`, `log.jsonl`, `epochs.csv`, and at the end `row.json` and,
-/// unless the run diverged, `weights.safetensors`. The row is made of the checkpoint; the log is for people. What a run
-/// is [preceded by](phases) has folders of its own in `starts`, which runs can share. Of several `ranks` each calls it;
-/// rank 0 writes, and all get the row.
+/// unless the run diverged, `weights.safetensors`. The row is made of the checkpoint; the log is for people. Of several
+/// `ranks` each calls it; rank 0 writes, and all get the row.
 ///
 /// # Errors
 /// If the checkpoint is of another configuration, the folder holds files of another run, or anything is missing,
-/// unreadable or not writable.
-pub fn run(
-    name: &str,
-    config: &RunConfig,
-    folder: &Path,
-    starts: &Path,
-    data: &mut Datasets,
-    ranks: &Ranks,
-) -> Result<Option<RunRow>> {
+/// unreadable or not writable; if another process has taken the lease.
+pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ranks: &Ranks) -> Result<Option<RunRow>> {
     config.validate()?;
-    let _claim = if ranks.leads() { Some(claim(folder)?) } else { None };
+    let folder = site.folder;
+    let _claim = if ranks.leads() { site.claim()? } else { None };
     let path = folder.join("checkpoint.safetensors");
     let streams = data.streams(config)?;
     let (network, params) = build::model(config, streams.classes)?;
@@ -70,6 +92,7 @@ pub fn run(
     if let Some(size) = ranks.several() {
         ranks::check(config, streams.train.samples(), size)?;
     }
+    site.renew()?; // data may take long to read
     let saved = match path.exists() {
         true => Some(resume(&path, config)?),
         false => {
@@ -88,7 +111,7 @@ pub fn run(
         screen::say(loaded.to_string());
     }
     let start = match phases::before(config) {
-        Some(before) if saved.is_none() => match phases::weights(name, &before, starts, data)? {
+        Some(before) if saved.is_none() => match phases::weights(name, &before, site, data)? {
             Some(weights) => Some(weights),
             None => return Ok(None),
         },
@@ -145,6 +168,7 @@ pub fn run(
             [before.host.sync_batch_norm, sync_batch_norm].map(|is| if is { "all ranks" } else { "each rank" });
         screen::say(format!("steps before this one have the batch statistics of {was}, and those to come of {is}"));
     }
+    site.renew()?;
     if ranks.leads() {
         write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
     }
@@ -157,6 +181,7 @@ pub fn run(
         every: config.measuring.evaluate_every,
         epochs: config.optimisation.epochs,
         ranks: ranks.all(),
+        lease: site.lease,
         log: if ranks.leads() { Some(Log::open(folder, &progress, &notes.curve, LOG_EVERY)?) } else { None },
         notes,
         host,
@@ -196,6 +221,7 @@ pub fn run(
 
     let row = row(config, outcome, &progress, &watcher.notes, params.count());
     row.content.check()?;
+    site.renew()?;
     if ranks.leads() {
         write(&row, folder, &about, class_names, &params)?;
     }
@@ -288,7 +314,8 @@ mod tests {
         let at = |config: &RunConfig| folder.path().join(config.id());
         let mut go = |flags: &str| {
             let config = parse(&format!("{FLAGS} {flags}"));
-            let row = run("a test", &config, &at(&config), folder.path(), &mut data, &Ranks::alone()).unwrap().unwrap();
+            let site = Site { folder: &at(&config), starts: folder.path(), lease: None };
+            let row = run("a test", &config, &site, &mut data, &Ranks::alone()).unwrap().unwrap();
             (config, row)
         };
         let (config, row) = go("--rule sgd");

@@ -8,6 +8,7 @@ use crate::{interrupt, plot, screen};
 use anyhow::{Context, Result, anyhow};
 use msharp_core::Range;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -92,6 +93,8 @@ pub struct SeriesJob {
     pub series: String,
     /// Everything that decides its numbers.
     pub setting: String,
+    /// The name of what it is made from, where several series are [made from it](Once).
+    pub once: Option<String>,
     /// Computes it.
     pub compute: Compute,
 }
@@ -104,7 +107,12 @@ impl SeriesJob {
         setting: impl Into<String>,
         compute: impl Fn(Tell) -> Result<Vec<Point>> + 'static,
     ) -> Self {
-        Self { figure, series: series.into(), setting: setting.into(), compute: Box::new(compute) }
+        Self { figure, series: series.into(), setting: setting.into(), once: None, compute: Box::new(compute) }
+    }
+
+    /// One of several that are made from what is computed [once](Once), under a name of its own.
+    pub fn from_once(self, name: impl Into<String>) -> Self {
+        Self { once: Some(name.into()), ..self }
     }
 
     fn of(&self, points: Vec<Point>) -> Series {
@@ -118,6 +126,14 @@ impl Job for SeriesJob {
 
     fn title(&self) -> String {
         format!("{} · {}", self.figure, self.series)
+    }
+
+    fn key(&self) -> String {
+        file_name(&self.title(), &self.setting)
+    }
+
+    fn group(&self) -> String {
+        self.once.as_ref().map_or_else(|| self.key(), |name| file_name(name, &self.setting))
     }
 
     fn is_of(&self, found: &Series) -> bool {
@@ -146,6 +162,15 @@ impl Job for SeriesJob {
         let seconds = started.elapsed().as_secs_f64();
         Ok(Some(Row::new(Host::this(DeviceName::Cpu), seconds, self.of(points))))
     }
+}
+
+/// A name for files: readable, and another one for each title and setting.
+pub fn file_name(title: &str, setting: &str) -> String {
+    let digest = Sha256::digest(format!("{title}\n{setting}"));
+    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let text = words.collect::<Vec<_>>().join("-").to_lowercase();
+    format!("{}-{hash}", &text[..text.len().min(80)])
 }
 
 /// What several series are made from, computed by the first of them that is asked for.
@@ -192,6 +217,17 @@ mod tests {
         let found = job("ρ = 0.1").of(Vec::new());
         assert!(job("ρ = 0.1").is_of(&found) && !job("ρ = 0.2").is_of(&found));
         assert!(job("ρ = 0.2").of(Vec::new()).is_same(&found), "and replaces it");
+    }
+
+    #[test]
+    fn names_of_files_tell_titles_and_settings_apart() {
+        let name = file_name("ρ-paths · SAM, β = 2", "η = 0.1");
+        assert!(name.starts_with("paths-sam-2-") && name.len() == 20, "{name}");
+        assert_eq!(name, file_name("ρ-paths · SAM, β = 2", "η = 0.1"));
+        assert!(
+            name != file_name("ρ-paths · SAM, β = 2", "η = 0.2")
+                && name != file_name("ρ-paths · SAM, γ = 2", "η = 0.1")
+        );
     }
 
     #[test]

@@ -117,7 +117,8 @@ mod tests {
         assert!(json.contains("\"init_weights\":\"published.safetensors\"") && json.contains("init_sha256"), "{json}");
         let mut data = Datasets::new(Path::new("none"));
         let out = folder.path().join("run");
-        run("a test", &config, &out, folder.path(), &mut data, &crate::ranks::Ranks::alone()).unwrap().unwrap();
+        let site = crate::run::Site { folder: &out, starts: folder.path(), lease: None };
+        run("a test", &config, &site, &mut data, &crate::ranks::Ranks::alone()).unwrap().unwrap();
         let ended = candle_core::safetensors::load(out.join("weights.safetensors"), &candle_core::Device::Cpu).unwrap();
         let values = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let start = published.named_tensors();

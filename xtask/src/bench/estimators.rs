@@ -8,6 +8,7 @@ use msharp_lab::experiments::estimators::{Estimators, Subject};
 use msharp_lab::paths;
 use msharp_lab::reproduce::{Request, reproduce};
 use msharp_lab::resources::Resources;
+use msharp_lab::shared::SharedArgs;
 use std::path::PathBuf;
 
 /// What to show before the flags.
@@ -40,11 +41,13 @@ pub struct EstimatorsArgs {
     draws: Option<usize>,
     #[command(flatten)]
     resources: Resources,
+    #[command(flatten)]
+    shared: SharedArgs,
     /// The folder for rows, plots and page [default: runs/bench-estimators]
     #[arg(long)]
     out: Option<PathBuf>,
     /// Measure again what the rows already have
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shared")]
     again: bool,
 }
 
@@ -59,7 +62,8 @@ enum Size {
 
 /// Runs `bench estimators`.
 pub fn estimators(args: EstimatorsArgs) -> Result<()> {
-    let EstimatorsArgs { preset, models, data, batch, batches, draws, resources, out, again } = args;
+    let EstimatorsArgs { preset, models, data, batch, batches, draws, resources, shared, out, again } = args;
+    let shared = shared.lease()?;
     let preset = if preset == Size::Smoke { Preset::Smoke } else { Preset::Laptop };
     let experiment = Estimators { models, data, batch, batches, draws };
     resources.check_experiment(&experiment, preset)?;
@@ -78,6 +82,7 @@ pub fn estimators(args: EstimatorsArgs) -> Result<()> {
             device: DeviceName::Cpu,
             precision: PrecisionName::F32,
             record: false,
+            shared,
         };
         reproduce(&experiment, &request)
     })

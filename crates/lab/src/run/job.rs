@@ -1,7 +1,7 @@
 //! A run as a job of an experiment.
 
 use super::outcome::{Run, RunRow};
-use super::{duration, leftovers, phases, run};
+use super::{Site, duration, leftovers, phases, run};
 use crate::config::{DataName, DeviceName, EstimatorName, PrecisionName, RunConfig};
 use crate::experiments::{Job, Place};
 use crate::ranks::Ranks;
@@ -15,6 +15,18 @@ impl Job for RunConfig {
         let RunConfig { data, model, optimisation, .. } = self;
         let (rule, seed) = (self.rule_label_with_radius(), optimisation.seed);
         format!("{} on {} · {rule} · seed {seed}", model.architecture, data.set)
+    }
+
+    fn key(&self) -> String {
+        self.id()
+    }
+
+    fn before(&self) -> Vec<Self> {
+        phases::all_before(std::slice::from_ref(self))
+    }
+
+    fn is_made(&self, place: &Place) -> bool {
+        phases::is_over(self, &place.folder)
     }
 
     fn is_of(&self, found: &Run) -> bool {
@@ -75,6 +87,9 @@ impl Job for RunConfig {
                 build::check(config, &mut place.data).with_context(|| config.title())?;
                 checked.push(alike);
             }
+            if place.is_shared {
+                continue; // the folder may be another process's; a run looks again when it has its lease
+            }
             let own = place.folder.join(config.id());
             if !own.join("checkpoint.safetensors").exists() {
                 leftovers::check(&own, config)?;
@@ -89,8 +104,9 @@ impl Job for RunConfig {
     }
 
     fn run(&self, title: &str, place: &mut Place) -> Result<Option<RunRow>> {
-        let (own, starts) = (place.folder.join(self.id()), &place.folder);
-        let row = run(title, self, &own, starts, &mut place.data, &Ranks::alone())?;
+        let folder = place.folder.join(self.id());
+        let site = Site { folder: &folder, starts: &place.folder, lease: place.lease.as_ref() };
+        let row = run(title, self, &site, &mut place.data, &Ranks::alone())?;
         if let Some(fault) = row.as_ref().and_then(|row| row.content.outcome.fault()) {
             screen::say(format!("{title} diverged: {fault}; recorded as such"));
         }

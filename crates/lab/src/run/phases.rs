@@ -1,6 +1,6 @@
 //! What a run is preceded by: the phases in which its network reaches a poor minimum, each a run of its own.
 
-use super::leftovers;
+use super::{Site, leftovers};
 use crate::config::start::START_LR;
 use crate::config::{AugmentName, OptimisationConfig, RunConfig, ScheduleText, Start};
 use crate::data::Datasets;
@@ -57,10 +57,16 @@ pub fn all_before(configs: &[RunConfig]) -> Vec<RunConfig> {
     all
 }
 
-/// The file of the weights that a run starts from: those at the end of `before`, which is run in a folder of `starts`
-/// unless it is done. `None` if the user stopped it.
-pub fn weights(name: &str, before: &RunConfig, starts: &Path, data: &mut Datasets) -> Result<Option<PathBuf>> {
+/// Whether the run `before` another one is over, in a folder of `starts`: it left weights, or diverged.
+pub fn is_over(before: &RunConfig, starts: &Path) -> bool {
     let folder = starts.join(before.id());
+    folder.join("weights.safetensors").exists() || leftovers::fault(&folder).is_some()
+}
+
+/// The file of the weights that a run at `site` starts from: those at the end of `before`, which is run in a folder of
+/// its own unless it is done; where folders are shared, it must be. `None` if the user stopped it.
+pub fn weights(name: &str, before: &RunConfig, site: &Site, data: &mut Datasets) -> Result<Option<PathBuf>> {
+    let folder = site.starts.join(before.id());
     let file = folder.join("weights.safetensors");
     if file.exists() {
         ensure!(
@@ -77,10 +83,16 @@ pub fn weights(name: &str, before: &RunConfig, starts: &Path, data: &mut Dataset
             folder.display()
         )
     }
+    ensure!(
+        site.lease.is_none(),
+        "{} is gone, from which {name} starts; expected it until all jobs are done",
+        file.display()
+    );
     let labels = if before.data.label_noise > 0. { "random" } else { "true" };
     let run_itself = name.split(" · start").next().unwrap_or(name);
     let title = format!("{run_itself} · start, {labels} labels");
-    let Some(row) = super::run(&title, before, &folder, starts, data, &Ranks::alone())? else { return Ok(None) };
+    let of_start = Site { folder: &folder, ..*site };
+    let Some(row) = super::run(&title, before, &of_start, data, &Ranks::alone())? else { return Ok(None) };
     if let Some(fault) = row.content.outcome.fault() {
         bail!(
             "the run diverged that {name} starts from: {fault}, in {}; expected a lower --lr or --start-lr",

@@ -7,6 +7,7 @@ use super::outcome::EpochLine;
 use crate::data::ByLabel;
 use crate::host::Host;
 use crate::screen::Screen;
+use crate::shared::lease::Lease;
 use crate::{interrupt, jsonl};
 use anyhow::Result;
 use msharp_core::{BatchLoss, Communicator, DataSource};
@@ -19,6 +20,8 @@ pub struct Watcher<'a> {
     pub classifier: &'a Classifier<Model>,
     pub test: &'a dyn DataSource,
     pub ranks: &'a dyn Communicator,
+    /// Where processes share the folder: the run ends with an error before it writes what is another one's.
+    pub lease: Option<&'a Lease>,
     /// The training images by their labels, where some of these are wrong.
     pub by_label: Option<&'a ByLabel>,
     pub steps: usize,
@@ -62,6 +65,7 @@ impl Watcher<'_> {
 
     /// A point of the curve, for the row and the log.
     fn point(&mut self, line: EpochLine) -> Result<()> {
+        self.lease.map_or(Ok(()), Lease::renew)?;
         self.notes.curve.push(line);
         self.log.as_mut().map_or(Ok(()), |log| log.epoch(&self.notes.curve))
     }
@@ -72,15 +76,18 @@ impl Observer for Watcher<'_> {
         self.noise.measure(loss, step)
     }
 
+    /// Asked for right before a checkpoint is written.
     fn notes(&self) -> candle_core::Result<String> {
-        jsonl::line(&self.notes).map_err(|e| candle_core::Error::msg(format!("{e:#}")))
+        let renewed = self.lease.map_or(Ok(()), Lease::renew);
+        renewed.and_then(|()| jsonl::line(&self.notes)).map_err(|e| candle_core::Error::msg(format!("{e:#}")))
     }
 
     fn step(&mut self, report: &StepReport) -> candle_core::Result<Control> {
         self.notes.made_a_step(&self.host);
-        self.log
-            .as_mut()
-            .map_or(Ok(()), |log| log.step(report))
+        self.lease
+            .filter(|lease| lease.is_lost())
+            .map_or(Ok(()), Lease::renew)
+            .and_then(|()| self.log.as_mut().map_or(Ok(()), |log| log.step(report)))
             .map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
         self.screen.step(report);
         Ok(control())

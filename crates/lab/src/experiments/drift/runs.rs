@@ -133,7 +133,8 @@ pub fn both(
     let (again, of_second) = (pairs.clone(), of.clone());
     let first = move |tell: Tell| Ok(pairs.get(|| of(tell))?.into_iter().map(|pair| pair.0).collect());
     let second = move |tell: Tell| Ok(again.get(|| of_second(tell))?.into_iter().map(|pair| pair.1).collect());
-    [SeriesJob::new(figures.0, series, setting, first), SeriesJob::new(figures.1, series, setting, second)]
+    let both = [SeriesJob::new(figures.0, series, setting, first), SeriesJob::new(figures.1, series, setting, second)];
+    both.map(|job| job.from_once(format!("{} {} {series}", figures.0, figures.1)))
 }
 
 pub fn variants(rho: f64) -> Vec<Algorithm> {

@@ -10,6 +10,7 @@ use crate::config::{DataName, DeviceName};
 use crate::experiments::{Job, Place, Preset};
 use crate::host::Host;
 use crate::row::Row;
+use crate::series::file_name;
 use crate::{fetch, interrupt, screen};
 use anyhow::{Context, Result, ensure};
 use msharp_core::quantile;
@@ -109,6 +110,16 @@ impl Job for CellJob {
         format!("{}, {} steps of training, then every estimator", self.setting.label(), self.setting.steps)
     }
 
+    fn key(&self) -> String {
+        file_name(&self.setting.label(), &format!("{:?}", self.setting))
+    }
+
+    /// The states of a network are stages of one training.
+    fn group(&self) -> String {
+        let Plan { model, norm, data, images, batch, late } = &self.plan;
+        file_name(&format!("{model} {norm}"), &format!("{data} {images} {batch} {late}"))
+    }
+
     fn is_of(&self, found: &Comparison) -> bool {
         self.setting == found.setting
     }
@@ -131,7 +142,7 @@ impl Job for CellJob {
         let work = place.folder.join("checkpoints");
         std::fs::create_dir_all(&work).with_context(|| format!("cannot write into {}", work.display()))?;
         let mut trained = Trained::new(&self.plan, &mut place.data, &work, self.setting.steps)?;
-        if !trained.train_to(self.setting.steps)? || interrupt::requested() {
+        if !trained.train_to(self.setting.steps, place.lease.as_ref())? || interrupt::requested() {
             return Ok(None);
         }
         let training = started.elapsed().as_secs_f64();

@@ -3,6 +3,7 @@
 use crate::config::{AugmentName, DataName, OptimizerName, RunConfig};
 use crate::data::{Datasets, Source, Streams};
 use crate::experiments::standard;
+use crate::shared::lease::Lease;
 use crate::{build, interrupt};
 use anyhow::{Context, Result};
 use msharp_core::{Alone, Batch, DataSource, Key, Optimizer, Params};
@@ -38,9 +39,15 @@ pub struct Plan {
     pub late: usize,
 }
 
-struct Until(usize);
+struct Until<'a>(usize, Option<&'a Lease>);
 
-impl Observer for Until {
+impl Observer for Until<'_> {
+    /// Asked for right before a checkpoint is written.
+    fn notes(&self) -> candle_core::Result<String> {
+        let renewed = self.1.map_or(Ok(()), Lease::renew);
+        renewed.map(|()| String::new()).map_err(|e| candle_core::Error::msg(format!("{e:#}")))
+    }
+
     fn step(&mut self, report: &StepReport) -> candle_core::Result<Control> {
         let done = report.epoch * report.steps + report.step + 1;
         Ok(if done >= self.0 || interrupt::requested() { Control::Stop } else { Control::Continue })
@@ -79,8 +86,9 @@ impl Trained {
         self.progress.whole_run.steps
     }
 
-    /// Trains until so many steps are made; whether they were, for the user may have stopped it.
-    pub fn train_to(&mut self, steps: usize) -> Result<bool> {
+    /// Trains until so many steps are made, under a lease where jobs are shared; whether they were, for the user may
+    /// have stopped it.
+    pub fn train_to(&mut self, steps: usize, lease: Option<&Lease>) -> Result<bool> {
         if self.steps() < steps {
             let every = Duration::from_secs(60);
             let policy = CheckpointPolicy { every, ..CheckpointPolicy::new(&self.checkpoint, self.config.json()) };
@@ -96,7 +104,7 @@ impl Trained {
                 read_every: 1,
                 ranks: &Alone,
             };
-            let (outcome, progress) = fit(task, self.progress.clone(), &mut Until(steps))?;
+            let (outcome, progress) = fit(task, self.progress.clone(), &mut Until(steps, lease))?;
             if let Outcome::Diverged { epoch, step, what } = outcome {
                 anyhow::bail!(
                     "{} diverged in epoch {epoch}, step {step}: {what} was not finite",

@@ -61,7 +61,8 @@ pub fn jobs(size: Paths, setting: &str) -> Vec<SeriesJob> {
                 "{setting}, ρ = {rhos:?}, η = {SMALL_ETA}; of E‖x‖² less SGD's: {of_rho} paths of the algorithm and of \
                  SGD on the same batches, the same for all orders, against the two equations on the grid, order 2 in η"
             );
-            jobs.push(SeriesJob::new(RHO_PATHS, format!("{} · {k}", name(kind)), setting, of));
+            let job = SeriesJob::new(RHO_PATHS, format!("{} · {k}", name(kind)), setting, of);
+            jobs.push(job.from_once(format!("{RHO_PATHS} {}", name(kind))));
         }
     }
     jobs
