@@ -53,7 +53,8 @@ fn bad_flags_of_a_benchmark_are_named_once() {
         (&["step", "--steps", "0"], &["--steps is 0", "at least 1"]),
         (&["step", "--model", "vit-mini", "--norm", "group"], &["--norm", "vit-mini"]),
         (&["step", "--model", "vit-mini@34"], &["--model", "34"]),
-        (&["step", "--norm", "group", "--against-pytorch", "python3"], &["--against-pytorch", "--norm is group"]),
+        (&["step", "--rule", "m-sam", "--batch", "8", "--m", "9"], &["--m is 9", "--batch (8)"]),
+        (&["step", "--rule", "sam", "--m", "4"], &["--m is about", "m-sam"]),
         (
             &["step", "--estimator", "exact", "--against-pytorch", "python3"],
             &["--against-pytorch", "--estimator is exact"],
@@ -154,7 +155,9 @@ fn benchmarks_print_what_they_promise() {
 
     let micro = with(&["m", "--m", "1,4"]);
     let sizes: Vec<_> = micro.iter().map(|line| (line["rule"].as_str().unwrap(), line["m"].as_u64())).collect();
-    assert_eq!(sizes, [("m-sam", Some(1)), ("m-sam", Some(4)), ("sam", None), ("rw-sam", None)]);
+    let together_and_one_by_one = [("m-sam", Some(1)), ("m-sam", Some(1)), ("m-sam", Some(4))];
+    assert_eq!(sizes[..3], together_and_one_by_one);
+    assert_eq!(sizes[3..], [("sam", None), ("rw-sam", None), ("rw-sam-ghost", None)]);
 
     refused(&["bench", "step", "--rule", "sham"], &["--rule", "sham", "rw-sam"]);
     refused(&["bench", "ops", "--batch", "0"], &["--batch", "at least 1"]);

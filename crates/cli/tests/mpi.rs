@@ -131,6 +131,43 @@ fn ranks_train_what_one_process_trains_and_repeat_to_the_bit() {
     assert!(weights(&local) == weights(&micro));
 }
 
+/// SAM and RW-SAM with batch normalisation over the 16 samples of a batch, on ranks of 8, and of 6, 6 and 4.
+#[test]
+fn batch_normalisation_over_all_ranks_is_that_of_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: String| folder.path().join(name).to_str().unwrap().to_owned();
+    let sync = "--sync-batch-norm";
+    for rule in ["sam", "rw-sam"] {
+        let flags = |out: &str, more: &[&str]| -> Vec<String> {
+            let small = small(out, &["--rule", rule, "--lr", "0.01"]);
+            let without_norm = [&small[..6], &small[8..], more].concat();
+            without_norm.into_iter().map(str::to_owned).collect()
+        };
+        let go = |ranks: usize, more: &[&str]| {
+            let out = path(format!("{rule}-{ranks}-{}", more.len()));
+            let flags = flags(&out, more);
+            succeeds(mpirun(&[(ranks, &flags.iter().map(String::as_str).collect::<Vec<_>>())]));
+            out
+        };
+        let (alone, unsynced) = (go(1, &[]), go(2, &[]));
+        let far = distance(&weights(&unsynced), &weights(&alone));
+        for ranks in [2, 3] {
+            let synced = go(ranks, &[sync]);
+            let off = distance(&weights(&synced), &weights(&alone));
+            println!("{rule}, {ranks} ranks: {off:.1e}, and {far:.1e} without {sync}");
+            assert!(off < 0.1 * far, "{rule}, {ranks} ranks: {off:e}, and {far:e} without {sync}");
+            let row = |out: &str| std::fs::read_to_string(Path::new(out).join("row.json")).unwrap();
+            assert!(row(&synced).contains("\"sync_batch_norm\":true") && !row(&unsynced).contains("sync_batch_norm"));
+        }
+    }
+    let out = path("other".to_owned());
+    let (with, without) = ([&small(&out, &[])[..6], &["--out", &out, sync]].concat(), small(&out, &[])[..6].to_vec());
+    let without = [&without[..], &["--out", &out]].concat();
+    let started = Instant::now();
+    let said = fails(start(mpirun(&[(1, &without), (1, &with)])), started);
+    assert!(said.contains("rank 1 has other flags: --sync-batch-norm there and none on rank 0"), "{said}");
+}
+
 #[test]
 fn a_rank_with_another_configuration_is_found_at_the_start() {
     let folder = tempfile::tempdir().unwrap();

@@ -125,9 +125,7 @@ mod tests {
         assert_eq!(values(&ended["blocks.0.attn.qkv.weight"]), values(&start["blocks.0.attn.qkv.weight"]));
         assert_eq!(ended["head.weight"].dims(), [10, 128]);
         assert_eq!(ended["pos_embed"].dims(), [1, 17, 128]);
-        let own = parse("--model vit-mini@16 --data thumbnails");
-        let (_, fresh) = build::model(&own, 10).unwrap();
-        assert_eq!(values(&ended["head.weight"]), values(&fresh.named_tensors()["head.weight"]));
+        assert!(values(&ended["head.weight"]).iter().all(|weight| *weight == 0.));
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub struct MicroArgs {
     /// How micro-batches are computed [default: both]
     #[arg(long, value_enum)]
     path: Option<PathArg>,
-    /// Time PyTorch's SAM and m-SAM too, with this Python interpreter: micro-batches one after another, and those of one
-    /// sample by torch.func.vmap
+    /// Time PyTorch's SAM and m-SAM too, with this Python interpreter: micro-batches one after another, and those of
+    /// one sample by torch.func.vmap
     #[arg(long, value_name = "PYTHON")]
     against_pytorch: Option<PathBuf>,
 }

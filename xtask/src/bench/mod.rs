@@ -18,6 +18,10 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use msharp_lab::resources::computing;
 
+/// Held by tests that run a network: what a profile counts is the whole process's.
+#[cfg(test)]
+static NETWORK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// What to show before the flags.
 const EXAMPLES: &str = "Examples:
   cargo xtask bench step    a training step of each rule

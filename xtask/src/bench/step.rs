@@ -27,7 +27,7 @@ pub struct StepArgs {
     /// Time one kind of step alone [default: all]
     #[arg(long)]
     rule: Option<Kind>,
-    /// Samples of a micro-batch of m-sam [default: 32]
+    /// Samples of a micro-batch of m-sam [default: 32, or the batch where it is smaller]
     #[arg(long)]
     m: Option<usize>,
     /// Time PyTorch's step beside each, with this Python interpreter, which needs torch and numpy, and timm for a
@@ -44,7 +44,7 @@ pub struct StepArgs {
 
 impl StepArgs {
     fn m(&self) -> usize {
-        self.m.unwrap_or(MICRO_BATCH)
+        self.m.unwrap_or(MICRO_BATCH.min(self.subject.batch()))
     }
 }
 

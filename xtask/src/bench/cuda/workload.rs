@@ -104,6 +104,7 @@ impl FromStr for Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::NETWORK;
 
     #[test]
     fn names_are_read_as_they_are_written() {
@@ -116,10 +117,10 @@ mod tests {
         assert!("wrn-16-4@224-8".parse::<Workload>().unwrap_err().to_string().contains("stem"));
     }
 
-    /// torchvision says 25 557 032 parameters and 4.09 · 10⁹ multiplications for its ResNet-50. No other network
-    /// may run meanwhile.
+    /// torchvision says 25 557 032 parameters and 4.09 · 10⁹ multiplications for its ResNet-50.
     #[test]
     fn work_is_torchvisions_and_linear_in_the_batch() {
+        let _alone = NETWORK.lock();
         let on_cpu = |name: &str| {
             let workload: Workload = name.parse().unwrap();
             (workload, workload.subject(DeviceName::Cpu, PrecisionName::F32).unwrap())

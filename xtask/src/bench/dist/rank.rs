@@ -148,6 +148,7 @@ impl Engine for Echo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::NETWORK;
     use msharp_dist::Threads;
     use msharp_models::{Architecture, Norm};
 
@@ -163,6 +164,7 @@ mod tests {
 
     #[test]
     fn local_sam_sends_what_sgd_sends_and_sam_twice_that() {
+        let _alone = NETWORK.lock();
         for size in [2, 8, 512] {
             let sgd = bytes(size, Rule::Sgd);
             let d = Subject::new(&small(), EstimatorName::FiniteDifference).unwrap().params.count();
@@ -178,6 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_what_ranks_send() {
+        let _alone = NETWORK.lock();
         for rule in Rule::ALL {
             let all: Vec<Steps> = std::thread::scope(|scope| {
                 let start = |engine: Threads| scope.spawn(move || steps(engine, &small(), rule).unwrap());
