@@ -137,7 +137,7 @@ fn batch_normalisation_over_all_ranks_is_that_of_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: String| folder.path().join(name).to_str().unwrap().to_owned();
     let sync = "--sync-batch-norm";
-    for rule in ["sam", "rw-sam"] {
+    for rule in ["sam", "rw-sam:lambda=4"] {
         let flags = |out: &str, more: &[&str]| -> Vec<String> {
             let small = small(out, &["--rule", rule, "--lr", "0.01"]);
             let without_norm = [&small[..6], &small[8..], more].concat();

@@ -14,7 +14,11 @@ impl Job for RunConfig {
     fn title(&self) -> String {
         let RunConfig { data, model, optimisation, .. } = self;
         let (rule, seed) = (self.rule_label_with_radius(), optimisation.seed);
-        format!("{} on {} · {rule} · seed {seed}", model.architecture, data.set)
+        let noise = match data.label_noise {
+            0. => String::new(),
+            share => format!(" ({:.0} % wrong labels)", 100. * share),
+        };
+        format!("{} on {}{noise} · {rule} · seed {seed}", model.architecture, data.set)
     }
 
     fn key(&self) -> String {
