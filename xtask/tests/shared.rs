@@ -38,6 +38,14 @@ fn alone(experiment: &str, folder: &Path) -> PathBuf {
     out
 }
 
+/// What so many processes say that do the jobs of an experiment, none of which ends early.
+#[track_caller]
+fn succeed_together(count: usize, experiment: &str, out: &Path) -> Vec<String> {
+    let start = |_| reproduce(experiment, out, &["--shared", "--lease", "60"]).spawn().unwrap();
+    let all: Vec<Child> = (0..count).map(start).collect();
+    all.into_iter().map(succeeded).collect()
+}
+
 /// The rows, without how long anything took.
 fn rows(out: &Path) -> Vec<Value> {
     fn strip(value: &mut Value) {
@@ -189,9 +197,7 @@ fn ctrl_c_frees_the_lease_at_once_and_the_next_process_goes_on_from_the_checkpoi
 fn what_runs_start_from_is_made_once_and_shared() {
     let folder = tempfile::tempdir().unwrap();
     let (alone, out) = (alone("escape", folder.path()), folder.path().join("shared"));
-    let start = |_| reproduce("escape", &out, &["--shared", "--lease", "60"]).spawn().unwrap();
-    let all: Vec<Child> = (0..3).map(start).collect();
-    let said: Vec<String> = all.into_iter().map(succeeded).collect();
+    let said = succeed_together(3, "escape", &out);
     assert!(said.iter().any(|said| said.contains("waiting for other processes, 0 of 5 jobs done")), "{said:?}");
     assert_equal(&out, &alone);
 }
@@ -200,9 +206,7 @@ fn what_runs_start_from_is_made_once_and_shared() {
 fn series_of_numbers_are_shared_too() {
     let folder = tempfile::tempdir().unwrap();
     let (alone, out) = (alone("drift", folder.path()), folder.path().join("shared"));
-    let start = |_| reproduce("drift", &out, &["--shared", "--lease", "60"]).spawn().unwrap();
-    let all: Vec<Child> = (0..2).map(start).collect();
-    all.into_iter().for_each(|child| drop(succeeded(child)));
+    succeed_together(2, "drift", &out);
     assert_eq!(rows(&out), rows(&alone));
     // each series is a file, and those that are made from one computation have one lease
     let rows = std::fs::read_dir(out.join("shared")).unwrap();

@@ -98,6 +98,7 @@
 
 mod augment;
 mod cifar;
+mod columns;
 mod dataset;
 mod decode;
 mod draw;
@@ -131,6 +132,7 @@ mod transform;
 
 pub use augment::Augment;
 pub use cifar::{cifar10, cifar100, verify};
+pub use columns::Columns;
 pub use dataset::{Dataset, Split};
 pub use error::Error;
 #[cfg(feature = "hub")]
@@ -141,7 +143,7 @@ pub use images::{Images, find_broken};
 pub use loader::Loader;
 pub use mixing::{Mixed, Mixing};
 #[cfg(feature = "parquet")]
-pub use parquet_images::{Columns, ParquetImages};
+pub use parquet_images::ParquetImages;
 pub use picture::Picture;
 pub use placement::Placement;
 pub use release::{Label, Release, ReleasePart};

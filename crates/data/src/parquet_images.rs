@@ -4,13 +4,12 @@ mod cache;
 mod columns;
 
 use cache::Cache;
-pub use columns::Columns;
 
 use crate::error::wrong;
 use crate::names::Names;
 use crate::shards::order::{Group, in_windows};
 use crate::shards::pattern;
-use crate::{Error, Images, Picture};
+use crate::{Columns, Error, Images, Picture};
 use candle_core::Result;
 use msharp_core::Key;
 use parquet::file::reader::{FileReader, SerializedFileReader};

@@ -19,7 +19,7 @@ mod weights_name;
 pub use canonical::named;
 pub use changes::Changes;
 pub use choices::{AugmentName, EstimatorName, OptimizerName, typed};
-pub use data_name::{DataName, PictureColumns};
+pub use data_name::DataName;
 pub use device::{DeviceName, PrecisionName};
 pub use images::{Channels, ImageConfig, InterpolationName, Transforms};
 pub use record::FORMAT;

@@ -7,6 +7,7 @@ mod pictures;
 pub use by_label::ByLabel;
 
 use crate::config::{DataName, RunConfig};
+use crate::hex::hex;
 use anyhow::{Context, Result, bail, ensure};
 use msharp_core::DataSource;
 use msharp_data::{BrokenPictures, Dataset, Images, Mixed, Release, Split, cifar10, cifar100, synthetic, thumbnails};
@@ -170,7 +171,7 @@ impl Deref for Set {
 fn contents(train: &dyn Images, test: &dyn Images) -> String {
     let of = |images: &dyn Images| {
         let labels: Vec<u8> = images.labels().iter().flat_map(|label| label.to_le_bytes()).collect();
-        let digest: String = Sha256::digest(labels).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&Sha256::digest(labels)[..8]);
         format!("{} ({} images, {digest})", images.name(), images.labels().len())
     };
     format!("{}; {}", of(train), of(test))

@@ -45,6 +45,7 @@ pub mod config;
 pub mod data;
 pub mod experiments;
 pub mod fetch;
+mod hex;
 pub mod host;
 pub mod hub;
 pub mod interrupt;

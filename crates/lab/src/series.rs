@@ -2,6 +2,7 @@
 
 use crate::config::DeviceName;
 use crate::experiments::{Job, Place};
+use crate::hex::hex;
 use crate::host::Host;
 use crate::row::{Content, Row};
 use crate::{interrupt, plot, screen};
@@ -166,8 +167,7 @@ impl Job for SeriesJob {
 
 /// A name for files: readable, and another one for each title and setting.
 pub fn file_name(title: &str, setting: &str) -> String {
-    let digest = Sha256::digest(format!("{title}\n{setting}"));
-    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(&Sha256::digest(format!("{title}\n{setting}"))[..4]);
     let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let text = words.collect::<Vec<_>>().join("-").to_lowercase();
     format!("{}-{hash}", &text[..text.len().min(80)])

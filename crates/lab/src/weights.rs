@@ -1,6 +1,7 @@
 //! Weights that a run starts from: where they lie, what they say of images, and how a network takes them.
 
 use crate::config::{Channels, InterpolationName, RunConfig, WeightsName};
+use crate::hex::hex;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use msharp_core::Params;
@@ -86,7 +87,7 @@ fn sha256(path: &Path) -> Result<String> {
             n => digest.update(&part[..n]),
         }
     }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&digest.finalize()))
 }
 
 #[cfg(test)]

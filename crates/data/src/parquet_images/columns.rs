@@ -1,27 +1,12 @@
-//! The two columns of a picture and its label.
+//! The two columns of a picture and its label, read from a file.
 
 use super::cache::Pictures;
+use crate::Columns;
 use crate::names::Names;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::file::metadata::FileMetaData;
 use parquet::file::reader::RowGroupReader;
-
-/// The names of the columns. The default is that of ImageNet on the hub, `image` and `label`; CIFAR-10's image is
-/// `img`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Columns {
-    /// The picture: a struct with the content of its file in `bytes`, or that content itself.
-    pub image: String,
-    /// The class: an integer of 32 or 64 bits.
-    pub label: String,
-}
-
-impl Default for Columns {
-    fn default() -> Self {
-        Self { image: "image".into(), label: "label".into() }
-    }
-}
 
 impl Columns {
     /// The labels of a row group.

@@ -1,6 +1,7 @@
 //! Which images: a set with a name of its own, or somebody's, by kind and path.
 
 use anyhow::{Error, Result, bail};
+use msharp_data::Columns;
 use std::fmt::{Display, Formatter};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -22,35 +23,7 @@ pub enum DataName {
     Tar(PathBuf),
     /// `parquet:PATH`, the same with Parquet files, as the Hugging Face hub stores sets of pictures; with
     /// `parquet:PATH#img,fine_label` these columns.
-    Parquet(PathBuf, PictureColumns),
-}
-
-/// The columns of a picture and of its class in Parquet files: `image` and `label` unless given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PictureColumns {
-    /// Of the picture.
-    pub image: String,
-    /// Of the class.
-    pub label: String,
-}
-
-impl Default for PictureColumns {
-    fn default() -> Self {
-        Self { image: "image".to_owned(), label: "label".to_owned() }
-    }
-}
-
-impl FromStr for PictureColumns {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.split_once(',') {
-            Some((image, label)) if ![image, label].contains(&"") && !label.contains(',') => {
-                Ok(Self { image: image.to_owned(), label: label.to_owned() })
-            }
-            _ => bail!("the columns of --data parquet:PATH#{text}: expected IMAGE,LABEL, such as img,fine_label"),
-        }
-    }
+    Parquet(PathBuf, Columns),
 }
 
 /// The names, for messages.
@@ -87,8 +60,8 @@ impl Display for DataName {
             DataName::Tar(path) => write!(f, "tar:{}", path.display()),
             DataName::Parquet(path, columns) => {
                 write!(f, "parquet:{}", path.display())?;
-                let PictureColumns { image, label } = columns;
-                if *columns == PictureColumns::default() { Ok(()) } else { write!(f, "#{image},{label}") }
+                let Columns { image, label } = columns;
+                if *columns == Columns::default() { Ok(()) } else { write!(f, "#{image},{label}") }
             }
         }
     }
@@ -109,11 +82,21 @@ impl FromStr for DataName {
             ("folder", Some(path)) => DataName::Folder(path),
             ("tar", Some(path)) => DataName::Tar(path),
             ("parquet", Some(path)) => match path.to_str().and_then(|path| path.rsplit_once('#')) {
-                Some((path, columns)) => DataName::Parquet(path.into(), columns.parse()?),
-                None => DataName::Parquet(path, PictureColumns::default()),
+                Some((path, columns)) => DataName::Parquet(path.into(), of_pictures(columns)?),
+                None => DataName::Parquet(path, Columns::default()),
             },
             _ => bail!("there is no data set {text:?}; {EXPECTED}"),
         })
+    }
+}
+
+/// `IMAGE,LABEL`
+fn of_pictures(columns: &str) -> Result<Columns> {
+    match columns.split_once(',') {
+        Some((image, label)) if ![image, label].contains(&"") && !label.contains(',') => {
+            Ok(Columns { image: image.to_owned(), label: label.to_owned() })
+        }
+        _ => bail!("the columns of --data parquet:PATH#{columns}: expected IMAGE,LABEL, such as img,fine_label"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a configuration is called: in folders, and in tables.
 
 use crate::config::{EstimatorName, OptimizerName, RunConfig};
+use crate::hex::hex;
 use msharp_core::{Role, Select};
 use msharp_perturb::catalogue::Value;
 use sha2::{Digest, Sha256};
@@ -8,8 +9,7 @@ use sha2::{Digest, Sha256};
 impl RunConfig {
     /// A name of the run for folders: readable, and different for every configuration.
     pub fn id(&self) -> String {
-        let digest = Sha256::digest(self.json());
-        let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&Sha256::digest(self.json())[..4]);
         let rule = self.label_with(None).to_lowercase();
         let rule: String = rule.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         let rule = rule.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");

@@ -1,12 +1,14 @@
 //! Streams of pictures that are decoded, cropped and resized as they are needed.
 
 use super::{ByLabel, EVALUATION, Source, Streams, contents};
-use crate::config::{PictureColumns, RunConfig, Transforms};
+use crate::config::{RunConfig, Transforms};
 use crate::screen;
 use anyhow::{Result, bail, ensure};
-use msharp_data::{BrokenPictures, EmptyClasses, ImageFolder, ImageLoader, Images, Selection, TarShards, Transform};
 #[cfg(feature = "parquet")]
-use msharp_data::{Columns, ParquetImages};
+use msharp_data::ParquetImages;
+use msharp_data::{
+    BrokenPictures, Columns, EmptyClasses, ImageFolder, ImageLoader, Images, Selection, TarShards, Transform,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,16 +35,15 @@ pub(super) fn tar(path: &Path) -> Result<Pair> {
 
 /// Parquet files of training and of test pictures: see [`parts`].
 #[cfg(feature = "parquet")]
-pub(super) fn parquet(path: &Path, columns: &PictureColumns) -> Result<Pair> {
+pub(super) fn parquet(path: &Path, columns: &Columns) -> Result<Pair> {
     let [train, test] = parts(path, "parquet")?;
-    let PictureColumns { image, label } = columns.clone();
-    let open = |place: &str| ParquetImages::open(place, Columns { image: image.clone(), label: label.clone() });
+    let open = |place: &str| ParquetImages::open(place, columns.clone());
     same_classes(path, "the names of the classes in the files", open(&train)?, open(&test)?)
 }
 
 /// What there is without the feature.
 #[cfg(not(feature = "parquet"))]
-pub(super) fn parquet(path: &Path, _: &PictureColumns) -> Result<Pair> {
+pub(super) fn parquet(path: &Path, _: &Columns) -> Result<Pair> {
     bail!(
         "--data parquet:{} needs the feature `parquet`, which this program was built without; expected \
          `cargo install --path crates/cli --features parquet`, or `cargo run --features parquet`",

@@ -1,4 +1,4 @@
-//! Tables as Markdown text.
+//! Markdown text.
 
 /// A table: a head, and lines of as many cells.
 pub fn table<S: AsRef<str>>(head: &[S], lines: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -8,4 +8,10 @@ pub fn table<S: AsRef<str>>(head: &[S], lines: impl IntoIterator<Item = Vec<Stri
         text.push_str(&format!("| {} |\n", line.join(" | ")));
     }
     text
+}
+
+/// The text with a capital letter at its beginning.
+pub fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }

@@ -59,6 +59,11 @@ impl Curve {
         known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, point)| point)
     }
 
+    /// Whether more than one ρ was tried: SGD has none.
+    pub fn has_choice(&self) -> bool {
+        self.points.len() > 1
+    }
+
     /// ρ with the highest mean over all seeds.
     pub fn best(&self) -> Option<f64> {
         self.best_over(&self.seeds()).map(|(rho, _)| *rho)
@@ -67,15 +72,15 @@ impl Curve {
     /// Whether the best ρ is the smallest or the largest that was tried.
     pub fn is_best_at_an_end(&self) -> bool {
         let ends = [self.points.first(), self.points.last()];
-        self.points.len() > 1 && ends.into_iter().flatten().any(|(rho, _)| Some(*rho) == self.best())
+        self.has_choice() && ends.into_iter().flatten().any(|(rho, _)| Some(*rho) == self.best())
     }
 
-    /// Each seed at the ρ that is best on the others; none of a single seed.
+    /// Each seed at the ρ that is best on the others; none of a single seed that has a choice.
     pub fn at_best(&self) -> BySeed {
         let seeds = self.seeds();
         let at = |seed: &u64| {
             let others: Vec<u64> = seeds.iter().copied().filter(|other| other != seed).collect();
-            let (_, by_seed) = self.best_over(&others).filter(|_| !others.is_empty())?;
+            let (_, by_seed) = self.best_over(&others).filter(|_| !(others.is_empty() && self.has_choice()))?;
             Some((*seed, *by_seed.get(seed)?))
         };
         seeds.iter().filter_map(at).collect()

@@ -3,7 +3,7 @@
 use super::best::{BySeed, Curve, curves, difference};
 use super::runs::{Family, about};
 use crate::page::contest::{Claim, Says, Scale};
-use crate::page::markdown::table;
+use crate::page::markdown::{capital, table};
 use crate::page::{Page, Parts, Picture, by_name};
 use crate::plot::{Axis, Figure, Point, Series, Style};
 use crate::run::outcome::RunRow;
@@ -41,11 +41,6 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     Ok(Parts { about, measure: MEASURE, claims, body, table: tables, findings, pictures }.page("radius", rows))
 }
 
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
 /// That of SAM at the batch, if there is one.
 fn sam(curves: &[Curve]) -> Option<&Curve> {
     curves.iter().find(|curve| matches!(curve.family, Family::Sam(_)) && curve.factor == 1.)
@@ -63,8 +58,8 @@ fn claims_of(curves: &[Curve]) -> Vec<Claim> {
     for curve in curves.iter().filter(|curve| curve.family != sam.family) {
         let label = &curve.label;
         if curve.family == Family::Sgd {
-            let sgd = curve.mean_over_radii();
-            claims.push(claim("SAM at its best ρ against SGD".to_owned(), &sam.at_best(), &sgd, Says::Higher));
+            let what = "SAM at its best ρ against SGD".to_owned();
+            claims.push(claim(what, &sam.at_best(), &curve.at_best(), Says::Higher));
             continue;
         }
         for (rho, by_seed) in &curve.points {
@@ -95,18 +90,13 @@ fn table_of(curves: &[Curve], learnt: &[Curve]) -> String {
     };
     let line = |curve: &Curve| {
         let mut cells = vec![curve.label.clone()];
-        if curve.family == Family::Sgd {
-            cells.extend(radii.iter().map(|_| "–".to_owned()));
-            cells.push(text(&curve.mean_over_radii()));
-        } else {
-            cells.extend(radii.iter().map(|radius| curve.at(*radius, curve.factor).map_or("–".to_owned(), text)));
-            let best = curve.best().map_or(String::new(), |rho| format!(" ({rho})"));
-            cells.push(format!("{}{best}", text(&curve.at_best())));
-        }
+        cells.extend(radii.iter().map(|radius| curve.at(*radius, curve.factor).map_or("–".to_owned(), text)));
+        let own = curve.at_best();
+        let best = curve.best().filter(|_| curve.has_choice()).map_or(String::new(), |rho| format!(" ({rho})"));
+        cells.push(format!("{}{best}", text(&own)));
         let learnt = learnt.iter().find(|learnt| learnt.family == curve.family);
         let at_best = learnt.and_then(|learnt| learnt.at(curve.best()?, 1.)).filter(|by_seed| !by_seed.is_empty());
         cells.push(at_best.map_or("–".to_owned(), text));
-        let own = if curve.family == Family::Sgd { curve.mean_over_radii() } else { curve.at_best() };
         let than = sam(curves).filter(|sam| sam.family != curve.family).map(Curve::at_best);
         let shown = than.and_then(|than| difference(&own, &than)).map(|found| Scale::Points.show(&found));
         cells.push(shown.unwrap_or("–".to_owned()));

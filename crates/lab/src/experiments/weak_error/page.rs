@@ -1,7 +1,7 @@
 //! The page of the weak errors.
 
 use super::runs::{BOTH, ETA, MATRIX, MOMENTS, PATHS, RHO, RHO_MOMENTS, RHO_PATHS};
-use crate::page::markdown::table;
+use crate::page::markdown::{capital, table};
 use crate::page::{Page, Picture, colophon};
 use crate::plot::{self, Axis, Figure, Slope, Style};
 use crate::series::{Point, Series, SeriesRow, of, settings};
@@ -247,9 +247,4 @@ pub fn page(rows: &[SeriesRow]) -> Result<Page> {
     }
     text.push_str(&colophon(rows));
     Ok(Page { table: matrix, text, pictures, findings })
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
 }
