@@ -1,7 +1,7 @@
 //! The product that convolutions and attention are made of, a tile of the result at a time in registers.
 //!
-//! A *panel* is a matrix as wide as a vector, row by row. The tile is `M` rows by `N` vectors; 8 × 2 saturates the
-//! multipliers of a processor with 32 vector registers, 6 × 2 those of one with 16.
+//! A *panel* is a matrix as wide as a vector, row by row. The tile is `M` rows by `N` vectors: 8 × 3 on a processor with
+//! 32 vector registers, 6 × 2 on one with 16.
 
 // Kernels index the rows and columns of a register tile, as their formulas do.
 #![allow(clippy::needless_range_loop)]
@@ -43,34 +43,48 @@ pub(crate) unsafe fn rows_times_panels<T: Lanes, S: Simd, const M: usize, const 
     }
 }
 
-/// A product whose right side is panels, two of which are multiplied at a time.
+/// A product whose right side is panels, some of which are multiplied at a time.
 pub(crate) trait Paneled {
     /// Columns of panels `panel..panel + N`, in tiles of `M` rows.
     fn panels<S: Simd, const M: usize, const N: usize>(&self, simd: S, panel: usize);
 
     /// All of `count` panels, in the largest tiles that the registers hold.
     #[inline(always)]
-    fn in_pairs<S: Simd>(&self, simd: S, count: usize) {
-        for panel in (0..count).step_by(2) {
-            match (S::REGISTER_COUNT >= 32, panel + 2 <= count) {
-                (true, true) => self.panels::<S, 8, 2>(simd, panel),
-                (true, false) => self.panels::<S, 8, 1>(simd, panel),
-                (false, true) => self.panels::<S, 6, 2>(simd, panel),
-                (false, false) => self.panels::<S, 6, 1>(simd, panel),
+    fn in_tiles<S: Simd>(&self, simd: S, count: usize) {
+        let mut panel = 0;
+        while panel < count {
+            let taken = match count - panel {
+                1 => 1,
+                2 | 4 => 2, // 2 + 2, not 3 + 1
+                _ => tile_of::<S>().1,
+            };
+            match (S::REGISTER_COUNT >= 32, taken) {
+                (true, 3) => self.panels::<S, 8, 3>(simd, panel),
+                (true, 2) => self.panels::<S, 8, 2>(simd, panel),
+                (true, _) => self.panels::<S, 8, 1>(simd, panel),
+                (false, 2) => self.panels::<S, 6, 2>(simd, panel),
+                (false, _) => self.panels::<S, 6, 1>(simd, panel),
             }
+            panel += taken;
         }
     }
 }
 
-/// Rows of the tiles of [`Paneled::in_pairs`] on this processor.
-pub(crate) fn tile_rows(arch: Arch) -> usize {
-    struct Rows;
-    impl WithSimd for Rows {
-        type Output = usize;
+/// Rows and vectors of the largest tile.
+#[inline(always)]
+pub(crate) const fn tile_of<S: Simd>() -> (usize, usize) {
+    if S::REGISTER_COUNT >= 32 { (8, 3) } else { (6, 2) }
+}
+
+/// The same of this processor, outside of kernels.
+pub(crate) fn tile(arch: Arch) -> (usize, usize) {
+    struct Size;
+    impl WithSimd for Size {
+        type Output = (usize, usize);
         #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            if S::REGISTER_COUNT >= 32 { 8 } else { 6 }
+        fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
+            tile_of::<S>()
         }
     }
-    arch.dispatch(Rows)
+    arch.dispatch(Size)
 }

@@ -48,7 +48,7 @@ impl Head {
 
     /// `b` in panels, in `to`.
     fn pack<T: Float>(&self, from: Matrix<T>, inner: usize, columns: usize, to: &mut [T]) {
-        self.arch.dispatch(PackRight { from, inner, columns, to });
+        self.arch.dispatch(PackRight { from, inner, columns, to: Region::of(to) });
     }
 
     /// c = start + a · b, where b is in panels.

@@ -49,7 +49,7 @@ impl<T: Lanes> WithSimd for Gram<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.in_pairs(simd, self.stride / lanes::<T, S>());
+        self.in_tiles(simd, self.stride / lanes::<T, S>());
     }
 }
 

@@ -171,7 +171,7 @@ fn product<T: Float>(a: Matrix<T>, b: Matrix<T>, [rows, inner, columns]: [usize;
     T::scratch(right_len(SUMMANDS.min(inner), columns, width::<T>(arch)), |panels| {
         for k in (0..inner).step_by(SUMMANDS) {
             let inner = SUMMANDS.min(inner - k);
-            arch.dispatch(PackRight { from: b.from(k, 0), inner, columns, to: panels });
+            arch.dispatch(PackRight { from: b.from(k, 0), inner, columns, to: Region::of(panels) });
             let a = Left::Matrix(a.from(0, k));
             arch.dispatch(Product { rows, inner, columns, a, b: panels, start: Start::Sum, c });
         }

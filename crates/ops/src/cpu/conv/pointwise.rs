@@ -5,7 +5,7 @@
 
 use super::direct::Direct;
 use crate::cpu::float::Float;
-use crate::cpu::kernels::tile_rows;
+use crate::cpu::kernels::tile;
 use crate::cpu::parallel::{Region, build, filled, for_chunks, tasks};
 use crate::cpu::product::{Left, Matrix, PackLeft, PackRight, Product, Start, right_len};
 use crate::cpu::vector::width;
@@ -14,11 +14,9 @@ use pulp::Arch;
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Bytes of the two panels that are multiplied at a time: three quarters of the smallest L1 there is. They set how many
+/// Bytes of the panels that are multiplied at a time: three quarters of the smallest L1 there is. They set how many
 /// summands a block has.
 const PANELS: usize = 24 << 10;
-/// The same in a product for dw, where the left side is packed, too.
-const PANELS_OF_DW: usize = 16 << 10;
 /// Rows of y or dx that a task has at most: a part of L2 with their summands.
 const ROWS: usize = 96;
 /// Outputs and inputs of a block of dw at most: the first that keep all threads busy.
@@ -121,25 +119,28 @@ impl Pointwise {
         y
     }
 
-    /// Summands of a block whose two panels have so many bytes.
-    fn summands<T: Float>(&self, panels: usize) -> usize {
-        panels / (2 * width::<T>(self.arch) * size_of::<T>())
+    /// Summands of a block.
+    fn summands<T: Float>(&self) -> usize {
+        PANELS / (tile(self.arch).1 * width::<T>(self.arch) * size_of::<T>())
     }
 
     /// The blocks of summands, each with its rows of the right side in panels.
     fn packed<T: Float>(&self, b: Matrix<T>, inner: usize, columns: usize) -> Vec<(Range<usize>, Vec<T>)> {
         let width = width::<T>(self.arch);
         let pack = |k: Range<usize>| {
-            let mut panels = vec![T::ZERO; right_len(k.len(), columns, width)];
-            let panels_of_task = (columns / width).div_ceil(TASKS).max(1);
-            for_chunks(&mut panels, panels_of_task * k.len() * width, |i, to| {
-                let first = i * panels_of_task * width;
-                let columns = (columns - first).min(panels_of_task * width);
-                self.arch.dispatch(PackRight { from: b.from(k.start, first), inner: k.len(), columns, to });
+            let mut panels = Vec::with_capacity(right_len(k.len(), columns, width));
+            let to = Region::of_capacity(&mut panels);
+            let columns_of = blocks(columns, columns.div_ceil(TASKS).next_multiple_of(width));
+            tasks(columns_of.len(), |i| {
+                let (first, columns) = (columns_of[i].start, columns_of[i].len());
+                let (from, to) = (b.from(k.start, first), to.after(first * k.len()));
+                self.arch.dispatch(PackRight { from, inner: k.len(), columns, to });
             });
+            // SAFETY: the capacity is at least this, and the tasks have written every panel.
+            unsafe { panels.set_len(right_len(k.len(), columns, width)) };
             (k, panels)
         };
-        blocks(inner, self.summands::<T>(PANELS)).into_iter().map(pack).collect()
+        blocks(inner, self.summands::<T>()).into_iter().map(pack).collect()
     }
 
     /// dw = dyᵀ x, `[c_out, c_in]`. A task has a block of dw and a chunk of the pixels; chunks are added in order.
@@ -200,14 +201,14 @@ impl Pointwise {
     ) {
         let (Geometry { c_in, c_out, .. }, arch) = (self.g, self.arch);
         let (x, dy) = (Matrix::rows(Region::to_read(x), c_in), Matrix::rows(Region::to_read(dy), c_out).transposed());
-        let (rows, columns, summands) = (outputs.len(), inputs.len(), self.summands::<T>(PANELS_OF_DW));
-        let left = (rows.next_multiple_of(tile_rows(arch)) * summands).next_multiple_of(64);
+        let (rows, columns, summands) = (outputs.len(), inputs.len(), self.summands::<T>());
+        let left = (rows.next_multiple_of(tile(arch).0) * summands).next_multiple_of(64);
         T::scratch(left + right_len(summands, columns, width::<T>(arch)), |scratch| {
             let (tiles, panels) = scratch.split_at_mut(left);
             for k in blocks(pixels.len(), summands) {
                 let (first, inner) = (pixels.start + k.start, k.len());
                 arch.dispatch(PackLeft { from: dy.from(outputs.start, first), rows, inner, to: tiles });
-                arch.dispatch(PackRight { from: x.from(first, inputs.start), inner, columns, to: panels });
+                arch.dispatch(PackRight { from: x.from(first, inputs.start), inner, columns, to: Region::of(panels) });
                 let start = if k.start == 0 { Start::Zero } else { Start::Sum };
                 let a = Left::Packed(Region::of(tiles));
                 arch.dispatch(Product { rows, inner, columns, a, b: panels, start, c });

@@ -11,7 +11,7 @@ pub(crate) use pack::{PackLeft, PackRight, right_len};
 
 use super::kernels::{Paneled, Tile, rows_times_panels};
 use super::parallel::Region;
-use super::vector::{Lanes, Vector, lanes, load, load_first, store, store_first};
+use super::vector::{Lanes, lanes, load, load_first, store, store_first};
 use pulp::{Simd, WithSimd};
 
 /// A matrix in memory that no other task writes meanwhile: element (i, j) at i · row + j · column.
@@ -77,42 +77,51 @@ impl<T: Lanes> WithSimd for Product<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) {
         debug_assert!(self.b.len() >= right_len(self.inner, self.columns, lanes::<T, S>()) && self.c.column == 1);
         if self.rows > 0 {
-            self.in_pairs(simd, self.columns.div_ceil(lanes::<T, S>()));
+            self.in_tiles(simd, self.columns.div_ceil(lanes::<T, S>()));
         }
     }
 }
 
-/// A vector of the first elements from memory, without a call where it is full.
-///
-/// # Safety
-/// `count` elements must be readable.
-#[inline(always)]
-unsafe fn load_up_to<T: Lanes, S: Simd>(simd: S, from: *const T, count: usize) -> Vector<T, S> {
-    // SAFETY: guaranteed by the caller.
-    unsafe { if count >= lanes::<T, S>() { load::<T, S>(from) } else { load_first::<T, S>(simd, from, count) } }
-}
-
 impl<T: Lanes> Product<'_, T> {
-    /// Where tile (first, panel) begins.
+    /// How many elements of row `first + i` and vector `panel + j` of a tile there are in c, and where.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const N: usize>(&self, simd: S, first: usize, panel: usize) -> Tile<T, S, M, N> {
-        let (width, mut tile) = (lanes::<T, S>(), [[T::constant(simd, 0.0); N]; M]);
-        for j in 0..N {
-            let column = (panel + j) * width;
-            let count = self.columns - column;
-            match self.start {
-                Start::Zero => {}
-                Start::Row(row) => {
-                    let row = row[column..self.columns].as_ptr();
-                    // SAFETY: the slice has `count` elements.
-                    let row = unsafe { load_up_to::<T, S>(simd, row, count) };
+    fn place<S: Simd>(&self, (first, i): (usize, usize), (panel, j): (usize, usize)) -> (*mut T, usize) {
+        let column = (panel + j) * lanes::<T, S>();
+        (self.c.start.at((first + i) * self.c.row + column), self.columns - column)
+    }
+
+    /// Where tile (first, panel) begins; `is_whole` if c has all of it.
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize, const N: usize>(
+        &self,
+        simd: S,
+        (first, panel, is_whole): (usize, usize, bool),
+    ) -> Tile<T, S, M, N> {
+        let mut tile = [[T::constant(simd, 0.0); N]; M];
+        match self.start {
+            Start::Zero => {}
+            Start::Row(row) => {
+                for j in 0..N {
+                    let row = &row[(panel + j) * lanes::<T, S>()..self.columns];
+                    // SAFETY: at most the elements of the slice.
+                    let row = unsafe { load_first::<T, S>(simd, row.as_ptr(), row.len()) };
                     (0..M).for_each(|i| tile[i][j] = row);
                 }
-                Start::Sum => {
-                    for i in 0..M.min(self.rows - first) {
-                        let at = self.c.start.at((first + i) * self.c.row + column);
+            }
+            Start::Sum if is_whole => {
+                for i in 0..M {
+                    for j in 0..N {
+                        // SAFETY: a vector is left in the row of c.
+                        tile[i][j] = unsafe { load::<T, S>(self.place::<S>((first, i), (panel, j)).0) };
+                    }
+                }
+            }
+            Start::Sum => {
+                for i in 0..M.min(self.rows - first) {
+                    for j in 0..N {
+                        let (from, count) = self.place::<S>((first, i), (panel, j));
                         // SAFETY: `count` elements are left in the row of c.
-                        tile[i][j] = unsafe { load_up_to::<T, S>(simd, at, count) };
+                        tile[i][j] = unsafe { load_first::<T, S>(simd, from, count) };
                     }
                 }
             }
@@ -124,10 +133,11 @@ impl<T: Lanes> Product<'_, T> {
 impl<T: Lanes> Paneled for Product<'_, T> {
     #[inline(always)]
     fn panels<S: Simd, const M: usize, const N: usize>(&self, simd: S, panel: usize) {
-        let (width, len) = (lanes::<T, S>(), self.inner * lanes::<T, S>());
+        let len = self.inner * lanes::<T, S>();
         let b = &self.b[panel * len..(panel + N) * len];
         for first in (0..self.rows).step_by(M) {
-            let mut tile: Tile<T, S, M, N> = self.tile(simd, first, panel);
+            let is_whole = first + M <= self.rows && (panel + N) * lanes::<T, S>() <= self.columns;
+            let mut tile: Tile<T, S, M, N> = self.tile(simd, (first, panel, is_whole));
             let (start, row, step) = match self.a {
                 Left::Matrix(a) => (a.start.at(first * a.row), a.row, a.column),
                 Left::Packed(a) => (a.at(first * self.inner), 1, M),
@@ -138,18 +148,20 @@ impl<T: Lanes> Paneled for Product<'_, T> {
             (0..N).for_each(|j| columns[j] = b.as_ptr().wrapping_add(j * len));
             // SAFETY: `inner` elements of every row, and as many vectors of every panel.
             unsafe { rows_times_panels(simd, &mut tile, rows, step, columns, self.inner) };
+            if is_whole {
+                for i in 0..M {
+                    for j in 0..N {
+                        // SAFETY: a vector is left in the row of c, which is this task's own.
+                        unsafe { store::<T, S>(self.place::<S>((first, i), (panel, j)).0, tile[i][j]) };
+                    }
+                }
+                continue;
+            }
             for i in 0..M.min(self.rows - first) {
                 for j in 0..N {
-                    let column = (panel + j) * width;
-                    let (to, count) = (self.c.start.at((first + i) * self.c.row + column), self.columns - column);
+                    let (to, count) = self.place::<S>((first, i), (panel, j));
                     // SAFETY: `count` elements are left in the row of c, which is this task's own.
-                    unsafe {
-                        if count >= width {
-                            store::<T, S>(to, tile[i][j]);
-                        } else {
-                            store_first::<T, S>(to, tile[i][j], count);
-                        }
-                    }
+                    unsafe { store_first::<T, S>(to, tile[i][j], count) };
                 }
             }
         }
@@ -159,7 +171,7 @@ impl<T: Lanes> Paneled for Product<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::kernels::tile_rows;
+    use crate::cpu::kernels::tile;
     use crate::cpu::vector::{instruction_sets, width};
     use pulp::Arch;
 
@@ -179,8 +191,8 @@ mod tests {
         };
         let (left, right) = (of(&mut a, m, k), of(&mut b, k, n));
         let mut panels = vec![f64::NAN; right_len(k, n, width::<f64>(arch))];
-        arch.dispatch(PackRight { from: right, inner: k, columns: n, to: &mut panels });
-        let mut tiles = vec![f64::NAN; m.next_multiple_of(tile_rows(arch)) * k];
+        arch.dispatch(PackRight { from: right, inner: k, columns: n, to: Region::of(&mut panels) });
+        let mut tiles = vec![f64::NAN; m.next_multiple_of(tile(arch).0) * k];
         arch.dispatch(PackLeft { from: left, rows: m, inner: k, to: &mut tiles });
         let a = if packed { Left::Packed(Region::of(&mut tiles)) } else { Left::Matrix(left) };
         let row = n + 3;

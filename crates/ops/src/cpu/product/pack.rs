@@ -1,6 +1,8 @@
 //! The operands of a product, copied to the order in which a kernel reads them.
 
 use super::Matrix;
+use crate::cpu::kernels::tile_of;
+use crate::cpu::parallel::Region;
 use crate::cpu::vector::{Lanes, lanes, load, store};
 use pulp::{Simd, WithSimd};
 
@@ -10,36 +12,35 @@ pub(crate) fn right_len(inner: usize, columns: usize, width: usize) -> usize {
 }
 
 /// A right side `[inner, columns]` into panels `[panel of columns][inner][lane]`; zeros in the lanes without a column.
-pub(crate) struct PackRight<'a, T> {
+pub(crate) struct PackRight<T> {
     pub(crate) from: Matrix<T>,
     pub(crate) inner: usize,
     pub(crate) columns: usize,
-    pub(crate) to: &'a mut [T],
+    /// [`right_len`] elements, initialised or not, that are this task's own.
+    pub(crate) to: Region<T>,
 }
 
-impl<T: Lanes> WithSimd for PackRight<'_, T> {
+impl<T: Lanes> WithSimd for PackRight<T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { from, inner, columns, to } = self;
         let width = lanes::<T, S>();
-        let panels = to[..right_len(inner, columns, width)].chunks_exact_mut((inner * width).max(1));
-        for (panel, to) in panels.enumerate() {
-            let first = panel * width;
+        for first in (0..columns).step_by(width) {
             let (at, count) = (from.start.at(first * from.column), columns - first);
-            for (k, to) in to.chunks_exact_mut(width).enumerate() {
-                let at = at.wrapping_add(k * from.row);
-                // SAFETY: the matrix has `inner` rows, and in each `count` elements from the panel's first column on; a
-                // chunk has room for a vector.
+            for k in 0..inner {
+                let (at, to) = (at.wrapping_add(k * from.row), to.at(first * inner + k * width));
+                // SAFETY: the matrix has `inner` rows, and in each `count` elements from the panel's first column on;
+                // `to` has room for a vector of each.
                 unsafe {
                     if count < width {
-                        to.fill(T::ZERO);
-                        (0..count).for_each(|lane| to[lane] = at.wrapping_add(lane * from.column).read());
+                        store::<T, S>(to, T::constant(simd, 0.0));
+                        (0..count).for_each(|lane| to.add(lane).write(at.wrapping_add(lane * from.column).read()));
                     } else if from.column == 1 {
-                        store::<T, S>(to.as_mut_ptr(), load::<T, S>(at));
+                        store::<T, S>(to, load::<T, S>(at));
                     } else {
-                        (0..width).for_each(|lane| to[lane] = at.wrapping_add(lane * from.column).read());
+                        (0..width).for_each(|lane| to.add(lane).write(at.wrapping_add(lane * from.column).read()));
                     }
                 }
             }
@@ -61,7 +62,7 @@ impl<T: Lanes> WithSimd for PackLeft<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        if S::REGISTER_COUNT >= 32 { self.tiles::<8>() } else { self.tiles::<6>() }
+        if tile_of::<S>().0 == 8 { self.tiles::<8>() } else { self.tiles::<6>() }
     }
 }
 

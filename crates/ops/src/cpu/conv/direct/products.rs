@@ -25,7 +25,7 @@ impl<T: Lanes> WithSimd for Correlate<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        self.in_pairs(simd, self.panels.count());
+        self.in_tiles(simd, self.panels.count());
     }
 }
 
