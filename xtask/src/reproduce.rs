@@ -31,9 +31,13 @@ pub struct ReproduceArgs {
     /// The folder for rows, checkpoints, logs and plots [default: runs/EXPERIMENT-PRESET]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Also put the rows among the committed results, from which `report` makes pages and tables
+    /// Also put the rows among the committed results, from which `report` makes pages and tables; after Ctrl-C those
+    /// that are done
     #[arg(long)]
     record: bool,
+    /// Leave out jobs of which the committed results have a row
+    #[arg(long)]
+    only_missing: bool,
     /// Pictures of yours, for imagenet: folder:PATH, tar:PATH or parquet:PATH
     #[arg(long)]
     data: Option<DataName>,
@@ -60,11 +64,13 @@ fn experiments() -> PossibleValuesParser {
 
 /// Runs what is not done yet, then prints the table and draws the plots.
 pub fn reproduce(args: ReproduceArgs) -> Result<()> {
-    let ReproduceArgs { experiment, preset, out, record, data, init_weights: weights, device, precision, .. } = args;
+    let ReproduceArgs { experiment, preset, out, record, only_missing, data, init_weights: weights, .. } = args;
+    let (device, precision) = (args.device, args.precision);
     let (resources, shared) = (args.resources, args.shared.lease()?);
     let experiment = find(&experiment)?;
     resources.check_experiment(experiment, preset)?;
     resources.computing(|data_dir| {
-        experiment.reproduce(&Request { preset, out, data_dir, data, weights, device, precision, record, shared })
+        let request = Request { preset, out, data_dir, data, weights, device, precision, record, only_missing, shared };
+        experiment.reproduce(&request)
     })
 }

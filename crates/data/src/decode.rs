@@ -2,29 +2,30 @@
 //!
 //! The format is that of the content, whatever the file is called. Greyscale is repeated three times, a palette is
 //! looked up, alpha is dropped and not blended, 16 bits become their high byte. Greyscale PNGs of 16 bits are the one
-//! exception: Pillow clips them at 255, and so does this. EXIF's orientation is left alone, as torchvision does. Of an
-//! animation this is the first frame.
+//! exception: Pillow clips them at 255, and so does this. EXIF's orientation is left alone, as torchvision does; that of
+//! a TIFF is followed, as in Pillow. Of an animation this is the first frame.
 //!
-//! PNG, WebP without loss, BMP and PPM give Pillow's bytes. JPEG differs in rounding, mostly of subsampled colour: by
+//! PNG, WebP without loss, BMP, PPM and TIFF give Pillow's bytes. JPEG differs in rounding, mostly of subsampled colour: by
 //! 0.01 grey levels in the mean over photographs without subsampling and 0.2 with 4:2:0, by 8 at most.
 
 mod bmp;
 mod jpeg;
 mod png;
 mod ppm;
+mod tiff;
 mod webp;
 
 use crate::Picture;
 
 /// The endings of the files that [`decode`] understands, in lower case.
-pub(crate) const ENDINGS: [&str; 7] = ["jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm"];
+pub(crate) const ENDINGS: [&str; 9] = ["jpg", "jpeg", "png", "webp", "bmp", "ppm", "pgm", "tif", "tiff"];
 
 /// Pixels of a picture at most, twice Pillow's `MAX_IMAGE_PIXELS`: what Pillow refuses as a decompression bomb.
 const MOST_PIXELS: u64 = 178_956_970;
 
 /// Decodes the content of a picture file.
 ///
-/// Memory is at most ten bytes for each pixel that the header claims, and is taken after the header was checked.
+/// Memory is at most eleven bytes for each pixel that the header claims, and is taken after the header was checked.
 ///
 /// # Errors
 /// The reason, for the end of a sentence that begins with the file's name: another format, truncated, damaged, no
@@ -37,7 +38,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Picture, String> {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::decode(bytes),
         [b'B', b'M', ..] => bmp::decode(bytes),
         [b'P', b'5' | b'6', ..] => ppm::decode(bytes),
-        _ => Err(format!("{}, expected JPEG, PNG, WebP, BMP, or binary PPM or PGM", other_format(bytes))),
+        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => tiff::decode(bytes),
+        _ => Err(format!("{}, expected JPEG, PNG, WebP, BMP, TIFF, or binary PPM or PGM", other_format(bytes))),
     }
 }
 
@@ -45,7 +47,6 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Picture, String> {
 fn other_format(bytes: &[u8]) -> &'static str {
     match bytes {
         [b'G', b'I', b'F', b'8', ..] => "it is a GIF",
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "it is a TIFF",
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => "it is a HEIF, an AVIF or a video",
         [b'P', b'1'..=b'4', ..] => "it is a PBM, or a PPM or PGM as text",
         [b'<', ..] => "it is HTML, SVG or XML",

@@ -22,12 +22,12 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Decodes the content of a JPEG, PNG, WebP, BMP, or binary PPM or PGM file, as Pillow's
+    /// Decodes the content of a JPEG, PNG, WebP, BMP, TIFF, or binary PPM or PGM file, as Pillow's
     /// `Image.open(…).convert("RGB")`; `origin` says in errors where it comes from.
     ///
     /// Greyscale, palettes, CMYK and 16 bits become RGB of 8 bits, and alpha is dropped. EXIF's orientation is left
     /// alone, as torchvision does. Of an animation this is the first frame. All formats give Pillow's bytes, except
-    /// JPEG and lossy WebP, which may differ by a few grey levels.
+    /// JPEG, also within TIFF, and lossy WebP, which may differ by a few grey levels.
     ///
     /// # Errors
     /// [`Error::BrokenImage`] if the content is another format, truncated, damaged, or claims no pixels or more than

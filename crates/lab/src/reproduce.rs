@@ -31,8 +31,10 @@ pub struct Request {
     pub device: DeviceName,
     /// What a GPU multiplies.
     pub precision: PrecisionName,
-    /// Whether the rows are put among the committed results.
+    /// Whether the rows are put among the committed results: if the user stops, those that are done by then.
     pub record: bool,
+    /// Whether jobs of committed rows are left out.
+    pub only_missing: bool,
     /// The time of a lease, where the jobs are [shared] with other processes.
     pub shared: Option<Duration>,
 }
@@ -43,7 +45,8 @@ pub struct Request {
 /// # Errors
 /// Before the first job whatever can be known then; a job's own error otherwise.
 pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()> {
-    let Request { preset, out: folder, data_dir, data, weights, device, precision, record, shared } = request;
+    let Request { preset, out: folder, data_dir, data, weights, device, precision, record, only_missing, shared } =
+        request;
     if shared.is_none() {
         ranks::refuse("reproduce without --shared")?;
     }
@@ -74,7 +77,12 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     let mut sharing: Vec<&str> = ALL.into_iter().filter(shares).map(|other| other.rows_of()).collect();
     sharing.dedup();
     row::check_experiments(&path, &sharing)?;
-    let done = shared::rows(&folder, &jobs)?;
+    let mut done = shared::rows(&folder, &jobs)?;
+    let results = paths::results().join(named(Experiment::rows_of(experiment))).join("rows.jsonl");
+    let committed = if *record || *only_missing { row::read(&results)? } else { Vec::new() };
+    if *only_missing {
+        done.extend(committed.iter().cloned());
+    }
     let is_done = |job: &&E::Job| done.iter().any(|row| job.is_of(&row.content));
     let missing: Vec<&E::Job> = jobs.iter().filter(|job| !is_done(job)).collect();
 
@@ -87,15 +95,13 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     out(format!("{} jobs, {} done before. Rows: {}", jobs.len(), jobs.len() - missing.len(), path.display()));
     // A folder that cannot be written, or is in use, is found out before anything is downloaded or computed.
     let _claim = if shared.is_some() { share(&folder)? } else { claim(&folder)? };
-    let results = paths::results().join(named(Experiment::rows_of(experiment)));
     let expected = E::Job::prepare(&missing, &mut place)?;
     if shared.is_none() {
         msharp_core::check_writable(&path)?;
     }
     if *record {
-        let path = results.join("rows.jsonl");
-        msharp_core::check_writable(&path)?;
-        E::Job::check_replaces(&jobs, &row::read(&path)?)?;
+        msharp_core::check_writable(&results)?;
+        E::Job::check_replaces(&jobs, &committed)?;
     }
     if let (Some(expected), false) = (expected, missing.is_empty()) {
         let (longest, jobs) = (expected.iter().copied().fold(0., f64::max), missing.len());
@@ -116,18 +122,23 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
             Plan::new(&named(name), &folder, *time, &jobs, &starts, &done)?.run(&mut place, as_result)?
         }
     };
-    if !is_finished {
-        out("stopped; the same command goes on from here");
-        return Ok(());
-    }
-
     // In the order of the experiment, whichever made them.
-    let made = shared::gather(&folder, &jobs)?;
+    let mut made = if is_finished { shared::gather(&folder, &jobs)? } else { shared::rows(&folder, &jobs)? };
+    if *only_missing || !is_finished {
+        made.extend(committed);
+    }
     let own = |job: &E::Job| {
         let row = made.iter().find(|row| job.is_of(&row.content))?.clone();
         Some(Row { experiment: Experiment::rows_of(experiment).to_owned(), ..row })
     };
     let rows: Vec<Row<_>> = jobs.iter().filter_map(own).collect();
+    if !is_finished {
+        if *record {
+            put(&results, &rows, jobs.len())?;
+        }
+        out("stopped; the same command goes on from here");
+        return Ok(());
+    }
     let page = experiment.page(&rows)?;
     show(&page);
     let beside = folder.join(format!("page-{name}"));
@@ -139,11 +150,21 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
         out(format!("{} jobs took {}", missing.len(), duration(started.elapsed().as_secs_f64())));
     }
     if *record {
-        rows.iter().try_for_each(|row| row.content.check())?;
-        std::fs::create_dir_all(&results)?;
-        jsonl::write(&results.join("rows.jsonl"), &rows)?;
-        out(format!("recorded in {}; `cargo xtask report` rewrites RESULTS.md", results.display()));
+        put(&results, &rows, jobs.len())?;
     }
+    Ok(())
+}
+
+/// Makes `rows` the committed results, those of so many jobs.
+fn put<C: Content>(path: &Path, rows: &[Row<C>], jobs: usize) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    rows.iter().try_for_each(|row| row.content.check())?;
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    jsonl::write(path, rows)?;
+    let of = if rows.len() < jobs { format!(" of {jobs}") } else { String::new() };
+    out(format!("{}{of} rows recorded in {}; `cargo xtask report` rewrites RESULTS.md", rows.len(), path.display()));
     Ok(())
 }
 

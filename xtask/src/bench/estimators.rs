@@ -82,6 +82,7 @@ pub fn estimators(args: EstimatorsArgs) -> Result<()> {
             device: DeviceName::Cpu,
             precision: PrecisionName::F32,
             record: false,
+            only_missing: false,
             shared,
         };
         reproduce(&experiment, &request)

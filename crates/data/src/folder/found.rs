@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// What a search of a folder found and what it left out.
 ///
-/// As text: `160 pictures in 2 classes; left out: 3 .txt, 1 .tif, 2 hidden; no pictures in 1 class: fox`.
+/// As text: `160 pictures in 2 classes; left out: 3 .txt, 1 .gif, 2 hidden; no pictures in 1 class: fox`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Files with pictures.
@@ -60,11 +60,11 @@ mod tests {
     fn the_text_has_what_there_is_to_say_and_nothing_else() {
         let plain = Found { pictures: 160, classes: 2, ..Found::default() };
         assert_eq!(plain.to_string(), "160 pictures in 2 classes");
-        let others = BTreeMap::from([(String::new(), 1), (".tif".to_owned(), 3)]);
+        let others = BTreeMap::from([(String::new(), 1), (".gif".to_owned(), 3)]);
         let more = Found { others, hidden: 2, empty: vec!["fox".into()], ..plain.clone() };
         assert_eq!(
             more.to_string(),
-            "160 pictures in 2 classes; left out: 1 without an ending, 3 .tif, 2 hidden; no pictures in 1 class: fox"
+            "160 pictures in 2 classes; left out: 1 without an ending, 3 .gif, 2 hidden; no pictures in 1 class: fox"
         );
         let empty = ["a", "b", "c", "d"].map(String::from).to_vec();
         let many = Found { empty, ..plain }.to_string();

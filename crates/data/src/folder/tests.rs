@@ -150,7 +150,7 @@ fn a_folder_of_another_layout_is_refused_with_what_it_has() {
     refused(open(&none.path().join("no")), &["no", "cannot read the folder"]);
     refused(open(none.path()), &["expected FOLDER/CLASS/*", "it has no folders"]);
     refused(open(folder(&["1.png", "2.png"]).path()), &["expected FOLDER/CLASS/*", "2 pictures and no folders"]);
-    refused(open(folder(&["a/1.txt", "b/2.tif"]).path()), &["expected FOLDER/CLASS/*", "its folders are a, b"]);
+    refused(open(folder(&["a/1.txt", "b/2.gif"]).path()), &["expected FOLDER/CLASS/*", "its folders are a, b"]);
     refused(open(folder(&["train/a/1.png", "val/a/1.png"]).path()), &["parts of a split", "name one of the parts"]);
     let file = folder(&["a/1.png"]);
     refused(open(&file.path().join("a/1.png")), &["a/1.png", "cannot read the folder"]);

@@ -82,6 +82,28 @@ def bmp(bits, height, pixels, palette=b"", compression=0, masks=b"", width=WIDTH
     return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + masks + palette + pixels
 
 
+def tiff(samples, bits, meaning, pixels, order="<", planes=False, orientation=1):
+    """An uncompressed TIFF of one strip, or of one for each plane."""
+    strips = samples if planes else 1
+    lists = [(258, 3, [bits] * samples), (273, 4, [0] * strips), (279, 4, [len(pixels) // strips] * strips)]
+    ones = [(256, 3, WIDTH), (257, 3, HEIGHT), (259, 3, 1), (262, 3, meaning), (274, 3, orientation), (277, 3, samples)]
+    entries = lists + [(tag, kind, [value]) for tag, kind, value in ones + [(278, 3, HEIGHT), (284, 3, 1 + planes)]]
+    beyond, start = b"", 8 + 2 + 12 * len(entries) + 4
+    extra = sum(len(values) * (2 if kind == 3 else 4) for _, kind, values in entries if len(values) > 1)
+    directory = struct.pack(order + "H", len(entries))
+    for tag, kind, values in sorted(entries):
+        if tag == 273:
+            values = [start + extra + i * (len(pixels) // strips) for i in range(strips)]
+        data = struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        if len(data) > 4:
+            beyond, data = beyond + data, struct.pack(order + "I", start + len(beyond))
+        elif len(values) > 1:
+            extra -= len(data)
+        directory += struct.pack(order + "HHI", tag, kind, len(values)) + data.ljust(4, b"\0")
+    signature = b"II*\0" if order == "<" else b"MM\0*"
+    return signature + struct.pack(order + "I", 8) + directory + struct.pack(order + "I", 0) + beyond + pixels
+
+
 def cases():
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
         yield f"png {mode}", 0, saved(image(mode), "PNG")
@@ -147,6 +169,23 @@ def cases():
     yield "pgm of 100", 0, b"P5 6 1 100\n\0\1\x32\x63\x64\xff"
     yield "pgm of 1000", 0, b"P5 6 1 1000\n" + struct.pack(">6H", 0, 1, 2, 3, 4, 1000)
     yield "pgm of 65535", 0, b"P5 6 1 65535\n" + struct.pack(">6H", 0, 128, 254, 255, 256, 65535)
+
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK"):
+        yield f"tiff {mode}", 0, saved(image(mode), "TIFF")
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        yield f"tiff RGB in {compression}", 0, saved(image("RGB"), "TIFF", compression=compression)
+    yield "tiff L with a predictor", 0, saved(image("L"), "TIFF", compression="tiff_lzw", tiffinfo={317: 2})
+    yield "tiff RGB in strips", 0, saved(image("RGB"), "TIFF", compression="tiff_lzw", strip_size=4 * WIDTH * 3)
+    yield "tiff of white zeros", 0, tiff(1, 8, 0, levels(1).tobytes())
+    yield "tiff of 16 bits", 0, tiff(1, 16, 1, (levels(1, np.uint16) // 99).astype("<u2").tobytes())
+    yield "tiff RGB of 16 bits", 0, tiff(3, 16, 2, levels(3, np.uint16).astype("<u2").tobytes())
+    yield "tiff RGB of 16 bits, the high byte first", 0, tiff(3, 16, 2, levels(3, np.uint16).astype(">u2").tobytes(), ">")
+    yield "tiff RGB in planes", 0, tiff(3, 8, 2, levels(3).transpose(2, 0, 1).tobytes(), planes=True)
+    for orientation in range(1, 9):
+        data = tiff(3, 8, 2, levels(3).tobytes(), orientation=orientation)
+        yield f"tiff of orientation {orientation}", 0, data
+    for mode in ("L", "RGB"):
+        yield f"tiff {mode} in JPEG", 2, saved(image(mode), "TIFF", compression="jpeg", quality=90)
 
 
 def record(name, tolerance, file):

@@ -1,0 +1,61 @@
+//! `reproduce … --record`: the committed results, over several calls.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A folder that passes for a workspace, so that its results are not those of this one.
+fn workspace() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("crates/lab")).unwrap();
+    std::fs::write(folder.path().join("crates/lab/Cargo.toml"), "").unwrap();
+    folder
+}
+
+fn toy(workspace: &Path, out: &str, flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["reproduce", "toy", "--preset", "smoke", "--record", "--out", out]).args(flags);
+    command.current_dir(workspace).env("CARGO_MANIFEST_DIR", workspace).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn jobs_of_committed_rows_are_left_out_and_their_rows_stay() {
+    let folder = workspace();
+    let results = folder.path().join("results/toy-smoke/rows.jsonl");
+    assert!(toy(folder.path(), "first", &[]).status().unwrap().success());
+    let whole = lines(&results);
+    assert_eq!((whole.len(), lines(&folder.path().join("first/rows.jsonl"))), (4, whole.clone()));
+    std::fs::write(&results, format!("{}\n{}\n", whole[0], whole[2])).unwrap();
+
+    let second = toy(folder.path(), "second", &["--only-missing"]).output().unwrap();
+    assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
+    let said = String::from_utf8_lossy(&second.stdout).into_owned();
+    assert!(said.contains("4 jobs, 2 done before") && said.contains("4 rows recorded in"), "{said}");
+    let (now, made) = (lines(&results), lines(&folder.path().join("second/rows.jsonl")));
+    assert_eq!([&now[0], &now[2]], [&whole[0], &whole[2]], "not done again");
+    assert_eq!(made, [now[1].clone(), now[3].clone()]);
+}
+
+#[test]
+fn what_is_done_when_the_user_stops_is_recorded() {
+    let folder = workspace();
+    let child = toy(folder.path(), "out", &[]).spawn().unwrap();
+    let (rows, started) = (folder.path().join("out/rows.jsonl"), Instant::now());
+    while lines(&rows).is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(120), "no run is done");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{}", String::from_utf8_lossy(&ended.stderr));
+    let recorded = lines(&folder.path().join("results/toy-smoke/rows.jsonl"));
+    assert!(!recorded.is_empty() && recorded == lines(&rows), "{recorded:?}");
+}
