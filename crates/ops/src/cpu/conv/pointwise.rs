@@ -17,8 +17,9 @@ use std::ops::Range;
 /// Bytes of the panels that are multiplied at a time: three quarters of the smallest L1 there is. They set how many
 /// summands a block has.
 const PANELS: usize = 24 << 10;
-/// Rows of y or dx that a task has at most: a part of L2 with their summands.
+/// Rows and columns of y or dx that a task has at most: a part of L2 with their summands.
 const ROWS: usize = 96;
+const COLUMNS: usize = 768;
 /// Outputs and inputs of a block of dw at most: the first that keep all threads busy.
 const BLOCKS_OF_DW: [(usize, usize); 6] = [(384, 384), (288, 384), (192, 384), (96, 384), (96, 192), (48, 192)];
 /// The block whose number sets how many chunks the pixels are summed in. Threads have no influence on that, and so none
@@ -98,7 +99,7 @@ impl Pointwise {
         }
     }
 
-    /// start + `a` `[pixels, inner]` · `b` `[inner, columns]`. A task has some rows.
+    /// start + `a` `[pixels, inner]` · `b` `[inner, columns]`. A task has some rows and columns.
     fn rows_times<T: Float>(&self, a: &[T], b: Matrix<T>, inner: usize, columns: usize, start: Start<T>) -> Vec<T> {
         let (rows, arch) = (self.g.pixels(), self.arch);
         let packed = self.packed(b, inner, columns);
@@ -106,12 +107,18 @@ impl Pointwise {
         let c = Matrix::rows(Region::of_capacity(&mut y), columns);
         let a = Matrix::rows(Region::to_read(a), inner);
         let rows_of = blocks(rows, rows.div_ceil(TASKS).next_multiple_of(24).min(ROWS));
-        tasks(rows_of.len(), |i| {
-            let rows = &rows_of[i];
+        let columns_of = even_blocks(columns, COLUMNS, tile(arch).1 * width::<T>(arch));
+        tasks(rows_of.len() * columns_of.len(), |i| {
+            let (rows, columns) = (&rows_of[i / columns_of.len()], &columns_of[i % columns_of.len()]);
             for (k, b) in &packed {
-                let start = if k.start == 0 { start } else { Start::Sum };
-                let (a, c) = (Left::Matrix(a.from(rows.start, k.start)), c.from(rows.start, 0));
-                arch.dispatch(Product { rows: rows.len(), inner: k.len(), columns, a, b, start, c });
+                let start = match start {
+                    _ if k.start > 0 => Start::Sum,
+                    Start::Row(row) => Start::Row(&row[columns.clone()]),
+                    other => other,
+                };
+                let (a, b) = (Left::Matrix(a.from(rows.start, k.start)), &b[columns.start * k.len()..]);
+                let (inner, c) = (k.len(), c.from(rows.start, columns.start));
+                arch.dispatch(Product { rows: rows.len(), inner, columns: columns.len(), a, b, start, c });
             }
         });
         // SAFETY: the capacity is at least this, and the tasks have written every row.
@@ -240,12 +247,13 @@ mod tests {
 
     /// Less than a vector and a tile; several blocks of summands, of rows, of dw and of pixels, none of them full;
     /// strides that leave a rest.
-    const SHAPES: [Shape; 8] = [
+    const SHAPES: [Shape; 9] = [
         (1, (1, 1), 1, 1, (1, 1)),
         (3, (1, 1), 5, 9, (1, 1)),
         (2, (7, 5), 33, 20, (1, 1)),
         (1, (20, 31), 200, 17, (1, 1)),
         (700, (1, 1), 13, 430, (1, 1)),
+        (30, (1, 1), 140, 1000, (1, 1)),
         (3000, (1, 1), 7, 30, (1, 1)),
         (2, (5, 8), 530, 3, (2, 3)),
         (3, (4, 4), 24, 32, (2, 2)),
