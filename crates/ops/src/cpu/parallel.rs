@@ -183,7 +183,7 @@ pub(crate) fn zip_map<T: Copy + Sync + Send>(x: &[T], y: &[T], f: impl Fn(T, T) 
 
 /// Sums of each column of a row-major `[rows, width]`: partial sums of fixed blocks in f64, added in block order.
 pub(crate) fn column_sums<T: crate::cpu::float::Float>(x: &[T], width: usize) -> Vec<f64> {
-    let partials = of_chunks(x, rows_per_chunk(width) * width, |block| {
+    let partials = of_chunks(x, 4 * rows_per_chunk(width) * width, |block| {
         vectorised(
             #[inline(always)]
             || {

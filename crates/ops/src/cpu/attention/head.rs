@@ -96,7 +96,7 @@ impl Head {
             self.pack(v, n, features, values);
             for block in self.blocks() {
                 let weights = Matrix::rows(Region::of(scores), row);
-                self.multiply(q.from(block.start, 0), keys, Start::Zero, weights, [block.len(), features, n]);
+                self.multiply(q.from(block.start, 0), keys, Start::Zero, weights, [block.len(), features, row]);
                 let scale = T::narrow(self.scale);
                 vectorised(
                     #[inline(always)]
@@ -132,8 +132,8 @@ impl Head {
                 let (first, rows) = (block.start, block.len());
                 let (q, out) = (q.from(first, 0), out.from(first, 0));
                 let (p, g) = (Matrix::rows(Region::of(weights), row), Matrix::rows(Region::of(gradients), row));
-                self.multiply(q, keys_across, Start::Zero, p, [rows, features, n]);
-                self.multiply(out, values_across, Start::Zero, g, [rows, features, n]);
+                self.multiply(q, keys_across, Start::Zero, p, [rows, features, row]);
+                self.multiply(out, values_across, Start::Zero, g, [rows, features, row]);
                 let scale = T::narrow(self.scale);
                 vectorised(
                     #[inline(always)]

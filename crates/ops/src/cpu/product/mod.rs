@@ -83,19 +83,19 @@ impl<T: Lanes> WithSimd for Product<'_, T> {
 }
 
 impl<T: Lanes> Product<'_, T> {
-    /// How many elements of row `first + i` and vector `panel + j` of a tile there are in c, and where.
+    /// Where row `first + i` and vector `panel + j` of a tile is in c, and how many elements are left of c's row there.
     #[inline(always)]
     fn place<S: Simd>(&self, (first, i): (usize, usize), (panel, j): (usize, usize)) -> (*mut T, usize) {
         let column = (panel + j) * lanes::<T, S>();
         (self.c.start.at((first + i) * self.c.row + column), self.columns - column)
     }
 
-    /// Where tile (first, panel) begins; `is_whole` if c has all of it.
+    /// Where tile (first, panel) begins; `is_wide` if c has all of its columns.
     #[inline(always)]
     fn tile<S: Simd, const M: usize, const N: usize>(
         &self,
         simd: S,
-        (first, panel, is_whole): (usize, usize, bool),
+        (first, panel, is_wide): (usize, usize, bool),
     ) -> Tile<T, S, M, N> {
         let mut tile = [[T::constant(simd, 0.0); N]; M];
         match self.start {
@@ -108,20 +108,16 @@ impl<T: Lanes> Product<'_, T> {
                     (0..M).for_each(|i| tile[i][j] = row);
                 }
             }
-            Start::Sum if is_whole => {
-                for i in 0..M {
-                    for j in 0..N {
-                        // SAFETY: a vector is left in the row of c.
-                        tile[i][j] = unsafe { load::<T, S>(self.place::<S>((first, i), (panel, j)).0) };
-                    }
-                }
-            }
             Start::Sum => {
-                for i in 0..M.min(self.rows - first) {
+                for i in 0..M {
+                    if first + i == self.rows {
+                        break;
+                    }
                     for j in 0..N {
-                        let (from, count) = self.place::<S>((first, i), (panel, j));
-                        // SAFETY: `count` elements are left in the row of c.
-                        tile[i][j] = unsafe { load_first::<T, S>(simd, from, count) };
+                        let (from, left) = self.place::<S>((first, i), (panel, j));
+                        // SAFETY: `left` elements are left in the row of c, a vector's where it is wide.
+                        tile[i][j] =
+                            unsafe { if is_wide { load::<T, S>(from) } else { load_first::<T, S>(simd, from, left) } };
                     }
                 }
             }
@@ -135,9 +131,9 @@ impl<T: Lanes> Paneled for Product<'_, T> {
     fn panels<S: Simd, const M: usize, const N: usize>(&self, simd: S, panel: usize) {
         let len = self.inner * lanes::<T, S>();
         let b = &self.b[panel * len..(panel + N) * len];
+        let is_wide = (panel + N) * lanes::<T, S>() <= self.columns;
         for first in (0..self.rows).step_by(M) {
-            let is_whole = first + M <= self.rows && (panel + N) * lanes::<T, S>() <= self.columns;
-            let mut tile: Tile<T, S, M, N> = self.tile(simd, (first, panel, is_whole));
+            let mut tile: Tile<T, S, M, N> = self.tile(simd, (first, panel, is_wide));
             let (start, row, step) = match self.a {
                 Left::Matrix(a) => (a.start.at(first * a.row), a.row, a.column),
                 Left::Packed(a) => (a.at(first * self.inner), 1, M),
@@ -148,20 +144,21 @@ impl<T: Lanes> Paneled for Product<'_, T> {
             (0..N).for_each(|j| columns[j] = b.as_ptr().wrapping_add(j * len));
             // SAFETY: `inner` elements of every row, and as many vectors of every panel.
             unsafe { rows_times_panels(simd, &mut tile, rows, step, columns, self.inner) };
-            if is_whole {
-                for i in 0..M {
-                    for j in 0..N {
-                        // SAFETY: a vector is left in the row of c, which is this task's own.
-                        unsafe { store::<T, S>(self.place::<S>((first, i), (panel, j)).0, tile[i][j]) };
-                    }
+            for i in 0..M {
+                if first + i == self.rows {
+                    break;
                 }
-                continue;
-            }
-            for i in 0..M.min(self.rows - first) {
                 for j in 0..N {
-                    let (to, count) = self.place::<S>((first, i), (panel, j));
-                    // SAFETY: `count` elements are left in the row of c, which is this task's own.
-                    unsafe { store_first::<T, S>(to, tile[i][j], count) };
+                    let (to, left) = self.place::<S>((first, i), (panel, j));
+                    // SAFETY: `left` elements are left in the row of c, a vector's where it is wide; the row is this
+                    // task's own.
+                    unsafe {
+                        if is_wide {
+                            store::<T, S>(to, tile[i][j]);
+                        } else {
+                            store_first::<T, S>(to, tile[i][j], left);
+                        }
+                    }
                 }
             }
         }
