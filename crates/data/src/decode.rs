@@ -1,12 +1,12 @@
 //! Picture files as RGB bytes, as Pillow's `Image.open(…).convert("RGB")` has them.
 //!
 //! The format is that of the content, whatever the file is called. Greyscale is repeated three times, a palette is
-//! looked up, alpha is dropped and not blended, 16 bits become their high byte. Greyscale PNGs of 16 bits are the one
-//! exception: Pillow clips them at 255, and so does this. EXIF's orientation is left alone, as torchvision does; that of
+//! looked up, alpha is dropped and not blended, 16 bits become their high byte. Greyscale of 16 bits is the one
+//! exception: Pillow clips it at 255, and so does this. EXIF's orientation is left alone, as torchvision does; that of
 //! a TIFF is followed, as in Pillow. Of an animation this is the first frame.
 //!
-//! PNG, WebP without loss, BMP, PPM and TIFF give Pillow's bytes. JPEG differs in rounding, mostly of subsampled colour: by
-//! 0.01 grey levels in the mean over photographs without subsampling and 0.2 with 4:2:0, by 8 at most.
+//! PNG, WebP without loss, BMP, PPM and TIFF give Pillow's bytes. JPEG differs in rounding, mostly of subsampled
+//! colour: by 0.01 grey levels in the mean over photographs without subsampling and 0.2 with 4:2:0, by 8 at most.
 
 mod bmp;
 mod jpeg;

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 /// The files with pictures in folders of classes, which stay on the disk.
 ///
 /// A class is a folder in `FOLDER`; classes are numbered in the order of their names. Its pictures are all files in
-/// it and in the folders below it that end in `.jpg`, `.jpeg`, `.png`, `.webp`, `.bmp`, `.ppm`, `.pgm`, `.tif` or `.tiff`, in any case.
+/// it and in the folders below it that end in `.jpg`, `.jpeg`, `.png`, `.webp`, `.bmp`, `.ppm`, `.pgm`, `.tif` or
+/// `.tiff`, in any case.
 /// Links are followed. Order and labels are those of torchvision, except that names that begin with a dot are left out
 /// here. [`found`](ImageFolder::found) says what was left out.
 ///

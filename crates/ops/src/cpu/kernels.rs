@@ -1,7 +1,7 @@
 //! The product that convolutions and attention are made of, a tile of the result at a time in registers.
 //!
-//! A *panel* is a matrix as wide as a vector, row by row. The tile is `M` rows by `N` vectors: 8 × 3 on a processor with
-//! 32 vector registers, 6 × 2 on one with 16.
+//! A *panel* is a matrix as wide as a vector, row by row. The tile is `M` rows by `N` vectors: 8 × 3 on a processor
+//! with 32 vector registers, 6 × 2 on one with 16.
 
 // Kernels index the rows and columns of a register tile, as their formulas do.
 #![allow(clippy::needless_range_loop)]
