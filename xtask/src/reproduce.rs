@@ -16,7 +16,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask reproduce toy                            a minute or two, no download
   cargo xtask reproduce cifar10 --preset smoke         does everything work?
   cargo xtask reproduce escape --out /scratch/escape   the same command again goes on
-  cargo xtask reproduce escape --shared                also on other machines that see the folder: they share the jobs";
+  cargo xtask reproduce escape --shared                also on others that see the folder";
 
 /// Which experiment, how much of it, and where to.
 #[derive(Args)]
@@ -25,14 +25,13 @@ pub struct ReproduceArgs {
     /// The experiment
     #[arg(value_parser = experiments())]
     experiment: String,
-    /// How much of it
-    #[arg(long, default_value = "laptop")]
+    /// How much of it [default: laptop]
+    #[arg(long, default_value = "laptop", hide_default_value = true)]
     preset: Preset,
     /// The folder for rows, checkpoints, logs and plots [default: runs/EXPERIMENT-PRESET]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Also put the rows among the committed results, from which `report` makes pages and tables; after Ctrl-C those
-    /// that are done
+    /// Also put the rows among the committed results; after Ctrl-C those that are done
     #[arg(long)]
     record: bool,
     /// Leave out jobs of which the committed results have a row
