@@ -15,9 +15,9 @@ fn workspace() -> tempfile::TempDir {
     folder
 }
 
-fn toy(workspace: &Path, out: &str, flags: &[&str]) -> Command {
+fn toy(workspace: &Path, preset: &str, out: &str, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(["reproduce", "toy", "--preset", "smoke", "--record", "--out", out]).args(flags);
+    command.args(["reproduce", "toy", "--preset", preset, "--record", "--out", out]).args(flags);
     command.current_dir(workspace).env("CARGO_MANIFEST_DIR", workspace).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -30,12 +30,12 @@ fn lines(path: &Path) -> Vec<String> {
 fn jobs_of_committed_rows_are_left_out_and_their_rows_stay() {
     let folder = workspace();
     let results = folder.path().join("results/toy-smoke/rows.jsonl");
-    assert!(toy(folder.path(), "first", &[]).status().unwrap().success());
+    assert!(toy(folder.path(), "smoke", "first", &[]).status().unwrap().success());
     let whole = lines(&results);
     assert_eq!((whole.len(), lines(&folder.path().join("first/rows.jsonl"))), (4, whole.clone()));
     std::fs::write(&results, format!("{}\n{}\n", whole[0], whole[2])).unwrap();
 
-    let second = toy(folder.path(), "second", &["--only-missing"]).output().unwrap();
+    let second = toy(folder.path(), "smoke", "second", &["--only-missing"]).output().unwrap();
     assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
     let said = String::from_utf8_lossy(&second.stdout).into_owned();
     assert!(said.contains("4 jobs, 2 done before") && said.contains("4 rows recorded in"), "{said}");
@@ -47,7 +47,8 @@ fn jobs_of_committed_rows_are_left_out_and_their_rows_stay() {
 #[test]
 fn what_is_done_when_the_user_stops_is_recorded() {
     let folder = workspace();
-    let child = toy(folder.path(), "out", &[]).spawn().unwrap();
+    // The next runs of this preset take seconds each, so that the signal is in time.
+    let child = toy(folder.path(), "laptop", "out", &[]).spawn().unwrap();
     let (rows, started) = (folder.path().join("out/rows.jsonl"), Instant::now());
     while lines(&rows).is_empty() {
         assert!(started.elapsed() < Duration::from_secs(120), "no run is done");
@@ -56,6 +57,6 @@ fn what_is_done_when_the_user_stops_is_recorded() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(130), "{}", String::from_utf8_lossy(&ended.stderr));
-    let recorded = lines(&folder.path().join("results/toy-smoke/rows.jsonl"));
+    let recorded = lines(&folder.path().join("results/toy-laptop/rows.jsonl"));
     assert!(!recorded.is_empty() && recorded == lines(&rows), "{recorded:?}");
 }

@@ -4,10 +4,9 @@
 use super::size;
 use crate::Picture;
 use std::io::Cursor;
-use tiff::ColorType;
-use tiff::TiffError;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{ExtraSamples, Tag};
+use tiff::{ColorType, TiffError};
 
 /// Bytes that a pixel has at most: four of 16 bits.
 const PIXEL: usize = 8;
@@ -40,7 +39,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, String> {
 
     let mut raw = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut raw).map_err(damaged)?;
-    let (values, planes) = (height * width, layout.planes);
+    let (count, planes) = (height * width, layout.planes);
     let pixels = match (&raw, colours) {
         (DecodingResult::U8(raw), ColorType::Gray(8)) if let Some(palette) = palette => looked_up(raw, &palette)?,
         _ if indices.is_some() => return Err(format!("its palette has {colours:?} indices, expected 8 bits")),
@@ -50,23 +49,23 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, String> {
             raw.chunks_exact(row).flat_map(bits).flat_map(|level| [level; 3]).collect()
         }
         (DecodingResult::U8(raw), ColorType::Gray(8) | ColorType::Multiband { bit_depth: 8, num_samples: 2 }) => {
-            by_pixel(raw, planes, values, |pixel| [pixel[0]; 3])
+            by_pixel(raw, planes, count, |pixel| [pixel[0]; 3])
         }
         // Pillow clips them, as in PNG.
         (DecodingResult::U16(raw), ColorType::Gray(16)) => {
-            by_pixel(raw, planes, values, |pixel| [pixel[0].min(255) as u8; 3])
+            by_pixel(raw, planes, count, |pixel| [pixel[0].min(255) as u8; 3])
         }
         (DecodingResult::U8(raw), ColorType::RGB(8) | ColorType::RGBA(8)) => {
-            by_pixel(raw, planes, values, |pixel| [pixel[0], pixel[1], pixel[2]])
+            by_pixel(raw, planes, count, |pixel| [pixel[0], pixel[1], pixel[2]])
         }
         (DecodingResult::U16(raw), ColorType::RGB(16) | ColorType::RGBA(16)) => {
-            by_pixel(raw, planes, values, |pixel| [0, 1, 2].map(|i| (pixel[i] >> 8) as u8))
+            by_pixel(raw, planes, count, |pixel| [0, 1, 2].map(|i| (pixel[i] >> 8) as u8))
         }
-        (DecodingResult::U8(raw), ColorType::CMYK(8)) => by_pixel(raw, planes, values, cmyk),
-        (DecodingResult::U8(raw), ColorType::YCbCr(8)) => by_pixel(raw, planes, values, ycbcr),
+        (DecodingResult::U8(raw), ColorType::CMYK(8)) => by_pixel(raw, planes, count, cmyk),
+        (DecodingResult::U8(raw), ColorType::YCbCr(8)) => by_pixel(raw, planes, count, ycbcr),
         _ => return Err(format!("its pixels are {colours:?}, expected greyscale, a palette, RGB, CMYK or YCbCr")),
     };
-    match pixels.len() == values * 3 {
+    match pixels.len() == count * 3 {
         true => turn(Picture { height, width, pixels }, turned),
         false => Err("it is truncated or damaged: there are too few pixels".into()),
     }

@@ -181,7 +181,8 @@ pub(crate) fn zip_map<T: Copy + Sync + Send>(x: &[T], y: &[T], f: impl Fn(T, T) 
     }
 }
 
-/// Sums of each column of a row-major `[rows, width]`: partial sums of fixed blocks in f64, added in block order.
+/// Sums of each column of a row-major `[rows, width]`: partial sums of fixed blocks in f64, added in block order. A
+/// block is four chunks, since each has a vector that is allocated, and added up by one thread.
 pub(crate) fn column_sums<T: crate::cpu::float::Float>(x: &[T], width: usize) -> Vec<f64> {
     let partials = of_chunks(x, 4 * rows_per_chunk(width) * width, |block| {
         vectorised(

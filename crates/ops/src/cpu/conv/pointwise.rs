@@ -135,7 +135,8 @@ impl Pointwise {
     fn packed<T: Float>(&self, b: Matrix<T>, inner: usize, columns: usize) -> Vec<(Range<usize>, Vec<T>)> {
         let width = width::<T>(self.arch);
         let pack = |k: Range<usize>| {
-            let mut panels = Vec::with_capacity(right_len(k.len(), columns, width));
+            let len = right_len(k.len(), columns, width);
+            let mut panels = Vec::with_capacity(len);
             let to = Region::of_capacity(&mut panels);
             let columns_of = blocks(columns, columns.div_ceil(TASKS).next_multiple_of(width));
             tasks(columns_of.len(), |i| {
@@ -144,7 +145,7 @@ impl Pointwise {
                 self.arch.dispatch(PackRight { from, inner: k.len(), columns, to });
             });
             // SAFETY: the capacity is at least this, and the tasks have written every panel.
-            unsafe { panels.set_len(right_len(k.len(), columns, width)) };
+            unsafe { panels.set_len(len) };
             (k, panels)
         };
         blocks(inner, self.summands::<T>()).into_iter().map(pack).collect()

@@ -83,11 +83,11 @@ impl<T: Lanes> WithSimd for Product<'_, T> {
 }
 
 impl<T: Lanes> Product<'_, T> {
-    /// Where row `first + i` and vector `panel + j` of a tile is in c, and how many elements are left of c's row there.
+    /// Where a panel's vector of a row of c is, and how many elements are left of the row there.
     #[inline(always)]
-    fn place<S: Simd>(&self, (first, i): (usize, usize), (panel, j): (usize, usize)) -> (*mut T, usize) {
-        let column = (panel + j) * lanes::<T, S>();
-        (self.c.start.at((first + i) * self.c.row + column), self.columns - column)
+    fn place<S: Simd>(&self, row: usize, panel: usize) -> (*mut T, usize) {
+        let column = panel * lanes::<T, S>();
+        (self.c.start.at(row * self.c.row + column), self.columns - column)
     }
 
     /// Where tile (first, panel) begins; `is_wide` if c has all of its columns.
@@ -95,7 +95,9 @@ impl<T: Lanes> Product<'_, T> {
     fn tile<S: Simd, const M: usize, const N: usize>(
         &self,
         simd: S,
-        (first, panel, is_wide): (usize, usize, bool),
+        first: usize,
+        panel: usize,
+        is_wide: bool,
     ) -> Tile<T, S, M, N> {
         let mut tile = [[T::constant(simd, 0.0); N]; M];
         match self.start {
@@ -114,7 +116,7 @@ impl<T: Lanes> Product<'_, T> {
                         break;
                     }
                     for j in 0..N {
-                        let (from, left) = self.place::<S>((first, i), (panel, j));
+                        let (from, left) = self.place::<S>(first + i, panel + j);
                         // SAFETY: `left` elements are left in the row of c, a vector's where it is wide.
                         tile[i][j] =
                             unsafe { if is_wide { load::<T, S>(from) } else { load_first::<T, S>(simd, from, left) } };
@@ -133,7 +135,7 @@ impl<T: Lanes> Paneled for Product<'_, T> {
         let b = &self.b[panel * len..(panel + N) * len];
         let is_wide = (panel + N) * lanes::<T, S>() <= self.columns;
         for first in (0..self.rows).step_by(M) {
-            let mut tile: Tile<T, S, M, N> = self.tile(simd, (first, panel, is_wide));
+            let mut tile: Tile<T, S, M, N> = self.tile(simd, first, panel, is_wide);
             let (start, row, step) = match self.a {
                 Left::Matrix(a) => (a.start.at(first * a.row), a.row, a.column),
                 Left::Packed(a) => (a.at(first * self.inner), 1, M),
@@ -149,7 +151,7 @@ impl<T: Lanes> Paneled for Product<'_, T> {
                     break;
                 }
                 for j in 0..N {
-                    let (to, left) = self.place::<S>((first, i), (panel, j));
+                    let (to, left) = self.place::<S>(first + i, panel + j);
                     // SAFETY: `left` elements are left in the row of c, a vector's where it is wide; the row is this
                     // task's own.
                     unsafe {
