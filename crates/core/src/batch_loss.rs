@@ -222,7 +222,7 @@ pub fn backward(losses: &Tensor, weights: Option<&Tensor>, params: &Params) -> R
         return Err(Error::EmptyBatch { dims: vec![0] }.into());
     }
     let weights = weights.map(|weights| weights.to_dtype(DType::F64)).transpose()?;
-    ParamVec::collect(params, &msharp_ops::weighted_sum(losses, weights.as_ref())?.backward()?)
+    ParamVec::collect(params, &msharp_ops::backward(&msharp_ops::weighted_sum(losses, weights.as_ref())?)?)
 }
 
 fn one(mut pieces: Vec<Tensor>) -> Result<Tensor> {

@@ -15,7 +15,7 @@
 //! | all parameters at once | [`sgd_step`], [`adamw_step`], [`displace`], [`displace_by_signs`], [`save`], [`scale`], [`add_scaled`], [`dot`], [`sum_of_squares`] |
 //! | scopes | [`no_grad`], [`with_precision`], [`batch_statistics_over`], [`direct_convolutions`], [`profile`] |
 //! | images on a GPU | `place_images`: crops, flips and normalises a batch, with the feature `cuda` |
-//! | and | [`KeepBlocks`], an allocator; [`Range`], for checks of arguments; [`on_backward`], a callback |
+//! | and | [`KeepBlocks`], an allocator; [`backward`], candle's without a sum for each parameter; [`Range`], for checks of arguments; [`on_backward`], a callback |
 //!
 //! A layer computes what its counterpart in PyTorch or timm does. Tests compare values with PyTorch's, and gradients
 //! with central differences. Activations are channels-last, `[b, h, w, c]`, so the channels of a pixel are contiguous;
@@ -129,7 +129,7 @@ pub use parameters::{
     sgd_step, sum_of_squares,
 };
 // The graph.
-pub use graph::{Activation, FeatureMap, Precision, no_grad, on_backward, with_precision};
+pub use graph::{Activation, FeatureMap, Precision, backward, no_grad, on_backward, with_precision};
 // NVIDIA GPUs.
 #[cfg(feature = "cuda")]
 pub use cuda::{

@@ -1,5 +1,6 @@
 //! How ops are recorded in candle's graph, and the scopes that decide what is recorded and how.
 
+mod backward;
 mod feature_map;
 mod grad;
 mod node;
@@ -7,6 +8,7 @@ mod on_backward;
 mod precision;
 mod scope;
 
+pub use backward::backward;
 pub use feature_map::FeatureMap;
 pub(crate) use grad::grad_enabled;
 pub use grad::no_grad;

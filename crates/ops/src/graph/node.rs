@@ -3,6 +3,7 @@
 //! candle lets a custom op compute on raw storages. Our ops work on whole tensors instead: a function computes the
 //! result and, if a gradient is needed, [`Recorded::record`] wraps it as a node with its backward.
 
+use super::backward::taken;
 use super::grad_enabled;
 use crate::cpu::Compiled;
 use candle_core::op::BackpropOp;
@@ -157,7 +158,7 @@ pub(crate) fn apply<const N: usize>(node: Node<N>, inputs: &[&Tensor]) -> Result
 }
 
 impl<const N: usize> Node<N> {
-    /// The gradients of as many inputs as candle has, which are `N`.
+    /// The gradients of as many inputs as candle has, which are `N`, but for those that were [taken].
     fn gradients<const M: usize>(
         &self,
         inputs: [&Tensor; M],
@@ -167,8 +168,12 @@ impl<const N: usize> Node<N> {
         let Ok(inputs) = <[&Tensor; N]>::try_from(inputs.as_slice()) else {
             bail!("{}: a node of {N} inputs got {M}", self.name)
         };
-        let mut gradients = (self.backward)(inputs, result, grad)?.into_iter();
-        Ok(std::array::from_fn(|_| gradients.next().flatten()))
+        let gradients = (self.backward)(inputs, result, grad)?;
+        let mut left = [const { None }; M];
+        for ((left, gradient), input) in left.iter_mut().zip(gradients).zip(inputs) {
+            *left = taken(input, gradient)?;
+        }
+        Ok(left)
     }
 }
 
