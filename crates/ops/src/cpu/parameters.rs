@@ -199,16 +199,29 @@ pub(crate) fn adamw_step(
     Ok([m_new, v_new])
 }
 
-/// x, m and v after a step.
+/// x, m and v after a step, each element in f64.
 fn adamw_stepped<T: Float>([x, g, m, v]: [&[T]; 4], step: &AdamWStep, decay: f64) -> [Vec<T>; 3] {
     let AdamWStep { lr, beta1, beta2, eps, t, .. } = *step;
-    let (m_share, v_share) = (1. - beta1.powf(t as f64), 1. - beta2.powf(t as f64));
-    let m: Vec<T> = m.iter().zip(g).map(|(m, g)| T::narrow(beta1 * m.wide() + (1. - beta1) * g.wide())).collect();
-    let v: Vec<T> =
-        v.iter().zip(g).map(|(v, g)| T::narrow(beta2 * v.wide() + (1. - beta2) * g.wide().powi(2))).collect();
-    let x = x.iter().zip(m.iter().zip(&v)).map(|(x, (m, v))| {
-        let x = x.wide() * (1. - lr * decay);
-        T::narrow(x - lr * (m.wide() / m_share) / ((v.wide() / v_share).sqrt() + eps))
+    let [m_share, v_share] = [beta1, beta2].map(|beta| 1. - beta.powf(t as f64));
+    let (rate, v_scale, kept) = (lr / m_share, 1. / v_share, 1. - lr * decay);
+    let len = x.len();
+    let mut after = [(); 3].map(|()| Vec::<T>::with_capacity(len));
+    let [to_x, to_m, to_v] = after.each_mut().map(Region::of_capacity);
+    tasks(len.div_ceil(CHUNK), |i| {
+        for j in i * CHUNK..((i + 1) * CHUNK).min(len) {
+            let (x, g) = (x[j].wide(), g[j].wide());
+            let m = T::narrow(beta1 * m[j].wide() + (1. - beta1) * g);
+            let v = T::narrow(beta2 * v[j].wide() + (1. - beta2) * (g * g));
+            let change = rate * m.wide() / ((v.wide() * v_scale).sqrt() + eps);
+            // SAFETY: j is below the capacity of all three, and in this task's chunk alone.
+            unsafe {
+                to_x.at(j).write(T::narrow(x * kept - change));
+                to_m.at(j).write(m);
+                to_v.at(j).write(v);
+            }
+        }
     });
-    [x.collect(), m, v]
+    // SAFETY: the chunks cover all elements, and each has been written.
+    after.iter_mut().for_each(|values| unsafe { values.set_len(len) });
+    after
 }

@@ -11,8 +11,9 @@ pub(crate) fn sum<T: Float>(x: &[T], f: impl Fn(f64) -> f64) -> f64 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut sums = [0.0; LANES];
     for chunk in chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum += f(x.wide());
+        let terms: [f64; LANES] = std::array::from_fn(|i| f(chunk[i].wide()));
+        for i in 0..LANES {
+            sums[i] += terms[i];
         }
     }
     for (sum, x) in sums.iter_mut().zip(rest) {
@@ -27,8 +28,9 @@ pub(crate) fn product<T: Float>(x: &[T], y: &[T]) -> f64 {
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     let mut sums = [0.0; LANES];
     for (x, y) in x.iter().zip(y) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += x.wide() * y.wide();
+        let products: [f64; LANES] = std::array::from_fn(|i| x[i].wide() * y[i].wide());
+        for i in 0..LANES {
+            sums[i] += products[i];
         }
     }
     for ((sum, x), y) in sums.iter_mut().zip(x_rest).zip(y_rest) {
@@ -50,20 +52,26 @@ pub(crate) fn largest<T: Float>(x: &[T]) -> T {
     for (most, x) in most.iter_mut().zip(rest) {
         *most = if *x > *most { *x } else { *most };
     }
-    most.into_iter().fold(most[0], |a, b| if b > a { b } else { a })
+    in_halves(most, |a, b| if b > a { b } else { a })
 }
 
 /// The lanes, halves added to halves.
 #[inline(always)]
-fn total(mut sums: [f64; LANES]) -> f64 {
+fn total(sums: [f64; LANES]) -> f64 {
+    in_halves(sums, |a, b| a + b)
+}
+
+/// The lanes, the second half of them joined to the first until there is one.
+#[inline(always)]
+fn in_halves<T: Copy>(mut lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
-            sums[i] += sums[i + half];
+            lanes[i] = join(lanes[i], lanes[i + half]);
         }
         half /= 2;
     }
-    sums[0]
+    lanes[0]
 }
 
 #[cfg(test)]

@@ -19,15 +19,14 @@ pub(crate) fn softmax<X: Activation>(x: &X, c: usize) -> Result<X> {
     })
 }
 
-/// A row of numbers times `scale` becomes eˣ over the largest; returns the largest of the first `n` and the sum of
-/// their results. What follows them is to fill a vector.
+/// A row of numbers times `scale` becomes eˣ over the largest; returns the largest and the sum of the results.
 #[inline(always)]
-pub(super) fn exponentials<T: Float>(row: &mut [T], n: usize, scale: T) -> (T, f64) {
-    let most = rows::largest(&row[..n]);
+pub(super) fn exponentials<T: Float>(row: &mut [T], scale: T) -> (T, f64) {
+    let most = rows::largest(row);
     for x in &mut *row {
         *x = ((*x - most) * scale).exp_negative();
     }
-    (most, rows::sum(&row[..n], |x| x))
+    (most, rows::sum(row, |x| x))
 }
 
 fn forward<T: Float>(x: &[T], c: usize) -> Vec<T> {
@@ -41,7 +40,7 @@ fn forward<T: Float>(x: &[T], c: usize) -> Vec<T> {
             |i, out| {
                 let out = out.write_copy_of_slice(&x[i * task..][..out.len()]);
                 for row in out.chunks_exact_mut(c) {
-                    let (_, sum) = exponentials(row, c, T::one());
+                    let (_, sum) = exponentials(row, T::one());
                     let share = T::narrow(1.0 / sum);
                     row.iter_mut().for_each(|y| *y *= share);
                 }

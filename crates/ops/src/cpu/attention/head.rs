@@ -30,10 +30,17 @@ fn read<T>(slice: &[T]) -> Region<T> {
 }
 
 impl Head {
-    /// Elements between rows of scores: whole vectors, so that no loop over them has a rest. What is there beyond `n`
-    /// has no meaning.
+    /// Elements between rows of scores: whole vectors, so that no loop over them has a rest. The scores beyond `n` are
+    /// −∞, so they have no weight.
     fn row<T: Float>(&self) -> usize {
         self.n.next_multiple_of(width::<T>(self.arch))
+    }
+
+    /// What the scores of a row are added to.
+    fn before_scores<'a, T: Float>(&self, row: &'a mut [T]) -> Start<'a, T> {
+        row[..self.n].fill(T::ZERO);
+        row[self.n..].fill(T::narrow(f64::NEG_INFINITY));
+        Start::Row(row)
     }
 
     /// Queries of a block.
@@ -91,18 +98,19 @@ impl Head {
         let (n, features, row) = (self.n, self.features, self.row::<T>());
         let [q, k, v] = self.parts(read(qkv));
         let (panels, transposed) = self.panels::<T>();
-        self.with_scratch([transposed, panels, self.block() * row], |[keys, values, scores]| {
+        self.with_scratch([transposed, panels, self.block() * row, row], |[keys, values, scores, before]| {
+            let before = self.before_scores(before);
             self.pack(k.transposed(), features, n, keys);
             self.pack(v, n, features, values);
             for block in self.blocks() {
                 let weights = Matrix::rows(Region::of(scores), row);
-                self.multiply(q.from(block.start, 0), keys, Start::Zero, weights, [block.len(), features, row]);
+                self.multiply(q.from(block.start, 0), keys, before, weights, [block.len(), features, row]);
                 let scale = T::narrow(self.scale);
                 vectorised(
                     #[inline(always)]
                     || {
                         for (scores, saved) in scores.chunks_exact_mut(row).zip(&mut saved[block.clone()]) {
-                            let (most, sum) = exponentials(scores, n, scale);
+                            let (most, sum) = exponentials(scores, scale);
                             let share = T::narrow(1.0 / sum);
                             scores.iter_mut().for_each(|weight| *weight *= share);
                             *saved = Saved { most, share };
@@ -123,8 +131,9 @@ impl Head {
         let [dq, dk, dv] = self.parts(dqkv);
         let (panels, transposed) = self.panels::<T>();
         let scores = self.block() * row;
-        let lengths = [transposed, transposed, panels, panels, scores, scores];
-        self.with_scratch(lengths, |[keys_across, values_across, keys, packed, weights, gradients]| {
+        let lengths = [transposed, transposed, panels, panels, scores, scores, row];
+        self.with_scratch(lengths, |[keys_across, values_across, keys, packed, weights, gradients, before]| {
+            let before = self.before_scores(before);
             self.pack(k.transposed(), features, n, keys_across);
             self.pack(v.transposed(), features, n, values_across);
             self.pack(k, n, features, keys);
@@ -132,7 +141,7 @@ impl Head {
                 let (first, rows) = (block.start, block.len());
                 let (q, out) = (q.from(first, 0), out.from(first, 0));
                 let (p, g) = (Matrix::rows(Region::of(weights), row), Matrix::rows(Region::of(gradients), row));
-                self.multiply(q, keys_across, Start::Zero, p, [rows, features, row]);
+                self.multiply(q, keys_across, before, p, [rows, features, row]);
                 self.multiply(out, values_across, Start::Zero, g, [rows, features, row]);
                 let scale = T::narrow(self.scale);
                 vectorised(

@@ -8,6 +8,7 @@ mod head;
 
 use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::{Region, for_chunks, with_work};
+use super::vector::prefetch;
 use crate::graph::{Activation, Pass};
 use crate::layers::AttentionSize;
 use crate::profile::timed;
@@ -58,12 +59,23 @@ impl AttentionSize {
         sample * self.n * parts * self.d + head * self.features()
     }
 
+    /// Asks for what head `i` reads in a tensor of `parts` d features a token, if there is such a head. Its rows are
+    /// short and far apart, which no processor guesses; they come while the head before it is computed.
+    fn prefetch<T: Float>(&self, x: &[T], i: usize, parts: usize) {
+        if i >= self.b * self.heads {
+            return;
+        }
+        let features = x[self.start(i, parts)..].chunks(self.d).map(|row| &row[..self.features().min(row.len())]);
+        features.take(self.n * parts).for_each(prefetch);
+    }
+
     fn forward<T: Float>(&self, qkv: &[T]) -> (Vec<T>, Vec<Saved<T>>) {
         let len = self.b * self.n * self.d;
         let mut y = Vec::with_capacity(len);
         let mut saved = vec![Saved { most: T::ZERO, share: T::ZERO }; self.b * self.heads * self.n];
         let out = Region::of_capacity(&mut y);
         self.heads(&mut saved, |head, i, saved| {
+            self.prefetch(qkv, i + 1, 3);
             head.forward(&qkv[self.start(i, 3)..], out.after(self.start(i, 1)), saved);
         });
         // SAFETY: the capacity is `len`, and every head has written its features of every token.
@@ -76,6 +88,8 @@ impl AttentionSize {
         let out = Region::of_capacity(&mut dqkv);
         self.heads(&mut saved.to_vec(), |head, i, saved| {
             let (packed, single) = (self.start(i, 3), self.start(i, 1));
+            self.prefetch(qkv, i + 1, 3);
+            [y, dy].map(|single| self.prefetch(single, i + 1, 1));
             head.backward(&qkv[packed..], &y[single..], &dy[single..], saved, out.after(packed));
         });
         // SAFETY: the capacity is that of qkv, and every head has written its queries, keys and values of every token.

@@ -11,6 +11,7 @@ use crate::per_sample::groups::Groups;
 use crate::per_sample::recorder::{Terms, take_part};
 use crate::profile::timed;
 use candle_core::{Result, Tensor};
+use std::mem::MaybeUninit;
 
 /// [`layer_norm`](crate::layer_norm), whose shapes are checked.
 pub(crate) fn layer_norm<X: Activation>(x: &X, (weight, bias): (&Tensor, &Tensor), eps: f64) -> Result<X> {
@@ -115,24 +116,28 @@ fn backward<T: Float>(
                 let (scale, shift) = sums.split_at_mut(c);
                 let mut scratch = [vec![T::ZERO; c], vec![T::ZERO; c]];
                 let [normalised, inner] = &mut scratch;
-                for (i, row) in rows.iter().enumerate() {
+                for (i, &Row { mean, rstd }) in rows.iter().enumerate() {
                     let at = (first + i) * c;
                     let (x, dy) = (&x[at..][..c], &dy[at..][..c]);
-                    let terms = normalised.iter_mut().zip(&mut *inner).zip(scale.iter_mut().zip(&mut *shift));
-                    for ((((normalised, inner), (scale, shift)), (&x, &dy)), &weight) in
-                        terms.zip(x.iter().zip(dy)).zip(weight.of_row(first + i))
+                    for (((normalised, inner), (&x, &dy)), &weight) in
+                        normalised.iter_mut().zip(&mut *inner).zip(x.iter().zip(dy)).zip(weight.of_row(first + i))
                     {
-                        *normalised = (x - row.mean) * row.rstd;
+                        *normalised = (x - mean) * rstd;
                         *inner = dy * weight;
+                    }
+                    for (scale, (dy, normalised)) in scale.iter_mut().zip(dy.iter().zip(&*normalised)) {
                         *scale += dy.wide() * normalised.wide();
+                    }
+                    for (shift, dy) in shift.iter_mut().zip(dy) {
                         *shift += dy.wide();
                     }
                     if wanted[0] {
-                        let mean = T::narrow(sum(inner, |g| g) / c as f64);
+                        let average = T::narrow(sum(inner, |g| g) / c as f64);
                         let slope = T::narrow(product(inner, normalised) / c as f64);
-                        for (j, (&normalised, &inner)) in normalised.iter().zip(&*inner).enumerate() {
-                            // SAFETY: rows of dx belong to one task each, and there is room for all.
-                            unsafe { out.at(at + j).write(row.rstd * (inner - mean - normalised * slope)) };
+                        // SAFETY: rows of dx belong to one task each, and there is room for all.
+                        let dx = unsafe { std::slice::from_raw_parts_mut(out.at(at).cast::<MaybeUninit<T>>(), c) };
+                        for (dx, (&normalised, &inner)) in dx.iter_mut().zip(normalised.iter().zip(&*inner)) {
+                            dx.write(rstd * (inner - average - normalised * slope));
                         }
                     }
                 }
