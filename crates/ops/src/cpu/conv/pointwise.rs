@@ -1,7 +1,8 @@
 //! Linear maps and 1 × 1 convolutions: products of matrices, in blocks that stay in cache.
 //!
-//! The blocks depend on the shape alone. Between a block of summands and the next one a sum waits in memory, so its
-//! bits do not depend on their size. Where a stride leaves pixels out, those that it keeps are copied first.
+//! Between a block of summands and the next one a sum waits in memory, so its bits do not depend on the blocks, which
+//! may be chosen for the number of threads; where pixels are summed in chunks, those depend on the shape alone. Where a
+//! stride leaves pixels out, those that it keeps are copied first.
 
 use super::direct::Direct;
 use crate::cpu::float::Float;
@@ -106,7 +107,8 @@ impl Pointwise {
         let mut y = Vec::with_capacity(rows * columns);
         let c = Matrix::rows(Region::of_capacity(&mut y), columns);
         let a = Matrix::rows(Region::to_read(a), inner);
-        let rows_of = blocks(rows, rows.div_ceil(TASKS).next_multiple_of(24).min(ROWS));
+        let most = rows.div_ceil(TASKS).next_multiple_of(24).min(ROWS);
+        let rows_of = shares(rows, most, tile(arch).0, rayon::current_num_threads());
         let columns_of = even_blocks(columns, COLUMNS, tile(arch).1 * width::<T>(arch));
         tasks(rows_of.len() * columns_of.len(), |i| {
             let (rows, columns) = (&rows_of[i / columns_of.len()], &columns_of[i % columns_of.len()]);
@@ -233,6 +235,14 @@ fn blocks(count: usize, size: usize) -> Vec<Range<usize>> {
     (0..count.max(1)).step_by(size.max(1)).map(|start| start..(start + size).min(count)).collect()
 }
 
+/// `0..count` in blocks of at most `most`, multiples of `unit` but for the last, as many for each of so many threads.
+fn shares(count: usize, most: usize, unit: usize, threads: usize) -> Vec<Range<usize>> {
+    let units = count.div_ceil(unit);
+    let number = count.div_ceil(most.max(1)).next_multiple_of(threads).min(units).max(1);
+    let start = |i: usize| (i * units / number * unit).min(count);
+    (0..number).map(|i| start(i)..start(i + 1)).collect()
+}
+
 /// `0..count` in as few blocks of at most `most`, about, as there can be, of equal size: a multiple of `unit`.
 fn even_blocks(count: usize, most: usize, unit: usize) -> Vec<Range<usize>> {
     blocks(count, count.div_ceil(count.div_ceil(most.max(1)).max(1)).next_multiple_of(unit))
@@ -307,6 +317,8 @@ mod tests {
     #[test]
     fn blocks_are_even_and_cover_all() {
         assert_eq!(even_blocks(600, 512, 32), [0..320, 320..600]);
+        assert_eq!(shares(100, 40, 8, 2), [0..24, 24..48, 48..72, 72..100]);
+        assert_eq!((shares(5, 96, 8, 4), shares(0, 0, 8, 4)), (vec![0..5], vec![0..0]));
         let ends = |blocks: Vec<Range<usize>>| blocks.iter().map(|block| block.end).collect::<Vec<_>>();
         assert_eq!((ends(even_blocks(10, 192, 24)), ends(blocks(0, 5))), (vec![10], vec![0]));
     }
