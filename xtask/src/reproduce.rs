@@ -6,6 +6,7 @@ use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
 use msharp_lab::config::{DataName, DeviceName, PrecisionName, WeightsName};
 use msharp_lab::experiments::{ALL, Preset, find};
+use msharp_lab::ranks::{self, Ranks};
 use msharp_lab::reproduce::Request;
 use msharp_lab::resources::Resources;
 use msharp_lab::shared::SharedArgs;
@@ -68,8 +69,24 @@ pub fn reproduce(args: ReproduceArgs) -> Result<()> {
     let (resources, shared) = (args.resources, args.shared.lease()?);
     let experiment = find(&experiment)?;
     resources.check_experiment(experiment, preset)?;
-    resources.computing(|data_dir| {
-        let request = Request { preset, out, data_dir, data, weights, device, precision, record, only_missing, shared };
-        experiment.reproduce(&request)
-    })
+    let on = |ranks: &Ranks| {
+        resources.computing(|data_dir| {
+            let own = Request {
+                preset,
+                out,
+                data_dir,
+                data,
+                weights,
+                device,
+                precision,
+                record,
+                only_missing,
+                shared,
+                ranks,
+            };
+            experiment.reproduce(&own)
+        })
+    };
+    // Processes that share the jobs are independent, also where one launcher has started them.
+    if shared.is_some() { on(&Ranks::alone()) } else { ranks::run(on) }
 }

@@ -18,7 +18,7 @@ mod weights_name;
 
 pub use canonical::named;
 pub use changes::Changes;
-pub use choices::{AugmentName, EstimatorName, OptimizerName, typed};
+pub use choices::{AugmentName, EstimatorName, MicroPathName, OptimizerName, typed};
 pub use data_name::DataName;
 pub use device::{DeviceName, PrecisionName};
 pub use images::{Channels, ImageConfig, InterpolationName, Transforms};
@@ -134,6 +134,9 @@ pub struct RuleConfig {
     /// micro-batch is its own normalisation batch
     #[arg(long, value_name = "N")]
     pub micro_batch: Option<usize>,
+    /// How micro-batches are computed; the results agree up to rounding
+    #[arg(long, hide_short_help = true, default_value = "auto", value_name = "PATH")]
+    pub micro_path: MicroPathName,
     /// What of the rule is changed.
     #[command(flatten)]
     #[serde(flatten)]

@@ -3,7 +3,7 @@
 mod meeting;
 mod settings;
 
-pub use meeting::Meeting;
+pub use meeting::{Meeting, program};
 pub use settings::{check, check_sync_batch_norm, with_local_perturbation};
 
 #[cfg(feature = "mpi")]
@@ -82,8 +82,7 @@ fn several<T>(launch: &Launch, command: impl FnOnce(&Ranks) -> Result<T>) -> Res
 #[cfg(not(feature = "mpi"))]
 fn several<T>(launch: &Launch, _: impl FnOnce(&Ranks) -> Result<T>) -> Result<T> {
     bail!(
-        "{} is {}, and this program was built without the feature `mpi`; expected `cargo install --path crates/cli \
-         --features mpi`, or one process",
+        "{} is {}, and this program was built without the feature `mpi`; expected it with --features mpi, or one process",
         launch.variable,
         launch.size
     )

@@ -5,18 +5,19 @@ use crate::claim::{claim, share};
 use crate::config::{DataName, DeviceName, PrecisionName, WeightsName, typed};
 use crate::experiments::{ALL, AnyExperiment, Experiment, Given, Job, Place, Preset};
 use crate::page::{Page, Picture};
+use crate::ranks::{self, Meeting, Ranks};
 use crate::row::{self, Content, Row};
 use crate::screen::{self, duration, out};
 use crate::shared::{self, Plan};
-use crate::{interrupt, jsonl, paths, ranks};
+use crate::{interrupt, jsonl, paths};
 use anyhow::{Result, ensure};
 use msharp_core::write_aside;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How much of an experiment, where, and on what.
-pub struct Request {
+/// How much of an experiment, where, on what, and by whom.
+pub struct Request<'a> {
     /// How much of it.
     pub preset: Preset,
     /// The folder for rows, checkpoints, logs and plots; by default `runs/EXPERIMENT-PRESET`.
@@ -37,6 +38,8 @@ pub struct Request {
     pub only_missing: bool,
     /// The time of a lease, where the jobs are [shared] with other processes.
     pub shared: Option<Duration>,
+    /// The ranks that do each job together, all of which call this.
+    pub ranks: &'a Ranks<'a>,
 }
 
 /// Runs what is not done yet, prints table and findings, and draws the pictures, in the folder's files and in the
@@ -45,10 +48,10 @@ pub struct Request {
 /// # Errors
 /// Before the first job whatever can be known then; a job's own error otherwise.
 pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()> {
-    let Request { preset, out: folder, data_dir, data, weights, device, precision, record, only_missing, shared } =
-        request;
-    if shared.is_none() {
-        ranks::refuse("reproduce without --shared")?;
+    let Request { preset, out: folder, data_dir, data, weights, device, precision, record, only_missing, .. } = request;
+    let (shared, ranks) = (&request.shared, request.ranks);
+    if shared.is_none() && !E::Job::IS_FOR_RANKS {
+        ranks::refuse(&format!("reproduce {} without --shared", Experiment::name(experiment)))?;
     }
     let (name, presets) = (Experiment::name(experiment), Experiment::presets(experiment));
     ensure!(
@@ -66,7 +69,7 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     let place_name = if *device == DeviceName::Cpu { String::new() } else { format!("-{}", typed(*device)) };
     let named = |experiment: &str| format!("{experiment}-{}{place_name}", typed(*preset));
     let folder = folder.clone().unwrap_or_else(|| paths::runs().join(named(experiment.jobs_with())));
-    let mut place = Place { is_shared: shared.is_some(), ..Place::new(&folder, data_dir) };
+    let mut place = Place { is_shared: shared.is_some(), ..Place::new(&folder, data_dir, ranks) };
     let given = Given { data: data.clone(), weights: weights.clone(), ..Given::of(place.images()) };
     let jobs = experiment.jobs(*preset, &given)?;
     let jobs: Vec<E::Job> =
@@ -94,12 +97,15 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     E::Job::plan(&jobs).into_iter().for_each(out);
     out(format!("{} jobs, {} done before. Rows: {}", jobs.len(), jobs.len() - missing.len(), path.display()));
     // A folder that cannot be written, or is in use, is found out before anything is downloaded or computed.
-    let _claim = if shared.is_some() { share(&folder)? } else { claim(&folder)? };
-    let expected = E::Job::prepare(&missing, &mut place)?;
-    if shared.is_none() {
+    let _claim = match shared {
+        Some(_) => Some(share(&folder)?),
+        None => ranks.leads().then(|| claim(&folder)).transpose()?,
+    };
+    let expected = if ranks.leads() { E::Job::prepare(&missing, &mut place)? } else { None };
+    if shared.is_none() && ranks.leads() {
         msharp_core::check_writable(&path)?;
     }
-    if *record {
+    if *record && ranks.leads() {
         msharp_core::check_writable(&results)?;
         E::Job::check_replaces(&jobs, &committed)?;
     }
@@ -110,18 +116,26 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     }
 
     interrupt::listen()?;
+    ranks.meet(Meeting::of_jobs(&named(name), missing.iter().map(|job| job.key())))?;
     let started = Instant::now();
     let as_result = |row| {
         let (experiment, preset) = (Experiment::rows_of(experiment).to_owned(), typed(*preset));
         Row { experiment, preset, ..row }
     };
     let is_finished = match shared {
-        None => one_by_one(&missing, &mut place, |row| row::record(&path, &as_result(row)))?,
+        None => one_by_one(&missing, &mut place, |row| match ranks.leads() {
+            true => row::record(&path, &as_result(row)),
+            false => Ok(()),
+        })?,
         Some(time) => {
             let starts = shared::starts(&missing);
             Plan::new(&named(name), &folder, *time, &jobs, &starts, &done)?.run(&mut place, as_result)?
         }
     };
+    ranks.all().barrier()?; // what rank 0 has recorded is there, and no rank ends before the others
+    if !ranks.leads() {
+        return Ok(());
+    }
     // In the order of the experiment, whichever made them.
     let mut made = if is_finished { shared::gather(&folder, &jobs)? } else { shared::rows(&folder, &jobs)? };
     if *only_missing || !is_finished {
@@ -182,7 +196,8 @@ fn one_by_one<J: Job>(
             k => format!(" · about {} to go", duration(gone / k as f64 * (missing.len() - k) as f64)),
         };
         let title = format!("[{}/{}] {}{left}", k + 1, missing.len(), job.title());
-        let found = if interrupt::requested() { None } else { job.run(&title, place)? };
+        let stops = place.ranks.all().any(interrupt::requested())?;
+        let found = if stops { None } else { job.run(&title, place)? };
         let Some(row) = found else { return Ok(false) };
         record(row)?;
     }

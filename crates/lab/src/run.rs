@@ -16,7 +16,7 @@ use crate::claim::{claim, remove_unfinished};
 use crate::config::RunConfig;
 use crate::config::record::listed;
 use crate::data::{Datasets, Streams};
-use crate::host::{Host, revision};
+use crate::host::Host;
 use crate::jsonl;
 use crate::ranks::{self, Meeting, Ranks};
 use crate::row::{Content, Row};
@@ -152,7 +152,7 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
     let sync_batch_norm = ranks.syncs_batch_norm();
     let host = Host { ranks: ranks.several(), sync_batch_norm, ..Host::this(config.machine.device) };
     ranks.meet(Meeting {
-        program: format!("{} {}", env!("CARGO_PKG_VERSION"), revision()),
+        program: ranks::program(),
         config: config.json(),
         flags: if sync_batch_norm { "--sync-batch-norm" } else { "none" }.to_owned(),
         images: contents,

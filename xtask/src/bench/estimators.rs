@@ -6,6 +6,7 @@ use msharp_lab::config::{DataName, DeviceName, PrecisionName};
 use msharp_lab::experiments::Preset;
 use msharp_lab::experiments::estimators::{Estimators, Subject};
 use msharp_lab::paths;
+use msharp_lab::ranks::Ranks;
 use msharp_lab::reproduce::{Request, reproduce};
 use msharp_lab::resources::Resources;
 use msharp_lab::shared::SharedArgs;
@@ -84,6 +85,7 @@ pub fn estimators(args: EstimatorsArgs) -> Result<()> {
             record: false,
             only_missing: false,
             shared,
+            ranks: &Ranks::alone(),
         };
         reproduce(&experiment, &request)
     })

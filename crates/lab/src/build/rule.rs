@@ -31,7 +31,7 @@ pub fn rule(config: &RunConfig, whole: impl DataSource + 'static) -> Result<Box<
     }
     let mut rule = built.rule();
     if let Some(size) = config.perturbation.micro_batch {
-        rule = Box::new(Micro::new(rule, size));
+        rule = Box::new(Micro::new(rule, size).with_path(config.perturbation.micro_path.path()));
     }
     if let Some(every) = changes.every {
         rule = Box::new(Every::new(rule, every));

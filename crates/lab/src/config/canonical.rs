@@ -1,7 +1,7 @@
 //! One record for each run: what a flag abbreviates is written out, and what is at its default is left out.
 
-use crate::config::RunConfig;
 use crate::config::start::START_LR;
+use crate::config::{MicroPathName, RunConfig};
 use anyhow::{Context, Result, ensure};
 use msharp_core::{Role, Select};
 use msharp_perturb::catalogue::{Choice, Combination, Kind, OffsetChoice, Value, rules};
@@ -69,7 +69,9 @@ impl RunConfig {
     /// themselves): runs with the same bits have one record.
     pub fn canonical(mut self) -> Self {
         let batch = self.optimisation.batch_size;
-        self.perturbation.micro_batch.take_if(|m| *m == batch);
+        if self.perturbation.micro_batch.take_if(|m| *m == batch).is_some() {
+            self.perturbation.micro_path = MicroPathName::Auto;
+        }
         self.measuring.noise_samples.take_if(|samples| *samples == batch);
         self.start.start_lr.take_if(|lr| *lr == START_LR);
         let side = self.usual_side();
@@ -170,6 +172,7 @@ mod tests {
     fn runs_with_the_same_bits_have_one_record() {
         for (flags, plain) in [
             ("--micro-batch 128", ""),
+            ("--micro-batch 128 --micro-path sequential", ""),
             ("--offset l2 --combine descend --from 0 --until 1 --every 1 --ascent-steps 1", ""),
             ("--rho-schedule constant", ""),
             ("--rule gsam:alpha=0.4", "--rule gsam"),

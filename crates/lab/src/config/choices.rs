@@ -1,6 +1,7 @@
 //! What a configuration chooses from besides rules, by the names of the command line.
 
 use clap::ValueEnum;
+use msharp_perturb::Path;
 use serde::{Deserialize, Serialize};
 
 /// The name as it is typed.
@@ -27,6 +28,30 @@ pub enum OptimizerName {
     Sgd,
     /// Adam with decoupled weight decay, β = (0.9, 0.999); a good --lr is 0.001
     Adamw,
+}
+
+/// The paths of micro-batches by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MicroPathName {
+    /// All at once where the rule and the network allow it, else one after another
+    #[default]
+    Auto,
+    /// All at once, or an error that says why they cannot be
+    Parallel,
+    /// One after another
+    Sequential,
+}
+
+impl MicroPathName {
+    /// For the rule.
+    pub fn path(self) -> Path {
+        match self {
+            MicroPathName::Auto => Path::Auto,
+            MicroPathName::Parallel => Path::Parallel,
+            MicroPathName::Sequential => Path::Sequential,
+        }
+    }
 }
 
 /// The gradient-norm estimators by name.

@@ -24,6 +24,12 @@ impl RunConfig {
         let weighs = "rules that weigh the samples of a batch: --rule rw-sam, rw-usam or delta-sam";
         let differs = "estimates by finite differences, in rules that weigh samples or with --noise-every";
         for (flag, is_default, is_used, of) in [
+            (
+                "micro-path",
+                self.perturbation.micro_path == own.perturbation.micro_path,
+                self.perturbation.micro_batch.is_some(),
+                "m-SAM, with --micro-batch",
+            ),
             ("estimator", self.weighting.estimator == own.weighting.estimator, self.is_reweighted(), weighs),
             ("shuffle-weights", !self.weighting.shuffle_weights, self.is_reweighted(), weighs),
             ("probes", self.weighting.probes == own.weighting.probes, probes, differs),
@@ -260,6 +266,7 @@ mod tests {
             ("--weight-decay 0 --decay-weights-only", "--decay-weights-only"),
             ("--epochs 3 --evaluate-every 4", "--evaluate-every"),
             ("--cutout 0", "--cutout"),
+            ("--micro-path parallel", "--micro-path"),
             ("--rule sgd --norm group --micro-batch 16", "--micro-batch"),
             ("--accumulate 128", "--accumulate"),
             ("--micro-batch 16 --accumulate 16", "--accumulate"),

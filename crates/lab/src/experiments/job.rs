@@ -2,6 +2,7 @@
 
 use crate::config::{DataName, DeviceName, PrecisionName, typed};
 use crate::data::{self, Datasets};
+use crate::ranks::Ranks;
 use crate::row::{Content, Row};
 use crate::shared::lease::Lease;
 use anyhow::{Result, ensure};
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 pub trait Job: Sized {
     /// What it makes.
     type Content: Content;
+
+    /// Whether several ranks can do it together; otherwise it is for one process.
+    const IS_FOR_RANKS: bool = false;
 
     /// Of which of several like it, for people.
     fn title(&self) -> String;
@@ -97,25 +101,27 @@ pub trait Job: Sized {
     }
 }
 
-/// Where jobs are done.
-pub struct Place {
+/// Where jobs are done, and by whom.
+pub struct Place<'a> {
     /// The folder of their rows, and of a folder for each run.
     pub folder: PathBuf,
     /// Where image files are.
     pub data_dir: PathBuf,
     /// What was read of them.
     pub data: Datasets,
+    /// The ranks that do each job together.
+    pub ranks: &'a Ranks<'a>,
     /// Whether other processes work in the folder too.
     pub is_shared: bool,
     /// The lease of the job that is done, where jobs are shared.
     pub lease: Option<Lease>,
 }
 
-impl Place {
+impl<'a> Place<'a> {
     /// In `folder`, with images from `data_dir`.
-    pub fn new(folder: &Path, data_dir: &Path) -> Self {
+    pub fn new(folder: &Path, data_dir: &Path, ranks: &'a Ranks<'a>) -> Self {
         let (folder, data) = (folder.to_owned(), Datasets::new(data_dir));
-        Self { folder, data_dir: data_dir.to_owned(), data, is_shared: false, lease: None }
+        Self { folder, data_dir: data_dir.to_owned(), data, ranks, is_shared: false, lease: None }
     }
 
     /// Whether the job that is done is still this process's: called before anything of it is written.

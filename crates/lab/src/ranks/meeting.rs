@@ -1,6 +1,7 @@
 //! What ranks compare before their first step.
 
 use crate::config::RunConfig;
+use crate::host::revision;
 use serde::{Deserialize, Serialize};
 
 /// What must be the same on all ranks before the first step.
@@ -16,6 +17,20 @@ pub struct Meeting {
     pub images: String,
     /// Where the run stands.
     pub start: String,
+}
+
+impl Meeting {
+    /// Before the jobs of an experiment that are missing.
+    pub fn of_jobs(experiment: &str, missing: impl Iterator<Item = String>) -> Self {
+        let [config, images] = [(); 2].map(|()| String::new());
+        let start = missing.collect::<Vec<_>>().join(", ");
+        Self { program: program(), config, flags: experiment.to_owned(), images, start }
+    }
+}
+
+/// Version and revision of this program.
+pub fn program() -> String {
+    format!("{} {}", env!("CARGO_PKG_VERSION"), revision())
 }
 
 /// Why the ranks cannot begin.

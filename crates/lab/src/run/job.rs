@@ -4,12 +4,13 @@ use super::outcome::{Run, RunRow};
 use super::{Site, duration, leftovers, phases, run};
 use crate::config::{DataName, DeviceName, EstimatorName, PrecisionName, RunConfig};
 use crate::experiments::{Job, Place};
-use crate::ranks::Ranks;
 use crate::{build, fetch, screen, weights};
 use anyhow::{Context, Result, ensure};
 
 impl Job for RunConfig {
     type Content = Run;
+
+    const IS_FOR_RANKS: bool = true;
 
     fn title(&self) -> String {
         let RunConfig { data, model, optimisation, .. } = self;
@@ -110,7 +111,7 @@ impl Job for RunConfig {
     fn run(&self, title: &str, place: &mut Place) -> Result<Option<RunRow>> {
         let folder = place.folder.join(self.id());
         let site = Site { folder: &folder, starts: &place.folder, lease: place.lease.as_ref() };
-        let row = run(title, self, &site, &mut place.data, &Ranks::alone())?;
+        let row = run(title, self, &site, &mut place.data, place.ranks)?;
         if let Some(fault) = row.as_ref().and_then(|row| row.content.outcome.fault()) {
             screen::say(format!("{title} diverged: {fault}; recorded as such"));
         }

@@ -263,9 +263,10 @@ fn agree<J: Job>(path: &Path, jobs: &[J]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ranks::Ranks;
     use crate::series::{Point, SeriesJob};
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Barrier};
+    use std::sync::{Arc, Barrier, LazyLock};
 
     const TIME: Duration = Duration::from_secs(2);
 
@@ -287,8 +288,9 @@ mod tests {
         (0..6).map(one).collect()
     }
 
-    fn place(folder: &Path) -> Place {
-        Place { is_shared: true, ..Place::new(folder, Path::new("none")) }
+    fn place(folder: &Path) -> Place<'static> {
+        static ALONE: LazyLock<Ranks> = LazyLock::new(Ranks::alone);
+        Place { is_shared: true, ..Place::new(folder, Path::new("none"), &ALONE) }
     }
 
     #[test]

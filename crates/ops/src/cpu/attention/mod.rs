@@ -89,7 +89,7 @@ impl AttentionSize {
         self.heads(&mut saved.to_vec(), |head, i, saved| {
             let (packed, single) = (self.start(i, 3), self.start(i, 1));
             self.prefetch(qkv, i + 1, 3);
-            [y, dy].map(|single| self.prefetch(single, i + 1, 1));
+            [y, dy].into_iter().for_each(|single| self.prefetch(single, i + 1, 1));
             head.backward(&qkv[packed..], &y[single..], &dy[single..], saved, out.after(packed));
         });
         // SAFETY: the capacity is that of qkv, and every head has written its queries, keys and values of every token.
