@@ -1,11 +1,13 @@
 //! `evaluate`: trained weights on the test images of a data set.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use msharp_core::DataSource;
-use msharp_lab::config::{DataName, InterpolationName};
+use msharp_lab::config::{Channels, DataName};
 use msharp_lab::data::{Datasets, Streams};
+use msharp_lab::program::one_line;
 use msharp_lab::resources::Resources;
+use msharp_lab::screen;
 use msharp_lab::trained::{Said, Trained};
 use msharp_train::{ClassTally, Classifier, Evaluation};
 use std::path::{Path, PathBuf};
@@ -33,15 +35,6 @@ pub struct EvaluateArgs {
     /// Also print the accuracy on each class
     #[arg(long)]
     per_class: bool,
-    /// Bring images to this height and width [default: as in the run]
-    #[arg(long, value_name = "PIXELS", help_heading = "Images")]
-    image_size: Option<usize>,
-    /// How they are resized [default: as in the run]
-    #[arg(long, help_heading = "Images")]
-    interpolation: Option<InterpolationName>,
-    /// The share of the shorter side that is looked at, in the centre [default: as in the run]
-    #[arg(long, value_name = "SHARE", help_heading = "Images")]
-    crop_pct: Option<f64>,
     /// Leave out pictures that cannot be read, and say which; otherwise the first is an error
     #[arg(long, help_heading = "Images")]
     skip_broken: bool,
@@ -55,20 +48,37 @@ pub struct EvaluateArgs {
 pub fn evaluate(args: EvaluateArgs) -> Result<()> {
     args.data.iter().try_for_each(|data| args.resources.check_data(data))?;
     let trained = Trained::load(&args.weights, &args.said)?;
-    let data = args.data.clone().unwrap_or_else(|| trained.config.data.set.clone());
+    let of_run = trained.is_of_a_run.then(|| trained.config.data.set.clone());
+    let data = args.data.clone().or(of_run).with_context(|| {
+        format!("{} does not say on which images to evaluate it; expected --data", args.weights.display())
+    })?;
     args.resources.check_data(&data)?;
-    let EvaluateArgs { weights, test_subset, per_class, image_size, interpolation, crop_pct, skip_broken, .. } = args;
+    let EvaluateArgs { weights, test_subset, per_class, skip_broken, said, .. } = args;
     args.resources.computing(|data_dir| {
-        let Trained { network, architecture, classes, config, class_names, .. } = trained;
+        let Trained { network, classes, config, class_names, is_of_a_run, .. } = trained;
         let config = config.with(|c| {
             (c.data.set, c.data.test_subset, c.data.subset, c.data.label_noise) = (data, test_subset, None, 0.);
-            c.images.image_size = image_size.or(c.images.image_size).or(architecture.image_size());
-            c.images.interpolation = interpolation.or(c.images.interpolation);
-            c.images.crop_pct = crop_pct.or(c.images.crop_pct);
             c.images.skip_broken = skip_broken;
+            if !is_of_a_run && c.data.set.side().is_some() {
+                // What config.json says is about pictures on disk; images that are not resized have no interpolation.
+                c.images.crop_pct = said.crop_pct;
+                if c.transforms(None).is_none() {
+                    c.images.interpolation = said.interpolation;
+                }
+            }
         });
         config.check_images()?;
         let streams = Datasets::new(&data_dir).streams(&config)?;
+        if config.images.mean.is_none() {
+            let (mean, std) = streams.normalisation;
+            screen::say(format!(
+                "{} does not say by which mean and deviation images were normalised; taken: those of {}, --mean {} --std {}",
+                weights.display(),
+                config.data.set,
+                Channels(mean),
+                Channels(std)
+            ));
+        }
         ensure!(
             classes == streams.classes,
             "{} holds weights for {classes} classes, and the data set has {}; expected another --data",
@@ -107,7 +117,7 @@ fn print(found: &Evaluation, streams: &Streams, per_class: bool) {
     }
     let left_out = streams.test.samples() - found.samples;
     for (origin, why) in streams.broken.iter().flat_map(|broken| broken.list()) {
-        println!("left out: {origin}: {why}");
+        println!("left out: {origin}: {}", one_line(&why));
     }
     if left_out > 0 {
         println!("{left_out} of {} pictures could not be read, and are in no number above", streams.test.samples());

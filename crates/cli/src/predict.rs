@@ -6,6 +6,7 @@ use candle_nn::ModuleT;
 use clap::Args;
 use msharp_core::{Key, write_aside};
 use msharp_data::{Picture, Transform};
+use msharp_lab::config::InterpolationName;
 use msharp_lab::resources::computing;
 use msharp_lab::run::notes::tensors_in;
 use msharp_lab::trained::{Said, Trained};
@@ -21,6 +22,9 @@ const EXAMPLES: &str = "Examples:
 
 /// How many classes are printed of each picture.
 const LIKELIEST: usize = 5;
+
+/// Images as tensors at a time.
+const BATCH: usize = 100;
 
 /// Pictures, or images as tensors, through a trained network.
 #[derive(Args)]
@@ -40,15 +44,24 @@ pub struct PredictArgs {
     /// Where to write the tensor `logits`, [b, classes], of --input
     #[arg(long, requires = "input")]
     output: Option<PathBuf>,
-    /// Images of --input at a time
-    #[arg(long, default_value_t = 100)]
-    batch_size: usize,
+    /// Images of --input at a time [default: 100]
+    #[arg(long)]
+    batch_size: Option<usize>,
     #[command(flatten)]
     said: Said,
 }
 
 /// Evaluation mode, no graph.
 pub fn predict(args: PredictArgs) -> Result<()> {
+    let PredictArgs { pictures, said, .. } = &args;
+    let of_pictures = said.image_size.is_some() || said.interpolation.is_some() || said.crop_pct.is_some();
+    for (flag, is_given, is_used, of) in [
+        ("output", args.output.is_some(), pictures.is_empty(), "--input"),
+        ("batch-size", args.batch_size.is_some(), pictures.is_empty(), "--input"),
+        ("image-size, --interpolation and --crop-pct", of_pictures, !pictures.is_empty(), "pictures"),
+    ] {
+        ensure!(!is_given || is_used, "--{flag} has no effect here: it is about {of}; expected none");
+    }
     computing(None, || match (&args.input, &args.output) {
         (Some(input), Some(output)) => write_logits(&args, input, output),
         _ => print_classes(&args),
@@ -81,7 +94,12 @@ fn transform(trained: &Trained) -> Option<Transform> {
     let (mean, std) = (trained.config.images.mean?.0, trained.config.images.std?.0);
     let side = trained.config.side();
     let transforms = trained.config.transforms(Some((mean, std)));
-    Some(transforms.map_or(Transform { mean, std, ..Transform::cifar_eval(side) }, |transforms| transforms.evaluation))
+    let as_it_is = || {
+        let usual = Transform::cifar_eval(side);
+        let interpolation = trained.config.images.interpolation.map(InterpolationName::interpolation);
+        Transform { mean, std, interpolation: interpolation.unwrap_or(usual.interpolation), ..usual }
+    };
+    Some(transforms.map_or_else(as_it_is, |transforms| transforms.evaluation))
 }
 
 /// The classes of the largest logits `[1, k]`, and their probabilities, in falling order.
@@ -96,8 +114,9 @@ fn likeliest(logits: &Tensor) -> Result<Vec<(usize, f64)>> {
 }
 
 fn write_logits(args: &PredictArgs, input: &Path, output: &Path) -> Result<()> {
-    let PredictArgs { weights, batch_size, said, .. } = args;
-    ensure!(*batch_size > 0, "--batch-size is 0; expected at least 1");
+    let PredictArgs { weights, said, .. } = args;
+    let batch_size = args.batch_size.unwrap_or(BATCH);
+    ensure!(batch_size > 0, "--batch-size is 0; expected at least 1");
     for (flag, other) in [("weights", weights.as_path()), ("input", input)] {
         let same = output.canonicalize().is_ok_and(|output| other.canonicalize().is_ok_and(|other| other == output));
         ensure!(!same, "--output {} is --{flag}, which it would replace; expected another file", output.display());
@@ -106,8 +125,8 @@ fn write_logits(args: &PredictArgs, input: &Path, output: &Path) -> Result<()> {
     msharp_core::check_writable(output)?;
     let images = images_of(input, about.as_ref())?; // [b, h, w, 3]
     let b = images.dims()[0];
-    let logits = (0..b).step_by(*batch_size).map(|start| {
-        let part = images.narrow(0, start, (*batch_size).min(b - start))?;
+    let logits = (0..b).step_by(batch_size).map(|start| {
+        let part = images.narrow(0, start, batch_size.min(b - start))?;
         msharp_ops::no_grad(|| network.forward_t(&part, false))
     });
     let logits = Tensor::cat(&logits.collect::<candle_core::Result<Vec<_>>>()?, 0)?.detach(); // [b, classes]

@@ -301,3 +301,53 @@ fn weights_keep_their_meaning_and_inputs_that_cannot_be_right_are_refused() {
     refused(predict(&weights, &good, &weights, &[]), &["--output", "--weights"]);
     refused(predict(&weights, &good, &run, &[]), &["cannot write"]);
 }
+
+/// Pictures through weights from elsewhere are resized and normalised as the `config.json` beside them says.
+#[test]
+fn predictions_follow_the_configuration_beside_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let run = path("r");
+    done(small(&run, &["--norm", "group"]));
+    save(&path("plain"), candle_core::safetensors::load(run.join("weights.safetensors"), &Device::Cpu).unwrap());
+    let mut picture = b"P6 48 40 255\n".to_vec();
+    picture.extend((0..48 * 40 * 3).map(|i: u32| (i * i / 7 % 251) as u8));
+    std::fs::write(path("picture.ppm"), picture).unwrap();
+    let (weights, picture) = (path("plain"), path("picture.ppm"));
+    let [weights, picture] = [&weights, &picture].map(|path| path.to_str().unwrap());
+    let predict = |more: &[&str]| {
+        let mut command = msharp(&["predict", "--model", "resnet8", "--norm", "group", "--weights", weights]);
+        command.args(more);
+        command
+    };
+    let of_picture = |more: &[&str]| predict(&[&[picture], more].concat());
+    let printed = |command: &mut Command| text(&command.output().unwrap().stdout);
+    refused(of_picture(&[]), &["expected --mean and --std"]);
+    let normalised = ["--mean", "0.4,0.5,0.6", "--std", "0.2,0.2,0.2"];
+    let plain = printed(&mut of_picture(&normalised));
+    assert!(plain.contains('%'), "{plain}");
+    let beside = |more: &str| {
+        let text = format!(r#"{{"pretrained_cfg": {{"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.2]{more}}}}}"#);
+        std::fs::write(path("config.json"), text).unwrap();
+    };
+    beside("");
+    assert_eq!(printed(&mut of_picture(&[])), plain);
+    beside(r#", "interpolation": "bilinear", "crop_pct": 0.8"#);
+    let cropped = printed(&mut of_picture(&[]));
+    assert_ne!(cropped, plain);
+    assert_eq!(printed(&mut of_picture(&["--interpolation", "bilinear", "--crop-pct", "0.8"])), cropped);
+    beside(r#", "interpolation": "lanczos""#);
+    refused(of_picture(&[]), &["config.json", "lanczos", "--interpolation"]);
+    beside(r#", "crop_mode": "squash""#);
+    refused(of_picture(&[]), &["config.json", "squash", "--crop-pct"]);
+    beside("");
+
+    refused(of_picture(&["--mean", "124,116,103", "--std", "58,57,57"]), &["--mean is 124,116,103", "255"]);
+    refused(of_picture(&["--output", "o"]), &["--output"]);
+    refused(of_picture(&["--batch-size", "7"]), &["--batch-size"]);
+    refused(predict(&["--input", "i", "--output", "o", "--crop-pct", "0.8"]), &["--crop-pct"]);
+    refused(msharp(&["evaluate", "--model", "resnet8", "--norm", "group", "--weights", weights]), &["--data"]);
+    let mut to_full = of_picture(&[]);
+    to_full.stdout(std::fs::File::create("/dev/full").unwrap());
+    refused(to_full, &["cannot write to standard output"]);
+}

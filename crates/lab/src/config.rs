@@ -21,6 +21,7 @@ pub use changes::Changes;
 pub use choices::{AugmentName, EstimatorName, MicroPathName, OptimizerName, typed};
 pub use data_name::DataName;
 pub use device::{DeviceName, PrecisionName};
+pub(crate) use images::check_normalisation;
 pub use images::{Channels, ImageConfig, InterpolationName, Transforms};
 pub use record::FORMAT;
 pub use start::Start;
@@ -85,7 +86,7 @@ pub struct DataConfig {
     /// Give this share of the training images a wrong label, drawn from the other classes
     #[arg(long, default_value_t = 0., allow_hyphen_values = true, value_name = "SHARE")]
     pub label_noise: f64,
-    /// Augmentation of training images: standard is a random crop (pad 4) and a flip
+    /// Augmentation: standard is a flip and a random crop (pad 4; pictures on disk: resized)
     #[arg(long, default_value = "standard", value_name = "NAME")]
     pub augment: AugmentName,
     /// Cut a square of this side out of each training image

@@ -5,6 +5,7 @@ use crate::{host, interrupt, screen};
 use anyhow::Result;
 use clap::Parser;
 use clap::error::ErrorKind;
+use std::panic;
 use std::process::ExitCode;
 
 /// Parses the command line and runs the command. An error is one line on standard error and the status 1, wrong usage
@@ -18,6 +19,11 @@ pub fn main<C: Parser>(run: impl FnOnce(C) -> Result<()>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        end_without_output(&info.to_string());
+        usual(info);
+    }));
     host::revision(); // now, since files may change while a run goes on
     match run(command) {
         Ok(()) if interrupt::requested() => ExitCode::from(130),
@@ -28,6 +34,16 @@ pub fn main<C: Parser>(run: impl FnOnce(C) -> Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends the program if what it panics for is an output that cannot be written, which is no fault of its own: without a
+/// word if its reader has gone.
+fn end_without_output(panic: &str) {
+    let Some((_, why)) = panic.split_once("failed printing to stdout: ") else { return };
+    if !why.contains("Broken pipe") {
+        screen::fail(format!("error: cannot write to standard output: {}", why.trim()));
+    }
+    std::process::exit(1);
 }
 
 /// `--help`, `--version`, and the help that a command without its subcommand gets.

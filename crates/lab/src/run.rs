@@ -18,6 +18,7 @@ use crate::config::record::listed;
 use crate::data::{Datasets, Streams};
 use crate::host::Host;
 use crate::jsonl;
+use crate::program::one_line;
 use crate::ranks::{self, Meeting, Ranks};
 use crate::row::{Content, Row};
 use crate::screen::{self, Screen};
@@ -109,6 +110,9 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
         && let Some(loaded) = weights::load(config, &params)?
     {
         screen::say(loaded.to_string());
+        if let Some(text) = weights::renamed_classes(config, &loaded, &streams.class_names)? {
+            screen::say(text);
+        }
     }
     let start = match phases::before(config) {
         Some(before) if saved.is_none() => match phases::weights(name, &before, site, data)? {
@@ -210,8 +214,13 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
     };
     let (outcome, progress) = fit(task, progress, &mut watcher).map_err(|error| in_flags(error, config))?;
     watcher.screen.done();
-    for (origin, why) in broken.iter().flat_map(|broken| broken.list()) {
-        screen::say(format!("left out: {origin}: {why}"));
+    let left_out = broken.iter().flat_map(|broken| broken.list()).map(|(origin, why)| {
+        screen::say(format!("left out: {origin}: {}", one_line(&why)));
+    });
+    match left_out.count() {
+        0 => {}
+        1 => screen::say("1 picture could not be read, and was left out each time"),
+        n => screen::say(format!("{n} pictures could not be read, and were left out each time")),
     }
     let outcome = match outcome {
         Outcome::Stopped => return Ok(None),

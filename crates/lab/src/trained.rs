@@ -1,15 +1,16 @@
 //! A network with the weights of a file, trained here or elsewhere, for measuring and for predictions.
 
-use crate::config::{Channels, RunConfig};
+use crate::config::{Channels, DataName, ImageConfig, InterpolationName, RunConfig, check_normalisation};
 use crate::run::notes::{class_names, description, weights_in};
 use crate::screen;
+use crate::weights::Published;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::Args;
 use msharp_core::Seeded;
 use msharp_models::{Architecture, Description, Model, Norm};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a command line says of weights that do not say it themselves.
 #[derive(Args, Clone, Debug, Default)]
@@ -29,6 +30,15 @@ pub struct Said {
     /// And their standard deviation
     #[arg(long, value_name = "R,G,B")]
     pub std: Option<Channels>,
+    /// Bring images to this height and width [default: as in the run, or the network's usual]
+    #[arg(long, value_name = "PIXELS", help_heading = "Images")]
+    pub image_size: Option<usize>,
+    /// How they are resized [default: as in the run, or what the config.json beside the weights says]
+    #[arg(long, help_heading = "Images")]
+    pub interpolation: Option<InterpolationName>,
+    /// The share of the shorter side that is looked at, in the centre [default: as in the run, or what config.json says]
+    #[arg(long, value_name = "SHARE", help_heading = "Images")]
+    pub crop_pct: Option<f64>,
 }
 
 /// A network with its weights.
@@ -45,9 +55,11 @@ pub struct Trained {
     pub class_names: Vec<String>,
     /// What the file says of itself, if it does.
     pub about: Option<Description>,
-    /// How images became inputs, mean and deviation included, as far as file and command line say; the rest is at its
-    /// default.
+    /// How images became inputs, mean and deviation included, as far as the file, a `config.json` beside it and the
+    /// command line say; the rest is at its default.
     pub config: RunConfig,
+    /// Whether a run has made them, whose configuration this is.
+    pub is_of_a_run: bool,
 }
 
 impl Trained {
@@ -99,8 +111,9 @@ impl Trained {
         let fits = params.assign(&tensors);
         let of_choice = if model.has_choice_of_norm() { format!(" --norm {norm}") } else { String::new() };
         fits.with_context(|| format!("{shown} does not fit --model {model}{of_choice}"))?;
-        let config = config(weights, model, norm, said, about.as_ref())?;
-        Ok(Self { network, architecture: model, norm, classes, class_names: class_names(weights)?, about, config })
+        let (config, is_of_a_run) = config(weights, model, norm, said, about.as_ref())?;
+        let class_names = class_names(weights)?;
+        Ok(Self { network, architecture: model, norm, classes, class_names, about, config, is_of_a_run })
     }
 }
 
@@ -140,17 +153,31 @@ fn classes(tensors: &BTreeMap<String, Tensor>, matrix: &str) -> Option<usize> {
     (tensor.dims().len() == 2).then(|| tensor.dims()[0])
 }
 
-/// The configuration of the run that made the weights, or one of the network alone, with the normalisation of images
-/// that is known.
+/// The configuration of the run that made the weights, and true; or one of the network alone, with what is known of its
+/// images.
 fn config(
     weights: &Path,
     model: Architecture,
     norm: Norm,
     said: &Said,
     about: Option<&Description>,
-) -> Result<RunConfig> {
-    let known = about.map(|about| (Channels(about.mean), Channels(about.std)));
-    for (flag, said, known) in [("mean", said.mean, known.map(|k| k.0)), ("std", said.std, known.map(|k| k.1))] {
+) -> Result<(RunConfig, bool)> {
+    check_normalisation(said.mean, said.std)?;
+    ensure!(
+        said.image_size.is_none() || model.image_size().is_none() || said.image_size == model.image_size(),
+        "--image-size is {}, and {model} takes images of {} pixels; expected none, or a run of another size from these \
+         weights, by train --init-weights",
+        said.image_size.unwrap_or(0),
+        model.image_size().unwrap_or(0)
+    );
+    let made_by = msharp_core::metadata(weights)?.get("config").and_then(|text| serde_json::from_str(text).ok());
+    let is_of_a_run = made_by.is_some();
+    let given = ImageConfig { interpolation: said.interpolation, crop_pct: said.crop_pct, ..ImageConfig::default() };
+    let published = if is_of_a_run { Published::default() } else { Published::of(weights, &given)? };
+    let described = about.map(|about| (Channels(about.mean), Channels(about.std)));
+    for (flag, said, known) in
+        [("mean", said.mean, described.map(|known| known.0)), ("std", said.std, described.map(|known| known.1))]
+    {
         ensure!(
             said.is_none() || known.is_none() || said == known,
             "--{flag} is {}, and {} says {}; expected no --{flag}",
@@ -159,10 +186,22 @@ fn config(
             known.unwrap_or(Channels([0.; 3]))
         );
     }
-    let made_by = msharp_core::metadata(weights)?.get("config").and_then(|text| serde_json::from_str(text).ok());
-    Ok(made_by.unwrap_or_else(RunConfig::defaults).with(|c| {
+    let known = described.or(published.normalisation);
+    let usual = || RunConfig::defaults().with(|c| c.data.set = usual_images(model));
+    let config = made_by.unwrap_or_else(usual).with(|c: &mut RunConfig| {
         (c.model.architecture, c.model.norm) = (model, norm);
         c.images.mean = said.mean.or(known.map(|known| known.0));
         c.images.std = said.std.or(known.map(|known| known.1));
-    }))
+        c.images.image_size = said.image_size.or(c.images.image_size).or(model.image_size());
+        c.images.interpolation = said.interpolation.or(c.images.interpolation).or(published.interpolation);
+        c.images.crop_pct = said.crop_pct.or(c.images.crop_pct).or(published.crop_pct);
+    });
+    Ok((config, is_of_a_run))
+}
+
+/// What weights from elsewhere were trained on, as far as that decides how pictures become inputs: small images, or
+/// pictures on disk.
+fn usual_images(model: Architecture) -> DataName {
+    let is_large = model.image_size().map_or(model.has_imagenet_stem(), |size| size > 64);
+    if is_large { DataName::Folder(PathBuf::new()) } else { DataName::Cifar10 }
 }

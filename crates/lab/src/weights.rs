@@ -1,7 +1,8 @@
 //! Weights that a run starts from: where they lie, what they say of images, and how a network takes them.
 
-use crate::config::{Channels, InterpolationName, RunConfig, WeightsName};
+use crate::config::{Channels, ImageConfig, InterpolationName, RunConfig, WeightsName};
 use crate::hex::hex;
+use crate::run::notes::class_names;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use msharp_core::Params;
@@ -47,21 +48,61 @@ pub fn resolved(config: RunConfig) -> Result<RunConfig> {
             path.display()
         );
     }
-    let (about, published) = (Description::read(&path)?, PretrainedConfig::beside(&path)?.unwrap_or_default());
-    let described = about.map(|about| (about.mean, about.std));
-    let normalisation = described.or(published.mean.zip(published.std));
+    let published = Published::of(&path, &config.images)?;
+    let described = Description::read(&path)?.map(|about| (Channels(about.mean), Channels(about.std)));
+    let normalisation = described.or(published.normalisation);
     Ok(config.with(|c| {
         c.model.init_sha256 = Some(digest);
         if let (Some((mean, std)), None, None) = (normalisation, c.images.mean, c.images.std) {
-            (c.images.mean, c.images.std) = (Some(Channels(mean)), Some(Channels(std)));
+            (c.images.mean, c.images.std) = (Some(mean), Some(std));
         }
         if c.transforms(None).is_some() {
-            let interpolation = || InterpolationName::from_str(published.interpolation.as_deref()?, true).ok();
-            c.images.interpolation = c.images.interpolation.or_else(interpolation);
+            c.images.interpolation = c.images.interpolation.or(published.interpolation);
             let on_disk = c.data.set.side().is_none();
             c.images.crop_pct = c.images.crop_pct.or(published.crop_pct.filter(|_| on_disk));
         }
     }))
+}
+
+/// How published weights look at images, by the `config.json` beside them.
+#[derive(Default)]
+pub(crate) struct Published {
+    pub interpolation: Option<InterpolationName>,
+    pub crop_pct: Option<f64>,
+    pub normalisation: Option<(Channels, Channels)>,
+}
+
+impl Published {
+    /// That of the weights at `path`, as far as `given` does not say it.
+    ///
+    /// # Errors
+    /// If the file is broken, or says what images here cannot become and `given` says nothing.
+    pub(crate) fn of(path: &Path, given: &ImageConfig) -> Result<Self> {
+        let Some(config) = PretrainedConfig::beside(path)? else { return Ok(Self::default()) };
+        let beside = path.with_file_name("config.json");
+        let interpolation = match config.interpolation.as_deref() {
+            Some(name) if given.interpolation.is_none() => {
+                let known = InterpolationName::from_str(name, true).ok();
+                ensure!(
+                    known.is_some(),
+                    "{} says that images were resized by {name}; expected --interpolation bicubic or bilinear, which are \
+                     built",
+                    beside.display()
+                );
+                known
+            }
+            _ => None,
+        };
+        let crop_mode = config.crop_mode.as_deref().unwrap_or("center");
+        ensure!(
+            crop_mode == "center" || given.crop_pct.is_some(),
+            "{} says that images were brought to their size by {crop_mode:?}; expected --crop-pct, for the centre, which \
+             is built",
+            beside.display()
+        );
+        let normalisation = config.mean.zip(config.std).map(|(mean, std)| (Channels(mean), Channels(std)));
+        Ok(Self { interpolation, crop_pct: config.crop_pct, normalisation })
+    }
 }
 
 /// Gives `params`, those of the network of `config`, the weights that the run starts from; `None` where it starts from
@@ -74,6 +115,26 @@ pub fn load(config: &RunConfig, params: &Params) -> Result<Option<Loaded>> {
     let path = file(name)?;
     let loaded = Pretrained::read(&path)?.load_into(params, config.model.architecture, config.model.norm);
     loaded.map(Some).with_context(|| format!("{} does not fit {}", path.display(), config.model.architecture))
+}
+
+/// What to say where a classifier was kept whose classes had other names than those of `data`.
+///
+/// # Errors
+/// If the names in the file cannot be read.
+pub fn renamed_classes(config: &RunConfig, loaded: &Loaded, data: &[String]) -> Result<Option<String>> {
+    let Some(name) = &config.model.init_weights else { return Ok(None) };
+    let head = format!("{}.weight", config.model.architecture.classifier());
+    if data.is_empty() || !loaded.fit.loaded.contains(&head) {
+        return Ok(None);
+    }
+    let named = class_names(&file(name)?)?;
+    let other = named.iter().zip(data).position(|(of_weights, of_data)| of_weights != of_data);
+    Ok(other.map(|class| {
+        format!(
+            "the classifier is kept, though its class {class} was {:?} and is {:?} now: as many classes, of other names",
+            named[class], data[class]
+        )
+    }))
 }
 
 /// The SHA-256 of a file, in hexadecimal.

@@ -115,6 +115,12 @@ impl Architecture {
         self.vit().is_none()
     }
 
+    /// Whether it begins with [ImageNet's stem](crate::ResNetConfig::imagenet), which is for images of 100 pixels and
+    /// more.
+    pub fn has_imagenet_stem(self) -> bool {
+        matches!(self, ResNet18ImageNet | ResNet34ImageNet | ResNet50ImageNet)
+    }
+
     /// The height and width of the images in pixels; `None` where any size is accepted.
     pub fn image_size(self) -> Option<usize> {
         self.vit().map(|vit| vit.image)

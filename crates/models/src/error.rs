@@ -54,6 +54,15 @@ pub enum Error {
         /// Its value for the network.
         expected: String,
     },
+    /// Published weights have an element that no weight can be.
+    InvalidTensor {
+        /// Its tensor.
+        name: String,
+        /// The element.
+        value: String,
+        /// What elements can be.
+        expected: &'static str,
+    },
     /// Tensors of published weights do not fit the network.
     Misfit {
         /// All that are missing, unexpected or of another shape.
@@ -88,6 +97,9 @@ impl Display for Error {
             Self::WrongWeights { entry, found, expected } => {
                 write!(f, "the weights are those of {entry} {found}; expected {entry} {expected}")
             }
+            Self::InvalidTensor { name, value, expected } => {
+                write!(f, "the tensor {name} has the element {value}; expected {expected}")
+            }
             Self::Misfit { fit, hints } => {
                 write!(f, "{fit}")?;
                 hints.iter().try_for_each(|hint| write!(f, "; {hint}"))
@@ -104,7 +116,10 @@ impl std::error::Error for Error {}
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {
-            Error::WrongWeights { .. } | Error::Misfit { .. } | Error::InvalidDescription(_) => ErrorKind::InvalidData,
+            Error::WrongWeights { .. }
+            | Error::InvalidTensor { .. }
+            | Error::Misfit { .. }
+            | Error::InvalidDescription(_) => ErrorKind::InvalidData,
             _ => ErrorKind::InvalidInput,
         };
         candle_core::Error::from(std::io::Error::new(kind, error)).bt()

@@ -29,11 +29,15 @@ const SIGNS: [(Side, &str, &str); 9] = [
 pub(crate) fn hints(fit: &Fit) -> Vec<String> {
     let mut hints = Vec::new();
     for (side, part, hint) in SIGNS {
-        let names = match side {
-            Missing => &fit.missing,
-            Unexpected => &fit.unexpected,
+        let (names, others) = match side {
+            Missing => (&fit.missing, &fit.unexpected),
+            Unexpected => (&fit.unexpected, &fit.missing),
         };
-        if names.keys().any(|name| name.contains(part)) {
+        let has =
+            |mut names: std::collections::btree_map::Keys<String, Vec<usize>>| names.any(|name| name.contains(part));
+        // What both sides have is no sign of either.
+        let of_both = has(others.keys()) || fit.loaded.iter().any(|name| name.contains(part));
+        if has(names.keys()) && !of_both {
             hints.push(hint.to_owned());
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::misfit::hints;
 use crate::{Architecture, Bicubic, Description, Error, Norm, PretrainedConfig, resample_positions};
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use msharp_core::{Fit, Params};
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
@@ -85,10 +85,12 @@ impl Pretrained {
     /// has learnt something (Kolesnikov et al. 2020, BiT; Dosovitskiy et al. 2021).
     ///
     /// # Errors
-    /// [`Error::WrongWeights`] if the description is that of another network or normalisation. [`Error::Misfit`] with
-    /// all tensors that do not fit.
+    /// [`Error::WrongWeights`] if the description is that of another network or normalisation. [`Error::InvalidTensor`]
+    /// for the first that has an element that is not finite, or a negative variance. [`Error::Misfit`] with all tensors
+    /// that do not fit.
     pub fn load_into(&self, params: &Params, architecture: Architecture, norm: Norm) -> Result<Loaded> {
         self.check_description(architecture, norm)?;
+        check_values(&self.tensors)?;
         let mut tensors = self.tensors.clone();
         let resized = resample_to_fit(&mut tensors, params)?;
         let head = format!("{}.", architecture.classifier());
@@ -144,6 +146,21 @@ impl Display for Loaded {
     }
 }
 
+/// # Errors
+/// [`Error::InvalidTensor`] for the first of `tensors`, weights of a network, that cannot be right.
+pub(crate) fn check_values(tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.dtype().is_float()) {
+        let is_variance = name.ends_with("running_var");
+        let is_wrong = |x: &f32| !x.is_finite() || (is_variance && *x < 0.);
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        if let Some(value) = values.into_iter().find(is_wrong) {
+            let expected = if is_variance { "variances of at least 0" } else { "finite numbers" };
+            return Err(Error::InvalidTensor { name: name.clone(), value: value.to_string(), expected }.into());
+        }
+    }
+    Ok(())
+}
+
 /// Loads all of `tensors`, but for a classifier, whose names begin with `head`, that is absent or of other classes: the
 /// new one is zero.
 fn load(params: &Params, tensors: &BTreeMap<String, Tensor>, head: &str) -> Result<Fit> {
@@ -197,7 +214,6 @@ fn square_after_class_token(tokens: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::DType;
     use msharp_core::Seeded;
 
     /// Parameters and buffers of a network with weights of a seed.
@@ -302,7 +318,25 @@ mod tests {
     }
 
     #[test]
+    fn elements_that_no_weight_can_have_are_named_with_their_tensor() {
+        for (tensor, value, part) in [
+            ("fc.weight", f64::NAN, "fc.weight has the element NaN; expected finite numbers"),
+            ("conv1.weight", f64::INFINITY, "conv1.weight has the element inf"),
+            ("bn1.running_var", -1., "bn1.running_var has the element -1; expected variances of at least 0"),
+        ] {
+            let mut from = published("resnet8", 10);
+            let wrong = from.tensors[tensor].affine(0., value).unwrap();
+            from.tensors.insert(tensor.to_owned(), wrong);
+            let text = refused(&from, "resnet8");
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
     fn the_reasons_of_a_misfit_are_guessed() {
+        let depth = refused(&published("resnet20", 10), "resnet8");
+        assert!(!depth.contains("normalisation?") && !depth.contains("downsample.*:"), "{depth}");
+
         let option_a = renamed(&published("resnet20", 10), |n| (!n.contains("downsample")).then(|| n.to_owned()));
         let text = refused(&option_a, "resnet20");
         assert!(

@@ -32,6 +32,8 @@ pub struct PretrainedConfig {
     pub interpolation: Option<String>,
     /// The share of height and width that the centre crop keeps; above 0 and at most 1.
     pub crop_pct: Option<f64>,
+    /// What of the resized image is looked at: `center`, `squash`, `border`.
+    pub crop_mode: Option<String>,
     /// The mean that was subtracted from each channel of images with pixel values in [0, 1].
     pub mean: Option<[f32; 3]>,
     /// The standard deviation by which each channel was then divided; above 0.
@@ -58,6 +60,9 @@ impl PretrainedConfig {
         if ["pretrained_cfg", "input_size", "mean", "std"].iter().all(|name| json.get(name).is_none()) {
             return Ok(None);
         }
+        if let Some(inner) = json.get("pretrained_cfg").filter(|inner| !inner.is_object() && !inner.is_null()) {
+            return Err(invalid(format!("\"pretrained_cfg\" is {inner}; expected an object")));
+        }
         let entries = Entries(&json);
         let config = Self {
             architecture: entries.text("architecture")?,
@@ -71,13 +76,24 @@ impl PretrainedConfig {
             crop_pct: entries.read("crop_pct", "a number above 0, at most 1", |value| {
                 value.as_f64().filter(|share| *share > 0. && *share <= 1.)
             })?,
-            mean: entries.read("mean", "3 finite numbers", channels)?,
-            std: entries.read("std", "3 numbers above 0", |value| {
-                channels(value).filter(|all| all.iter().all(|std| *std > 0.))
+            crop_mode: entries.text("crop_mode")?,
+            mean: entries.read("mean", "3 numbers from 0 to 1, of pixel values in [0, 1]", |value| {
+                channels(value).filter(|all| all.iter().all(|mean| (0. ..=1.).contains(mean)))
+            })?,
+            std: entries.read("std", "3 numbers above 0, at most 1, of pixel values in [0, 1]", |value| {
+                channels(value).filter(|all| all.iter().all(|std| *std > 0. && *std <= 1.))
             })?,
             first_conv: entries.text("first_conv")?,
             classifier: entries.text("classifier")?,
         };
+        for (is, other, has_other) in [
+            ("mean", "std", config.mean.is_none() || config.std.is_some()),
+            ("std", "mean", config.std.is_none() || config.mean.is_some()),
+        ] {
+            if !has_other {
+                return Err(invalid(format!("there is {is:?} and no {other:?}; expected both, or none")));
+            }
+        }
         Ok(Some(config))
     }
 
@@ -139,20 +155,28 @@ mod tests {
     fn the_inner_entries_count_first_and_null_is_absent() -> Result<()> {
         let config = PretrainedConfig::parse(
             r#"{"architecture": "resnet50", "num_classes": 10, "mean": [0, 0, 0],
-                "pretrained_cfg": {"num_classes": 1000, "mean": [0.485, 0.456, 0.406], "pool_size": [7, 7], "crop_pct": null}}"#,
+                "pretrained_cfg": {"num_classes": 1000, "mean": [0.485, 0.456, 0.406], "std": [1, 1, 1], "pool_size": [7, 7], "crop_pct": null}}"#,
         )?
         .expect("timm's");
         assert_eq!(config.num_classes, Some(1000));
         assert_eq!(config.mean, Some([0.485, 0.456, 0.406]));
-        assert_eq!((config.crop_pct, config.std, config.architecture.as_deref()), (None, None, Some("resnet50")));
+        assert_eq!(
+            (config.crop_pct, config.std, config.architecture.as_deref()),
+            (None, Some([1.; 3]), Some("resnet50"))
+        );
         Ok(())
     }
 
     #[test]
     fn a_value_that_cannot_be_right_is_named_with_what_was_expected() {
         for (entry, parts) in [
-            (r#""mean": [0, 0]"#, ["\"mean\"", "3 finite numbers"]),
-            (r#""mean": "imagenet""#, ["\"mean\"", "3 finite numbers"]),
+            (r#""mean": [0, 0]"#, ["\"mean\"", "3 numbers from 0 to 1"]),
+            (r#""mean": "imagenet""#, ["\"mean\"", "3 numbers from 0 to 1"]),
+            (r#""mean": [124, 116, 103], "std": [1, 1, 1]"#, ["\"mean\"", "pixel values in [0, 1]"]),
+            (r#""std": [58, 57, 57], "mean": [0, 0, 0]"#, ["\"std\"", "at most 1"]),
+            (r#""mean": [0, 0, 0]"#, ["\"mean\"", "no \"std\""]),
+            (r#""std": [1, 1, 1]"#, ["\"std\"", "no \"mean\""]),
+            (r#""pretrained_cfg": []"#, ["\"pretrained_cfg\"", "an object"]),
             (r#""std": [0.2, 0, 0.2]"#, ["\"std\"", "above 0"]),
             (r#""std": [1e300, 1, 1]"#, ["\"std\"", "above 0"]),
             (r#""mean": [0,0,0], "input_size": [3, 224, 192]"#, ["\"input_size\"", "[3, n, n]"]),
@@ -179,7 +203,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let weights = folder.path().join("model.safetensors");
         assert_eq!(PretrainedConfig::beside(&weights)?, None);
-        std::fs::write(folder.path().join("config.json"), r#"{"std": [1, 1, 1]}"#)?;
+        std::fs::write(folder.path().join("config.json"), r#"{"mean": [0, 0, 0], "std": [1, 1, 1]}"#)?;
         assert_eq!(PretrainedConfig::beside(&weights)?.and_then(|config| config.std), Some([1.; 3]));
         std::fs::write(folder.path().join("config.json"), "{")?;
         assert!(PretrainedConfig::beside(&weights).unwrap_err().to_string().contains("config.json"));

@@ -185,11 +185,7 @@ impl RunConfig {
             "--rand-augment is {}; expected a magnitude from 0 to 30",
             rand_augment.unwrap_or(0)
         );
-        ensure!(
-            std.is_none_or(|std| std.0.iter().all(|std| *std > 0.)),
-            "--std is {}; expected numbers above 0",
-            std.unwrap_or(Channels([0.; 3]))
-        );
+        check_normalisation(mean, std)?;
         ensure!(mean.is_some() == std.is_some(), "--mean and --std are given together; expected both, or none");
         for (flag, is_given) in [
             ("crop-scale", crop_scale.is_some()),
@@ -226,6 +222,26 @@ impl RunConfig {
     }
 }
 
+/// # Errors
+/// If no images of pixel values in [0, 1] can have this mean or deviation.
+pub(crate) fn check_normalisation(mean: Option<Channels>, std: Option<Channels>) -> Result<()> {
+    let all =
+        |channels: Option<Channels>, can_be: fn(f32) -> bool| channels.is_none_or(|all| all.0.into_iter().all(can_be));
+    let shown = |channels: Option<Channels>| channels.unwrap_or(Channels([0.; 3]));
+    ensure!(
+        all(mean, |mean| (0. ..=1.).contains(&mean)),
+        "--mean is {}, and pixel values are from 0 to 1; expected means in that range: divide those of 0 to 255 by 255",
+        shown(mean)
+    );
+    ensure!(
+        all(std, |std| std > 0. && std <= 1.),
+        "--std is {}, and pixel values are from 0 to 1; expected numbers above 0, at most 1: divide those of 0 to 255 by \
+         255",
+        shown(std)
+    );
+    Ok(())
+}
+
 /// How images become inputs.
 pub struct Transforms {
     /// With augmentation.
@@ -235,7 +251,8 @@ pub struct Transforms {
 }
 
 impl InterpolationName {
-    fn interpolation(self) -> Interpolation {
+    /// For transforms.
+    pub fn interpolation(self) -> Interpolation {
         match self {
             InterpolationName::Bilinear => Interpolation::Bilinear,
             InterpolationName::Bicubic => Interpolation::Bicubic,
@@ -317,6 +334,9 @@ mod tests {
             ("--cutmix 1 --augment none", "--cutmix"),
             ("--mixup 0.2 --device cuda --rule rw-sam --estimator last-layer", "last-layer"),
             ("--mean 0,0,0 --std 1,0,1", "--std"),
+            ("--mean 124,116,103 --std 58,57,57", "--mean"),
+            ("--mean 0.5,0.5,0.5 --std 58,57,57", "--std"),
+            ("--mean=-1,0,0 --std 1,1,1", "--mean"),
             ("--mean 0,0,0", "--mean"),
             ("--rand-augment 9 --augment none", "--rand-augment"),
             ("--interpolation bicubic", "--interpolation"),

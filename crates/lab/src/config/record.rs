@@ -74,7 +74,12 @@ impl RunConfig {
                         Value::String(text) => text.clone(),
                         value => value.to_string(),
                     };
-                    all.push(Difference { setting: name.replace('_', "-"), was: shown(was), is: shown(is) });
+                    let flag = match name.as_str() {
+                        "set" => "data".to_owned(),
+                        "architecture" => "model".to_owned(),
+                        name => name.replace('_', "-"),
+                    };
+                    all.push(Difference { setting: flag, was: shown(was), is: shown(is) });
                 }
             }
         }
