@@ -2,14 +2,19 @@
 
 use super::size;
 use crate::Picture;
+use std::borrow::Cow;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// Where libjpeg warns and goes on, at a damaged scan for instance, this is an error. Bytes between the last scan and
-/// the end marker, or after it, are ignored as there.
+/// The marker of a scan: where the header ends.
+const SCAN: u8 = 0xda;
+
+/// Where libjpeg warns and goes on, at a damaged scan for instance, this is an error. Bytes between the parts of the
+/// header, between the last scan and the end marker, or after it, are ignored as there.
 pub(super) fn decode(bytes: &[u8]) -> Result<Picture, String> {
+    let bytes = &*with_header_in_one_piece(bytes);
     let options = DecoderOptions::default()
         .set_strict_mode(true)
         .set_max_width(usize::from(u16::MAX))
@@ -30,9 +35,29 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Picture, String> {
     }
 }
 
+/// The same without bytes between the parts of the header, which belong to none.
+fn with_header_in_one_piece(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let (mut at, mut parts, mut is_whole) = (2, bytes[..bytes.len().min(2)].to_vec(), true);
+    loop {
+        let rest = &bytes[at.min(bytes.len())..];
+        let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff);
+        let Some(start) = rest.windows(2).position(is_marker) else { return Cow::Borrowed(bytes) };
+        is_whole &= start == 0;
+        match rest[start..] {
+            [_, SCAN, ..] if is_whole => return Cow::Borrowed(bytes),
+            [_, SCAN, ..] => return Cow::Owned([&parts, &rest[start..]].concat()),
+            [_, _, high, low, ..] => {
+                let end = start + 2 + usize::from(u16::from_be_bytes([high, low]));
+                parts.extend(&rest[start..end.min(rest.len())]);
+                at += end;
+            }
+            _ => return Cow::Borrowed(bytes),
+        }
+    }
+}
+
 /// Whether the end marker follows the beginning of the first scan. A thumbnail in the header has a marker of its own.
 fn has_end(bytes: &[u8]) -> bool {
-    const SCAN: u8 = 0xda;
     let mut at = 2;
     while let [0xff, marker, high, low, ..] = bytes[at.min(bytes.len())..] {
         match marker {

@@ -84,6 +84,48 @@ fn damaged_bytes_are_an_error_or_a_picture_and_never_a_panic() {
     }
 }
 
+/// libjpeg skips them with a warning, and so does Pillow.
+#[test]
+fn bytes_between_the_parts_of_a_jpegs_header_are_no_damage() {
+    let whole = file("jpeg L");
+    let frame = whole.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    for (at, garbage) in [(2, &[0u8, 7, 0xff, 0][..]), (frame, &[1; 9])] {
+        let with = [&whole[..at], garbage, &whole[at..]].concat();
+        assert_eq!(decode(&with).unwrap(), decode(&whole).unwrap());
+        assert!(decode(&with[..with.len() / 2]).is_err());
+    }
+}
+
+/// One pixel, RGBA of 8 bits, uncompressed; 1 says that the colours are multiplied by alpha, 2 that they are not.
+#[test]
+fn colours_that_are_multiplied_by_alpha_are_refused() {
+    let tiff = |extra: u16| {
+        let mut file = b"II*\0\x08\0\0\0".to_vec();
+        let entries = [
+            (256u16, 3u16, 1u32, 1u32),
+            (257, 3, 1, 1),
+            (258, 3, 4, 140), // where the four depths are
+            (259, 3, 1, 1),
+            (262, 3, 1, 2),
+            (273, 4, 1, 148), // where the pixel is
+            (277, 3, 1, 4),
+            (278, 3, 1, 1),
+            (279, 4, 1, 4),
+            (338, 3, 1, extra.into()),
+        ];
+        file.extend((entries.len() as u16).to_le_bytes());
+        for (tag, kind, count, value) in entries {
+            file.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+            file.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+        }
+        file.resize(140, 0);
+        file.extend([8, 0, 8, 0, 8, 0, 8, 0, 10, 20, 30, 40]);
+        file
+    };
+    assert_eq!(decode(&tiff(2)).unwrap().pixels, [10, 20, 30]);
+    assert!(decode(&tiff(1)).unwrap_err().contains("multiplied by alpha"));
+}
+
 #[test]
 fn absurd_dimensions_are_refused_before_memory_is_taken() {
     let change = |name: &str, at: usize, with: &[u8]| {
