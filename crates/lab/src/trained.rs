@@ -36,7 +36,8 @@ pub struct Said {
     /// How they are resized [default: as in the run, or what the config.json beside the weights says]
     #[arg(long, help_heading = "Images")]
     pub interpolation: Option<InterpolationName>,
-    /// The share of the shorter side that is looked at, in the centre [default: as in the run, or what config.json says]
+    /// The share of the shorter side that is looked at, in the centre [default: as in the run, or what config.json
+    /// says]
     #[arg(long, value_name = "SHARE", help_heading = "Images")]
     pub crop_pct: Option<f64>,
 }

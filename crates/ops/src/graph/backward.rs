@@ -20,14 +20,12 @@ thread_local! {
 /// does besides its layers. Here the gradient that an op of this crate makes is the gradient.
 ///
 /// ```
-/// use candle_core::{Device, Result, Tensor, Var};
+/// use candle_core::{DType::F32, Device::Cpu, Tensor, Var};
 ///
-/// # fn main() -> Result<()> {
-/// let (x, weight) = (Tensor::ones((2, 3), candle_core::DType::F32, &Device::Cpu)?, Var::zeros((1, 3), candle_core::DType::F32, &Device::Cpu)?);
+/// let (x, weight) = (Tensor::ones((2, 3), F32, &Cpu)?, Var::zeros((1, 3), F32, &Cpu)?);
 /// let grads = msharp_ops::backward(&msharp_ops::linear(&x, &weight, None)?.sum_all()?)?;
 /// assert_eq!(grads.get(&weight).expect("a gradient").to_vec2::<f32>()?, [[2.; 3]]);
-/// # Ok(())
-/// # }
+/// # Ok::<(), candle_core::Error>(())
 /// ```
 ///
 /// # Errors
@@ -50,7 +48,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
         let gradient = match grads.remove(&variable) {
             Some(of_candle) => of_candle.add(&gradient)?,
             None if is_whole(&gradient) && storages.insert(storage(&gradient)) => gradient,
-            // It is a part of something, or also the gradient of another variable: who changes one in place changes one.
+            // It is a part of something, or also the gradient of another variable: who changes one changes only one.
             None => gradient.copy()?,
         };
         grads.insert(&variable, gradient);
