@@ -105,8 +105,13 @@ impl<T: Lanes> Product<'_, T> {
             Start::Row(row) => {
                 for j in 0..N {
                     let row = &row[(panel + j) * lanes::<T, S>()..self.columns];
-                    // SAFETY: at most the elements of the slice.
-                    let row = unsafe { load_first::<T, S>(simd, row.as_ptr(), row.len()) };
+                    // SAFETY: at most the elements of the slice; where c is wide it has a vector's.
+                    let row = unsafe {
+                        match is_wide {
+                            true => load::<T, S>(row.as_ptr()),
+                            false => load_first::<T, S>(simd, row.as_ptr(), row.len()),
+                        }
+                    };
                     (0..M).for_each(|i| tile[i][j] = row);
                 }
             }
