@@ -20,13 +20,14 @@ pub struct Published {
 
 /// A Markdown table of `rows`, with the paper's values beside ours where it has any.
 ///
-/// The difference to SGD is paired by seed. Time is that of a training step relative to SGD's, whatever the host. A run
-/// that diverged is counted, and enters no mean.
+/// The difference to the optimizer alone, SGD or AdamW, is paired by seed. Time is that of a training step relative to
+/// its, whatever the host. A run that diverged is counted, and enters no mean.
 pub fn table(rows: &[RunRow], published: &[Published]) -> String {
     let paper = if published.is_empty() { ("", "") } else { (" paper, % |", "---|") };
+    let alone = rows.first().map_or("SGD".to_owned(), |row| sgd(&row.content.config).rule_label());
     let mut text = format!(
-        "| network | rule | test accuracy, % | n |{} minus SGD, points | m_eff | passes forward + backward | time / \
-         SGD |\n|---|---|---|---|{}---|---|---|---|\n",
+        "| network | rule | test accuracy, % | n |{} minus {alone}, points | m_eff | passes forward + backward | time / \
+         {alone} |\n|---|---|---|---|{}---|---|---|---|\n",
         paper.0, paper.1
     );
     for group in groups(rows) {
@@ -102,7 +103,7 @@ pub fn groups(rows: &[RunRow]) -> Vec<Vec<&RunRow>> {
     groups
 }
 
-/// The configuration of SGD that a run is compared with: the same in all but the rule.
+/// The configuration that a run is compared with: the optimizer alone, the same in all but the rule.
 fn sgd(config: &RunConfig) -> RunConfig {
     config.clone().with(|c| {
         (c.perturbation.rule, c.perturbation.micro_batch) = (named("sgd"), None);
