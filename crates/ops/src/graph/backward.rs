@@ -2,12 +2,13 @@
 
 use crate::cuda;
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, Result, Storage, Tensor, TensorId};
+use candle_core::{CpuStorage, Result, Storage, Tensor};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeSet;
 
-/// Variables and their gradients so far.
-type Gradients = HashMap<TensorId, (Tensor, Tensor)>;
+/// Variables and their gradients so far, in the order of the pass. A network has so few that looking through them costs
+/// nothing beside its layers.
+type Gradients = Vec<(Tensor, Tensor)>;
 
 thread_local! {
     /// Those of the pass that runs on this thread, if it is one of [`backward`].
@@ -43,8 +44,8 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let mut grads = loss.backward()?;
     let own = GRADIENTS.take().unwrap_or_default();
     drop(outer);
-    let mut storages = HashSet::new();
-    for (variable, gradient) in own.into_values() {
+    let mut storages = BTreeSet::new();
+    for (variable, gradient) in own {
         let gradient = match grads.remove(&variable) {
             Some(of_candle) => of_candle.add(&gradient)?,
             None if is_whole(&gradient) && storages.insert(storage(&gradient)) => gradient,
@@ -64,11 +65,10 @@ pub(super) fn taken(input: &Tensor, gradient: Option<Tensor>) -> Result<Option<T
     }
     GRADIENTS.with_borrow_mut(|gradients| {
         let Some(gradients) = gradients else { return Ok(Some(gradient)) };
-        let sum = match gradients.remove(&input.id()) {
-            Some((_, sum)) => sum.add(&gradient)?,
-            None => gradient,
-        };
-        gradients.insert(input.id(), (input.clone(), sum));
+        match gradients.iter_mut().find(|(variable, _)| variable.id() == input.id()) {
+            Some((_, sum)) => *sum = sum.add(&gradient)?,
+            None => gradients.push((input.clone(), gradient)),
+        }
         Ok(None)
     })
 }
