@@ -5,7 +5,6 @@ use clap::Args;
 use msharp_core::DataSource;
 use msharp_lab::config::{Channels, DataName};
 use msharp_lab::data::{Datasets, Streams};
-use msharp_lab::program::one_line;
 use msharp_lab::resources::Resources;
 use msharp_lab::screen;
 use msharp_lab::trained::{Said, Trained};
@@ -53,20 +52,13 @@ pub fn evaluate(args: EvaluateArgs) -> Result<()> {
         format!("{} does not say on which images to evaluate it; expected --data", args.weights.display())
     })?;
     args.resources.check_data(&data)?;
-    let EvaluateArgs { weights, test_subset, per_class, skip_broken, said, .. } = args;
+    let EvaluateArgs { weights, test_subset, per_class, skip_broken, .. } = args;
     args.resources.computing(|data_dir| {
-        let Trained { network, classes, config, class_names, is_of_a_run, .. } = trained;
-        let config = config.with(|c| {
-            (c.data.set, c.data.test_subset, c.data.subset, c.data.label_noise) = (data, test_subset, None, 0.);
+        let config = trained.config_on(data)?.with(|c| {
+            (c.data.test_subset, c.data.subset, c.data.label_noise) = (test_subset, None, 0.);
             c.images.skip_broken = skip_broken;
-            if !is_of_a_run && c.data.set.side().is_some() {
-                // What config.json says is about pictures on disk; images that are not resized have no interpolation.
-                c.images.crop_pct = said.crop_pct;
-                if c.transforms(None).is_none() {
-                    c.images.interpolation = said.interpolation;
-                }
-            }
         });
+        let Trained { network, classes, class_names, .. } = trained;
         config.check_images()?;
         let streams = Datasets::new(&data_dir).streams(&config)?;
         if config.images.mean.is_none() {
@@ -117,7 +109,7 @@ fn print(found: &Evaluation, streams: &Streams, per_class: bool) {
     }
     let left_out = streams.test.samples() - found.samples;
     for (origin, why) in streams.broken.iter().flat_map(|broken| broken.list()) {
-        println!("left out: {origin}: {}", one_line(&why));
+        println!("left out: {origin}: {why}");
     }
     if left_out > 0 {
         println!("{left_out} of {} pictures could not be read, and are in no number above", streams.test.samples());

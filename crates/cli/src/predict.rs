@@ -6,7 +6,7 @@ use candle_nn::ModuleT;
 use clap::Args;
 use msharp_core::{Key, write_aside};
 use msharp_data::{Picture, Transform};
-use msharp_lab::config::InterpolationName;
+use msharp_lab::config::DataName;
 use msharp_lab::resources::computing;
 use msharp_lab::run::notes::tensors_in;
 use msharp_lab::trained::{Said, Trained};
@@ -22,6 +22,9 @@ const EXAMPLES: &str = "Examples:
 
 /// How many classes are printed of each picture.
 const LIKELIEST: usize = 5;
+
+/// Height and width of what networks for small images are published for.
+const SMALL: usize = 32;
 
 /// Images as tensors at a time.
 const BATCH: usize = 100;
@@ -71,7 +74,7 @@ pub fn predict(args: PredictArgs) -> Result<()> {
 /// The likeliest classes of each picture.
 fn print_classes(args: &PredictArgs) -> Result<()> {
     let trained = Trained::load(&args.weights, &args.said)?;
-    let transform = transform(&trained).with_context(|| {
+    let transform = transform(&trained)?.with_context(|| {
         let shown = args.weights.display();
         format!("{shown} does not say by which mean and deviation images were normalised; expected --mean and --std")
     })?;
@@ -89,17 +92,21 @@ fn print_classes(args: &PredictArgs) -> Result<()> {
     Ok(())
 }
 
-/// How a picture becomes an input, as in the evaluation of the run that made the weights.
-fn transform(trained: &Trained) -> Option<Transform> {
-    let (mean, std) = (trained.config.images.mean?.0, trained.config.images.std?.0);
-    let side = trained.config.side();
-    let transforms = trained.config.transforms(Some((mean, std)));
-    let as_it_is = || {
-        let usual = Transform::cifar_eval(side);
-        let interpolation = trained.config.images.interpolation.map(InterpolationName::interpolation);
-        Transform { mean, std, interpolation: interpolation.unwrap_or(usual.interpolation), ..usual }
-    };
-    Some(transforms.map_or_else(as_it_is, |transforms| transforms.evaluation))
+/// How a picture becomes an input: as in the evaluation of the run that made the weights, or as suits a network from
+/// elsewhere. `None` where mean and deviation are not known.
+fn transform(trained: &Trained) -> Result<Option<Transform>> {
+    let Trained { architecture, config, is_of_a_run, .. } = trained;
+    let on_disk = DataName::Folder(PathBuf::new());
+    let config = trained.config_on(if *is_of_a_run { config.data.set.clone() } else { on_disk })?;
+    if config.images.mean.is_none() || config.images.std.is_none() {
+        return Ok(None);
+    }
+    let is_for_small = architecture.image_size().map_or(!architecture.has_imagenet_stem(), |size| size <= 64);
+    Ok(Some(match is_of_a_run {
+        true => config.evaluation(config.side(), config.data.set.side().is_some(), None),
+        false if is_for_small => config.evaluation(config.images.image_size.unwrap_or(SMALL), true, None),
+        false => config.evaluation(config.side(), false, None),
+    }))
 }
 
 /// The classes of the largest logits `[1, k]`, and their probabilities, in falling order.

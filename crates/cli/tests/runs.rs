@@ -340,7 +340,13 @@ fn predictions_follow_the_configuration_beside_the_weights() {
     refused(of_picture(&[]), &["config.json", "lanczos", "--interpolation"]);
     beside(r#", "crop_mode": "squash""#);
     refused(of_picture(&[]), &["config.json", "squash", "--crop-pct"]);
+    // Images that are neither resized nor cropped need none of that.
+    beside(r#", "crop_mode": "squash", "interpolation": "lanczos""#);
+    let evaluate = ["evaluate", "--model", "resnet8", "--norm", "group", "--weights", weights, "--data", "synthetic"];
+    let on_synthetic = |more: &[&str]| printed(msharp(&evaluate).args(["--test-subset", "20"]).args(more));
+    let with_file = on_synthetic(&[]);
     beside("");
+    assert!(with_file.contains("top-1") && with_file == on_synthetic(&[]), "{with_file}");
 
     refused(of_picture(&["--mean", "124,116,103", "--std", "58,57,57"]), &["--mean is 124,116,103", "255"]);
     refused(of_picture(&["--output", "o"]), &["--output"]);

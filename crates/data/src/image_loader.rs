@@ -157,9 +157,9 @@ impl ImageLoader {
                     bytes.push(sample);
                     targets.push(label);
                 }
-                (Ok(Err(error)), Some(list)) if matches!(Error::of(&error), Some(Error::BrokenImage { .. })) => {
-                    broken = broken.or(Some(error.to_string()));
-                    list.insert(images.origin(index), error.to_string());
+                (Ok(Err(ref error)), Some(list)) if let Some(why @ Error::BrokenImage { .. }) = Error::of(error) => {
+                    broken = broken.or(Some(why.to_string()));
+                    list.insert(images.origin(index), why.to_string());
                 }
                 (Ok(Err(error)), _) => wrong = wrong.or(Some(error)),
                 (Err(panic), _) => wrong = wrong.or(Some(panic.context(images.origin(index)))),

@@ -18,7 +18,6 @@ use crate::config::record::listed;
 use crate::data::{Datasets, Streams};
 use crate::host::Host;
 use crate::jsonl;
-use crate::program::one_line;
 use crate::ranks::{self, Meeting, Ranks};
 use crate::row::{Content, Row};
 use crate::screen::{self, Screen};
@@ -214,10 +213,10 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
     };
     let (outcome, progress) = fit(task, progress, &mut watcher).map_err(|error| in_flags(error, config))?;
     watcher.screen.done();
-    let left_out = broken.iter().flat_map(|broken| broken.list()).map(|(origin, why)| {
-        screen::say(format!("left out: {origin}: {}", one_line(&why)));
-    });
-    match left_out.count() {
+    for (origin, why) in broken.iter().flat_map(|broken| broken.list()) {
+        screen::say(format!("left out: {origin}: {why}"));
+    }
+    match broken.map_or(0, |broken| broken.count()) {
         0 => {}
         1 => screen::say("1 picture could not be read, and was left out each time"),
         n => screen::say(format!("{n} pictures could not be read, and were left out each time")),

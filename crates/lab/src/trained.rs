@@ -1,9 +1,9 @@
 //! A network with the weights of a file, trained here or elsewhere, for measuring and for predictions.
 
-use crate::config::{Channels, DataName, ImageConfig, InterpolationName, RunConfig, check_normalisation};
+use crate::config::{Channels, DataName, InterpolationName, RunConfig, check_normalisation};
 use crate::run::notes::{class_names, description, weights_in};
 use crate::screen;
-use crate::weights::Published;
+use crate::weights::prepared;
 use anyhow::{Context, Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::Args;
@@ -56,11 +56,13 @@ pub struct Trained {
     pub class_names: Vec<String>,
     /// What the file says of itself, if it does.
     pub about: Option<Description>,
-    /// How images became inputs, mean and deviation included, as far as the file, a `config.json` beside it and the
-    /// command line say; the rest is at its default.
+    /// How images became inputs, mean and deviation included, as far as file and command line say; the rest is at its
+    /// default.
     pub config: RunConfig,
     /// Whether a run has made them, whose configuration this is.
     pub is_of_a_run: bool,
+    /// The file.
+    path: PathBuf,
 }
 
 impl Trained {
@@ -114,7 +116,18 @@ impl Trained {
         fits.with_context(|| format!("{shown} does not fit --model {model}{of_choice}"))?;
         let (config, is_of_a_run) = config(weights, model, norm, said, about.as_ref())?;
         let class_names = class_names(weights)?;
-        Ok(Self { network, architecture: model, norm, classes, class_names, about, config, is_of_a_run })
+        let path = weights.to_owned();
+        Ok(Self { network, architecture: model, norm, classes, class_names, about, config, is_of_a_run, path })
+    }
+
+    /// How images of `set` become inputs. For weights from elsewhere a `config.json` beside them says what is not
+    /// given.
+    ///
+    /// # Errors
+    /// If that file is broken, or says what is not built.
+    pub fn config_on(&self, set: DataName) -> Result<RunConfig> {
+        let config = self.config.clone().with(|c| c.data.set = set);
+        if self.is_of_a_run { Ok(config) } else { prepared(config, &self.path) }
     }
 }
 
@@ -154,8 +167,8 @@ fn classes(tensors: &BTreeMap<String, Tensor>, matrix: &str) -> Option<usize> {
     (tensor.dims().len() == 2).then(|| tensor.dims()[0])
 }
 
-/// The configuration of the run that made the weights, and true; or one of the network alone, with what is known of its
-/// images.
+/// The configuration of the run that made the weights, and true; or one of the network alone, with the normalisation of
+/// images that is known.
 fn config(
     weights: &Path,
     model: Architecture,
@@ -171,14 +184,8 @@ fn config(
         said.image_size.unwrap_or(0),
         model.image_size().unwrap_or(0)
     );
-    let made_by = msharp_core::metadata(weights)?.get("config").and_then(|text| serde_json::from_str(text).ok());
-    let is_of_a_run = made_by.is_some();
-    let given = ImageConfig { interpolation: said.interpolation, crop_pct: said.crop_pct, ..ImageConfig::default() };
-    let published = if is_of_a_run { Published::default() } else { Published::of(weights, &given)? };
-    let described = about.map(|about| (Channels(about.mean), Channels(about.std)));
-    for (flag, said, known) in
-        [("mean", said.mean, described.map(|known| known.0)), ("std", said.std, described.map(|known| known.1))]
-    {
+    let known = about.map(|about| (Channels(about.mean), Channels(about.std)));
+    for (flag, said, known) in [("mean", said.mean, known.map(|k| k.0)), ("std", said.std, known.map(|k| k.1))] {
         ensure!(
             said.is_none() || known.is_none() || said == known,
             "--{flag} is {}, and {} says {}; expected no --{flag}",
@@ -187,22 +194,15 @@ fn config(
             known.unwrap_or(Channels([0.; 3]))
         );
     }
-    let known = described.or(published.normalisation);
-    let usual = || RunConfig::defaults().with(|c| c.data.set = usual_images(model));
-    let config = made_by.unwrap_or_else(usual).with(|c: &mut RunConfig| {
+    let made_by = msharp_core::metadata(weights)?.get("config").and_then(|text| serde_json::from_str(text).ok());
+    let is_of_a_run = made_by.is_some();
+    let config = made_by.unwrap_or_else(RunConfig::defaults).with(|c: &mut RunConfig| {
         (c.model.architecture, c.model.norm) = (model, norm);
         c.images.mean = said.mean.or(known.map(|known| known.0));
         c.images.std = said.std.or(known.map(|known| known.1));
         c.images.image_size = said.image_size.or(c.images.image_size).or(model.image_size());
-        c.images.interpolation = said.interpolation.or(c.images.interpolation).or(published.interpolation);
-        c.images.crop_pct = said.crop_pct.or(c.images.crop_pct).or(published.crop_pct);
+        c.images.interpolation = said.interpolation.or(c.images.interpolation);
+        c.images.crop_pct = said.crop_pct.or(c.images.crop_pct);
     });
     Ok((config, is_of_a_run))
-}
-
-/// What weights from elsewhere were trained on, as far as that decides how pictures become inputs: small images, or
-/// pictures on disk.
-fn usual_images(model: Architecture) -> DataName {
-    let is_large = model.image_size().map_or(model.has_imagenet_stem(), |size| size > 64);
-    if is_large { DataName::Folder(PathBuf::new()) } else { DataName::Cifar10 }
 }

@@ -1,6 +1,6 @@
 //! Weights that a run starts from: where they lie, what they say of images, and how a network takes them.
 
-use crate::config::{Channels, ImageConfig, InterpolationName, RunConfig, WeightsName};
+use crate::config::{Channels, InterpolationName, RunConfig, WeightsName};
 use crate::hex::hex;
 use crate::run::notes::class_names;
 use anyhow::{Context, Result, ensure};
@@ -48,61 +48,52 @@ pub fn resolved(config: RunConfig) -> Result<RunConfig> {
             path.display()
         );
     }
-    let published = Published::of(&path, &config.images)?;
     let described = Description::read(&path)?.map(|about| (Channels(about.mean), Channels(about.std)));
-    let normalisation = described.or(published.normalisation);
-    Ok(config.with(|c| {
+    let config = config.with(|c| {
         c.model.init_sha256 = Some(digest);
-        if let (Some((mean, std)), None, None) = (normalisation, c.images.mean, c.images.std) {
+        if let (Some((mean, std)), None, None) = (described, c.images.mean, c.images.std) {
             (c.images.mean, c.images.std) = (Some(mean), Some(std));
         }
-        if c.transforms(None).is_some() {
-            c.images.interpolation = c.images.interpolation.or(published.interpolation);
-            let on_disk = c.data.set.side().is_none();
-            c.images.crop_pct = c.images.crop_pct.or(published.crop_pct.filter(|_| on_disk));
+    });
+    prepared(config, &path)
+}
+
+/// The same with what timm's `config.json` beside `weights` says of how images are prepared, as far as it is not given
+/// and has an effect on these images.
+///
+/// # Errors
+/// If the file is broken, or says what is not built.
+pub fn prepared(config: RunConfig, weights: &Path) -> Result<RunConfig> {
+    let Some(published) = PretrainedConfig::beside(weights)? else { return Ok(config) };
+    let shown = weights.with_file_name("config.json");
+    let config = config.with(|c| {
+        if let (Some(mean), Some(std), None, None) = (published.mean, published.std, c.images.mean, c.images.std) {
+            (c.images.mean, c.images.std) = (Some(Channels(mean)), Some(Channels(std)));
         }
-    }))
-}
-
-/// How published weights look at images, by the `config.json` beside them.
-#[derive(Default)]
-pub(crate) struct Published {
-    pub interpolation: Option<InterpolationName>,
-    pub crop_pct: Option<f64>,
-    pub normalisation: Option<(Channels, Channels)>,
-}
-
-impl Published {
-    /// That of the weights at `path`, as far as `given` does not say it.
-    ///
-    /// # Errors
-    /// If the file is broken, or says what images here cannot become and `given` says nothing.
-    pub(crate) fn of(path: &Path, given: &ImageConfig) -> Result<Self> {
-        let Some(config) = PretrainedConfig::beside(path)? else { return Ok(Self::default()) };
-        let beside = path.with_file_name("config.json");
-        let interpolation = match config.interpolation.as_deref() {
-            Some(name) if given.interpolation.is_none() => {
-                let known = InterpolationName::from_str(name, true).ok();
-                ensure!(
-                    known.is_some(),
-                    "{} says that images were resized by {name}; expected --interpolation bicubic or bilinear, which are \
-                     built",
-                    beside.display()
-                );
-                known
-            }
-            _ => None,
-        };
-        let crop_mode = config.crop_mode.as_deref().unwrap_or("center");
+    });
+    let mut images = config.images.clone();
+    if config.transforms(None).is_some()
+        && images.interpolation.is_none()
+        && let Some(name) = &published.interpolation
+    {
+        images.interpolation = InterpolationName::from_str(name, true).ok();
         ensure!(
-            crop_mode == "center" || given.crop_pct.is_some(),
+            images.interpolation.is_some(),
+            "{} says that images were resized by {name}; expected --interpolation bicubic or bilinear, which are built",
+            shown.display()
+        );
+    }
+    if config.data.set.side().is_none() && images.crop_pct.is_none() {
+        let crop_mode = published.crop_mode.as_deref().unwrap_or("center");
+        ensure!(
+            crop_mode == "center",
             "{} says that images were brought to their size by {crop_mode:?}; expected --crop-pct, for the centre, which \
              is built",
-            beside.display()
+            shown.display()
         );
-        let normalisation = config.mean.zip(config.std).map(|(mean, std)| (Channels(mean), Channels(std)));
-        Ok(Self { interpolation, crop_pct: config.crop_pct, normalisation })
+        images.crop_pct = published.crop_pct;
     }
+    Ok(RunConfig { images, ..config })
 }
 
 /// Gives `params`, those of the network of `config`, the weights that the run starts from; `None` where it starts from

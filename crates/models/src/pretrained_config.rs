@@ -86,13 +86,13 @@ impl PretrainedConfig {
             first_conv: entries.text("first_conv")?,
             classifier: entries.text("classifier")?,
         };
-        for (is, other, has_other) in [
-            ("mean", "std", config.mean.is_none() || config.std.is_some()),
-            ("std", "mean", config.std.is_none() || config.mean.is_some()),
-        ] {
-            if !has_other {
-                return Err(invalid(format!("there is {is:?} and no {other:?}; expected both, or none")));
-            }
+        let alone = match (config.mean, config.std) {
+            (Some(_), None) => Some("\"mean\" and no \"std\""),
+            (None, Some(_)) => Some("\"std\" and no \"mean\""),
+            _ => None,
+        };
+        if let Some(alone) = alone {
+            return Err(invalid(format!("there is {alone}; expected both, or none")));
         }
         Ok(Some(config))
     }

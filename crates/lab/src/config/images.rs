@@ -111,18 +111,10 @@ impl RunConfig {
             return None;
         }
         let (side, in_memory) = (self.side(), self.data.set.side().is_some());
-        let ImageConfig { interpolation, crop_pct, crop_scale, .. } = self.images;
-        let usual = if in_memory { Transform::cifar_eval(side) } else { Transform::imagenet_eval(side, 0.875) };
-        let (mean, std) = self.images.normalisation(normalisation.unwrap_or((usual.mean, usual.std)));
-        let evaluation = Transform {
-            crop: crop_pct.map_or(usual.crop, |crop_pct| Crop::Center { crop_pct }),
-            interpolation: interpolation.map_or(usual.interpolation, InterpolationName::interpolation),
-            mean,
-            std,
-            ..usual
-        };
+        let evaluation = self.evaluation(side, in_memory, normalisation);
         let usual = if in_memory { Transform::cifar_train(side) } else { Transform::imagenet_train(side) };
-        let cropped = crop_scale.map(|least| Crop::RandomResized { scale: (least, 1.), ratio: (3. / 4., 4. / 3.) });
+        let cropped =
+            self.images.crop_scale.map(|least| Crop::RandomResized { scale: (least, 1.), ratio: (3. / 4., 4. / 3.) });
         let training = match self.data.augment {
             AugmentName::None => evaluation.clone(),
             AugmentName::Standard => self.images.coloured(Transform {
@@ -132,6 +124,21 @@ impl RunConfig {
             }),
         };
         Some(Transforms { training, evaluation })
+    }
+
+    /// How images become inputs of `side` pixels in evaluation: small ones as a whole, pictures on disk by their
+    /// centre, where the configuration says nothing else. `normalisation` is the set's own mean and deviation.
+    pub fn evaluation(&self, side: usize, are_small: bool, normalisation: Option<([f32; 3], [f32; 3])>) -> Transform {
+        let ImageConfig { interpolation, crop_pct, .. } = self.images;
+        let usual = if are_small { Transform::cifar_eval(side) } else { Transform::imagenet_eval(side, 0.875) };
+        let (mean, std) = self.images.normalisation(normalisation.unwrap_or((usual.mean, usual.std)));
+        Transform {
+            crop: crop_pct.map_or(usual.crop, |crop_pct| Crop::Center { crop_pct }),
+            interpolation: interpolation.map_or(usual.interpolation, InterpolationName::interpolation),
+            mean,
+            std,
+            ..usual
+        }
     }
 
     /// Whether the images of a set in memory are inputs without being resized or coloured.
@@ -251,8 +258,7 @@ pub struct Transforms {
 }
 
 impl InterpolationName {
-    /// For transforms.
-    pub fn interpolation(self) -> Interpolation {
+    fn interpolation(self) -> Interpolation {
         match self {
             InterpolationName::Bilinear => Interpolation::Bilinear,
             InterpolationName::Bicubic => Interpolation::Bicubic,

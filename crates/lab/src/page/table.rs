@@ -1,6 +1,6 @@
 //! Rows as a Markdown table: one line for each network and rule, over the seeds.
 
-use crate::config::{Changes, RunConfig, named};
+use crate::config::{RuleConfig, RunConfig, named};
 use crate::run::outcome::{Ending, RunRow};
 use crate::statistics::summarise;
 use msharp_models::Architecture;
@@ -106,8 +106,8 @@ pub fn groups(rows: &[RunRow]) -> Vec<Vec<&RunRow>> {
 /// The configuration that a run is compared with: the optimizer alone, the same in all but the rule.
 fn sgd(config: &RunConfig) -> RunConfig {
     config.clone().with(|c| {
-        (c.perturbation.rule, c.perturbation.micro_batch) = (named("sgd"), None);
-        (c.perturbation.changes, c.weighting.shuffle_weights) = (Changes::default(), false);
+        c.perturbation = RuleConfig { rule: named("sgd"), ..RunConfig::defaults().perturbation };
+        c.weighting.shuffle_weights = false;
     })
 }
 
@@ -133,7 +133,7 @@ fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::config::DataName;
+    use crate::config::{DataName, MicroPathName};
     use crate::experiments::standard;
     use crate::host::Host;
     use crate::row::Row;
@@ -183,6 +183,15 @@ pub(crate) mod tests {
             "| resnet18 (batch) | SAM | 93.00 ± 2.83 | 2 | – | +2.00 ± 1.41 | – | 2.00 + 2.00 | 2.00 |",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn whatever_changes_the_perturbation_has_the_same_baseline() {
+        let mut sam = row("sam", 0, Some(0.91));
+        (sam.content.config.perturbation.micro_batch, sam.content.config.perturbation.micro_path) =
+            (Some(8), MicroPathName::Sequential);
+        let found = lines(&[row("sgd", 0, Some(0.90)), sam]);
+        assert!(found[1].contains("| 91.00 | 1 | – | +1.00 |"), "{}", found[1]);
     }
 
     #[test]
