@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_rank_that_has_ended_is_named_and_other_types_of_numbers_are_refused() {
         let errors = on_ranks(3, |ranks| match ranks.rank() {
-            1 => String::new(), // ends
+            1 => String::new(),                                                               // ends
             _ => ranks.barrier().unwrap_err().to_string().lines().next().unwrap().to_owned(), // without a backtrace
         });
         // Who notices it ends too, and may be what the last one names.

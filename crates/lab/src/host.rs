@@ -22,6 +22,9 @@ pub struct Host {
     /// The GPU's own description, if it computed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
+    /// Whether products of f32 were computed in AMX tiles, whose bits are not those of vector units.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub amx: bool,
     /// The processes that computed together, where there were several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranks: Option<usize>,
@@ -36,7 +39,8 @@ impl Host {
         let mut revisions: Vec<&str> = revisions.into_iter().collect();
         revisions.sort_unstable(); // runs are made in an order that is not that of the rows
         revisions.dedup();
-        format!("{} × {}, revision {}", self.threads, self.cpu, revisions.join(", "))
+        let amx = if self.amx { " with AMX" } else { "" };
+        format!("{} × {}{amx}, revision {}", self.threads, self.cpu, revisions.join(", "))
     }
 
     /// This one, whose `device` computed.
@@ -55,6 +59,7 @@ impl Host {
             memory_gib,
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             gpu: gpu(device),
+            amx: msharp_ops::has_amx(),
             ranks: None,
             sync_batch_norm: false,
         }

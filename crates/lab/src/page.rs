@@ -143,7 +143,8 @@ pub fn colophon<C>(rows: &[Row<C>]) -> String {
 fn machines<'a>(makers: impl Iterator<Item = (&'a Host, &'a str)>) -> String {
     let mut on: Vec<(&Host, Vec<&str>)> = Vec::new();
     for (host, revision) in makers {
-        match on.iter_mut().find(|(known, _)| (known.threads, &known.cpu) == (host.threads, &host.cpu)) {
+        let same = |known: &Host| (known.threads, &known.cpu, known.amx) == (host.threads, &host.cpu, host.amx);
+        match on.iter_mut().find(|(known, _)| same(known)) {
             Some((_, revisions)) => revisions.push(revision),
             None => on.push((host, vec![revision])),
         }

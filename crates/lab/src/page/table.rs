@@ -157,6 +157,7 @@ pub(crate) mod tests {
             memory_gib: 1,
             os: "any".to_owned(),
             gpu: None,
+            amx: false,
             ranks: None,
             sync_batch_norm: false,
         };

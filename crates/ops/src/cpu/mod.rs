@@ -2,10 +2,11 @@
 //!
 //! This module and `cuda` have the same functions, one for each op; [`on_device!`](crate::dispatch) chooses between
 //! them. Below the ops lie what they share: element types (`float`), vector instructions (`vector`), the product of
-//! a register tile (`kernels`) and of matrices (`product`), parallel loops (`parallel`), sums along rows (`rows`),
-//! squared norms per sample (`squares`).
+//! a register tile (`kernels`) and of matrices (`product`, and `amx` on processors that have it), parallel loops
+//! (`parallel`), sums along rows (`rows`), squared norms per sample (`squares`).
 
 mod activations;
+mod amx;
 mod attention;
 mod compiled;
 mod conv;
@@ -30,6 +31,7 @@ mod tokens;
 mod vector;
 
 pub(crate) use activations::{cast, copied, gelu, number, relu, sum, zero};
+pub use amx::has_amx;
 pub(crate) use attention::attention;
 pub(crate) use compiled::Compiled;
 pub(crate) use conv::convolution;

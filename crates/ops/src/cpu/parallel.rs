@@ -67,6 +67,12 @@ impl<T> Region<T> {
         Self { start: vector.as_mut_ptr(), len: vector.capacity() }
     }
 
+    /// The same elements as others of that size.
+    pub(crate) fn cast<U>(self) -> Region<U> {
+        debug_assert_eq!(size_of::<T>(), size_of::<U>());
+        Region { start: self.start.cast(), len: self.len }
+    }
+
     /// What comes after the first `count` elements.
     #[inline(always)]
     pub(crate) fn after(self, count: usize) -> Self {

@@ -41,7 +41,7 @@ impl Algorithm {
     pub(super) fn of(g: &Geometry) -> Self {
         let arch = Arch::new();
         if let Some(pointwise) = Pointwise::of(g, arch) {
-            return Algorithm::Pointwise(pointwise);
+            return Algorithm::Pointwise(pointwise.with_tiles());
         }
         let tiles = g.batch * g.out_height.div_ceil(4) * g.out_width.div_ceil(4);
         // Multiplications of a pair of channels: 36 a tile against 9 a pixel.

@@ -32,6 +32,11 @@ impl<T> Matrix<T> {
         Self { row: self.column, column: self.row, ..self }
     }
 
+    /// The same numbers under the name of their type: `U` must be `T`.
+    pub(crate) fn cast<U>(self) -> Matrix<U> {
+        Matrix { start: self.start.cast(), row: self.row, column: self.column }
+    }
+
     /// What is right of and below element (i, j).
     pub(crate) fn from(self, i: usize, j: usize) -> Self {
         Self { start: self.start.after(i * self.row + j * self.column), ..self }

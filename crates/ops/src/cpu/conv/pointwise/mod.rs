@@ -3,8 +3,13 @@
 //! Between a block of summands and the next one a sum waits in memory, so its bits do not depend on the blocks, which
 //! may be chosen for the number of threads; where pixels are summed in chunks, those depend on the shape alone. Where a
 //! stride leaves pixels out, those that it keeps are copied first.
+//!
+//! Here are the products on the vector units; those in AMX tiles are in `tiles`.
+
+mod tiles;
 
 use super::direct::Direct;
+use crate::cpu::amx::{SIDE, has_amx};
 use crate::cpu::float::Float;
 use crate::cpu::kernels::tile;
 use crate::cpu::parallel::{Region, build, filled, for_chunks, tasks};
@@ -38,12 +43,19 @@ const MANY: usize = 4;
 pub(super) struct Pointwise {
     pub(super) g: Geometry,
     arch: Arch,
+    /// Whether large products may be computed in AMX tiles.
+    may_tile: bool,
 }
 
 impl Pointwise {
     /// `None` for another kernel, or with padding.
     pub(super) fn of(g: &Geometry, arch: Arch) -> Option<Self> {
-        (g.kernel == (1, 1) && g.padding == (0, 0)).then_some(Self { g: *g, arch })
+        (g.kernel == (1, 1) && g.padding == (0, 0)).then_some(Self { g: *g, arch, may_tile: false })
+    }
+
+    /// With AMX tiles, where the processor has them.
+    pub(super) fn with_tiles(self) -> Self {
+        Self { may_tile: has_amx(), ..self }
     }
 
     /// The same as a convolution like any other.
@@ -103,6 +115,9 @@ impl Pointwise {
     /// start + `a` `[pixels, inner]` · `b` `[inner, columns]`. A task has some rows and columns.
     fn rows_times<T: Float>(&self, a: &[T], b: Matrix<T>, inner: usize, columns: usize, start: Start<T>) -> Vec<T> {
         let (rows, arch) = (self.g.pixels(), self.arch);
+        if let Some(amx) = self.amx([rows, inner, columns]) {
+            return self.rows_times_in_tiles(&amx, a, b, inner, columns, start);
+        }
         let packed = self.packed(b, inner, columns);
         let mut y = Vec::with_capacity(rows * columns);
         let c = Matrix::rows(Region::of_capacity(&mut y), columns);
@@ -162,7 +177,8 @@ impl Pointwise {
     fn grad_weight_for<T: Float>(&self, threads: usize, x: &[T], dy: &[T]) -> Vec<T> {
         let Geometry { c_in, c_out, .. } = self.g;
         let x = &*self.seen(x);
-        let [outputs, inputs, pixels] = self.parts_of_dw(threads);
+        let amx = self.amx([c_out, self.g.pixels(), c_in]);
+        let [outputs, inputs, pixels] = self.parts_of_dw(threads, if amx.is_some() { SIDE } else { 24 });
         let blocks_of_dw = outputs.len() * inputs.len();
         // The first chunk is summed in the result.
         let mut sums: Vec<Vec<T>> = pixels.iter().map(|_| Vec::with_capacity(c_out * c_in)).collect();
@@ -171,7 +187,10 @@ impl Pointwise {
             let (chunk, block) = (i / blocks_of_dw, i % blocks_of_dw);
             let (outputs, inputs) = (&outputs[block / inputs.len()], &inputs[block % inputs.len()]);
             let dw = Matrix::rows(parts[chunk], c_in).from(outputs.start, inputs.start);
-            self.block_of_dw(x, dy, &pixels[chunk], outputs, inputs, dw);
+            match &amx {
+                Some(amx) => self.block_of_dw_in_tiles(amx, x, dy, &pixels[chunk], outputs, inputs, dw),
+                None => self.block_of_dw(x, dy, &pixels[chunk], outputs, inputs, dw),
+            }
         });
         // SAFETY: the capacities are at least this, and the blocks cover all of it in every chunk.
         sums.iter_mut().for_each(|sum| unsafe { sum.set_len(c_out * c_in) });
@@ -184,10 +203,10 @@ impl Pointwise {
         std::mem::take(dw)
     }
 
-    /// The outputs and inputs of the blocks of dw, and the chunks of the pixels.
-    fn parts_of_dw(&self, threads: usize) -> [Vec<Range<usize>>; 3] {
+    /// The outputs, in multiples of `unit`, and inputs of the blocks of dw, and the chunks of the pixels.
+    fn parts_of_dw(&self, threads: usize, unit: usize) -> [Vec<Range<usize>>; 3] {
         let pixels = self.g.pixels();
-        let cut = |(o, i)| (even_blocks(self.g.c_out, o, 24), even_blocks(self.g.c_in, i, 32));
+        let cut = |(o, i)| (even_blocks(self.g.c_out, o, unit), even_blocks(self.g.c_in, i, 32));
         let number = |(outputs, inputs): &(Vec<_>, Vec<_>)| outputs.len() * inputs.len();
         let chunks = TASKS.div_ceil(number(&cut(CHUNKED_AS))).min(pixels / CHUNK_OF_DW).max(1);
         let busy = |blocks: &(Vec<_>, Vec<_>)| {
@@ -258,7 +277,7 @@ mod tests {
 
     /// Less than a vector and a tile; several blocks of summands, of rows, of dw and of pixels, none of them full;
     /// strides that leave a rest.
-    const SHAPES: [Shape; 9] = [
+    const SHAPES: [Shape; 10] = [
         (1, (1, 1), 1, 1, (1, 1)),
         (3, (1, 1), 5, 9, (1, 1)),
         (2, (7, 5), 33, 20, (1, 1)),
@@ -268,6 +287,7 @@ mod tests {
         (3000, (1, 1), 7, 30, (1, 1)),
         (2, (5, 8), 530, 3, (2, 3)),
         (3, (4, 4), 24, 32, (2, 2)),
+        (9, (10, 11), 430, 270, (1, 2)), // in tiles too
     ];
 
     fn geometry((batch, (height, width), c_in, c_out, stride): Shape) -> Geometry {
@@ -283,8 +303,10 @@ mod tests {
             let g = geometry(shape);
             let (x, weight) = (numbers(g.batch * g.height * g.width * g.c_in, 7), numbers(g.c_out * g.c_in, 5));
             let (dy, bias) = (numbers(g.pixels() * g.c_out, 11), numbers(g.c_out, 3));
-            for arch in instruction_sets() {
-                let (fast, slow) = (Pointwise::of(&g, arch).expect("a 1 × 1 kernel"), Direct { g, arch: Arch::Scalar });
+            let on = |arch| Pointwise::of(&g, arch).expect("a 1 × 1 kernel");
+            let slow = Direct { g, arch: Arch::Scalar };
+            for fast in instruction_sets().into_iter().map(on).chain([on(Arch::new()).with_tiles()]) {
+                let arch = (fast.arch, fast.may_tile);
                 assert_eq!(fast.forward(&x, &weight, Some(&bias)), slow.forward(&x, &weight, Some(&bias)), "{g:?}");
                 assert_eq!(fast.grad_input(&weight, &dy), slow.grad_input(&weight, &dy), "{g:?} with {arch:?}");
                 assert_eq!(fast.grad_weight(&x, &dy), slow.grad_weight(&x, &dy), "{g:?} with {arch:?}");
@@ -299,9 +321,11 @@ mod tests {
             let numbers = |len: usize, by: usize| (0..len).map(|i| (i * by % 23) as f32 / 7.).collect::<Vec<_>>();
             let (x, dy) = (numbers(pixels * c_in, 7), numbers(pixels * c_out, 11));
             let of = Pointwise::of(&g, Arch::new()).expect("a 1 × 1 kernel");
-            let parts = [1, 2, 3, 16].map(|threads| (of.parts_of_dw(threads), of.grad_weight_for(threads, &x, &dy)));
-            assert!(parts.iter().all(|(_, dw)| *dw == parts[0].1), "{g:?}");
-            assert_ne!(parts[0].0, parts[3].0, "{g:?}: the same tasks for one thread and for 16");
+            for of in [of, of.with_tiles()] {
+                let dw = [1, 2, 3, 16].map(|threads| of.grad_weight_for(threads, &x, &dy));
+                assert!(dw.iter().all(|other| *other == dw[0]), "{g:?}");
+                assert_ne!(of.parts_of_dw(1, 32), of.parts_of_dw(16, 32), "{g:?}: as many tasks for 16 threads");
+            }
         }
     }
 

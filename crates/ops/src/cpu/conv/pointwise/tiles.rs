@@ -1,0 +1,112 @@
+//! The same products in AMX tiles: a task packs its rows a block of summands at a time, and multiplies them with all
+//! columns.
+
+use super::{Pointwise, blocks, even_blocks, shares};
+use crate::cpu::amx::{self, Amx, Block, SIDE, Side, TileProduct};
+use crate::cpu::float::Float;
+use crate::cpu::parallel::{Region, tasks};
+use crate::cpu::product::{Matrix, Start};
+use std::ops::Range;
+
+/// Summands of a block, and rows of a task, at most: 900 KiB, in parts, of an L2 of 2 MiB.
+const SUMMANDS: usize = 384;
+const ROWS: usize = 416;
+/// Pixels of a block of dw, which packs both of its sides.
+const PIXELS: usize = 256;
+/// Rows times columns over their sum, and summands, from which packing both sides and moving the result takes less time
+/// than tiles save.
+const WORTH_PACKING: usize = 100;
+const WORTH_MOVING: usize = 96;
+
+impl Pointwise {
+    /// Tiles for a product of `[rows, inner, columns]` that fills them well enough.
+    pub(super) fn amx<T: Float>(&self, [rows, inner, columns]: [usize; 3]) -> Option<Amx<T>> {
+        let pays = rows * columns >= WORTH_PACKING * (rows + columns) && inner >= WORTH_MOVING;
+        let volume = |sizes: [usize; 3]| sizes.iter().product::<usize>();
+        let sizes = [rows, inner, columns];
+        let is_full = 2 * volume(sizes.map(|size| size.next_multiple_of(SIDE))) <= 3 * volume(sizes);
+        (self.may_tile && pays && is_full).then(Amx::new).flatten()
+    }
+
+    /// start + `a` `[pixels, inner]` · `b` `[inner, columns]`. A task has some rows.
+    pub(super) fn rows_times_in_tiles<T: Float>(
+        &self,
+        amx: &Amx<T>,
+        a: &[T],
+        b: Matrix<T>,
+        inner: usize,
+        columns: usize,
+        start: Start<T>,
+    ) -> Vec<T> {
+        let rows = self.g.pixels();
+        let packed: Vec<(Range<usize>, Vec<Block>)> = even_blocks(inner, SUMMANDS, SIDE)
+            .into_iter()
+            .map(|k| (k.clone(), packed_right(amx, b.from(k.start, 0), k.len(), columns)))
+            .collect();
+        let mut y = Vec::with_capacity(rows * columns);
+        let c = Matrix::rows(Region::of_capacity(&mut y), columns);
+        let a = Matrix::rows(Region::to_read(a), inner);
+        let rows_of = shares(rows, ROWS, SIDE, rayon::current_num_threads());
+        tasks(rows_of.len(), |i| {
+            let rows = &rows_of[i];
+            amx::scratch(amx::blocks(rows.len(), SUMMANDS), |left| {
+                for (k, b) in &packed {
+                    // SAFETY: a has these rows and summands, and the blocks of the scratch are enough for them.
+                    unsafe { amx.pack(Side::Left, a.from(rows.start, k.start), rows.len(), k.len(), Region::of(left)) };
+                    let start = if k.start > 0 { Start::Sum } else { start };
+                    let c = c.from(rows.start, 0);
+                    amx.multiply(TileProduct { rows: rows.len(), inner: k.len(), columns, a: left, b, start, c });
+                }
+            });
+        });
+        // SAFETY: the capacity is at least this, and the tasks have written every row.
+        unsafe { y.set_len(rows * columns) };
+        y
+    }
+
+    /// Some outputs and inputs of dw, over some pixels.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a product, and which part of it")]
+    pub(super) fn block_of_dw_in_tiles<T: Float>(
+        &self,
+        amx: &Amx<T>,
+        x: &[T],
+        dy: &[T],
+        pixels: &Range<usize>,
+        outputs: &Range<usize>,
+        inputs: &Range<usize>,
+        c: Matrix<T>,
+    ) {
+        let x = Matrix::rows(Region::to_read(x), self.g.c_in).transposed();
+        let dy = Matrix::rows(Region::to_read(dy), self.g.c_out).transposed();
+        let (rows, columns) = (outputs.len(), inputs.len());
+        let lengths = [amx::blocks(rows, PIXELS), amx::blocks(columns, PIXELS)];
+        amx::scratch(lengths.iter().sum(), |scratch| {
+            let (a, b) = scratch.split_at_mut(lengths[0]);
+            for k in blocks(pixels.len(), PIXELS) {
+                let (first, inner) = (pixels.start + k.start, k.len());
+                // SAFETY: x and dy have these pixels, inputs and outputs, and the scratch has blocks for them.
+                unsafe {
+                    amx.pack(Side::Left, dy.from(outputs.start, first), rows, inner, Region::of(a));
+                    amx.pack(Side::Right, x.from(inputs.start, first), columns, inner, Region::of(b));
+                }
+                let start = if k.start == 0 { Start::Zero } else { Start::Sum };
+                amx.multiply(TileProduct { rows, inner, columns, a, b, start, c });
+            }
+        });
+    }
+}
+
+/// A right side `[inner, columns]`, packed by all threads.
+fn packed_right<T: Float>(amx: &Amx<T>, b: Matrix<T>, inner: usize, columns: usize) -> Vec<Block> {
+    let len = amx::blocks(columns, inner);
+    let mut to = Vec::with_capacity(len);
+    let (to_write, panels) = (Region::of_capacity(&mut to), amx::blocks(SIDE, inner));
+    tasks(columns.div_ceil(SIDE), |i| {
+        let (first, count) = (i * SIDE, (columns - i * SIDE).min(SIDE));
+        // SAFETY: b has these columns, and the task's own blocks are those of its columns.
+        unsafe { amx.pack(Side::Right, b.from(0, first).transposed(), count, inner, to_write.after(i * panels)) };
+    });
+    // SAFETY: the capacity is at least this, and the tasks have packed every column.
+    unsafe { to.set_len(len) };
+    to
+}
