@@ -108,8 +108,8 @@ fn print(found: &Evaluation, streams: &Streams, per_class: bool) {
         println!("{} images have logits that are not finite, and count as wrong", found.not_finite);
     }
     let left_out = streams.test.samples() - found.samples;
-    for (origin, why) in streams.broken.iter().flat_map(|broken| broken.list()) {
-        println!("left out: {origin}: {why}");
+    for (_, why) in streams.broken.iter().flat_map(|broken| broken.list()) {
+        println!("left out: {why}");
     }
     if left_out > 0 {
         println!("{left_out} of {} pictures could not be read, and are in no number above", streams.test.samples());

@@ -27,6 +27,7 @@ use anyhow::{Context, Result, bail, ensure};
 use in_flags::in_flags;
 use log::Log;
 use msharp_core::{Accumulated, DataSource, Objective, Params, write_aside};
+use msharp_data::BrokenPictures;
 use msharp_models::Description;
 use msharp_train::{Checkpoint, CheckpointPolicy, Outcome, Progress, Task, fit};
 use noise::NoiseMeter;
@@ -161,16 +162,7 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
         images: contents,
         start: format!("epoch {}, step {}", progress.epoch, progress.step),
     })?;
-    if let Some(before) = notes.makers.last().filter(|maker| maker.host.ranks != host.ranks) {
-        let [was, is] = [&before.host, &host].map(|host| host.ranks.unwrap_or(1));
-        screen::say(format!("steps before this one were made by {was} ranks, and {is} go on: bits differ by rounding"));
-    }
-    let of_ranks = notes.makers.last().filter(|maker| maker.host.ranks.is_some() && ranks.several().is_some());
-    if let Some(before) = of_ranks.filter(|maker| maker.host.sync_batch_norm != sync_batch_norm) {
-        let [was, is] =
-            [before.host.sync_batch_norm, sync_batch_norm].map(|is| if is { "all ranks" } else { "each rank" });
-        screen::say(format!("steps before this one have the batch statistics of {was}, and those to come of {is}"));
-    }
+    notes.changes(&host).into_iter().for_each(screen::say);
     site.renew()?;
     if ranks.leads() {
         write_aside(&folder.join("config.json"), |file| Ok(writeln!(file, "{}", config.json())?))?;
@@ -213,10 +205,9 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
     };
     let (outcome, progress) = fit(task, progress, &mut watcher).map_err(|error| in_flags(error, config))?;
     watcher.screen.done();
-    for (origin, why) in broken.iter().flat_map(|broken| broken.list()) {
-        screen::say(format!("left out: {origin}: {why}"));
-    }
-    match broken.map_or(0, |broken| broken.count()) {
+    let left_out = left_out(ranks, broken.as_deref())?;
+    left_out.values().for_each(|why| screen::say(format!("left out: {why}")));
+    match left_out.len() {
         0 => {}
         1 => screen::say("1 picture could not be read, and was left out each time"),
         n => screen::say(format!("{n} pictures could not be read, and were left out each time")),
@@ -227,7 +218,8 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
         Outcome::Diverged { epoch, step, what } => Ending::Diverged { epoch, step, what },
     };
 
-    let row = row(config, outcome, &progress, &watcher.notes, params.count());
+    let mut row = row(config, outcome, &progress, &watcher.notes, params.count());
+    row.content.metrics.left_out = left_out.len();
     row.content.check()?;
     site.renew()?;
     if ranks.leads() {
@@ -235,6 +227,16 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
     }
     ranks.all().barrier()?; // a rank that ends first could end the others
     Ok(Some(row))
+}
+
+/// The pictures that this rank or another could not read, and why.
+fn left_out(ranks: &Ranks, broken: Option<&BrokenPictures>) -> Result<BTreeMap<String, String>> {
+    let Some(broken) = broken else { return Ok(BTreeMap::new()) };
+    let mut all = BTreeMap::new();
+    for of_rank in ranks.all().gather(&serde_json::to_vec(&broken.list())?)? {
+        all.extend(serde_json::from_slice::<Vec<(String, String)>>(&of_rank)?);
+    }
+    Ok(all)
 }
 
 /// Row and weights of a run that is over.
@@ -292,6 +294,7 @@ fn row(config: &RunConfig, outcome: Ending, progress: &Progress, notes: &Notes, 
             train_loss: last.and_then(|line| line.train_loss),
             measures: noise::means(run),
             not_finite: run.not_finite(),
+            left_out: 0,
             parameters,
         },
         outcome,

@@ -11,7 +11,7 @@ use std::path::Path;
 /// Published weights, and what is known of them.
 #[derive(Clone, Debug)]
 pub struct Pretrained {
-    /// Parameters and buffers by name, f32, f16 or bf16.
+    /// Parameters and buffers by name, of any type of floating-point numbers; they are converted.
     pub tensors: BTreeMap<String, Tensor>,
     /// The description in the metadata of a file of ours.
     pub description: Option<Description>,

@@ -35,6 +35,30 @@ impl Notes {
         Maker { revision: revision().to_owned(), host: host.clone(), steps: 0 }
     }
 
+    /// What changes with the steps to come, which `host` makes, in the bits or in more.
+    pub fn changes(&self, host: &Host) -> Vec<String> {
+        let Some(before) = self.makers.last().map(|maker| &maker.host) else { return Vec::new() };
+        let [was, is] = [before, host];
+        let mut changes = Vec::new();
+        if was.ranks != is.ranks {
+            let [was, is] = [was, is].map(|host| host.ranks.unwrap_or(1));
+            changes.push(format!(
+                "steps before this one were made by {was} ranks, and {is} go on: bits differ by rounding"
+            ));
+        }
+        if was.amx != is.amx {
+            let [was, is] = [was, is].map(|host| if host.amx { "with AMX" } else { "without AMX" });
+            changes
+                .push(format!("steps before this one were made {was}, and {is} it goes on: bits differ by rounding"));
+        }
+        if was.ranks.is_some() && is.ranks.is_some() && was.sync_batch_norm != is.sync_batch_norm {
+            let [was, is] = [was, is].map(|host| if host.sync_batch_norm { "all ranks" } else { "each rank" });
+            changes
+                .push(format!("steps before this one have the batch statistics of {was}, and those to come of {is}"));
+        }
+        changes
+    }
+
     /// A step more, made by this program.
     pub fn made_a_step(&mut self, host: &Host) {
         let is_this = |maker: &Maker| maker.revision == revision() && maker.host == *host;
@@ -117,6 +141,10 @@ mod tests {
         (0..2).for_each(|_| notes.made_a_step(&host));
         assert_eq!(notes.makers.len(), 2);
         assert_eq!((notes.makers[1].steps, notes.makers[1].revision.as_str()), (2, revision()));
+        assert!(notes.changes(&host).is_empty() && Notes::default().changes(&host).is_empty());
+        let other = Host { amx: !host.amx, ranks: Some(2), ..host.clone() };
+        let told = notes.changes(&other).join("; ");
+        assert!(told.contains("made by 1 ranks, and 2 go on") && told.contains("AMX"), "{told}");
         let elsewhere = Host { threads: host.threads + 1, ..host };
         notes.made_a_step(&elsewhere);
         assert_eq!(notes.makers.iter().map(|maker| maker.steps).collect::<Vec<_>>(), [3, 2, 1]);

@@ -83,8 +83,16 @@ pub struct Metrics {
     /// In how many steps a measure was not finite, where it was in any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub not_finite: BTreeMap<String, usize>,
+    /// Pictures that could not be read and were left out (`--skip-broken`), of those that were met since the program
+    /// was started last.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
     /// Trainable scalars.
     pub parameters: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A point of the curve.
