@@ -3,7 +3,8 @@
 use crate::problems::{bits, distance};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use msharp_core::{
-    Alone, Batch, Batches, Communicator, DataSource, Objective, Params, Perturbation, Seeded, Share, Temperature,
+    Alone, Batch, BatchLoss, Batches, Communicator, Counted, DataSource, Objective, Params, Perturbation, Seeded,
+    Share, Temperature,
 };
 use msharp_data::{Loader, synthetic};
 use msharp_dist::{Metered, Ranks, Threads, Traffic};
@@ -175,12 +176,44 @@ fn every_kind_of_rule_computes_on_ranks_what_it_computes_alone() -> Result<()> {
     Ok(())
 }
 
+/// On two ranks each half has whole batches, as one process has: the same bits, also on from a checkpoint with another
+/// number of ranks. Each rank makes about one pass of a step, where one process makes two.
+#[test]
+fn sampa_has_a_gradient_on_each_half_of_the_ranks() -> Result<()> {
+    let rule: MakeRule = || Box::new(Sampa::new(0.05, 0.2));
+    let alone = train(&Alone, rule, 2, None)?;
+    assert!(end(2, rule, 2, None)? == alone, "other bits on two ranks");
+    let four = end(4, rule, 2, None)?;
+    let off = distance(&four.weights, &alone.weights);
+    assert!(off < 1e-9 && four.samples == alone.samples, "4 ranks end {off:e} away");
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("checkpoint");
+    train(&Alone, rule, 2, Some((&path, 1)))?;
+    assert_eq!(end(2, rule, 2, Some((&path, usize::MAX)))?.weights, alone.weights, "on from one process");
+
+    let passes = on_ranks(2, |ranks| -> Result<Vec<(u64, u64)>> {
+        let ((classifier, params), mut rule) = (resnet8(Norm::Group(8))?, rule());
+        let counted = Counted::new(&classifier);
+        let batches = InF64::new();
+        let point = Schedule::cosine(0.05).at(0, 1);
+        let step = |batch: Result<Batch>| {
+            rule.gradient(BatchLoss::new(&counted, &params, &batch?.at(point)).over(ranks))?;
+            Ok(counted.take())
+        };
+        batches.slices_from(0, 0, ranks.share()).map(step).collect()
+    });
+    let passes = passes.into_iter().collect::<Result<Vec<_>>>()?;
+    assert_eq!(passes[0], [(32, 32), (16, 16), (16, 16), (16, 16)], "the first half makes the pass for g₀ too");
+    assert_eq!(passes[1], [(16, 16); 4]);
+    Ok(())
+}
+
 /// Bytes of one step on rank 0 of 4: those of the step itself, without the comparisons around it.
 fn bytes_of_a_step(rule: MakeRule) -> Result<(usize, usize)> {
     let found = on_ranks(4, |ranks| {
         let ((classifier, params), mut rule) = (resnet8(Norm::Group(8))?, rule());
         let Some(batch) = InF64::new().slices_from(0, 0, ranks.share()).next() else { bail!("no batch") };
-        rule.gradient(msharp_core::BatchLoss::new(&classifier, &params, &batch?).over(ranks))?;
+        rule.gradient(BatchLoss::new(&classifier, &params, &batch?).over(ranks))?;
         let Traffic { bytes, .. } = ranks.0.traffic();
         Ok((bytes, params.count()))
     });
@@ -288,7 +321,8 @@ fn states_of_single_ranks_and_batches_that_are_too_small_are_refused() -> Result
     };
     let said = error(2, local);
     assert!(said.contains("rule/inner/offset/mean") && said.contains("another on rank 1"), "{said}");
-    assert!(error(2, || Box::new(Sampa::new(0.1, 0.2))).contains("SAMPa"));
+    let said = error(3, || Box::new(Sampa::new(0.1, 0.2)));
+    assert!(said.contains("SAMPa") && said.contains("there are 3"), "{said}");
     let said = error(17, || Box::new(Plain));
     assert!(said.contains("none of the samples is for rank 16"), "{said}");
     Ok(())

@@ -124,6 +124,13 @@ fn ranks_train_what_one_process_trains_and_repeat_to_the_bit() {
         }
     }
     assert!(distance(&ends[0], &ends[1]) > 6e-4, "the two rules are far apart, and roundings in f32 are not");
+    // SAMPa, whose halves are one rank each
+    let (alone, halves) = (path("alone"), path("halves"));
+    let mut one = Command::new(env!("CARGO_BIN_EXE_msharp"));
+    one.arg("train").args(small(&alone, &["--rule", "sampa"]));
+    succeeds(one);
+    succeeds(mpirun(&[(2, &small(&halves, &["--rule", "sampa"]))]));
+    assert!(weights(&alone) == weights(&halves), "each half has the batches of one process");
     // m-SAM with the samples of a rank
     let (local, micro) = (path("local"), path("micro"));
     succeeds(mpirun(&[(4, &small(&local, &["--local-perturbation"]))]));

@@ -1,7 +1,8 @@
 //! The processes that train one network together, as rules and trainers see them.
 
-use crate::{BatchLoss, ParamVec};
+use crate::{Batch, BatchLoss, ParamVec, Part, to_safetensors};
 use candle_core::{DType, Device, Result, Tensor, bail};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Processes, called ranks, that hold the same weights and have a part of every batch each.
@@ -167,6 +168,25 @@ impl<'a> BatchLoss<'a> {
     pub fn backward(&self, losses: &Tensor, weights: Option<&Tensor>) -> Result<ParamVec> {
         let local = self.backward_of_rank(losses, weights)?;
         if weights.is_some() { self.sum_over_ranks(local) } else { self.mean_over_ranks(local) }
+    }
+
+    /// The batch of which each rank has a part, on every rank: inputs and targets of all are sent to all.
+    pub fn whole_batch(&self) -> Result<Batch> {
+        if self.ranks.size() == 1 {
+            return Ok(self.batch.clone());
+        }
+        let own = [("inputs", &self.batch.inputs), ("targets", &self.batch.targets)];
+        let own = own.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+        for (rank, bytes) in self.ranks.gather(&to_safetensors(&own, &BTreeMap::new())?)?.iter().enumerate() {
+            let mut part = candle_core::safetensors::load_buffer(bytes, self.batch.inputs.device())?;
+            for (name, parts) in [("inputs", &mut inputs), ("targets", &mut targets)] {
+                let Some(tensor) = part.remove(name) else { bail!("rank {rank} sent no {name} of its batch") };
+                parts.push(tensor);
+            }
+        }
+        let part = Part { before: 0, after: 0, ..self.batch.part };
+        Ok(Batch { inputs: Tensor::cat(&inputs, 0)?, targets: Tensor::cat(&targets, 0)?, part, ..*self.batch })
     }
 
     /// Numbers `[b]` of this rank's samples beside those of all others; a host-device synchronisation on a GPU where

@@ -58,8 +58,8 @@ impl Host {
             threads: rayon::current_num_threads(),
             memory_gib,
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            amx: device == DeviceName::Cpu && msharp_ops::has_amx(),
             gpu: gpu(device),
-            amx: msharp_ops::has_amx(),
             ranks: None,
             sync_batch_norm: false,
         }

@@ -30,10 +30,15 @@ pub fn main<C: Parser>(run: impl FnOnce(C) -> Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let print = if error.is::<Agreed>() { screen::say } else { screen::fail };
-            print(format!("error: {}", one_line(&format!("{error:#}"))));
+            print(told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What an error looks like.
+pub fn told(error: &anyhow::Error) -> String {
+    format!("error: {}", one_line(&format!("{error:#}")))
 }
 
 /// Ends the program if what it panics for is an output that cannot be written, which is no fault of its own: without a

@@ -71,10 +71,15 @@ fn several<T>(launch: &Launch, command: impl FnOnce(&Ranks) -> Result<T>) -> Res
     let ranks = Ranks::of(&all);
     let error = match command(&ranks) {
         Ok(value) => return Ok(value),
-        Err(error) if error.is::<Agreed>() => return Err(error),
-        Err(error) if !ranks.met.load(Ordering::Relaxed) => return Err(ranks.stay_away(error)),
-        Err(error) => error,
+        Err(error) if error.is::<Agreed>() || ranks.met.load(Ordering::Relaxed) => error,
+        Err(error) => ranks.stay_away(error),
     };
+    if error.is::<Agreed>() {
+        // While all ranks are there: `mpirun` ends the others as soon as one has failed.
+        screen::say(crate::program::told(&error));
+        screen::silence();
+        return Err(error);
+    }
     screen::fail(format!("error on rank {}: {}", launch.rank, crate::program::one_line(&format!("{error:#}"))));
     world.abort(1)
 }

@@ -8,9 +8,8 @@ use msharp_models::Norm;
 /// # Errors
 /// Names the flag that has no meaning on `size` ranks, or leaves one without samples, of `samples` in the training set.
 pub fn check(config: &RunConfig, samples: usize, size: usize) -> Result<()> {
-    let (batch, rule) = (config.optimisation.batch_size, config.perturbation.rule.name());
+    let batch = config.optimisation.batch_size;
     for (flag, is_given) in [
-        ("rule sampa", rule == "sampa"),
         ("noise-every", config.measuring.noise_every > 0),
         ("shuffle-weights", config.weighting.shuffle_weights),
         ("estimator random", config.weighting.estimator == EstimatorName::Random),
@@ -23,6 +22,10 @@ pub fn check(config: &RunConfig, samples: usize, size: usize) -> Result<()> {
             "--{flag} is for one process, and there are {size} ranks; expected another flag, or one rank"
         );
     }
+    ensure!(
+        config.perturbation.rule.name() != "sampa" || size.is_multiple_of(2),
+        "--rule sampa computes its two gradients on two halves of the ranks, and there are {size}; expected an even number"
+    );
     let last = Share { rank: size - 1, of: size };
     let smallest = match samples % batch {
         0 => batch,
@@ -82,6 +85,11 @@ pub fn check_sync_batch_norm(config: &RunConfig, size: usize) -> Result<()> {
             "--sync-batch-norm takes the samples of a rank in one piece, and --accumulate is {most}; expected one of them"
         )
     }
+    ensure!(
+        config.perturbation.rule.name() != "sampa",
+        "--sync-batch-norm has no meaning with --rule sampa, whose halves of the ranks have other samples; expected one \
+         of them"
+    );
     let estimator = config.weighting.estimator;
     ensure!(
         estimator == EstimatorName::FiniteDifference,
@@ -100,7 +108,7 @@ mod tests {
     #[test]
     fn what_has_no_meaning_on_ranks_is_named() {
         for (flags, samples, size, part) in [
-            ("--rule sampa", 512, 2, "--rule sampa"),
+            ("--rule sampa", 512, 3, "--rule sampa"),
             ("--noise-every 2", 512, 2, "--noise-every"),
             ("--rule rw-sam --adapt-delta", 512, 2, "--adapt-delta"),
             ("--batch-size 9", 90, 4, "--batch-size 9"),
@@ -127,6 +135,7 @@ mod tests {
             ("--micro-batch 8", 2, "--micro-batch 8"),
             ("--accumulate 8", 2, "--accumulate is 8"),
             ("--rule rw-sam --estimator ghost", 2, "--estimator ghost"),
+            ("--rule sampa", 2, "--rule sampa"),
         ] {
             let message = check_sync_batch_norm(&parse(flags), size).unwrap_err().to_string();
             assert!(message.contains(part) && message.contains("expected"), "{flags}: {message}");

@@ -1,16 +1,17 @@
 //! The instructions: a product of 32 × 32 numbers at a time, in four tiles.
 
-use super::{Block, SIDE, Side, TileProduct, split};
-use crate::cpu::parallel::Region;
-use crate::cpu::product::{Matrix, Start};
+pub(super) use super::split::pack;
+
+use super::{Block, STEP, TileProduct};
+use crate::cpu::product::Start;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::slice;
 
 /// Whether the processor has the instructions, and the system keeps tiles when it interrupts this process.
 pub(super) fn is_permitted() -> bool {
-    const ARCH_REQ_XCOMP_PERM: libc::c_int = 0x1023;
-    const XFEATURE_XTILEDATA: libc::c_int = 18;
+    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_ulong = 18;
     if !is_x86_feature_detected!("avx512f") || !is_x86_feature_detected!("avx512bw") {
         return false;
     }
@@ -19,15 +20,6 @@ pub(super) fn is_permitted() -> bool {
     // SAFETY: it takes two numbers, and lets this process use tiles or does not.
     let permitted = || unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 };
     bf16 == 1 && tile == 1 && permitted()
-}
-
-/// Packs a side of a product.
-///
-/// # Safety
-/// As [`super::Amx::pack`] says, whose processor has what this needs.
-pub(super) unsafe fn pack(side: Side, from: Matrix<f32>, outer: usize, inner: usize, to: Region<Block>) {
-    // SAFETY: guaranteed by the caller.
-    unsafe { split::pack(side, from, outer, inner, to) };
 }
 
 /// What tiles are: palette 1, eight of 16 rows of 64 bytes.
@@ -48,34 +40,48 @@ static CONFIGURATION: Configuration = {
 
 /// 32 rows and columns of c at an edge, of which not all are there.
 #[repr(C, align(64))]
-struct Edge([[f32; SIDE]; SIDE]);
+struct Edge([[f32; STEP]; STEP]);
 
-static ZEROS: Edge = Edge([[0.; SIDE]; SIDE]);
+/// A row of the c that a product begins with.
+#[repr(C, align(64))]
+struct Row([f32; STEP]);
 
-/// Computes a product; the processor has tiles.
-pub(super) fn multiply(product: TileProduct<f32>) {
+static ZEROS: Row = Row([0.; STEP]);
+
+/// Computes a product.
+///
+/// # Safety
+/// As [`super::Amx::multiply`] says; the processor must have tiles, and a row that c starts with its columns.
+pub(super) unsafe fn multiply(product: TileProduct<f32>) {
     let TileProduct { rows, inner, columns, a, b, start, c } = product;
-    let steps = inner.div_ceil(SIDE);
-    // SAFETY: the processor has tiles; nothing else in this process has any, so none is lost.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly, preserves_flags)) };
-    for j in (0..columns).step_by(SIDE) {
-        let b = &b[j / SIDE * steps..][..steps];
-        for i in (0..rows).step_by(SIDE) {
-            let a = &a[i / SIDE * steps..][..steps];
+    let steps = inner.div_ceil(STEP);
+    // SAFETY: the processor has tiles. No function keeps any across a call, so none are lost.
+    unsafe {
+        asm!(
+            "ldtilecfg [{}]", in(reg) &CONFIGURATION,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    for j in (0..columns).step_by(STEP) {
+        let b = &b[j / STEP * steps..][..steps];
+        for i in (0..rows).step_by(STEP) {
+            let a = &a[i / STEP * steps..][..steps];
             let to = c.start.at(i * c.row + j);
-            let (height, width) = ((rows - i).min(SIDE), (columns - j).min(SIDE));
+            let (height, width) = ((rows - i).min(STEP), (columns - j).min(STEP));
             // SAFETY: 32 rows of 32 numbers at `to`, or at the edge's copy; at `from` as many, or a row that is read
             // again and again; this task alone writes c.
             unsafe {
-                if (height, width) == (SIDE, SIDE) {
+                if (height, width) == (STEP, STEP) {
                     let (from, row) = match start {
-                        Start::Zero => (ZEROS.0[0].as_ptr(), 0),
-                        Start::Row(row) => (row[j..][..SIDE].as_ptr(), 0),
+                        Start::Zero => (ZEROS.0.as_ptr(), 0),
+                        Start::Row(row) => (row[j..][..STEP].as_ptr(), 0),
                         Start::Sum => (to.cast_const(), c.row),
                     };
                     in_tiles(a, b, (from, row), (to, c.row));
                 } else {
-                    let mut edge = Edge([[0.; SIDE]; SIDE]);
+                    let mut edge = Edge([[0.; STEP]; STEP]);
                     for (k, edge) in edge.0.iter_mut().enumerate().take(height) {
                         match start {
                             Start::Zero => {}
@@ -86,7 +92,7 @@ pub(super) fn multiply(product: TileProduct<f32>) {
                         }
                     }
                     let at: *mut f32 = edge.0.as_mut_ptr().cast();
-                    in_tiles(a, b, (at.cast_const(), SIDE), (at, SIDE));
+                    in_tiles(a, b, (at.cast_const(), STEP), (at, STEP));
                     for (k, edge) in edge.0.iter().enumerate().take(height) {
                         to.add(k * c.row).copy_from_nonoverlapping(edge.as_ptr(), width);
                     }
@@ -95,7 +101,14 @@ pub(super) fn multiply(product: TileProduct<f32>) {
         }
     }
     // SAFETY: no product is under way.
-    unsafe { asm!("tilerelease", options(nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!(
+            "tilerelease",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
 }
 
 /// Of the part of a in tiles 4 and 5 and the part of b in tiles 6 and 7: all four products are added. Meanwhile a part
@@ -138,7 +151,7 @@ unsafe fn in_tiles(a: &[Block], b: &[Block], from: (*const f32, usize), to: (*mu
             "tileloadd tmm3, [{from} + {from_row} + 64]",
             "mov {from_row}, 64", // the rows of a tile in a block
             "3:",
-            // l h
+            // From one product of parts to the next, one side changes; the largest is added last. l h
             "tileloadd tmm4, [{a} + {from_row} + 4096]",
             "tileloadd tmm6, [{b} + {from_row}]",
             "tileloadd tmm7, [{b} + {from_row} + 1024]",

@@ -1,15 +1,18 @@
 //! Products of f32 in the tiles of a processor with AMX (Intel's servers since Sapphire Rapids): twice as fast as with
 //! AVX-512, and no less exact.
 //!
-//! The tiles multiply numbers of 8 bits (bfloat16) and sum in f32. A number of 24 bits is a sum of three of 8 bits,
-//! without rest: x = h + m + l, where |m| ≤ 2⁻⁸|x| and |l| ≤ 2⁻¹⁷|x|. Of the nine products of the parts of x and y
-//! the six largest are summed: hh′, hm′, mh′, mm′, hl′ and lh′. The others are 2⁻²⁴|xy| together at most, half a unit
-//! in the last place of f32. (Henry, Tang, Heinecke: *Leveraging the bfloat16 Artificial Intelligence Datatype For
+//! The tiles multiply bfloat16, of 8 significant bits, and sum in f32. A number of 24 significant bits is a sum of three
+//! of 8 without rest: x = h + m + l, where |m| ≤ 2⁻⁸|x| and |l| ≤ 2⁻¹⁷|x|. Of the nine products of the parts of x and y
+//! the six largest are summed: hh′, hm′, mh′, mm′, hl′ and lh′. The others are 2⁻²⁴|xy| together at most, the unit
+//! roundoff of f32. (Henry, Tang, Heinecke: *Leveraging the bfloat16 Artificial Intelligence Datatype For
 //! Higher-Precision Computations*, ARITH 2019.)
 //!
-//! A sum is taken in blocks of 32 summands, in their order, so its bits depend neither on how a product is cut nor on
-//! the number of threads; but they are not those of the vector units. Numbers below 2⁻¹²⁶ count as 0, and what is not
-//! finite gives what is not finite.
+//! The tiles take what is below 2⁻¹²⁶ as 0, parts, products and sums alike. So a number below 2⁻¹⁰³ loses its low part
+//! bit by bit, and one below 2⁻¹¹⁸ has the 8 bits of its high part alone. At the other end ∞, NaN and finite numbers from
+//! 2¹²⁸(1 − 2⁻⁹) on give NaN, and a sum within 2⁻⁷ of the largest number may be ∞.
+//!
+//! A sum is taken in blocks of 32 summands, in their order, so its bits depend neither on how a product is cut, at
+//! multiples of 32, nor on the number of threads; but they are not those of the vector units.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod kernel;
@@ -28,7 +31,7 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 /// Rows, columns and summands of a product that is computed at a time.
-pub(crate) const SIDE: usize = 32;
+pub(crate) const STEP: usize = 32;
 
 /// The name of an environment variable: where it is set, to whatever, no product is computed in tiles.
 const OFF: &str = "MSHARP_NO_AMX";
@@ -55,8 +58,8 @@ pub(crate) struct Tile([[u32; 16]; 16]);
 pub(crate) struct Block([[Tile; 2]; 3]);
 
 /// How many blocks a packed side has: those of the first 32 rows (or columns), of the next 32, and so on.
-pub(crate) fn blocks(outer: usize, inner: usize) -> usize {
-    outer.div_ceil(SIDE) * inner.div_ceil(SIDE)
+pub(crate) fn block_count(outer: usize, inner: usize) -> usize {
+    outer.div_ceil(STEP) * inner.div_ceil(STEP)
 }
 
 /// The side of a product that is packed.
@@ -71,11 +74,12 @@ pub(crate) enum Side {
 /// c = start + a · b, `[rows, columns]` with `inner` summands.
 pub(crate) struct TileProduct<'a, T> {
     pub(crate) rows: usize,
+    /// At least one; of a part of a sum, a multiple of [`STEP`] unless it is the last.
     pub(crate) inner: usize,
     pub(crate) columns: usize,
-    /// Packed, [`blocks`] of `rows`.
+    /// Packed: its blocks.
     pub(crate) a: &'a [Block],
-    /// Packed, [`blocks`] of `columns`.
+    /// Packed: its blocks.
     pub(crate) b: &'a [Block],
     pub(crate) start: Start<'a, T>,
     /// Neighbours in a row lie side by side.
@@ -91,28 +95,24 @@ impl<T: Float> Amx<T> {
     /// Packs a side `[outer, inner]`, with zeros where a block goes beyond it.
     ///
     /// # Safety
-    /// The matrix must have so many rows and columns, and `to` room for its [`blocks`], which are this task's own.
+    /// The matrix must have so many rows and columns, and `to` room for its blocks ([`block_count`]), which are this
+    /// task's own.
     pub(crate) unsafe fn pack(&self, side: Side, from: Matrix<T>, outer: usize, inner: usize, to: Region<Block>) {
         // SAFETY: guaranteed by the caller; the processor has what the kernel needs, and `T` is f32.
         unsafe { kernel::pack(side, from.cast(), outer, inner, to) };
     }
 
     /// Computes a product.
-    pub(crate) fn multiply(&self, product: TileProduct<T>) {
+    ///
+    /// # Safety
+    /// c must have its rows and columns, initialised for [`Start::Sum`], and be this task's own.
+    pub(crate) unsafe fn multiply(&self, product: TileProduct<T>) {
         let TileProduct { rows, inner, columns, a, b, start, c } = product;
-        assert!(a.len() >= blocks(rows, inner) && b.len() >= blocks(columns, inner) && c.column == 1 && inner > 0);
-        // SAFETY: `T` is f32, and the slice is as long.
-        let cast = |row: &[T]| unsafe { std::slice::from_raw_parts(row.as_ptr().cast::<f32>(), row.len()) };
-        let row: &[f32];
-        let start = match start {
-            Start::Zero => Start::Zero,
-            Start::Sum => Start::Sum,
-            Start::Row(values) => {
-                row = cast(values);
-                Start::Row(row)
-            }
-        };
-        kernel::multiply(TileProduct { rows, inner, columns, a, b, start, c: c.cast() });
+        assert!(inner > 0 && a.len() >= block_count(rows, inner) && b.len() >= block_count(columns, inner));
+        assert!(c.column == 1 && if let Start::Row(row) = start { row.len() >= columns } else { true });
+        let (start, c) = (start.cast(), c.cast());
+        // SAFETY: guaranteed by the caller; the processor has tiles, `T` is f32, and a row has its columns.
+        unsafe { kernel::multiply(TileProduct { rows, inner, columns, a, b, start, c }) };
     }
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn scratch<R>(len: usize, f: impl FnOnce(&mut [Block]) -> R) -> R {
 mod tests {
     use super::*;
 
-    /// Numbers of 24 bits with signs, of about 2⁻³⁰ to 2³⁰ in all.
+    /// Numbers of up to 24 significant bits, below 16.
     fn numbers(len: usize, seed: u64) -> Vec<f32> {
         let mut state = seed;
         let mut next = move || {
@@ -144,7 +144,7 @@ mod tests {
         (0..len).map(|_| (next() as f32 / (1u64 << 30) as f32 - 1.) * 2f32.powi((next() % 9) as i32 - 4)).collect()
     }
 
-    /// Element (i, j) of a matrix that lies as rows or, transposed, as columns.
+    /// A matrix that lies as rows or, transposed, as columns.
     fn laid(values: &mut [f32], rows: usize, columns: usize, transposed: bool) -> Matrix<f32> {
         match transposed {
             true => Matrix::rows(Region::of(values), rows).transposed(),
@@ -152,12 +152,13 @@ mod tests {
         }
     }
 
+    /// Its element (i, j).
     fn at(values: &[f32], (rows, columns): (usize, usize), transposed: bool, i: usize, j: usize) -> f64 {
         f64::from(values[if transposed { j * rows + i } else { i * columns + j }])
     }
 
     fn packed(amx: &Amx<f32>, side: Side, from: Matrix<f32>, outer: usize, inner: usize) -> Vec<Block> {
-        let mut to = vec![Block([[Tile([[u32::MAX; 16]; 16]); 2]; 3]); blocks(outer, inner)];
+        let mut to = vec![Block([[Tile([[u32::MAX; 16]; 16]); 2]; 3]); block_count(outer, inner)];
         // SAFETY: as many rows and columns as the callers' matrices have, and room for their blocks.
         unsafe { amx.pack(side, from, outer, inner, Region::of(&mut to)) };
         to
@@ -185,7 +186,9 @@ mod tests {
                     let row = n + 3;
                     let mut c = vec![5.; m * row];
                     let to = Matrix::rows(Region::of(&mut c), row);
-                    amx.multiply(TileProduct { rows: m, inner: k, columns: n, a: &left, b: &right, start, c: to });
+                    let product = TileProduct { rows: m, inner: k, columns: n, a: &left, b: &right, start, c: to };
+                    // SAFETY: c has m rows, and nobody else writes it.
+                    unsafe { amx.multiply(product) };
                     for i in 0..m {
                         for j in 0..n {
                             let first = match start {
@@ -212,16 +215,8 @@ mod tests {
     fn a_product_with_one_is_the_number_itself() {
         let Some(amx) = tiles() else { return };
         let mut x = numbers(32 * 32, 4);
-        x[..8].copy_from_slice(&[
-            f32::MAX / 2.,
-            f32::MIN_POSITIVE * 2f32.powi(24),
-            0.,
-            -0.,
-            f32::EPSILON,
-            1.,
-            -1.,
-            1e-30,
-        ]);
+        let smallest = 2f32.powi(-103) * (1. + f32::EPSILON);
+        x[..8].copy_from_slice(&[f32::MAX / 2., smallest, 0., -0., f32::EPSILON, 1., -1., 1e-30]);
         let mut one = vec![0f32; 32 * 32];
         (0..32).for_each(|i| one[33 * i] = 1.);
         let right = packed(&amx, Side::Right, laid(&mut one, 32, 32, false), 32, 32);
@@ -229,18 +224,17 @@ mod tests {
             let left = packed(&amx, Side::Left, laid(x, 32, 32, false), 32, 32);
             let mut c = vec![0f32; 32 * 32];
             let to = Matrix::rows(Region::of(&mut c), 32);
-            amx.multiply(TileProduct {
-                rows: 32,
-                inner: 32,
-                columns: 32,
-                a: &left,
-                b: &right,
-                start: Start::Zero,
-                c: to,
-            });
+            let start = Start::Zero;
+            let product = TileProduct { rows: 32, inner: 32, columns: 32, a: &left, b: &right, start, c: to };
+            // SAFETY: c has 32 rows, and nobody else writes it.
+            unsafe { amx.multiply(product) };
             c
         };
         assert_eq!(times_one(&mut x), x);
+        let smaller = 2f32.powi(-119) * (1. + 2f32.powi(-8));
+        let first = std::mem::replace(&mut x[0], smaller);
+        assert!((times_one(&mut x)[0] / smaller - 1.).abs() < 2f32.powi(-7), "8 bits of it");
+        x[0] = first;
         for strange in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::from_bits(0x7f80_0001), -f32::NAN, f32::MAX] {
             x[70] = strange;
             let y = times_one(&mut x);

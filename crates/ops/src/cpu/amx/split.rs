@@ -1,6 +1,9 @@
-//! Numbers of 24 bits as three of 8 bits, in the order in which tiles have them: pairs of summands.
+//! Numbers of 24 significant bits as three of 8, in the order in which tiles have them: pairs of summands.
 
-use super::{Block, SIDE, Side, Tile};
+// Tiles are indexed by row, as their formulas are.
+#![allow(clippy::needless_range_loop)]
+
+use super::{Block, STEP, Side, Tile};
 use crate::cpu::parallel::Region;
 use crate::cpu::product::Matrix;
 use std::arch::x86_64::{
@@ -118,13 +121,13 @@ fn transposed(rows: &Rows) -> Rows {
 /// As [`super::Amx::pack`] says; the processor must have AVX-512 F and BW.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) unsafe fn pack(side: Side, from: Matrix<f32>, outer: usize, inner: usize, to: Region<Block>) {
-    let steps = inner.div_ceil(SIDE);
-    for (panel, first) in (0..outer).step_by(SIDE).enumerate() {
-        for (step, k) in (0..inner).step_by(SIDE).enumerate() {
+    let steps = inner.div_ceil(STEP);
+    for (panel, first) in (0..outer).step_by(STEP).enumerate() {
+        for (step, k) in (0..inner).step_by(STEP).enumerate() {
             for half in 0..2 {
                 let first = first + 16 * half;
-                let (count, summands) = (outer.saturating_sub(first).min(16), (inner - k).min(SIDE));
-                let is_whole = (count, summands) == (16, SIDE);
+                let (count, summands) = (outer.saturating_sub(first).min(16), (inner - k).min(STEP));
+                let is_whole = (count, summands) == (16, STEP);
                 let at = from.start.at(if count > 0 { first * from.row + k * from.column } else { 0 });
                 // SAFETY: whole tiles are read where they lie; of others `count` rows with `summands` columns.
                 let (parts, pairs_in_rows) = unsafe {
@@ -132,13 +135,13 @@ pub(super) unsafe fn pack(side: Side, from: Matrix<f32>, outer: usize, inner: us
                         (true, row, 1) => (along(at, row), true),
                         (true, 1, column) => (across(at, column), false),
                         _ => {
-                            let mut copy = [[0f32; SIDE]; 16];
+                            let mut copy = [[0f32; STEP]; 16];
                             for (i, copy) in copy.iter_mut().enumerate().take(count) {
                                 for (j, copy) in copy.iter_mut().enumerate().take(summands) {
                                     *copy = at.add(i * from.row + j * from.column).read();
                                 }
                             }
-                            (along(copy.as_ptr().cast(), SIDE), true)
+                            (along(copy.as_ptr().cast(), STEP), true)
                         }
                     }
                 };

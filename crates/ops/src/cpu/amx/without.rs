@@ -14,6 +14,8 @@ pub(super) unsafe fn pack(_: Side, _: Matrix<f32>, _: usize, _: usize, _: Region
     unreachable!("there are no tiles")
 }
 
-pub(super) fn multiply(_: TileProduct<f32>) {
+/// # Safety
+/// Never called.
+pub(super) unsafe fn multiply(_: TileProduct<f32>) {
     unreachable!("there are no tiles")
 }

@@ -62,6 +62,19 @@ pub(crate) enum Start<'a, T> {
     Sum,
 }
 
+impl<'a, T> Start<'a, T> {
+    /// The same numbers under the name of their type: `U` must be `T`.
+    pub(crate) fn cast<U>(self) -> Start<'a, U> {
+        debug_assert_eq!(size_of::<T>(), size_of::<U>());
+        match self {
+            Start::Zero => Start::Zero,
+            Start::Sum => Start::Sum,
+            // SAFETY: they are of one type, says the caller, and as many.
+            Start::Row(row) => Start::Row(unsafe { std::slice::from_raw_parts(row.as_ptr().cast(), row.len()) }),
+        }
+    }
+}
+
 /// c = start + a · b, `[rows, columns]` with `inner` summands, which are added in order.
 pub(crate) struct Product<'a, T> {
     pub(crate) rows: usize,

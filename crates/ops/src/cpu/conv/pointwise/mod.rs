@@ -9,7 +9,7 @@
 mod tiles;
 
 use super::direct::Direct;
-use crate::cpu::amx::{SIDE, has_amx};
+use crate::cpu::amx::STEP;
 use crate::cpu::float::Float;
 use crate::cpu::kernels::tile;
 use crate::cpu::parallel::{Region, build, filled, for_chunks, tasks};
@@ -55,7 +55,7 @@ impl Pointwise {
 
     /// With AMX tiles, where the processor has them.
     pub(super) fn with_tiles(self) -> Self {
-        Self { may_tile: has_amx(), ..self }
+        Self { may_tile: true, ..self }
     }
 
     /// The same as a convolution like any other.
@@ -178,7 +178,7 @@ impl Pointwise {
         let Geometry { c_in, c_out, .. } = self.g;
         let x = &*self.seen(x);
         let amx = self.amx([c_out, self.g.pixels(), c_in]);
-        let [outputs, inputs, pixels] = self.parts_of_dw(threads, if amx.is_some() { SIDE } else { 24 });
+        let [outputs, inputs, pixels] = self.parts_of_dw(threads, if amx.is_some() { STEP } else { 24 });
         let blocks_of_dw = outputs.len() * inputs.len();
         // The first chunk is summed in the result.
         let mut sums: Vec<Vec<T>> = pixels.iter().map(|_| Vec::with_capacity(c_out * c_in)).collect();
@@ -322,6 +322,12 @@ mod tests {
             let (x, dy) = (numbers(pixels * c_in, 7), numbers(pixels * c_out, 11));
             let of = Pointwise::of(&g, Arch::new()).expect("a 1 × 1 kernel");
             for of in [of, of.with_tiles()] {
+                let weight = &numbers(c_out * c_in, 5);
+                let on = |threads: usize| -> [Vec<f32>; 2] {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+                    pool.install(|| [of.forward(&x, weight, None), of.grad_input(weight, &dy)])
+                };
+                assert!(on(1) == on(2) && on(1) == on(3), "{g:?}");
                 let dw = [1, 2, 3, 16].map(|threads| of.grad_weight_for(threads, &x, &dy));
                 assert!(dw.iter().all(|other| *other == dw[0]), "{g:?}");
                 assert_ne!(of.parts_of_dw(1, 32), of.parts_of_dw(16, 32), "{g:?}: as many tasks for 16 threads");

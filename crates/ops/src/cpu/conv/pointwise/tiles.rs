@@ -1,8 +1,8 @@
-//! The same products in AMX tiles: a task packs its rows a block of summands at a time, and multiplies them with all
-//! columns.
+//! The same products in AMX tiles. A task has some rows of y or dx, which it packs a block of summands at a time and
+//! multiplies with all columns; or a block of dw, of which it packs both sides.
 
 use super::{Pointwise, blocks, even_blocks, shares};
-use crate::cpu::amx::{self, Amx, Block, SIDE, Side, TileProduct};
+use crate::cpu::amx::{self, Amx, Block, STEP, Side, TileProduct};
 use crate::cpu::float::Float;
 use crate::cpu::parallel::{Region, tasks};
 use crate::cpu::product::{Matrix, Start};
@@ -13,18 +13,18 @@ const SUMMANDS: usize = 384;
 const ROWS: usize = 416;
 /// Pixels of a block of dw, which packs both of its sides.
 const PIXELS: usize = 256;
-/// Rows times columns over their sum, and summands, from which packing both sides and moving the result takes less time
-/// than tiles save.
+/// Rows · columns / (rows + columns) from which packing both sides takes less time than tiles save.
 const WORTH_PACKING: usize = 100;
-const WORTH_MOVING: usize = 96;
+/// Summands from which computing takes longer than moving the result.
+const WORTH_MOVING: usize = 192;
 
 impl Pointwise {
     /// Tiles for a product of `[rows, inner, columns]` that fills them well enough.
     pub(super) fn amx<T: Float>(&self, [rows, inner, columns]: [usize; 3]) -> Option<Amx<T>> {
-        let pays = rows * columns >= WORTH_PACKING * (rows + columns) && inner >= WORTH_MOVING;
+        let pays = rows > 0 && rows * columns >= WORTH_PACKING * (rows + columns) && inner >= WORTH_MOVING;
         let volume = |sizes: [usize; 3]| sizes.iter().product::<usize>();
         let sizes = [rows, inner, columns];
-        let is_full = 2 * volume(sizes.map(|size| size.next_multiple_of(SIDE))) <= 3 * volume(sizes);
+        let is_full = 2 * volume(sizes.map(|size| size.next_multiple_of(STEP))) <= 3 * volume(sizes);
         (self.may_tile && pays && is_full).then(Amx::new).flatten()
     }
 
@@ -39,23 +39,25 @@ impl Pointwise {
         start: Start<T>,
     ) -> Vec<T> {
         let rows = self.g.pixels();
-        let packed: Vec<(Range<usize>, Vec<Block>)> = even_blocks(inner, SUMMANDS, SIDE)
+        let packed: Vec<(Range<usize>, Vec<Block>)> = even_blocks(inner, SUMMANDS, STEP)
             .into_iter()
             .map(|k| (k.clone(), packed_right(amx, b.from(k.start, 0), k.len(), columns)))
             .collect();
         let mut y = Vec::with_capacity(rows * columns);
         let c = Matrix::rows(Region::of_capacity(&mut y), columns);
         let a = Matrix::rows(Region::to_read(a), inner);
-        let rows_of = shares(rows, ROWS, SIDE, rayon::current_num_threads());
+        let rows_of = shares(rows, ROWS, STEP, rayon::current_num_threads());
         tasks(rows_of.len(), |i| {
             let rows = &rows_of[i];
-            amx::scratch(amx::blocks(rows.len(), SUMMANDS), |left| {
+            amx::scratch(amx::block_count(rows.len(), SUMMANDS), |left| {
                 for (k, b) in &packed {
                     // SAFETY: a has these rows and summands, and the blocks of the scratch are enough for them.
                     unsafe { amx.pack(Side::Left, a.from(rows.start, k.start), rows.len(), k.len(), Region::of(left)) };
                     let start = if k.start > 0 { Start::Sum } else { start };
                     let c = c.from(rows.start, 0);
-                    amx.multiply(TileProduct { rows: rows.len(), inner: k.len(), columns, a: left, b, start, c });
+                    let product = TileProduct { rows: rows.len(), inner: k.len(), columns, a: left, b, start, c };
+                    // SAFETY: y has room for these rows, which are this task's own; the first block writes all of them.
+                    unsafe { amx.multiply(product) };
                 }
             });
         });
@@ -79,7 +81,7 @@ impl Pointwise {
         let x = Matrix::rows(Region::to_read(x), self.g.c_in).transposed();
         let dy = Matrix::rows(Region::to_read(dy), self.g.c_out).transposed();
         let (rows, columns) = (outputs.len(), inputs.len());
-        let lengths = [amx::blocks(rows, PIXELS), amx::blocks(columns, PIXELS)];
+        let lengths = [amx::block_count(rows, PIXELS), amx::block_count(columns, PIXELS)];
         amx::scratch(lengths.iter().sum(), |scratch| {
             let (a, b) = scratch.split_at_mut(lengths[0]);
             for k in blocks(pixels.len(), PIXELS) {
@@ -90,7 +92,8 @@ impl Pointwise {
                     amx.pack(Side::Right, x.from(inputs.start, first), columns, inner, Region::of(b));
                 }
                 let start = if k.start == 0 { Start::Zero } else { Start::Sum };
-                amx.multiply(TileProduct { rows, inner, columns, a, b, start, c });
+                // SAFETY: the caller's block of dw, which its first pixels write.
+                unsafe { amx.multiply(TileProduct { rows, inner, columns, a, b, start, c }) };
             }
         });
     }
@@ -98,11 +101,11 @@ impl Pointwise {
 
 /// A right side `[inner, columns]`, packed by all threads.
 fn packed_right<T: Float>(amx: &Amx<T>, b: Matrix<T>, inner: usize, columns: usize) -> Vec<Block> {
-    let len = amx::blocks(columns, inner);
+    let len = amx::block_count(columns, inner);
     let mut to = Vec::with_capacity(len);
-    let (to_write, panels) = (Region::of_capacity(&mut to), amx::blocks(SIDE, inner));
-    tasks(columns.div_ceil(SIDE), |i| {
-        let (first, count) = (i * SIDE, (columns - i * SIDE).min(SIDE));
+    let (to_write, panels) = (Region::of_capacity(&mut to), amx::block_count(STEP, inner));
+    tasks(columns.div_ceil(STEP), |i| {
+        let (first, count) = (i * STEP, (columns - i * STEP).min(STEP));
         // SAFETY: b has these columns, and the task's own blocks are those of its columns.
         unsafe { amx.pack(Side::Right, b.from(0, first).transposed(), count, inner, to_write.after(i * panels)) };
     });
