@@ -68,15 +68,15 @@
 //! **Reproducibility.** Parallel loops run over chunks whose size depends on the shape alone (`cpu::parallel`), and
 //! sums add the chunks in order. So every result has the same bits for any number of threads; those of a convolution
 //! are also the same with AVX2 and with AVX-512. Those of a large linear map or 1 × 1 convolution are others where
-//! [`has_amx`] holds, unless the environment variable `MSHARP_NO_AMX` is set; what is large depends on all sizes, that of
-//! the batch too. Random masks and signs are functions of a seed.
+//! [`has_amx`] holds, unless the environment variable `MSHARP_NO_AMX` is set; what is large depends on all sizes, that
+//! of the batch too. Random masks and signs are functions of a seed.
 //!
 //! **Convolutions** are products of matrices, computed by kernels of our own (`cpu::conv`): Winograd's F(4 × 4, 3 × 3)
 //! where it fits, which has a quarter of the multiplications, products in blocks that stay in cache for linear maps and
 //! 1 × 1 kernels (`cpu::product`), and a direct one elsewhere. The vector instructions are chosen at run time: AVX-512,
 //! AVX2, NEON or none (`cpu::vector`). On a processor with AMX the second kind is faster, with the error of f32: each
-//! number is split in three of 8 significant bits (`cpu::amx`). [`direct_convolutions`] is a scope without Winograd, for
-//! comparisons.
+//! number is split in three of 8 significant bits (`cpu::amx`). [`direct_convolutions`] is a scope without Winograd,
+//! for comparisons.
 //!
 //! # On a GPU
 //!

@@ -91,6 +91,8 @@ struct Timed {
     cores: usize,
     times_ms: Vec<f64>,
     median_ms: f64,
+    /// Of as many ranks at once that send each other nothing.
+    apart_ms: f64,
     /// The share of the ranks' time in collective operations.
     communication: f64,
     calls: usize,
@@ -98,6 +100,8 @@ struct Timed {
     bytes: usize,
     /// The time of one rank on its samples by this one.
     efficiency: f64,
+    /// The same of ranks that send each other nothing: what they lose by sharing the machine.
+    apart: f64,
 }
 
 /// A line of what follows for GPUs.
@@ -177,11 +181,11 @@ fn check(args: &DistArgs) -> Result<()> {
 fn time(args: &DistArgs, subject: &SubjectArgs, rule: Rule) -> Result<Vec<Timed>> {
     let measured = |ranks: usize| -> Result<Timed> {
         eprintln!("timing {} of {} on {ranks} of {:?} …", rule.name(), args.model, args.ranks);
-        let Steps { times_ms, communication, calls, bytes } = match args.over() {
+        let Steps { times_ms, apart_ms, communication, calls, bytes } = match args.over() {
             Over::Mpi => with_mpirun(args, rule, ranks)?,
             Over::Threads => on_threads(args.threads, subject, rule, ranks)?,
         };
-        let median_ms = times_ms[times_ms.len() / 2];
+        let [median_ms, apart_ms] = [&times_ms, &apart_ms].map(|times| times[times.len() / 2]);
         Ok(Timed {
             model: args.model.to_string(),
             norm: args.norm.to_string(),
@@ -193,10 +197,12 @@ fn time(args: &DistArgs, subject: &SubjectArgs, rule: Rule) -> Result<Vec<Timed>
             cores: cores(),
             times_ms: times_ms.into_iter().map(rounded).collect(),
             median_ms: rounded(median_ms),
+            apart_ms: rounded(apart_ms),
             communication: rounded(100. * communication) / 100.,
             calls,
             bytes,
             efficiency: f64::NAN,
+            apart: f64::NAN,
         })
     };
     let alone = measured(1)?;
@@ -208,7 +214,8 @@ fn time(args: &DistArgs, subject: &SubjectArgs, rule: Rule) -> Result<Vec<Timed>
             Some(alone) => alone,
             None => measured(*ranks)?,
         };
-        let line = Timed { efficiency: rounded(base / line.median_ms), ..line };
+        let [efficiency, apart] = [line.median_ms, line.apart_ms].map(|ms| rounded(base / ms));
+        let line = Timed { efficiency, apart, ..line };
         if args.json {
             println!("{}", serde_json::to_string(&line)?);
         }
@@ -328,10 +335,14 @@ fn print(args: &DistArgs, timed: &[Timed], extrapolated: &[Extrapolated]) {
             format!("{:.1} %", 100. * line.communication),
             megabytes(line.bytes),
             format!("{:.2}", line.efficiency),
+            format!("{:.2}", line.apart),
         ]
     };
-    let head = ["rule", "ranks", "median ms", "communication", "MB a rank", "efficiency"];
+    let head = ["rule", "ranks", "median ms", "communication", "MB a rank", "efficiency", "apart"];
     print_table(&head, &timed.iter().map(row).collect::<Vec<_>>());
+    println!(
+        "\napart: the efficiency of as many ranks that send each other nothing: what they lose by sharing the machine"
+    );
     let Constants { gpu_tflops, latency_us, link_gb_per_s, network_gb_per_s, gpus_per_machine } = constants;
     println!(
         "\nOn GPUs of {gpu_tflops} TFLOP/s, {batch} samples each; {latency_us} µs a message, {link_gb_per_s} GB/s within \

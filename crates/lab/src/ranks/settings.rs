@@ -39,7 +39,7 @@ pub fn check(config: &RunConfig, samples: usize, size: usize) -> Result<()> {
     let own = batch.div_ceil(size);
     if let Some(m) = config.perturbation.micro_batch {
         ensure!(
-            own % m == 0,
+            own.is_multiple_of(m),
             "--micro-batch is {m}, and each of {size} ranks has {own} samples of a batch; expected a number that divides \
              {own}, or none for a perturbation of the whole batch"
         );

@@ -3,7 +3,7 @@
 use super::super::subject::{Kind, Subject, SubjectArgs, WARM_UP};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use msharp_core::{Communicator, Perturbation};
+use msharp_core::{Alone, Communicator, Perturbation};
 use msharp_dist::{Engine, Metered, Ranks, Traffic};
 use msharp_lab::config::EstimatorName;
 use msharp_perturb::m_sam;
@@ -67,6 +67,8 @@ const MICRO_BATCH: usize = 32;
 pub struct Steps {
     /// Of each step, in order of size: that of its slowest rank.
     pub times_ms: Vec<f64>,
+    /// The same of steps that all ranks take at once, each for itself.
+    pub apart_ms: Vec<f64>,
     /// The share of the ranks' time that they were in collective operations.
     pub communication: f64,
     /// Collective operations of a step.
@@ -79,10 +81,12 @@ pub struct Steps {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Step {
     ms: f64,
+    apart_ms: f64,
     in_communication_ms: f64,
 }
 
-/// Takes `args.steps` steps after some to warm up, together with the other ranks, which do the same.
+/// Takes `args.steps` steps after some to warm up, together with the other ranks, which do the same; and after each of
+/// them one that sends nothing.
 pub fn steps<E: Engine>(engine: E, args: &SubjectArgs, rule: Rule) -> Result<Steps> {
     let ranks = Ranks(Metered::new(engine));
     let mut subject = Subject::new(args, EstimatorName::FiniteDifference)?;
@@ -98,19 +102,27 @@ pub fn steps<E: Engine>(engine: E, args: &SubjectArgs, rule: Rule) -> Result<Ste
             bytes: after.bytes - before.bytes,
             time: after.time - before.time,
         };
+        ranks.barrier()?;
+        let started = Instant::now();
+        subject.step_over(&Alone, &mut rule)?;
+        let apart_ms = 1e3 * started.elapsed().as_secs_f64();
         if repetition >= WARM_UP {
-            own.push(Step { ms, in_communication_ms: 1e3 * last.time.as_secs_f64() });
+            own.push(Step { ms, apart_ms, in_communication_ms: 1e3 * last.time.as_secs_f64() });
         }
     }
     let all = ranks.gather(&serde_json::to_vec(&own)?)?;
     let all: Vec<Vec<Step>> =
         all.iter().map(|one| serde_json::from_slice(one)).collect::<Result<_, _>>().context("the steps of a rank")?;
-    let slowest = |i: usize| all.iter().map(|steps| steps[i].ms).fold(0., f64::max);
-    let mut times_ms: Vec<f64> = (0..args.steps).map(slowest).collect();
-    times_ms.sort_by(f64::total_cmp);
+    let of_slowest = |of: fn(&Step) -> f64| {
+        let slowest = |i: usize| all.iter().map(|steps| of(&steps[i])).fold(0., f64::max);
+        let mut times: Vec<f64> = (0..args.steps).map(slowest).collect();
+        times.sort_by(f64::total_cmp);
+        times
+    };
+    let (times_ms, apart_ms) = (of_slowest(|step| step.ms), of_slowest(|step| step.apart_ms));
     let sum = |of: fn(&Step) -> f64| all.iter().flatten().map(of).sum::<f64>();
     let communication = sum(|step| step.in_communication_ms) / sum(|step| step.ms);
-    Ok(Steps { times_ms, communication, calls: last.calls, bytes: last.bytes })
+    Ok(Steps { times_ms, apart_ms, communication, calls: last.calls, bytes: last.bytes })
 }
 
 /// What one rank of `size` sends in a step, and in how many collective operations: counted in this process alone.
@@ -190,7 +202,7 @@ mod tests {
             let counted = count(2, &small(), rule).unwrap();
             for found in all {
                 assert_eq!((found.bytes, found.calls), (counted.bytes, counted.calls), "{rule:?}");
-                assert_eq!(found.times_ms.len(), 1);
+                assert_eq!((found.times_ms.len(), found.apart_ms.len()), (1, 1));
                 assert!(found.communication > 0. && found.communication < 1., "{}", found.communication);
             }
         }

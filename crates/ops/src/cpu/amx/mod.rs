@@ -1,15 +1,15 @@
 //! Products of f32 in the tiles of a processor with AMX (Intel's servers since Sapphire Rapids): twice as fast as with
 //! AVX-512, and no less exact.
 //!
-//! The tiles multiply bfloat16, of 8 significant bits, and sum in f32. A number of 24 significant bits is a sum of three
-//! of 8 without rest: x = h + m + l, where |m| ≤ 2⁻⁸|x| and |l| ≤ 2⁻¹⁷|x|. Of the nine products of the parts of x and y
-//! the six largest are summed: hh′, hm′, mh′, mm′, hl′ and lh′. The others are 2⁻²⁴|xy| together at most, the unit
+//! The tiles multiply bfloat16, of 8 significant bits, and sum in f32. A number of 24 significant bits is a sum of
+//! three of 8 without rest: x = h + m + l, where |m| ≤ 2⁻⁸|x| and |l| ≤ 2⁻¹⁷|x|. Of the nine products of the parts of x
+//! and y the six largest are summed: hh′, hm′, mh′, mm′, hl′ and lh′. The others are 2⁻²⁴|xy| together at most, the unit
 //! roundoff of f32. (Henry, Tang, Heinecke: *Leveraging the bfloat16 Artificial Intelligence Datatype For
 //! Higher-Precision Computations*, ARITH 2019.)
 //!
 //! The tiles take what is below 2⁻¹²⁶ as 0, parts, products and sums alike. So a number below 2⁻¹⁰³ loses its low part
-//! bit by bit, and one below 2⁻¹¹⁸ has the 8 bits of its high part alone. At the other end ∞, NaN and finite numbers from
-//! 2¹²⁸(1 − 2⁻⁹) on give NaN, and a sum within 2⁻⁷ of the largest number may be ∞.
+//! bit by bit, and one below 2⁻¹¹⁸ has the 8 bits of its high part alone. At the other end ∞, NaN and finite numbers
+//! from 2¹²⁸(1 − 2⁻⁹) on give NaN, and a sum within 2⁻⁷ of the largest number may be ∞.
 //!
 //! A sum is taken in blocks of 32 summands, in their order, so its bits depend neither on how a product is cut, at
 //! multiples of 32, nor on the number of threads; but they are not those of the vector units.
