@@ -9,9 +9,9 @@ use msharp_core::{
 /// x̃ₜ = xₜ + ρgₜ/‖gₜ‖, yₜ₊₁ = xₜ − ηₜgₜ, and the direction to descend is (1 − λ)∇f(x̃ₜ) + λgₜ₊₁ with gₜ₊₁ = ∇f(yₜ₊₁).
 ///
 /// Both points follow from xₜ and gₜ alone: the two gradients of a step do not depend on each other. One process
-/// computes them one after the other; of several ranks one half computes gₜ₊₁ and the other, at the same time, ∇f(x̃ₜ), so that
-/// a step takes the time of one of SGD on half as many. The perturbed gradient is of the batch that gₜ is of, the one
-/// *before* that of the step; gₜ₊₁ is of the step's batch.
+/// computes them one after the other; of several ranks one half computes gₜ₊₁ and the other, at the same time,
+/// ∇f(x̃ₜ), so that a step takes the time of one of SGD on half as many. The perturbed gradient is of the batch that
+/// gₜ is of, the one *before* that of the step; gₜ₊₁ is of the step's batch.
 ///
 /// Cost: 2 forwards and 2 backwards; 3 and 3 in the first step, where g₀ = ∇f(x₀). On several ranks two sums over all
 /// of them, as for SAM, and every rank is sent the inputs of the batch. It reports no losses at x, and `sharp_loss` at

@@ -131,12 +131,11 @@ macro_rules! add_products {
     };
 }
 
-/// c = from + a · b, for 32 rows and columns.
+/// c = from + a · b, for 32 rows and columns. 32 numbers are read at each of 32 rows of `from.0` that are `from.1`
+/// numbers apart, and written at those of `to`. `a` and `b` have as many blocks, at least one.
 ///
 /// # Safety
-/// The configuration must be loaded, and `a` and `b` have as many blocks, at least one. 32 numbers must be readable at
-/// each of 32 rows of `from.0` that are `from.1` numbers apart, and be writable at those of `to`.
-#[inline(always)]
+/// The configuration must be loaded, and all of these numbers be readable and writable.
 unsafe fn in_tiles(a: &[Block], b: &[Block], from: (*const f32, usize), to: (*mut f32, usize)) {
     debug_assert!(a.len() == b.len() && !a.is_empty());
     // SAFETY: guaranteed by the caller. What is asked for beyond a block is not read, wherever it is.

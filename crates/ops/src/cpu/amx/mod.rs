@@ -3,8 +3,8 @@
 //!
 //! The tiles multiply bfloat16, of 8 significant bits, and sum in f32. A number of 24 significant bits is a sum of
 //! three of 8 without rest: x = h + m + l, where |m| ≤ 2⁻⁸|x| and |l| ≤ 2⁻¹⁷|x|. Of the nine products of the parts of x
-//! and y the six largest are summed: hh′, hm′, mh′, mm′, hl′ and lh′. The others are 2⁻²⁴|xy| together at most, the unit
-//! roundoff of f32. (Henry, Tang, Heinecke: *Leveraging the bfloat16 Artificial Intelligence Datatype For
+//! and y the six largest are summed: hh′, hm′, mh′, mm′, hl′ and lh′. The others are 2⁻²⁴|xy| together at most, the
+//! unit roundoff of f32. (Henry, Tang, Heinecke: *Leveraging the bfloat16 Artificial Intelligence Datatype For
 //! Higher-Precision Computations*, ARITH 2019.)
 //!
 //! The tiles take what is below 2⁻¹²⁶ as 0, parts, products and sums alike. So a number below 2⁻¹⁰³ loses its low part

@@ -38,7 +38,6 @@ fn split(x: __m512) -> [__m512i; 3] {
 ///
 /// # Safety
 /// All of these must be readable.
-#[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn along(from: *const f32, row: usize) -> [Rows; 3] {
     const UPPER_HALVES: [i16; 32] = {
@@ -68,7 +67,6 @@ unsafe fn along(from: *const f32, row: usize) -> [Rows; 3] {
 ///
 /// # Safety
 /// All of these must be readable.
-#[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn across(from: *const f32, row: usize) -> [Rows; 3] {
     let mut parts = [[_mm512_setzero_si512(); 16]; 3];
