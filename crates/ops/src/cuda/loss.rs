@@ -39,7 +39,8 @@ pub(crate) fn cross_entropy(
 
 /// [`cross_entropy`](crate::cross_entropy) of logits `[b, k]` against distributions `[b, k]`, in candle's ops.
 pub(crate) fn cross_entropy_of_distributions(_: &Gpu, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let log_p = candle_nn::ops::log_softmax(logits, 1)?;
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
+    let log_p = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?;
     (targets * log_p)?.sum(1)?.neg()
 }
 
