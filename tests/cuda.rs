@@ -9,7 +9,7 @@ mod rules;
 
 use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use candle_core::{Device, Result, Tensor};
-use msharp_core::{Batch, BatchLoss, DataSource, Optimizer, ParamVec, Perturbation, Temperature};
+use msharp_core::{Alone, Batch, BatchLoss, DataSource, Optimizer, ParamVec, Perturbation, Temperature};
 use msharp_data::{Augment, Dataset, Loader, Placement, synthetic};
 use msharp_gradnorm::LastLayer;
 use msharp_models::{Architecture, Model, Norm};
@@ -240,6 +240,7 @@ fn go(
         schedule: Schedule::cosine(0.05),
         checkpoint: Some(CheckpointPolicy::new(path, String::new())),
         read_every: 3,
+        ranks: &Alone,
     };
     let (outcome, _) = fit(task, progress, observer)?;
     Ok((outcome, net))
