@@ -172,9 +172,10 @@ mod tests {
 
     #[test]
     fn a_rank_that_has_ended_is_named_and_other_types_of_numbers_are_refused() {
+        let without_backtrace = |error: candle_core::Error| error.to_string().lines().next().unwrap().to_owned();
         let errors = on_ranks(3, |ranks| match ranks.rank() {
-            1 => String::new(),                                                               // ends
-            _ => ranks.barrier().unwrap_err().to_string().lines().next().unwrap().to_owned(), // without a backtrace
+            1 => String::new(), // ends
+            _ => without_backtrace(ranks.barrier().unwrap_err()),
         });
         // Who notices it ends too, and may be what the last one names.
         let names = |rank: usize| errors.iter().any(|error| *error == format!("rank {rank} has ended"));

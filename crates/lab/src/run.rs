@@ -218,8 +218,7 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
         Outcome::Diverged { epoch, step, what } => Ending::Diverged { epoch, step, what },
     };
 
-    let mut row = row(config, outcome, &progress, &watcher.notes, params.count());
-    row.content.metrics.left_out = left_out.len();
+    let row = row(config, outcome, &progress, &watcher.notes, params.count(), left_out.len());
     row.content.check()?;
     site.renew()?;
     if ranks.leads() {
@@ -280,7 +279,14 @@ fn resume(path: &Path, config: &RunConfig) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-fn row(config: &RunConfig, outcome: Ending, progress: &Progress, notes: &Notes, parameters: usize) -> RunRow {
+fn row(
+    config: &RunConfig,
+    outcome: Ending,
+    progress: &Progress,
+    notes: &Notes,
+    parameters: usize,
+    left_out: usize,
+) -> RunRow {
     let is_last = |line: &&EpochLine| outcome == Ending::Finished && line.epoch == config.optimisation.epochs;
     let last = notes.curve.last().filter(is_last);
     let ((forward, backward), run) = (progress.whole_run.passes(), &progress.whole_run);
@@ -294,7 +300,7 @@ fn row(config: &RunConfig, outcome: Ending, progress: &Progress, notes: &Notes, 
             train_loss: last.and_then(|line| line.train_loss),
             measures: noise::means(run),
             not_finite: run.not_finite(),
-            left_out: 0,
+            left_out,
             parameters,
         },
         outcome,

@@ -66,12 +66,12 @@ impl Component for Sampa {
 impl Perturbation for Sampa {
     fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
         self.check(loss.params)?;
+        let halves = Halves::of(loss)?;
         let whole = loss.whole_batch()?;
         if whole.part != Part::WHOLE {
             bail!("SAMPa goes on from the last step's batch, and has no form for micro-batches; expected a whole batch")
         }
         let eta = loss.batch.training_point()?.lr;
-        let halves = Halves::of(loss)?;
         let (g, batch) = match (&self.g, &self.batch) {
             (Some(g), Some(batch)) => (g.clone(), batch.clone()),
             _ => (halves.mean(halves.part(FIRST, &whole, |loss| loss.gradient())?)?, whole.clone()),

@@ -1,9 +1,9 @@
 //! The two element types, and how to reach the numbers inside a tensor.
 
 use crate::cpu::curve::{exp_f32, normal_f32, normal_f64};
+use crate::cpu::scratch::{Kept, lend};
 use crate::cpu::vector::Lanes;
 use candle_core::{CpuStorage, Device, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
-use std::cell::Cell;
 use std::ops::Neg;
 use std::ops::Range;
 
@@ -21,8 +21,7 @@ pub trait Float: WithDType + Neg<Output = Self> + Lanes {
     /// Φ and φ of the standard normal distribution.
     fn normal(self) -> (Self, Self);
 
-    /// Lends `f` a buffer of this thread: initialised, contents arbitrary, kept for the next call, and aligned to a
-    /// cache line, so that no vector lies in two.
+    /// [Lends](lend) `f` numbers of this thread.
     fn scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R;
 }
 
@@ -51,17 +50,9 @@ macro_rules! float {
 
             fn scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
                 thread_local! {
-                    static BUFFER: Cell<Vec<$type>> = const { Cell::new(Vec::new()) };
+                    static KEPT: Kept<$type> = const { Kept::new(Vec::new()) };
                 }
-                const LINE: usize = 64 / size_of::<$type>();
-                let mut buffer = BUFFER.take();
-                if buffer.len() < len + LINE {
-                    buffer = vec![0.0; len + LINE];
-                }
-                let start = buffer.as_ptr().align_offset(64).min(LINE);
-                let result = f(&mut buffer[start..start + len]);
-                BUFFER.set(buffer);
-                result
+                lend(&KEPT, 0.0, len, f)
             }
         }
     };

@@ -3,7 +3,7 @@
 //! This module and `cuda` have the same functions, one for each op; [`on_device!`](crate::dispatch) chooses between
 //! them. Below the ops lie what they share: element types (`float`), vector instructions (`vector`), the product of
 //! a register tile (`kernels`) and of matrices (`product`, and `amx` on processors that have it), parallel loops
-//! (`parallel`), sums along rows (`rows`), squared norms per sample (`squares`).
+//! (`parallel`), sums along rows (`rows`), squared norms per sample (`squares`), memory of a thread (`scratch`).
 
 mod activations;
 mod amx;
@@ -25,6 +25,7 @@ mod pool;
 mod product;
 mod rows;
 mod samples;
+mod scratch;
 mod softmax;
 mod squares;
 mod tokens;

@@ -25,8 +25,8 @@ mod split;
 use super::float::Float;
 use super::parallel::Region;
 use super::product::{Matrix, Start};
+use super::scratch::{Kept, lend};
 use candle_core::DType;
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -116,18 +116,12 @@ impl<T: Float> Amx<T> {
     }
 }
 
-/// Lends `f` so many blocks of this thread, with arbitrary contents, which are kept for the next call.
+/// [Lends](lend) `f` blocks of this thread.
 pub(crate) fn scratch<R>(len: usize, f: impl FnOnce(&mut [Block]) -> R) -> R {
     thread_local! {
-        static BUFFER: Cell<Vec<Block>> = const { Cell::new(Vec::new()) };
+        static KEPT: Kept<Block> = const { Kept::new(Vec::new()) };
     }
-    let mut buffer = BUFFER.take();
-    if buffer.len() < len {
-        buffer = vec![Block([[Tile([[0; 16]; 16]); 2]; 3]); len];
-    }
-    let result = f(&mut buffer[..len]);
-    BUFFER.set(buffer);
-    result
+    lend(&KEPT, Block([[Tile([[0; 16]; 16]); 2]; 3]), len, f)
 }
 
 #[cfg(test)]

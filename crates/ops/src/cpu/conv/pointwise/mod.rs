@@ -19,6 +19,7 @@ use crate::layers::Geometry;
 use pulp::Arch;
 use std::borrow::Cow;
 use std::ops::Range;
+use tiles::block_of_dw_in_tiles;
 
 /// Bytes of the panels that are multiplied at a time: three quarters of the smallest L1 there is. They set how many
 /// summands a block has.
@@ -180,16 +181,18 @@ impl Pointwise {
         let amx = self.amx([c_out, self.g.pixels(), c_in]);
         let [outputs, inputs, pixels] = self.parts_of_dw(threads, if amx.is_some() { STEP } else { 24 });
         let blocks_of_dw = outputs.len() * inputs.len();
+        let (x, dy) = (Matrix::rows(Region::to_read(x), c_in), Matrix::rows(Region::to_read(dy), c_out).transposed());
         // The first chunk is summed in the result.
         let mut sums: Vec<Vec<T>> = pixels.iter().map(|_| Vec::with_capacity(c_out * c_in)).collect();
         let parts: Vec<Region<T>> = sums.iter_mut().map(Region::of_capacity).collect();
         tasks(blocks_of_dw * pixels.len(), |i| {
             let (chunk, block) = (i / blocks_of_dw, i % blocks_of_dw);
-            let (outputs, inputs) = (&outputs[block / inputs.len()], &inputs[block % inputs.len()]);
-            let dw = Matrix::rows(parts[chunk], c_in).from(outputs.start, inputs.start);
+            let (o, i, k) = (&outputs[block / inputs.len()], &inputs[block % inputs.len()], &pixels[chunk]);
+            let (a, b, sizes) = (dy.from(o.start, k.start), x.from(k.start, i.start), [o.len(), k.len(), i.len()]);
+            let dw = Matrix::rows(parts[chunk], c_in).from(o.start, i.start);
             match &amx {
-                Some(amx) => self.block_of_dw_in_tiles(amx, x, dy, &pixels[chunk], outputs, inputs, dw),
-                None => self.block_of_dw(x, dy, &pixels[chunk], outputs, inputs, dw),
+                Some(amx) => block_of_dw_in_tiles(amx, a, b, sizes, dw),
+                None => self.block_of_dw(a, b, sizes, dw),
             }
         });
         // SAFETY: the capacities are at least this, and the blocks cover all of it in every chunk.
@@ -218,26 +221,16 @@ impl Pointwise {
         [outputs, inputs, even_blocks(pixels, pixels.div_ceil(chunks), 64)]
     }
 
-    /// Some outputs and inputs of dw, over some pixels.
-    fn block_of_dw<T: Float>(
-        &self,
-        x: &[T],
-        dy: &[T],
-        pixels: &Range<usize>,
-        outputs: &Range<usize>,
-        inputs: &Range<usize>,
-        c: Matrix<T>,
-    ) {
-        let (Geometry { c_in, c_out, .. }, arch) = (self.g, self.arch);
-        let (x, dy) = (Matrix::rows(Region::to_read(x), c_in), Matrix::rows(Region::to_read(dy), c_out).transposed());
-        let (rows, columns, summands) = (outputs.len(), inputs.len(), self.summands::<T>());
+    /// A block of dw over some pixels: c = a · b of `[outputs, pixels, inputs]`, both packed.
+    fn block_of_dw<T: Float>(&self, a: Matrix<T>, b: Matrix<T>, [rows, pixels, columns]: [usize; 3], c: Matrix<T>) {
+        let (arch, summands) = (self.arch, self.summands::<T>());
         let left = (rows.next_multiple_of(tile(arch).0) * summands).next_multiple_of(64);
         T::scratch(left + right_len(summands, columns, width::<T>(arch)), |scratch| {
             let (tiles, panels) = scratch.split_at_mut(left);
-            for k in blocks(pixels.len(), summands) {
-                let (first, inner) = (pixels.start + k.start, k.len());
-                arch.dispatch(PackLeft { from: dy.from(outputs.start, first), rows, inner, to: tiles });
-                arch.dispatch(PackRight { from: x.from(first, inputs.start), inner, columns, to: Region::of(panels) });
+            for k in blocks(pixels, summands) {
+                let inner = k.len();
+                arch.dispatch(PackLeft { from: a.from(0, k.start), rows, inner, to: tiles });
+                arch.dispatch(PackRight { from: b.from(k.start, 0), inner, columns, to: Region::of(panels) });
                 let start = if k.start == 0 { Start::Zero } else { Start::Sum };
                 let a = Left::Packed(Region::of(tiles));
                 arch.dispatch(Product { rows, inner, columns, a, b: panels, start, c });

@@ -65,38 +65,31 @@ impl Pointwise {
         unsafe { y.set_len(rows * columns) };
         y
     }
+}
 
-    /// Some outputs and inputs of dw, over some pixels.
-    #[expect(clippy::too_many_arguments, reason = "the operands of a product, and which part of it")]
-    pub(super) fn block_of_dw_in_tiles<T: Float>(
-        &self,
-        amx: &Amx<T>,
-        x: &[T],
-        dy: &[T],
-        pixels: &Range<usize>,
-        outputs: &Range<usize>,
-        inputs: &Range<usize>,
-        c: Matrix<T>,
-    ) {
-        let x = Matrix::rows(Region::to_read(x), self.g.c_in).transposed();
-        let dy = Matrix::rows(Region::to_read(dy), self.g.c_out).transposed();
-        let (rows, columns) = (outputs.len(), inputs.len());
-        let lengths = [amx::block_count(rows, PIXELS), amx::block_count(columns, PIXELS)];
-        amx::scratch(lengths.iter().sum(), |scratch| {
-            let (a, b) = scratch.split_at_mut(lengths[0]);
-            for k in blocks(pixels.len(), PIXELS) {
-                let (first, inner) = (pixels.start + k.start, k.len());
-                // SAFETY: x and dy have these pixels, inputs and outputs, and the scratch has blocks for them.
-                unsafe {
-                    amx.pack(Side::Left, dy.from(outputs.start, first), rows, inner, Region::of(a));
-                    amx.pack(Side::Right, x.from(inputs.start, first), columns, inner, Region::of(b));
-                }
-                let start = if k.start == 0 { Start::Zero } else { Start::Sum };
-                // SAFETY: the caller's block of dw, which its first pixels write.
-                unsafe { amx.multiply(TileProduct { rows, inner, columns, a, b, start, c }) };
+/// A block of dw over some pixels: c = a · b of `[outputs, pixels, inputs]`, both packed.
+pub(super) fn block_of_dw_in_tiles<T: Float>(
+    amx: &Amx<T>,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    [rows, pixels, columns]: [usize; 3],
+    c: Matrix<T>,
+) {
+    let lengths = [rows, columns].map(|outer| amx::block_count(outer, PIXELS));
+    amx::scratch(lengths.iter().sum(), |scratch| {
+        let (left, right) = scratch.split_at_mut(lengths[0]);
+        for k in blocks(pixels, PIXELS) {
+            let (a, b, inner) = (a.from(0, k.start), b.from(k.start, 0).transposed(), k.len());
+            // SAFETY: the caller's sides have these pixels, and the scratch has blocks for them.
+            unsafe {
+                amx.pack(Side::Left, a, rows, inner, Region::of(left));
+                amx.pack(Side::Right, b, columns, inner, Region::of(right));
             }
-        });
-    }
+            let start = if k.start == 0 { Start::Zero } else { Start::Sum };
+            // SAFETY: the caller's block of dw, which its first pixels write.
+            unsafe { amx.multiply(TileProduct { rows, inner, columns, a: left, b: right, start, c }) };
+        }
+    });
 }
 
 /// A right side `[inner, columns]`, packed by all threads.
