@@ -52,6 +52,7 @@ mod param_vec;
 mod params;
 mod partial;
 mod passes;
+mod pieces;
 mod role;
 mod rule;
 mod seeded;

@@ -2,7 +2,7 @@
 
 use crate::{Error, Key, Params, Rescale};
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result, Tensor, WithDType};
+use candle_core::{DType, Result, Tensor};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
@@ -35,6 +35,11 @@ impl ParamVec {
             None => Err(Error::NoGradient { parameter: p.name.clone() }.into()),
         };
         Ok(Self(params.iter().map(of).collect::<Result<_>>()?))
+    }
+
+    /// Of tensors that have the shapes of the parameters, and no graph.
+    pub(crate) fn of_tensors(tensors: Vec<Tensor>) -> Self {
+        Self(tensors)
     }
 
     /// In place of a vector that is read no more.
@@ -155,33 +160,6 @@ impl ParamVec {
             Some(sum) => sum.add_scaled(c, term)?,
         });
         Ok(())
-    }
-
-    /// The numbers of all tensors, one after another, as they are stored.
-    ///
-    /// # Errors
-    /// If they are of another type.
-    pub fn numbers<T: WithDType>(&self) -> Result<Vec<T>> {
-        let mut numbers = Vec::with_capacity(self.0.iter().map(Tensor::elem_count).sum());
-        for tensor in &self.0 {
-            numbers.extend(tensor.flatten_all()?.to_vec1::<T>()?);
-        }
-        Ok(numbers)
-    }
-
-    /// The vector of these shapes, on this device, whose [`numbers`](ParamVec::numbers) are given.
-    ///
-    /// # Panics
-    /// If there are not as many.
-    #[track_caller]
-    pub fn of_numbers<T: WithDType>(&self, mut numbers: &[T]) -> Result<Self> {
-        assert_eq!(numbers.len(), self.0.iter().map(Tensor::elem_count).sum::<usize>(), "one number for each entry");
-        let take = |tensor: &Tensor| {
-            let (own, rest) = numbers.split_at(tensor.elem_count());
-            numbers = rest;
-            Tensor::from_slice(own, tensor.shape(), tensor.device())
-        };
-        Ok(Self(self.0.iter().map(take).collect::<Result<_>>()?))
     }
 
     /// The values, parameter after parameter; for tests and diagnostics.

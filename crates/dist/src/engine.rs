@@ -13,10 +13,16 @@ pub trait Engine {
     /// How many there are, at least 1.
     fn size(&self) -> usize;
 
-    /// Sends part k of `parts` to rank k, and returns what each rank sent to this one, in the order of the ranks.
-    /// `parts` is [`size`](Engine::size) parts of one length.
-    fn all_to_all(&self, parts: &[u8]) -> Result<Vec<u8>>;
+    /// Bytes of a vector that [`Ranks`](crate::Ranks) send at once, at most: few enough for the caches of a processor,
+    /// and enough that the time of a message does not count.
+    fn piece(&self) -> usize {
+        1 << 20
+    }
 
-    /// The bytes of every rank, in the order of the ranks.
-    fn all_gather(&self, mine: &[u8]) -> Result<Vec<u8>>;
+    /// Sends part k of `parts` to rank k, and puts what each rank sent to this one into `received`, in the order of the
+    /// ranks. Both are [`size`](Engine::size) parts of one length.
+    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()>;
+
+    /// Puts the bytes of every rank into `all`, in the order of the ranks.
+    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()>;
 }

@@ -34,7 +34,7 @@ impl<E: Engine> Metered<E> {
         self.traffic.get()
     }
 
-    fn counted(&self, bytes: usize, call: impl FnOnce(&E) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    fn counted(&self, bytes: usize, call: impl FnOnce(&E) -> Result<()>) -> Result<()> {
         let started = Instant::now();
         let result = call(&self.engine);
         let Traffic { calls, bytes: before, time } = self.traffic.get();
@@ -52,13 +52,17 @@ impl<E: Engine> Engine for Metered<E> {
         self.engine.size()
     }
 
-    fn all_to_all(&self, parts: &[u8]) -> Result<Vec<u8>> {
-        let others = self.size() - 1;
-        self.counted(parts.len() / self.size() * others, |engine| engine.all_to_all(parts))
+    fn piece(&self) -> usize {
+        self.engine.piece()
     }
 
-    fn all_gather(&self, mine: &[u8]) -> Result<Vec<u8>> {
+    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()> {
         let others = self.size() - 1;
-        self.counted(mine.len() * others, |engine| engine.all_gather(mine))
+        self.counted(parts.len() / self.size() * others, |engine| engine.all_to_all(parts, received))
+    }
+
+    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
+        let others = self.size() - 1;
+        self.counted(mine.len() * others, |engine| engine.all_gather(mine, all))
     }
 }

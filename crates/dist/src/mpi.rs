@@ -86,17 +86,15 @@ impl Engine for Mpi {
         self.size
     }
 
-    fn all_to_all(&self, parts: &[u8]) -> Result<Vec<u8>> {
+    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()> {
         self.check(parts.len() / self.size)?;
-        let mut received = vec![0u8; parts.len()];
-        SimpleCommunicator::world().all_to_all_into(parts, &mut received[..]);
-        Ok(received)
+        SimpleCommunicator::world().all_to_all_into(parts, received);
+        Ok(())
     }
 
-    fn all_gather(&self, mine: &[u8]) -> Result<Vec<u8>> {
+    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
         self.check(mine.len())?;
-        let mut received = vec![0u8; mine.len() * self.size];
-        SimpleCommunicator::world().all_gather_into(mine, &mut received[..]);
-        Ok(received)
+        SimpleCommunicator::world().all_gather_into(mine, all);
+        Ok(())
     }
 }

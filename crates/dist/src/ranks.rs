@@ -6,11 +6,11 @@ use msharp_core::{Communicator, ParamVec};
 
 /// The ranks that an engine connects.
 ///
-/// A vector of d entries is cut into one chunk for each of n ranks. Rank k receives chunk k of all, sums it in f64 in
-/// the order of the ranks, rounds once, and sends the result to all. So each rank sends 2(n − 1)/n · d entries, as few
-/// as any algorithm, and the order of a sum does not depend on the engine.
+/// A vector is sent in [pieces](Engine::piece), and a piece is cut into one chunk for each of n ranks. Rank k receives
+/// chunk k of all, sums it in f64 in the order of the ranks, rounds once, and sends the result to all. So each rank sends
+/// 2(n − 1)/n of the vector, as little as any algorithm, and the order of a sum does not depend on the engine.
 ///
-/// Memory: twice the vector, and one chunk in f64. Vectors are f32 or f64; those on a GPU go through the host.
+/// Memory: the result, and three pieces. Vectors are f32 or f64; those on a GPU go through the host.
 #[derive(Clone, Copy, Debug)]
 pub struct Ranks<E>(pub E);
 
@@ -28,37 +28,42 @@ impl<E: Engine> Ranks<E> {
     }
 
     fn reduce_numbers<T: Number>(&self, local: &ParamVec, weight: f64, is_mean: bool) -> Result<ParamVec> {
-        let numbers = local.numbers::<T>()?;
-        let (size, each) = (self.0.size(), numbers.len().div_ceil(self.0.size()));
-        let length = size_of::<f64>() + each * size_of::<T>(); // of a part: the weight, and a chunk
-        let mut parts = Vec::with_capacity(size * length);
-        for rank in 0..size {
-            let chunk = &numbers[(rank * each).min(numbers.len())..((rank + 1) * each).min(numbers.len())];
-            parts.extend(weight.to_le_bytes());
-            parts.extend(bytemuck::cast_slice::<T, u8>(chunk));
-            parts.resize((rank + 1) * length, 0);
+        let size = self.0.size();
+        let mut weights = vec![1f64; size];
+        if is_mean {
+            self.0.all_gather(bytemuck::bytes_of(&weight), bytemuck::cast_slice_mut(&mut weights))?;
         }
-        let received = self.0.all_to_all(&parts)?;
-        drop(parts);
-        if received.len() != size * length {
-            bail!("{} bytes came of a sum over {size} ranks; expected {}", received.len(), size * length)
-        }
+        let divisor = if is_mean { weights.iter().sum() } else { 1. };
+        let (mut received, mut own) = (Vec::new(), Vec::new());
+        local.map_pieces::<T>(self.0.piece() / size_of::<T>(), |piece| {
+            let (length, each) = (piece.len(), piece.len().div_ceil(size));
+            piece.resize(size * each, T::zeroed());
+            received.resize(size * each, T::zeroed());
+            own.resize(each, T::zeroed());
+            self.0.all_to_all(bytemuck::cast_slice(piece), bytemuck::cast_slice_mut(&mut received))?;
+            let chunks: Vec<&[T]> = received.chunks_exact(each).collect();
+            weighted_sum(&chunks, &weights, divisor, &mut own);
+            self.0.all_gather(bytemuck::cast_slice(&own), bytemuck::cast_slice_mut(piece))?;
+            piece.truncate(length);
+            Ok(())
+        })
+    }
+}
 
-        let (mut sums, mut weights) = (vec![0f64; each], 0.);
-        for part in received.chunks_exact(length) {
-            let Some((weight, chunk)) = part.split_first_chunk() else { bail!("a part of a sum has no weight") };
-            let weight = f64::from_le_bytes(*weight);
-            weights += weight;
-            for (sum, bytes) in sums.iter_mut().zip(chunk.chunks_exact(size_of::<T>())) {
-                *sum += weight * bytemuck::pod_read_unaligned::<T>(bytes).to_f64();
+/// Σᵣ wᵣ cᵣ / divisor of the `chunks` cᵣ, each entry in f64 and in the order of the ranks.
+fn weighted_sum<T: Number>(chunks: &[&[T]], weights: &[f64], divisor: f64, into: &mut [T]) {
+    /// Entries whose sums stay in the nearest cache.
+    const BLOCK: usize = 512;
+    for (block, into) in into.chunks_mut(BLOCK).enumerate() {
+        let mut sums = [0f64; BLOCK];
+        for (chunk, weight) in chunks.iter().zip(weights) {
+            for (sum, number) in sums.iter_mut().zip(&chunk[block * BLOCK..][..into.len()]) {
+                *sum += weight * number.to_f64();
             }
         }
-        let divisor = if is_mean { weights } else { 1. };
-        let own: Vec<T> = sums.iter().map(|sum| T::from_f64(sum / divisor)).collect();
-        let all = self.0.all_gather(bytemuck::cast_slice(&own))?;
-        let mut all: Vec<T> = all.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
-        all.truncate(numbers.len());
-        local.of_numbers(&all)
+        for (into, sum) in into.iter_mut().zip(&sums) {
+            *into = T::from_f64(sum / divisor);
+        }
     }
 }
 
@@ -80,17 +85,16 @@ impl<E: Engine> Communicator for Ranks<E> {
     }
 
     fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let lengths = self.0.all_gather(&(mine.len() as u64).to_le_bytes())?;
-        let (lengths, _) = lengths.as_chunks::<8>();
-        let lengths: Vec<usize> = lengths.iter().map(|length| u64::from_le_bytes(*length) as usize).collect();
-        let longest = lengths.iter().copied().max().unwrap_or(0);
+        let mut lengths = vec![0u64; self.0.size()];
+        self.0.all_gather(bytemuck::bytes_of(&(mine.len() as u64)), bytemuck::cast_slice_mut(&mut lengths))?;
+        let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
         if longest == 0 {
             return Ok(vec![Vec::new(); self.0.size()]);
         }
-        let mut padded = mine.to_vec();
+        let (mut padded, mut all) = (mine.to_vec(), vec![0; longest * self.0.size()]);
         padded.resize(longest, 0);
-        let all = self.0.all_gather(&padded)?;
-        Ok(all.chunks_exact(longest).zip(lengths).map(|(bytes, length)| bytes[..length].to_vec()).collect())
+        self.0.all_gather(&padded, &mut all)?;
+        Ok(all.chunks_exact(longest).zip(lengths).map(|(bytes, length)| bytes[..length as usize].to_vec()).collect())
     }
 }
 
@@ -158,7 +162,7 @@ mod tests {
         assert!(found.iter().all(|found| *found == (vec![vec![], vec![1; 2], vec![2; 4]], vec![7], true, false)));
     }
 
-    /// 2(n − 1)/n · d numbers, and a weight for each of the others.
+    /// 2(n − 1)/n · d numbers, and the weight.
     #[test]
     fn as_few_bytes_are_sent_as_any_algorithm_sends() {
         let params = params(DType::F32); // d = 17, chunks of 5
@@ -167,7 +171,7 @@ mod tests {
             ranks.0.traffic()
         });
         let expected = 3 * (8 + 5 * 4) + 3 * 5 * 4;
-        assert!(sent.iter().all(|Traffic { bytes, calls, .. }| (*bytes, *calls) == (expected, 2)));
+        assert!(sent.iter().all(|Traffic { bytes, calls, .. }| (*bytes, *calls) == (expected, 3)));
     }
 
     #[test]

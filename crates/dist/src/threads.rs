@@ -30,24 +30,24 @@ impl Threads {
         all
     }
 
-    /// Sends `part(k)` to each rank k, and receives from each.
-    fn exchange<'a>(&self, part: impl Fn(usize) -> &'a [u8]) -> Result<Vec<u8>> {
+    /// Sends `part(k)` to each rank k, and receives from each into `received`, in the order of the ranks.
+    fn exchange<'a>(&self, part: impl Fn(usize) -> &'a [u8], received: &mut [u8]) -> Result<()> {
         for (rank, to) in self.to.iter().enumerate() {
             if to.send(part(rank).to_vec()).is_err() {
                 bail!("rank {rank} has ended")
             }
         }
-        let (mut all, length) = (Vec::new(), part(self.rank).len());
+        let length = part(self.rank).len();
         for (rank, from) in self.from.iter().enumerate() {
             match from.recv() {
-                Ok(part) if part.len() == length => all.extend(part),
+                Ok(part) if part.len() == length => received[rank * length..][..length].copy_from_slice(&part),
                 Ok(part) => {
                     bail!("rank {rank} sent {} bytes and rank {} {length}; expected as many", part.len(), self.rank)
                 }
                 Err(_) => bail!("rank {rank} has ended"),
             }
         }
-        Ok(all)
+        Ok(())
     }
 }
 
@@ -60,12 +60,12 @@ impl Engine for Threads {
         self.to.len()
     }
 
-    fn all_to_all(&self, parts: &[u8]) -> Result<Vec<u8>> {
+    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()> {
         let length = parts.len() / self.size();
-        self.exchange(|rank| &parts[rank * length..(rank + 1) * length])
+        self.exchange(|rank| &parts[rank * length..(rank + 1) * length], received)
     }
 
-    fn all_gather(&self, mine: &[u8]) -> Result<Vec<u8>> {
-        self.exchange(|_| mine)
+    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
+        self.exchange(|_| mine, all)
     }
 }

@@ -206,12 +206,12 @@ mod tests {
             self.2
         }
 
-        fn all_to_all(&self, parts: &[u8]) -> candle_core::Result<Vec<u8>> {
-            self.0.lock().unwrap().all_to_all(parts)
+        fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> candle_core::Result<()> {
+            self.0.lock().unwrap().all_to_all(parts, received)
         }
 
-        fn all_gather(&self, mine: &[u8]) -> candle_core::Result<Vec<u8>> {
-            self.0.lock().unwrap().all_gather(mine)
+        fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> candle_core::Result<()> {
+            self.0.lock().unwrap().all_gather(mine, all)
         }
     }
 }

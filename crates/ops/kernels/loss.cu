@@ -79,6 +79,65 @@ KERNEL(cross_entropy_gradient, const float *logits, const u32 *targets, const fl
     }
 }
 
+// log Σ_j exp x_j of a row, by a warp.
+__device__ __forceinline__ double log_sum(const float *x, int k) {
+    const int lane = threadIdx.x % WARP;
+    double top = -INFINITY, sum = 0;
+    for (int j = lane; j < k; j += WARP) {
+        top = fmax(top, (double)x[j]); // a NaN is in the sum
+    }
+    for (int other = WARP / 2; other > 0; other /= 2) {
+        top = fmax(top, __shfl_xor_sync(0xffffffffu, top, other));
+    }
+    for (int j = lane; j < k; j += WARP) {
+        sum += exp((double)x[j] - top);
+    }
+    return top + log(warp_sum(sum));
+}
+
+// Σ_j t_j of a row, by a warp; NaN where it is no distribution.
+__device__ __forceinline__ double whole(const float *t, int k) {
+    double sum = 0;
+    for (int j = threadIdx.x % WARP; j < k; j += WARP) {
+        sum += t[j] >= 0 ? (double)t[j] : (double)NAN;
+    }
+    sum = warp_sum(sum);
+    return fabs(sum - 1) < 1e-3 ? sum : (double)NAN;
+}
+
+// The loss of each sample against a distribution, a row of targets [b, k]: Σ_j (-log p_j) ((1 - s) t_j + s/k); NaN where
+// it is no distribution. A warp for each row.
+KERNEL(cross_entropy_of_distributions, const float *logits, const float *targets, float *losses, int b, int k,
+       double smoothing) {
+    const int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
+    if (row >= b) {
+        return;
+    }
+    const float *x = logits + (i64)row * k, *t = targets + (i64)row * k;
+    const double log_z = log_sum(x, k), sum = whole(t, k), share = smoothing / k;
+    double loss = 0;
+    for (int j = lane; j < k; j += WARP) {
+        loss += ((1 - smoothing) * (double)t[j] + share) * (log_z - (double)x[j]);
+    }
+    loss = warp_sum(loss);
+    if (lane == 0) {
+        losses[row] = (float)(sum != sum ? sum : loss);
+    }
+}
+KERNEL(cross_entropy_of_distributions_gradient, const float *logits, const float *targets, const float *d_losses,
+       float *d_logits, int b, int k, double smoothing) {
+    const int row = (blockIdx.x * blockDim.x + threadIdx.x) / WARP, lane = threadIdx.x % WARP;
+    if (row >= b) {
+        return;
+    }
+    const float *x = logits + (i64)row * k, *t = targets + (i64)row * k;
+    const double log_z = log_sum(x, k), sum = (1 - smoothing) * whole(t, k) + smoothing, share = smoothing / k;
+    for (int j = lane; j < k; j += WARP) {
+        const double p = exp((double)x[j] - log_z), own = (1 - smoothing) * (double)t[j] + share;
+        d_logits[(i64)row * k + j] = (float)(d_losses[row] * (p * sum - own));
+    }
+}
+
 // Σ wᵢ ℓᵢ, with wᵢ = 1/b where there are no weights. One block.
 KERNEL(weighted_sum, const float *losses, const double *weights, float *sum, int b) {
     double mine = 0;

@@ -51,11 +51,15 @@ pub(crate) fn cross_entropy(
 }
 
 /// [`cross_entropy`](crate::cross_entropy) of logits `[b, k]` against distributions `[b, k]` of the same type.
-pub(crate) fn cross_entropy_of_distributions(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let (b, k) = logits.dims2()?;
+pub(crate) fn cross_entropy_of_distributions(
+    logits: &Tensor,
+    targets: &Tensor,
+    label_smoothing: f64,
+) -> Result<Tensor> {
+    let ((b, k), targets) = (logits.dims2()?, smoothed(targets, label_smoothing)?);
     let rows = rows_per_chunk(k);
     with_float!("cross_entropy", logits, T => {
-        let losses = with_slice::<T, _>(logits, |x| with_slice::<T, _>(targets, |t| {
+        let losses = with_slice::<T, _>(logits, |x| with_slice::<T, _>(&targets, |t| {
             check_distributions(t, k)?;
             // SAFETY: a chunk of `out` is as long as its rows of `x` and `t`, so the zip writes all of it.
             Ok(unsafe {
@@ -67,7 +71,6 @@ pub(crate) fn cross_entropy_of_distributions(logits: &Tensor, targets: &Tensor) 
                 })
             })
         }))?;
-        let targets = targets.clone();
         Tensor::record("cross_entropy", &[logits], &[], on_cpu(losses), b, move |Pass { inputs: [logits], dy: dlosses, .. }| {
             let grad = with_slice::<T, _>(logits, |x| with_slice::<T, _>(&targets, |t| with_slice::<T, _>(dlosses, |dlosses| {
                 // SAFETY: `out` is whole rows of k, and `gradient_against` writes each.

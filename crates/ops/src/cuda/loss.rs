@@ -17,6 +17,30 @@ pub(crate) fn cross_entropy(
     logits: &Tensor,
     targets: &Tensor,
     label_smoothing: f64,
+    shape: [usize; 2],
+) -> Result<Tensor> {
+    by_rows(gpu, ["cross_entropy", "cross_entropy_gradient"], logits, targets, label_smoothing, shape)
+}
+
+/// [`cross_entropy`](crate::cross_entropy) against distributions `[b, k]`.
+pub(crate) fn cross_entropy_of_distributions(
+    gpu: &Gpu,
+    logits: &Tensor,
+    targets: &Tensor,
+    label_smoothing: f64,
+) -> Result<Tensor> {
+    let (b, k) = logits.dims2()?;
+    let kernels = ["cross_entropy_of_distributions", "cross_entropy_of_distributions_gradient"];
+    by_rows(gpu, kernels, logits, targets, label_smoothing, [b, k])
+}
+
+/// By a kernel of the losses, and one of their gradients.
+fn by_rows(
+    gpu: &Gpu,
+    [kernel, gradient]: [&'static str; 2],
+    logits: &Tensor,
+    targets: &Tensor,
+    label_smoothing: f64,
     [b, k]: [usize; 2],
 ) -> Result<Tensor> {
     if logits.dtype() != DType::F32 {
@@ -25,23 +49,16 @@ pub(crate) fn cross_entropy(
     let targets = targets.detach().contiguous()?;
     let losses = gpu.empty(DType::F32, b)?;
     let (x, y) = (Pointer::of(logits)?, Pointer::of(&targets)?);
-    gpu.launch("cross_entropy", grid(b), arguments![x, y, losses.pointer()?, b, k, label_smoothing])?;
+    gpu.launch(kernel, grid(b), arguments![x, y, losses.pointer()?, b, k, label_smoothing])?;
     let losses = losses.into_storage();
     Tensor::record("cross_entropy", &[logits], &[], losses, b, move |Pass { inputs: [logits], dy, .. }| {
         let gpu = device_of(dy)?;
         let grad = gpu.empty(DType::F32, b * k)?;
         let (x, y, dy) = (Pointer::of(logits)?, Pointer::of(&targets)?, Pointer::of(dy)?);
         let arguments = arguments![x, y, dy, grad.pointer()?, b, k, label_smoothing];
-        gpu.launch("cross_entropy_gradient", grid(b), arguments)?;
+        gpu.launch(gradient, grid(b), arguments)?;
         Ok([Some(grad.into_tensor((b, k)))])
     })
-}
-
-/// [`cross_entropy`](crate::cross_entropy) of logits `[b, k]` against distributions `[b, k]`, in candle's ops.
-pub(crate) fn cross_entropy_of_distributions(_: &Gpu, logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
-    let log_p = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?;
-    (targets * log_p)?.sum(1)?.neg()
 }
 
 /// [`last_layer_norms`](crate::last_layer_norms) of logits `[b, k]` and features `[b, c]`.

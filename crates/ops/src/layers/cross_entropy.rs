@@ -15,11 +15,10 @@ use candle_core::{DType, Result, Tensor, bail};
 /// The arithmetic is f64. −log p_y is log1p(Σ_{j≠y} exp(x_j − x_y)) where x_y is the largest logit, so that a loss of
 /// 1e-8 keeps as many digits as a loss of 1: finite differences of nearly memorised samples depend on them. The
 /// gradient is accurate relative to itself, too: its entry of the target is expm1(−loss), not a difference of
-/// near-equal numbers. On a GPU the loss against a distribution is computed in f32.
+/// near-equal numbers.
 ///
 /// `Err` if shapes or element types do not fit, a target is not a class, or a row of `targets` is no distribution. On a
-/// GPU the loss of a sample whose target is not a class is NaN instead, and rows are not looked at, since a check would
-/// need a host-device synchronisation.
+/// GPU the loss of such a sample is NaN instead, since a check would need a host-device synchronisation.
 pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) -> Result<Tensor> {
     let (shapes, types) = ((logits.dims(), targets.dims()), (logits.dtype(), targets.dtype()));
     let (&[b, k], true) = (logits.dims(), targets.dims() == [shapes.0[0]] || shapes.0 == shapes.1) else {
@@ -37,7 +36,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
     }
     let input = &logits.input()?;
     let losses = match is_distribution {
-        true => on_device!(input, cross_entropy_of_distributions(input, &smoothed(targets, label_smoothing)?))?,
+        true => on_device!(input, cross_entropy_of_distributions(input, targets, label_smoothing))?,
         false => on_device!(input, cross_entropy(input, targets, label_smoothing, [b, k]))?,
     };
     note_cross_entropy(&losses, logits, targets, label_smoothing);

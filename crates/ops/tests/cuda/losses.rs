@@ -29,6 +29,27 @@ fn cross_entropies() -> Result<()> {
 }
 
 #[test]
+fn cross_entropies_against_distributions() -> Result<()> {
+    let (logits, weights) = ((noise(&[7, 10], 1)? * 30.)?, noise(&[7, 10], 2)?.abs()?);
+    let targets = weights.broadcast_div(&weights.sum_keepdim(1)?)?;
+    for smoothing in [0., 0.1] {
+        let mut found = Vec::new();
+        for (device, dtype) in [(&Device::Cpu, DType::F64), (gpu(), DType::F32)] {
+            let x = Var::from_tensor(&logits.to_dtype(dtype)?.to_device(device)?)?;
+            let losses = cross_entropy(&x, &targets.to_dtype(dtype)?.to_device(device)?, smoothing)?;
+            let grads = weighted_sum(&losses, None)?.backward()?;
+            found.push([values(&losses)?, values(grads.get(&x).expect("a gradient"))?].concat());
+        }
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-5 * b.abs() + 1e-6;
+        assert!(found[1].iter().zip(&found[0]).all(near), "{smoothing}: {found:?}");
+    }
+    let nowhere = Tensor::zeros((7, 10), DType::F32, gpu())?;
+    let losses = cross_entropy(&logits.to_dtype(DType::F32)?.to_device(gpu())?, &nowhere, 0.1)?;
+    assert!(values(&losses)?.iter().all(|loss| loss.is_nan()), "shares with the sum 0");
+    Ok(())
+}
+
+#[test]
 fn weighted_sums() -> Result<()> {
     for b in [1, 5, 300, 2000] {
         let (losses, weights) = (noise(&[b], 1)?, noise(&[b], 2)?.to_dtype(DType::F64)?);

@@ -148,12 +148,19 @@ impl Engine for Echo {
         self.size
     }
 
-    fn all_to_all(&self, parts: &[u8]) -> candle_core::Result<Vec<u8>> {
-        Ok(parts[..parts.len() / self.size].repeat(self.size))
+    /// GPUs have no use for pieces that fit in caches.
+    fn piece(&self) -> usize {
+        usize::MAX
     }
 
-    fn all_gather(&self, mine: &[u8]) -> candle_core::Result<Vec<u8>> {
-        Ok(mine.repeat(self.size))
+    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> candle_core::Result<()> {
+        let length = parts.len() / self.size;
+        self.all_gather(&parts[..length], received)
+    }
+
+    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> candle_core::Result<()> {
+        all.chunks_exact_mut(mine.len()).for_each(|of_rank| of_rank.copy_from_slice(mine));
+        Ok(())
     }
 }
 
@@ -180,7 +187,7 @@ mod tests {
         for size in [2, 8, 512] {
             let sgd = bytes(size, Rule::Sgd);
             let d = Subject::new(&small(), EstimatorName::FiniteDifference).unwrap().params.count();
-            let chunk = 4 * d.div_ceil(size); // and a weight with each that is to be summed
+            let chunk = 4 * d.div_ceil(size); // and the number of samples
             assert_eq!(sgd, (size - 1) * (8 + 2 * chunk), "{size} ranks");
             assert_eq!([Rule::LocalSam, Rule::MSam].map(|rule| bytes(size, rule)), [sgd; 2], "{size} ranks");
             assert_eq!(bytes(size, Rule::Sam), 2 * sgd, "{size} ranks");
