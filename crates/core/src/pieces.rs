@@ -4,45 +4,53 @@ use crate::ParamVec;
 use candle_core::{Device, Result, Storage, Tensor, WithDType, bail};
 
 impl ParamVec {
-    /// What `f` makes of the numbers of all tensors, one after another, in pieces of `most`, of which the last one is
-    /// shorter. `f` changes the numbers of a piece, and not how many there are. Those on a GPU go through the host.
+    /// What `f` makes of the numbers of all tensors, piece by piece: of a piece `x` it writes `f(x)`, of as many numbers,
+    /// to its second argument. One piece is shorter than `most`, at most. They are parts of a tensor where that
+    /// has so many, and gathered from several tensors else: which they are depends on the shapes alone. Numbers on a GPU
+    /// go through the host.
     ///
     /// # Errors
     /// Those of `f`; if the numbers are of another type.
     pub fn map_pieces<T: WithDType>(
         &self,
         most: usize,
-        mut f: impl FnMut(&mut Vec<T>) -> Result<()>,
+        mut f: impl FnMut(&[T], &mut [T]) -> Result<()>,
     ) -> Result<ParamVec> {
+        let most = most.max(1);
         let counts: Vec<usize> = self.tensors().iter().map(Tensor::elem_count).collect();
         let mut made: Vec<Vec<T>> = counts.iter().map(|count| Vec::with_capacity(*count)).collect();
-        let mut filled = 0;
-        let mut put = |mut numbers: &[T]| {
-            while !numbers.is_empty() {
-                let missing = counts[filled] - made[filled].len();
-                let (own, rest) = numbers.split_at(numbers.len().min(missing));
-                made[filled].extend_from_slice(own);
-                filled += usize::from(own.len() == missing);
-                numbers = rest;
-            }
-        };
-        let mut left: usize = counts.iter().sum();
-        let most = most.clamp(1, left.max(1));
-        let mut piece = Vec::with_capacity(most);
-        for tensor in self.tensors() {
+        let mut left: usize = counts.iter().map(|count| count % most).sum();
+        let (mut gathered, mut out, mut filled) = (Vec::new(), Vec::new(), 0);
+        for (i, tensor) in self.tensors().iter().enumerate() {
             let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
             let (storage, layout) = tensor.storage_and_layout();
             let Storage::Cpu(storage) = &*storage else { bail!("a tensor on the CPU is stored elsewhere") };
-            let mut numbers = &T::cpu_storage_as_slice(storage)?[layout.start_offset()..][..tensor.elem_count()];
-            while !numbers.is_empty() {
-                let (now, later) = numbers.split_at(numbers.len().min(most - piece.len()));
-                piece.extend_from_slice(now);
-                (numbers, left) = (later, left - now.len());
-                if piece.len() == most || left == 0 {
-                    f(&mut piece)?;
-                    put(&piece);
-                    piece.clear();
+            let numbers = &T::cpu_storage_as_slice(storage)?[layout.start_offset()..][..tensor.elem_count()];
+            let pieces = numbers.chunks_exact(most);
+            let mut rest = pieces.remainder();
+            for piece in pieces {
+                let start = made[i].len();
+                made[i].resize(start + most, T::from_f64(0.)); // in the cache, where `f` writes next
+                f(piece, &mut made[i][start..])?;
+            }
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(most - gathered.len()));
+                gathered.extend_from_slice(now);
+                (rest, left) = (later, left - now.len());
+                if gathered.len() < most && left > 0 {
+                    continue;
                 }
+                out.resize(gathered.len(), T::from_f64(0.));
+                f(&gathered, &mut out)?;
+                let mut from = &out[..];
+                while !from.is_empty() {
+                    let missing = counts[filled] - made[filled].len();
+                    let (own, others) = from.split_at(from.len().min(missing));
+                    made[filled].extend_from_slice(own);
+                    filled += usize::from(own.len() == missing);
+                    from = others;
+                }
+                gathered.clear();
             }
         }
         let tensors = self.tensors().iter().zip(made);
@@ -57,26 +65,32 @@ mod tests {
     use candle_core::{DType, Device, Result, Var};
 
     #[test]
-    fn every_number_is_in_one_piece_in_its_order_and_comes_back_to_its_place() -> Result<()> {
+    fn every_number_is_in_one_piece_and_comes_back_to_its_place() -> Result<()> {
         let var = |shape: &[usize]| Var::zeros(shape, DType::F32, &Device::Cpu);
         let vars = [("a", var(&[3, 5])?), ("b", var(&[2])?), ("c", var(&[0, 4])?), ("d", var(&[])?), ("e", var(&[7])?)];
         let params = Params::new(vars.map(|(name, var)| (name.to_owned(), var)))?;
         let vector = ParamVec::gaussian(&params, Key::new(3))?;
         let values = vector.to_vec()?;
-        for most in [0, 1, 2, 4, 15, 17, 24, 25, 26, usize::MAX] {
-            let mut seen = Vec::new();
-            let doubled = vector.map_pieces::<f32>(most, |piece| {
-                assert!(!piece.is_empty() && piece.len() <= most.max(1));
+        let in_order = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        for most in [0, 1, 2, 4, 7, 14, 15, 17, 24, 25, 26, usize::MAX] {
+            let (mut seen, mut lengths) = (Vec::new(), Vec::new());
+            let doubled = vector.map_pieces::<f32>(most, |piece, out| {
+                lengths.push(piece.len());
                 seen.extend(piece.iter().map(|x| f64::from(*x)));
-                piece.iter_mut().for_each(|x| *x *= 2.);
+                out.iter_mut().zip(piece).for_each(|(out, x)| *out = 2. * x);
                 Ok(())
             })?;
-            assert_eq!(seen, values, "{most}");
+            assert_eq!(in_order(seen), in_order(values.clone()), "{most}");
+            lengths.retain(|length| *length != most.max(1));
+            assert!(lengths.len() <= 1 && lengths.iter().all(|length| *length < most), "{most}: {lengths:?}");
             assert_eq!(doubled.to_vec()?, values.iter().map(|x| 2. * x).collect::<Vec<_>>(), "{most}");
             let shapes = |vector: &ParamVec| vector.tensors().iter().map(|t| t.dims().to_vec()).collect::<Vec<_>>();
             assert_eq!(shapes(&doubled), shapes(&vector));
         }
-        assert!(vector.map_pieces::<f64>(4, |_| Ok(())).is_err(), "numbers of another type");
+        assert!(vector.map_pieces::<f64>(4, |_, _| Ok(())).is_err(), "numbers of another type");
         Ok(())
     }
 }

@@ -2,10 +2,7 @@
 
 use candle_core::Result;
 
-/// Two collective operations. All ranks call the same one at the same time, with as many bytes.
-///
-/// # Errors
-/// If a rank has ended.
+/// Several ranks, each of which can send to each.
 pub trait Engine {
     /// Which rank this is, from 0.
     fn rank(&self) -> usize;
@@ -13,16 +10,17 @@ pub trait Engine {
     /// How many there are, at least 1.
     fn size(&self) -> usize;
 
-    /// Bytes of a vector that [`Ranks`](crate::Ranks) send at once, at most: few enough for the caches of a processor,
-    /// and enough that the time of a message does not count.
-    fn piece(&self) -> usize {
-        1 << 20
+    /// Bytes of a vector that [`Ranks`](crate::Ranks) send to one rank at once, at most: few enough for the caches of a
+    /// processor, and enough that the time of a message does not count.
+    fn message(&self) -> usize {
+        256 << 10
     }
 
-    /// Sends part k of `parts` to rank k, and puts what each rank sent to this one into `received`, in the order of the
-    /// ranks. Both are [`size`](Engine::size) parts of one length.
-    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()>;
-
-    /// Puts the bytes of every rank into `all`, in the order of the ranks.
-    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()>;
+    /// Sends `to[k]` to each other rank k, and fills `from[k]` with what that sends to this one. All ranks call it at
+    /// the same time; `to[k]` here is as long as `from` of this rank is there. The entries of this rank itself are left
+    /// as they are.
+    ///
+    /// # Errors
+    /// If a rank has ended.
+    fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()>;
 }

@@ -15,7 +15,7 @@ pub struct Metered<E> {
 /// What a rank has sent, and how long it took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Collective operations.
+    /// Exchanges of all ranks.
     pub calls: usize,
     /// Bytes that this rank sent to others.
     pub bytes: usize,
@@ -33,14 +33,6 @@ impl<E: Engine> Metered<E> {
     pub fn traffic(&self) -> Traffic {
         self.traffic.get()
     }
-
-    fn counted(&self, bytes: usize, call: impl FnOnce(&E) -> Result<()>) -> Result<()> {
-        let started = Instant::now();
-        let result = call(&self.engine);
-        let Traffic { calls, bytes: before, time } = self.traffic.get();
-        self.traffic.set(Traffic { calls: calls + 1, bytes: before + bytes, time: time + started.elapsed() });
-        result
-    }
 }
 
 impl<E: Engine> Engine for Metered<E> {
@@ -52,17 +44,16 @@ impl<E: Engine> Engine for Metered<E> {
         self.engine.size()
     }
 
-    fn piece(&self) -> usize {
-        self.engine.piece()
+    fn message(&self) -> usize {
+        self.engine.message()
     }
 
-    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()> {
-        let others = self.size() - 1;
-        self.counted(parts.len() / self.size() * others, |engine| engine.all_to_all(parts, received))
-    }
-
-    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
-        let others = self.size() - 1;
-        self.counted(mine.len() * others, |engine| engine.all_gather(mine, all))
+    fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()> {
+        let sent: usize = to.iter().enumerate().filter(|(rank, _)| *rank != self.rank()).map(|(_, to)| to.len()).sum();
+        let started = Instant::now();
+        let result = self.engine.exchange(to, from);
+        let Traffic { calls, bytes, time } = self.traffic.get();
+        self.traffic.set(Traffic { calls: calls + 1, bytes: bytes + sent, time: time + started.elapsed() });
+        result
     }
 }

@@ -4,8 +4,8 @@ use crate::{Engine, Launch, Ranks};
 use candle_core::{Result, bail};
 use mpi::Threading;
 use mpi::environment::Universe;
+use mpi::point_to_point::send_receive_into;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
-use mpi::traits::CommunicatorCollectives as _;
 
 /// MPI, from its start to its end.
 ///
@@ -67,16 +67,6 @@ impl Drop for World {
     }
 }
 
-impl Mpi {
-    /// MPI counts in 32 bits.
-    fn check(&self, length: usize) -> Result<()> {
-        if i32::try_from(length).is_err() {
-            bail!("{length} bytes for one rank; MPI takes at most {} at once, expected more ranks", i32::MAX)
-        }
-        Ok(())
-    }
-}
-
 impl Engine for Mpi {
     fn rank(&self) -> usize {
         self.rank
@@ -86,15 +76,18 @@ impl Engine for Mpi {
         self.size
     }
 
-    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()> {
-        self.check(parts.len() / self.size)?;
-        SimpleCommunicator::world().all_to_all_into(parts, received);
-        Ok(())
-    }
-
-    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
-        self.check(mine.len())?;
-        SimpleCommunicator::world().all_gather_into(mine, all);
+    fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()> {
+        let world = SimpleCommunicator::world();
+        let at = |rank: usize| world.process_at_rank(rank as i32);
+        // In pairs: in step k each rank sends to the k-th after it, and receives from the k-th before it.
+        for step in 1..self.size {
+            let [after, before] = [step, self.size - step].map(|step| (self.rank + step) % self.size);
+            let length = to[after].len().max(from[before].len());
+            if i32::try_from(length).is_err() {
+                bail!("{length} bytes for one rank; MPI takes at most {} at once, expected more ranks", i32::MAX)
+            }
+            send_receive_into(to[after], &at(after), &mut *from[before], &at(before));
+        }
         Ok(())
     }
 }

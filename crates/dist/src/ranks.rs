@@ -3,10 +3,11 @@
 use crate::Engine;
 use candle_core::{DType, Result, WithDType, bail};
 use msharp_core::{Communicator, ParamVec};
+use pulp::Arch;
 
 /// The ranks that an engine connects.
 ///
-/// A vector is sent in [pieces](Engine::piece), and a piece is cut into one chunk for each of n ranks. Rank k receives
+/// A vector is summed in pieces, and a piece is cut into one [message](Engine::message) for each of n ranks. Rank k receives
 /// chunk k of all, sums it in f64 in the order of the ranks, rounds once, and sends the result to all. So each rank sends
 /// 2(n − 1)/n of the vector, as little as any algorithm, and the order of a sum does not depend on the engine.
 ///
@@ -28,29 +29,51 @@ impl<E: Engine> Ranks<E> {
     }
 
     fn reduce_numbers<T: Number>(&self, local: &ParamVec, weight: f64, is_mean: bool) -> Result<ParamVec> {
-        let size = self.0.size();
-        let mut weights = vec![1f64; size];
+        let (rank, size) = (self.0.rank(), self.0.size());
+        let mut weights = vec![1.; size];
         if is_mean {
-            self.0.all_gather(bytemuck::bytes_of(&weight), bytemuck::cast_slice_mut(&mut weights))?;
+            weights[rank] = weight;
+            self.fill(&mut weights)?;
         }
         let divisor = if is_mean { weights.iter().sum() } else { 1. };
-        let (mut received, mut own) = (Vec::new(), Vec::new());
-        local.map_pieces::<T>(self.0.piece() / size_of::<T>(), |piece| {
-            let (length, each) = (piece.len(), piece.len().div_ceil(size));
-            piece.resize(size * each, T::zeroed());
-            received.resize(size * each, T::zeroed());
-            own.resize(each, T::zeroed());
-            self.0.all_to_all(bytemuck::cast_slice(piece), bytemuck::cast_slice_mut(&mut received))?;
-            let chunks: Vec<&[T]> = received.chunks_exact(each).collect();
-            weighted_sum(&chunks, &weights, divisor, &mut own);
-            self.0.all_gather(bytemuck::cast_slice(&own), bytemuck::cast_slice_mut(piece))?;
-            piece.truncate(length);
+        let mut received = Vec::new();
+        let mut sum = |mine: &[T], all: &mut [T]| -> Result<()> {
+            let each = mine.len() / size;
+            received.resize(mine.len(), T::zeroed());
+            let to: Vec<&[u8]> = mine.chunks_exact(each).map(bytemuck::cast_slice).collect();
+            let mut from: Vec<&mut [u8]> = received.chunks_exact_mut(each).map(bytemuck::cast_slice_mut).collect();
+            self.0.exchange(&to, &mut from)?;
+            let mut chunks: Vec<&[T]> = received.chunks_exact(each).collect();
+            chunks[rank] = &mine[rank * each..][..each];
+            let own = &mut all[rank * each..][..each];
+            Arch::new().dispatch(|| weighted_sum(&chunks, &weights, divisor, own));
+            self.fill(all)
+        };
+        let each = (self.0.message() / size_of::<T>()).max(1);
+        local.map_pieces::<T>(each.saturating_mul(size), |piece, out| {
+            if piece.len().is_multiple_of(size) {
+                return sum(piece, out);
+            }
+            let mut padded = piece.to_vec(); // the one that is shorter
+            padded.resize(piece.len().next_multiple_of(size), T::zeroed());
+            let mut all = padded.clone();
+            sum(&padded, &mut all)?;
+            out.copy_from_slice(&all[..out.len()]);
             Ok(())
         })
+    }
+
+    /// Makes each chunk of `all` that of its rank, who has put it there. There is one chunk for each rank.
+    fn fill<T: bytemuck::Pod>(&self, all: &mut [T]) -> Result<()> {
+        let each = all.len() / self.0.size();
+        let mut chunks: Vec<&mut [u8]> = all.chunks_exact_mut(each).map(bytemuck::cast_slice_mut).collect();
+        let mine: &mut [u8] = std::mem::take(&mut chunks[self.0.rank()]);
+        self.0.exchange(&vec![&*mine; chunks.len()], &mut chunks)
     }
 }
 
 /// Σᵣ wᵣ cᵣ / divisor of the `chunks` cᵣ, each entry in f64 and in the order of the ranks.
+#[inline(always)] // for the instructions of the processor at hand
 fn weighted_sum<T: Number>(chunks: &[&[T]], weights: &[f64], divisor: f64, into: &mut [T]) {
     /// Entries whose sums stay in the nearest cache.
     const BLOCK: usize = 512;
@@ -85,15 +108,17 @@ impl<E: Engine> Communicator for Ranks<E> {
     }
 
     fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let mut lengths = vec![0u64; self.0.size()];
-        self.0.all_gather(bytemuck::bytes_of(&(mine.len() as u64)), bytemuck::cast_slice_mut(&mut lengths))?;
+        let (rank, size) = (self.0.rank(), self.0.size());
+        let mut lengths = vec![0u64; size];
+        lengths[rank] = mine.len() as u64;
+        self.fill(&mut lengths)?;
         let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
         if longest == 0 {
-            return Ok(vec![Vec::new(); self.0.size()]);
+            return Ok(vec![Vec::new(); size]);
         }
-        let (mut padded, mut all) = (mine.to_vec(), vec![0; longest * self.0.size()]);
-        padded.resize(longest, 0);
-        self.0.all_gather(&padded, &mut all)?;
+        let mut all = vec![0u8; longest * size];
+        all[rank * longest..][..mine.len()].copy_from_slice(mine);
+        self.fill(&mut all)?;
         Ok(all.chunks_exact(longest).zip(lengths).map(|(bytes, length)| bytes[..length as usize].to_vec()).collect())
     }
 }

@@ -29,26 +29,6 @@ impl Threads {
         }
         all
     }
-
-    /// Sends `part(k)` to each rank k, and receives from each into `received`, in the order of the ranks.
-    fn exchange<'a>(&self, part: impl Fn(usize) -> &'a [u8], received: &mut [u8]) -> Result<()> {
-        for (rank, to) in self.to.iter().enumerate() {
-            if to.send(part(rank).to_vec()).is_err() {
-                bail!("rank {rank} has ended")
-            }
-        }
-        let length = part(self.rank).len();
-        for (rank, from) in self.from.iter().enumerate() {
-            match from.recv() {
-                Ok(part) if part.len() == length => received[rank * length..][..length].copy_from_slice(&part),
-                Ok(part) => {
-                    bail!("rank {rank} sent {} bytes and rank {} {length}; expected as many", part.len(), self.rank)
-                }
-                Err(_) => bail!("rank {rank} has ended"),
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Engine for Threads {
@@ -60,12 +40,20 @@ impl Engine for Threads {
         self.to.len()
     }
 
-    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()> {
-        let length = parts.len() / self.size();
-        self.exchange(|rank| &parts[rank * length..(rank + 1) * length], received)
-    }
-
-    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
-        self.exchange(|_| mine, all)
+    fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()> {
+        let others = (0..self.size()).filter(|rank| *rank != self.rank);
+        for rank in others.clone() {
+            if self.to[rank].send(to[rank].to_vec()).is_err() {
+                bail!("rank {rank} has ended")
+            }
+        }
+        for rank in others {
+            match self.from[rank].recv() {
+                Ok(sent) if sent.len() == from[rank].len() => from[rank].copy_from_slice(&sent),
+                Ok(sent) => bail!("rank {rank} sent {} bytes; expected {}", sent.len(), from[rank].len()),
+                Err(_) => bail!("rank {rank} has ended"),
+            }
+        }
+        Ok(())
     }
 }

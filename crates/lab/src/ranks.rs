@@ -206,12 +206,8 @@ mod tests {
             self.2
         }
 
-        fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> candle_core::Result<()> {
-            self.0.lock().unwrap().all_to_all(parts, received)
-        }
-
-        fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> candle_core::Result<()> {
-            self.0.lock().unwrap().all_gather(mine, all)
+        fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> candle_core::Result<()> {
+            self.0.lock().unwrap().exchange(to, from)
         }
     }
 }

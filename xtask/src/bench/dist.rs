@@ -93,7 +93,7 @@ struct Timed {
     median_ms: f64,
     /// Of as many ranks at once that send each other nothing.
     apart_ms: f64,
-    /// The share of the ranks' time in collective operations.
+    /// The share of the ranks' time in exchanges.
     communication: f64,
     calls: usize,
     /// Sent by a rank in a step.

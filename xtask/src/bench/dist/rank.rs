@@ -69,9 +69,9 @@ pub struct Steps {
     pub times_ms: Vec<f64>,
     /// The same of steps that all ranks take at once, each for itself.
     pub apart_ms: Vec<f64>,
-    /// The share of the ranks' time that they were in collective operations.
+    /// The share of the ranks' time that they were in exchanges.
     pub communication: f64,
-    /// Collective operations of a step.
+    /// Exchanges of a step.
     pub calls: usize,
     /// Bytes that this rank sent in a step.
     pub bytes: usize,
@@ -125,7 +125,7 @@ pub fn steps<E: Engine>(engine: E, args: &SubjectArgs, rule: Rule) -> Result<Ste
     Ok(Steps { times_ms, apart_ms, communication, calls: last.calls, bytes: last.bytes })
 }
 
-/// What one rank of `size` sends in a step, and in how many collective operations: counted in this process alone.
+/// What one rank of `size` sends in a step, and in how many exchanges: counted in this process alone.
 pub fn count(size: usize, args: &SubjectArgs, rule: Rule) -> Result<Traffic> {
     let ranks = Ranks(Metered::new(Echo { size }));
     let mut subject = Subject::new(args, EstimatorName::FiniteDifference)?;
@@ -148,18 +148,13 @@ impl Engine for Echo {
         self.size
     }
 
-    /// GPUs have no use for pieces that fit in caches.
-    fn piece(&self) -> usize {
+    /// GPUs have no use for messages that fit in caches.
+    fn message(&self) -> usize {
         usize::MAX
     }
 
-    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> candle_core::Result<()> {
-        let length = parts.len() / self.size;
-        self.all_gather(&parts[..length], received)
-    }
-
-    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> candle_core::Result<()> {
-        all.chunks_exact_mut(mine.len()).for_each(|of_rank| of_rank.copy_from_slice(mine));
+    fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> candle_core::Result<()> {
+        from.iter_mut().zip(to).skip(1).for_each(|(from, to)| from.copy_from_slice(to));
         Ok(())
     }
 }
