@@ -26,3 +26,25 @@ pub trait Engine {
     /// Puts the bytes of every rank into `all`, in the order of the ranks.
     fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()>;
 }
+
+impl<E: Engine + ?Sized> Engine for &E {
+    fn rank(&self) -> usize {
+        (**self).rank()
+    }
+
+    fn size(&self) -> usize {
+        (**self).size()
+    }
+
+    fn piece(&self) -> usize {
+        (**self).piece()
+    }
+
+    fn all_to_all(&self, parts: &[u8], received: &mut [u8]) -> Result<()> {
+        (**self).all_to_all(parts, received)
+    }
+
+    fn all_gather(&self, mine: &[u8], all: &mut [u8]) -> Result<()> {
+        (**self).all_gather(mine, all)
+    }
+}
