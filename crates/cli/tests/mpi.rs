@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use candle_core::safetensors::load;
-use candle_core::{DType, Device};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+mod whole;
 
-/// How long ranks may go on after one of them has ended.
-const END: Duration = Duration::from_secs(10);
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use whole::{distance, fails, pictures, signal, small, start, succeeds, text, wait_for_steps, weights};
 
 /// `mpirun -n N msharp train …` for each of `groups`, on one thread a rank.
 fn mpirun(groups: &[(usize, &[&str])]) -> Command {
@@ -24,53 +22,6 @@ fn mpirun(groups: &[(usize, &[&str])]) -> Command {
     command
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// 96 images in batches of 16, SAM, group normalisation.
-fn small<'a>(folder: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let flags = ["--subset", "96", "--test-subset", "50", "--batch-size", "16", "--norm", "group", "--epochs", "2"];
-    [&flags[..], &["--out", folder], more].concat()
-}
-
-fn weights(folder: &str) -> Vec<f64> {
-    let mut tensors: Vec<_> =
-        load(Path::new(folder).join("weights.safetensors"), &Device::Cpu).unwrap().into_iter().collect();
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    let values = |(_, t): (String, candle_core::Tensor)| {
-        t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
-    };
-    tensors.into_iter().flat_map(values).collect()
-}
-
-/// ‖a − b‖/‖b‖
-fn distance(a: &[f64], b: &[f64]) -> f64 {
-    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
-}
-
-#[track_caller]
-fn succeeds(mut command: Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    output
-}
-
-/// A run that must fail within `END` of `since`; what it said.
-#[track_caller]
-fn fails(child: Child, since: Instant) -> String {
-    let output = child.wait_with_output().unwrap();
-    let (took, said) = (since.elapsed(), text(&output.stderr));
-    assert!(!output.status.success(), "it succeeded: {said}");
-    assert!(took < END, "it took {took:?} to end: {said}");
-    said
-}
-
-fn start(mut command: Command) -> Child {
-    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
 /// The process of a rank that `mpirun` has started.
 fn process(mpirun: &Child, rank: usize) -> String {
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", mpirun.id())).unwrap();
@@ -80,19 +31,6 @@ fn process(mpirun: &Child, rank: usize) -> String {
         environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
     };
     children.split_whitespace().find(is_wanted).expect("the process of a rank").to_owned()
-}
-
-fn signal(name: &str, pid: &str) {
-    assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
-}
-
-/// Waits until the log of a run has more than `lines`.
-fn wait_for_steps(folder: &str, lines: usize) {
-    let (log, started) = (Path::new(folder).join("log.jsonl"), Instant::now());
-    while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) <= lines {
-        assert!(started.elapsed() < Duration::from_secs(120), "the run logs nothing");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -250,19 +188,7 @@ fn a_rank_that_fails_names_itself_and_a_run_that_diverges_says_so_once() {
     assert!(Path::new(&out).join("row.json").exists());
 
     // Of 16 pictures in one batch the last of class b, which cannot be decoded, is read by one rank.
-    let data = folder.path().join("pictures");
-    for (part, count) in [("train", 8), ("val", 2)] {
-        for class in ["a", "b"] {
-            std::fs::create_dir_all(data.join(part).join(class)).unwrap();
-            for i in 0..count {
-                let pixels: Vec<u8> = (0..192).map(|k| ((k * 7 + i * 31) % 256) as u8).collect();
-                let bytes = [b"P6 8 8 255\n".as_slice(), &pixels].concat();
-                std::fs::write(data.join(part).join(class).join(format!("{i}.ppm")), bytes).unwrap();
-            }
-        }
-    }
-    std::fs::write(data.join("train/b/7.ppm"), b"P6 8 8 255\nshort").unwrap();
-    let (out, data) = (folder.path().join("other"), format!("folder:{}", data.display()));
+    let (out, data) = (folder.path().join("other"), pictures(folder.path()));
     let flags = ["--data", &data, "--image-size", "32", "--norm", "group", "--batch-size", "16", "--epochs", "1"];
     let child = start(mpirun(&[(4, &[&flags[..], &["--out", out.to_str().unwrap()]].concat())]));
     let said = fails(child, Instant::now());

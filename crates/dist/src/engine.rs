@@ -24,3 +24,21 @@ pub trait Engine {
     /// If a rank has ended.
     fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()>;
 }
+
+impl<E: Engine + ?Sized> Engine for &E {
+    fn rank(&self) -> usize {
+        (**self).rank()
+    }
+
+    fn size(&self) -> usize {
+        (**self).size()
+    }
+
+    fn message(&self) -> usize {
+        (**self).message()
+    }
+
+    fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()> {
+        (**self).exchange(to, from)
+    }
+}

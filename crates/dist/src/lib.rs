@@ -1,8 +1,9 @@
 //! Several processes, called ranks, that train one network.
 //!
 //! Each rank has the same weights and a part of every batch. A [`Communicator`] makes each gradient the mean over all
-//! parts: [`Ranks`], over an [`Engine`] that moves bytes. [`Threads`] are ranks in one process; `Mpi`, with the feature
-//! `mpi`, are processes that `mpirun` or `srun` starts. [`Launch`] tells how this process was started.
+//! parts: [`Ranks`], over an [`Engine`] that moves bytes. [`Tcp`] are processes that torchrun starts, or any launcher
+//! that says where they meet; `Mpi`, with the feature `mpi`, those that `mpirun` or `srun` starts; [`Threads`] are
+//! ranks in one process. [`Launch`] tells how this process was started.
 //!
 //! Rules are written for one process. Their gradients are those of the whole batch, so SAM perturbs all ranks by one
 //! offset, with two reductions a step; the perturbations of [`Micro`](https://docs.rs/msharp-perturb) are each rank's
@@ -10,8 +11,8 @@
 //! with batch normalisation they do so on [`SyncBatchNorm`], which takes its statistics over all ranks.
 //!
 //! **Invariants.** The result of a reduction is the same on every rank, to the bit, and a function of the vectors and
-//! the number of ranks alone: each entry is summed in f64 in the order of the ranks. An engine that has lost a rank
-//! fails; it never returns part of a sum.
+//! the number of ranks alone: each entry is summed in f64 in the order of the ranks, whatever the engine. An engine
+//! that has lost a rank fails; it never returns part of a sum.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -47,13 +48,15 @@ mod metered;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod ranks;
+mod tcp;
 mod threads;
 
 pub use engine::Engine;
-pub use launch::Launch;
+pub use launch::{Launch, Place};
 pub use metered::{Metered, Traffic};
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, World};
 pub use msharp_core::{Alone, Communicator, Share, SyncBatchNorm};
 pub use ranks::Ranks;
+pub use tcp::{Ended, Tcp};
 pub use threads::Threads;

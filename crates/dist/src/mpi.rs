@@ -53,6 +53,11 @@ impl World {
         self.ranks
     }
 
+    /// What moves its bytes.
+    pub fn engine(&self) -> &Mpi {
+        &self.ranks.0
+    }
+
     /// Ends all ranks at once, with this status.
     pub fn abort(&self, status: i32) -> ! {
         SimpleCommunicator::world().abort(status)

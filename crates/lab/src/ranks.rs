@@ -1,12 +1,13 @@
-//! The processes of a run: one, or the ranks that `mpirun` or `srun` has started.
+//! The processes of a run: one, or the ranks that `torchrun`, `mpirun` or `srun` has started.
 
 mod meeting;
 mod settings;
+mod world;
 
 pub use meeting::{Meeting, program};
 pub use settings::{check, check_sync_batch_norm, with_local_perturbation};
+pub use world::World;
 
-#[cfg(feature = "mpi")]
 use crate::screen;
 use anyhow::{Result, bail};
 use meeting::disagreement;
@@ -16,12 +17,12 @@ use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A communicator that the computing threads may use.
-type Shared = dyn Communicator + Sync;
+type Shared<'a> = dyn Communicator + Sync + 'a;
 
 /// The ranks of a command, until and after they have met.
 pub struct Ranks<'a> {
-    all: &'a Shared,
-    synced: SyncBatchNorm<&'a Shared>,
+    all: &'a Shared<'a>,
+    synced: SyncBatchNorm<&'a Shared<'a>>,
     syncs_batch_norm: AtomicBool,
     met: AtomicBool,
 }
@@ -61,13 +62,12 @@ pub fn refuse(command: &str) -> Result<()> {
     }
 }
 
-#[cfg(feature = "mpi")]
 fn several<T>(launch: &Launch, command: impl FnOnce(&Ranks) -> Result<T>) -> Result<T> {
     if launch.rank > 0 {
         screen::silence();
     }
-    let world = msharp_dist::World::start(launch)?;
-    let all = world.ranks();
+    let world = World::start(launch)?;
+    let all = msharp_dist::Ranks(world.engine());
     let ranks = Ranks::of(&all);
     let error = match command(&ranks) {
         Ok(value) => return Ok(value),
@@ -75,22 +75,12 @@ fn several<T>(launch: &Launch, command: impl FnOnce(&Ranks) -> Result<T>) -> Res
         Err(error) => ranks.stay_away(error),
     };
     if error.is::<Agreed>() {
-        // While all ranks are there: `mpirun` ends the others as soon as one has failed.
+        // While all ranks are there: launchers end the others as soon as one has failed.
         screen::say(crate::program::told(&error));
         screen::silence();
         return Err(error);
     }
-    screen::fail(format!("error on rank {}: {}", launch.rank, crate::program::one_line(&format!("{error:#}"))));
-    world.abort(1)
-}
-
-#[cfg(not(feature = "mpi"))]
-fn several<T>(launch: &Launch, _: impl FnOnce(&Ranks) -> Result<T>) -> Result<T> {
-    bail!(
-        "{} is {}, and this program was built without the feature `mpi`; expected it with --features mpi, or one process",
-        launch.variable,
-        launch.size
-    )
+    world.fail(&error)
 }
 
 impl Ranks<'static> {
@@ -102,7 +92,7 @@ impl Ranks<'static> {
 
 impl<'a> Ranks<'a> {
     /// Those of a communicator.
-    pub fn of(all: &'a Shared) -> Self {
+    pub fn of(all: &'a Shared<'a>) -> Self {
         let no = || AtomicBool::new(false);
         Self { all, synced: SyncBatchNorm(all), syncs_batch_norm: no(), met: no() }
     }
@@ -123,7 +113,7 @@ impl<'a> Ranks<'a> {
     }
 
     /// The communicator.
-    pub fn all(&self) -> &'a Shared {
+    pub fn all(&self) -> &'a Shared<'a> {
         self.all
     }
 
@@ -150,7 +140,6 @@ impl<'a> Ranks<'a> {
     }
 
     /// Tells the others, who are about to meet, that this rank cannot; and what all ranks report.
-    #[cfg_attr(not(feature = "mpi"), allow(dead_code, reason = "of one process there is nobody to tell"))]
     fn stay_away(&self, error: anyhow::Error) -> anyhow::Error {
         self.exchange(Err(format!("{error:#}"))).err().unwrap_or(error)
     }

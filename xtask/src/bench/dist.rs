@@ -1,10 +1,11 @@
 //! `bench dist`: a training step on several ranks of this machine, and what GPUs would make of it.
 
 mod gpus;
+mod processes;
 mod rank;
 
 use super::subject::{Subject, SubjectArgs};
-use super::{child, print_table, rounded};
+use super::{print_table, rounded};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use gpus::Constants;
@@ -14,12 +15,12 @@ use msharp_lab::resources::computing;
 use msharp_models::{Architecture, Norm};
 use rank::{Rule, Steps};
 use serde::Serialize;
-use std::process::Command;
 use std::thread;
 
 /// What to show before the flags.
 const EXAMPLES: &str = "Examples:
   cargo xtask bench dist                                 threads of this program
+  cargo xtask bench dist --over tcp                      processes that TCP connects
   cargo run -p xtask --features mpi -- bench dist        processes that mpirun starts
   cargo xtask bench dist --rule sgd,sam,local-sam --ranks 2 --model resnet8";
 
@@ -59,7 +60,7 @@ pub struct DistArgs {
     /// Print one JSON object a line instead of tables
     #[arg(long)]
     json: bool,
-    /// Be a rank: what the command starts with mpirun
+    /// Be a rank: what the command starts
     #[arg(long, hide = true)]
     here: bool,
 }
@@ -70,6 +71,8 @@ pub struct DistArgs {
 enum Over {
     /// MPI: processes that mpirun starts; on one machine they share memory
     Mpi,
+    /// TCP: processes with a stream between each two, as torchrun starts them
+    Tcp,
     /// Threads of one process, connected by channels
     Threads,
 }
@@ -126,7 +129,7 @@ pub fn dist(args: DistArgs) -> Result<()> {
     subject.check()?;
     check(&args)?;
     if args.here {
-        return here(&args, &subject);
+        return processes::here(&args, &subject);
     }
     let mut timed = Vec::new();
     for rule in &args.rule {
@@ -182,7 +185,7 @@ fn time(args: &DistArgs, subject: &SubjectArgs, rule: Rule) -> Result<Vec<Timed>
     let measured = |ranks: usize| -> Result<Timed> {
         eprintln!("timing {} of {} on {ranks} of {:?} …", rule.name(), args.model, args.ranks);
         let Steps { times_ms, apart_ms, communication, calls, bytes } = match args.over() {
-            Over::Mpi => with_mpirun(args, rule, ranks)?,
+            Over::Mpi | Over::Tcp => processes::steps(args, rule, ranks)?,
             Over::Threads => on_threads(args.threads, subject, rule, ranks)?,
         };
         let [median_ms, apart_ms] = [&times_ms, &apart_ms].map(|times| times[times.len() / 2]);
@@ -237,51 +240,6 @@ fn on_threads(threads: usize, subject: &SubjectArgs, rule: Rule, ranks: usize) -
     })
 }
 
-/// Starts this program as `ranks` processes, of which rank 0 prints the steps.
-fn with_mpirun(args: &DistArgs, rule: Rule, ranks: usize) -> Result<Steps> {
-    let program = std::env::current_exe().context("cannot find this program, to run it as ranks")?;
-    let mut command = Command::new("mpirun");
-    command.args(["-n", &ranks.to_string()]).arg(program).args(["bench", "dist", "--here", "--over", "mpi"]);
-    command.args(["--model", &args.model.to_string(), "--norm", &args.norm.to_string(), "--rule", rule.name()]);
-    for (flag, count) in [("--batch", args.batch), ("--threads", args.threads), ("--steps", args.steps)] {
-        command.args([flag, &count.to_string()]);
-    }
-    // Open MPI's: more ranks than cores, and root's.
-    let variables = ["OMPI_MCA_rmaps_base_oversubscribe", "OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"];
-    command.envs(variables.map(|variable| (variable, "1")));
-    let mut steps = None;
-    child::run(&mut command, "", None, |line| {
-        steps = Some(serde_json::from_str(line).with_context(|| format!("a rank printed {line:?}"))?);
-        Ok(())
-    })?;
-    steps.context("rank 0 printed no steps")
-}
-
-/// Takes the steps of this rank; rank 0 prints them.
-#[cfg(feature = "mpi")]
-fn here(args: &DistArgs, subject: &SubjectArgs) -> Result<()> {
-    let launch = msharp_dist::Launch::from_env()?.context("--here is for a process that mpirun starts")?;
-    let world = msharp_dist::World::start(&launch)?;
-    let [rule] = args.rule[..] else { bail!("--here takes one --rule") };
-    let engine = world.ranks().0;
-    let printed = computing(Some(args.threads), || rank::steps(engine, subject, rule))
-        .and_then(|steps| Ok(serde_json::to_string(&steps)?));
-    match printed {
-        Ok(line) if launch.rank == 0 => println!("{line}"),
-        Ok(_) => {}
-        Err(error) => {
-            eprintln!("error on rank {}: {error:#}", launch.rank);
-            world.abort(1); // the others would wait for this one
-        }
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "mpi"))]
-fn here(_: &DistArgs, _: &SubjectArgs) -> Result<()> {
-    bail!("--here is for a process that mpirun starts, and this program was built without the feature `mpi`")
-}
-
 /// What a step of a rule would last on `gpus` GPUs.
 fn extrapolate(args: &DistArgs, subject: &SubjectArgs, rule: Rule, gpus: usize) -> Result<Extrapolated> {
     eprintln!("counting the bytes of {} on {gpus} of {:?} …", rule.name(), args.gpus);
@@ -316,6 +274,7 @@ fn print(args: &DistArgs, timed: &[Timed], extrapolated: &[Extrapolated]) {
     let DistArgs { model, norm, batch, threads, constants, .. } = args;
     let over = match args.over() {
         Over::Mpi => "processes over MPI",
+        Over::Tcp => "processes over TCP",
         Over::Threads => "threads of one process",
     };
     println!(

@@ -66,7 +66,7 @@ pub fn with_local_perturbation(config: RunConfig, size: usize) -> Result<RunConf
 pub fn check_sync_batch_norm(config: &RunConfig, size: usize) -> Result<()> {
     ensure!(
         size > 1,
-        "--sync-batch-norm is about several ranks, and this is one process; expected none, or mpirun or srun"
+        "--sync-batch-norm is about several ranks, and this is one process; expected none, or torchrun, mpirun or srun"
     );
     let (model, norm) = (config.model.architecture, config.model.norm);
     ensure!(
