@@ -124,19 +124,18 @@ impl<P: Perturbation> Perturbation for Micro<P> {
     fn gradient(&mut self, loss: BatchLoss) -> Result<Gradient> {
         at_least_1("the size of a micro-batch", self.size)?;
         let chunks = loss.batch.chunks(self.size)?;
-        if let ([whole], 1) = (chunks.as_slice(), loss.ranks.size()) {
-            return self.inner.gradient(loss.of(whole));
-        }
         let (own, size) = (loss.alone(), self.size);
-        let step = if self.goes_together(own)? {
-            let mut step = match self.pieces(own)?.as_slice() {
-                [whole] => self.inner.together(own.of(whole), size)?,
-                pieces => mean(own, pieces, |piece| self.inner.together(piece, size))?,
-            };
-            step.measures.insert("together", Tensor::new(1f64, loss.params.device())?);
-            step
-        } else {
-            mean(own, &chunks, |chunk| self.inner.gradient(chunk))?
+        let step = match chunks.as_slice() {
+            [whole] => self.inner.gradient(own.of(whole))?,
+            _ if self.goes_together(own)? => {
+                let mut step = match self.pieces(own)?.as_slice() {
+                    [whole] => self.inner.together(own.of(whole), size)?,
+                    pieces => mean(own, pieces, |piece| self.inner.together(piece, size))?,
+                };
+                step.measures.insert("together", Tensor::new(1f64, loss.params.device())?);
+                step
+            }
+            chunks => mean(own, chunks, |chunk| self.inner.gradient(chunk))?,
         };
         Ok(Gradient { grads: loss.mean_over_ranks(step.grads)?, ..step })
     }
