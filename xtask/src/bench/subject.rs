@@ -3,7 +3,9 @@
 use anyhow::{Result, ensure};
 use candle_core::{DType, Device, Tensor};
 use clap::{Args, ValueEnum};
-use msharp_core::{Alone, Batch, BatchLoss, Communicator, Key, Objective, Optimizer, Params, Perturbation, Seeded};
+use msharp_core::{
+    Alone, Batch, BatchLoss, Communicator, Key, Objective, Optimizer, Params, Perturbation, Seeded, TrainingPoint,
+};
 use msharp_data::{Loader, synthetic};
 use msharp_lab::build;
 use msharp_lab::config::named;
@@ -136,6 +138,9 @@ impl Kind {
     }
 }
 
+/// η, on which the cost does not depend.
+const LEARNING_RATE: f64 = 0.1;
+
 /// m where nothing else is said.
 pub const MICRO_BATCH: usize = 32;
 
@@ -181,7 +186,8 @@ impl Subject {
         let normal = candle_nn::Init::Randn { mean: 0., stdev: 1. };
         let inputs = noise.get_with_hints((batch, side, side, 3), "images", normal)?.detach();
         let targets = Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), &device)?;
-        let batch = Batch::new(inputs, targets, Key::new(0));
+        let point = TrainingPoint { progress: 0., lr: LEARNING_RATE, lr_factor: 1. };
+        let batch = Batch::new(inputs, targets, Key::new(0)).at(point);
         let (classifier, sgd) = (build::classifier(network, &config), build::optimizer(&config));
         Ok(Self { classifier, params, batch, config, sgd })
     }
@@ -215,7 +221,7 @@ impl Subject {
             Some(rule) => {
                 let loss = BatchLoss::new(&self.classifier, &self.params, &self.batch).over(ranks);
                 let gradient = rule.gradient(loss)?;
-                self.sgd.step(&self.params, &gradient.grads, 0.1)?;
+                self.sgd.step(&self.params, &gradient.grads, LEARNING_RATE)?;
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use msharp_core::{Alone, Communicator, Perturbation};
 use msharp_dist::{Engine, Metered, Ranks, Traffic};
 use msharp_lab::config::EstimatorName;
-use msharp_perturb::m_sam;
+use msharp_perturb::{m_sam, sampa};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -24,15 +24,18 @@ pub enum Rule {
     MSam,
     /// The perturbation of the whole batch, weighted by the norms of the samples' gradients (one probe)
     RwSam,
+    /// The two gradients of SAMPa at once, each on one half of the ranks
+    Sampa,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 5] = [Rule::Sgd, Rule::Sam, Rule::LocalSam, Rule::MSam, Rule::RwSam];
+    pub const ALL: [Rule; 6] = [Rule::Sgd, Rule::Sam, Rule::LocalSam, Rule::MSam, Rule::RwSam, Rule::Sampa];
 
     /// As it is written on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Rule::LocalSam => "local-sam",
+            Rule::Sampa => "sampa",
             other => other.kind().name(),
         }
     }
@@ -41,7 +44,7 @@ impl Rule {
     pub fn kind(self) -> Kind {
         match self {
             Rule::Sgd => Kind::Sgd,
-            Rule::Sam => Kind::Sam,
+            Rule::Sam | Rule::Sampa => Kind::Sam,
             Rule::LocalSam | Rule::MSam => Kind::MSam,
             Rule::RwSam => Kind::RwSam,
         }
@@ -52,6 +55,7 @@ impl Rule {
         match self {
             Rule::LocalSam => Some(Box::new(m_sam(RHO, own))),
             Rule::MSam => Some(Box::new(m_sam(RHO, own.min(MICRO_BATCH)))),
+            Rule::Sampa => Some(Box::new(sampa(RHO, 0.2))),
             other => subject.rule(other.kind(), None),
         }
     }
@@ -90,21 +94,17 @@ struct Step {
 pub fn steps<E: Engine>(engine: E, args: &SubjectArgs, rule: Rule) -> Result<Steps> {
     let ranks = Ranks(Metered::new(engine));
     let mut subject = Subject::new(args, EstimatorName::FiniteDifference)?;
-    let mut rule = rule.of(&subject);
+    let (mut alone, mut rule) = (rule.of(&subject), rule.of(&subject));
     let (mut own, mut last) = (Vec::new(), Traffic::default());
     for repetition in 0..WARM_UP + args.steps {
         ranks.barrier()?; // all begin together, and the clock starts after it
         let (before, started) = (ranks.0.traffic(), Instant::now());
         subject.step_over(&ranks, &mut rule)?;
         let (ms, after) = (1e3 * started.elapsed().as_secs_f64(), ranks.0.traffic());
-        last = Traffic {
-            calls: after.calls - before.calls,
-            bytes: after.bytes - before.bytes,
-            time: after.time - before.time,
-        };
+        last = since(before, after);
         ranks.barrier()?;
         let started = Instant::now();
-        subject.step_over(&Alone, &mut rule)?;
+        subject.step_over(&Alone, &mut alone)?;
         let apart_ms = 1e3 * started.elapsed().as_secs_f64();
         if repetition >= WARM_UP {
             own.push(Step { ms, apart_ms, in_communication_ms: 1e3 * last.time.as_secs_f64() });
@@ -130,8 +130,14 @@ pub fn count(size: usize, args: &SubjectArgs, rule: Rule) -> Result<Traffic> {
     let ranks = Ranks(Metered::new(Echo { size }));
     let mut subject = Subject::new(args, EstimatorName::FiniteDifference)?;
     let mut rule = rule.of(&subject);
+    subject.step_over(&ranks, &mut rule)?; // the first one of some rules is another
+    let before = ranks.0.traffic();
     subject.step_over(&ranks, &mut rule)?;
-    Ok(ranks.0.traffic())
+    Ok(since(before, ranks.0.traffic()))
+}
+
+fn since(before: Traffic, after: Traffic) -> Traffic {
+    Traffic { calls: after.calls - before.calls, bytes: after.bytes - before.bytes, time: after.time - before.time }
 }
 
 /// Rank 0 of `size` ranks that all send what it sends: traffic without the others.
@@ -186,8 +192,9 @@ mod tests {
             assert_eq!(sgd, (size - 1) * (8 + 2 * chunk), "{size} ranks");
             assert_eq!([Rule::LocalSam, Rule::MSam].map(|rule| bytes(size, rule)), [sgd; 2], "{size} ranks");
             assert_eq!(bytes(size, Rule::Sam), 2 * sgd, "{size} ranks");
-            // RW-SAM also gathers the norms of its samples, in f64: their length, and they.
-            assert_eq!(bytes(size, Rule::RwSam), 2 * sgd + (size - 1) * (8 + 2 * 8), "{size} ranks");
+            // RW-SAM also gathers the norms of its samples, in f64: their length, and they. Its weighted gradient is a
+            // sum, for which no number of samples is sent.
+            assert_eq!(bytes(size, Rule::RwSam), 2 * sgd + (size - 1) * 2 * 8, "{size} ranks");
         }
         assert_eq!(bytes(1, Rule::Sam), 0);
     }
@@ -202,8 +209,10 @@ mod tests {
                 ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
             });
             let counted = count(2, &small(), rule).unwrap();
+            // Of SAMPa, rank 1 also sends the losses of the four samples of a step: rank 0 has none that it could echo.
+            let (losses, gather) = if rule == Rule::Sampa { (4 * 8, 1) } else { (0, 0) };
             for found in all {
-                assert_eq!((found.bytes, found.calls), (counted.bytes, counted.calls), "{rule:?}");
+                assert_eq!((found.bytes, found.calls), (counted.bytes + losses, counted.calls + gather), "{rule:?}");
                 assert_eq!((found.times_ms.len(), found.apart_ms.len()), (1, 1));
                 assert!(found.communication > 0. && found.communication < 1., "{}", found.communication);
             }
