@@ -40,6 +40,14 @@ template <class A> __device__ __forceinline__ A warp_sum(A value) {
     return value;
 }
 
+// The largest over the lanes of a warp, in every lane; of what is NaN, nothing counts.
+template <class A> __device__ __forceinline__ A warp_max(A value) {
+    for (int lane = WARP / 2; lane > 0; lane /= 2) {
+        value = fmax(value, __shfl_xor_sync(0xffffffffu, value, lane));
+    }
+    return value;
+}
+
 // The sum over the threads of a block of at most 1024 in x, in every thread. Always the same order, so the same bits.
 template <class A> __device__ __forceinline__ A block_sum(A value) {
     __shared__ A sums[WARP];

@@ -11,9 +11,7 @@ __device__ __forceinline__ double negative_log_likelihood(const float *x, int k,
         nan |= x[j] != x[j];
         top = fmax(top, (double)x[j]);
     }
-    for (int other = WARP / 2; other > 0; other /= 2) {
-        top = fmax(top, __shfl_xor_sync(0xffffffffu, top, other));
-    }
+    top = warp_max(top);
     const double x_y = x[y];
     const bool leads = x_y == top;
     double sum = nan ? (double)NAN : 0;
@@ -86,9 +84,7 @@ __device__ __forceinline__ double log_sum(const float *x, int k) {
     for (int j = lane; j < k; j += WARP) {
         top = fmax(top, (double)x[j]); // a NaN is in the sum
     }
-    for (int other = WARP / 2; other > 0; other /= 2) {
-        top = fmax(top, __shfl_xor_sync(0xffffffffu, top, other));
-    }
+    top = warp_max(top);
     for (int j = lane; j < k; j += WARP) {
         sum += exp((double)x[j] - top);
     }

@@ -19,9 +19,7 @@ __device__ __forceinline__ void softmax(const A *__restrict__ x, B *__restrict__
     for (i64 j = lane; j < c; j += WARP) {
         most = fmaxf(most, wide(x[j]));
     }
-    for (int other = WARP / 2; other > 0; other /= 2) {
-        most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, other));
-    }
+    most = warp_max(most);
     float sum = 0;
     for (i64 j = lane; j < c; j += WARP) {
         sum += expf((wide(x[j]) - most) * scale);

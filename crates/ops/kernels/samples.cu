@@ -22,9 +22,7 @@ KERNEL(root_mean, const double *sum, double *norms, int b, double n) {
 
 __device__ __forceinline__ double block_max(double value) {
     __shared__ double parts[WARP];
-    for (int lane = WARP / 2; lane > 0; lane /= 2) {
-        value = fmax(value, __shfl_xor_sync(0xffffffffu, value, lane));
-    }
+    value = warp_max(value);
     __syncthreads();
     if (threadIdx.x % WARP == 0) {
         parts[threadIdx.x / WARP] = value;

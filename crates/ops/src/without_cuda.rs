@@ -59,7 +59,7 @@ never_called! {
     first_token<X>(&X, [usize; 3]) -> X;
 
     cross_entropy(&Tensor, &Tensor, f64, [usize; 2]) -> Tensor;
-    cross_entropy_of_distributions(&Tensor, &Tensor, f64) -> Tensor;
+    cross_entropy_of_distributions(&Tensor, &Tensor, f64, [usize; 2]) -> Tensor;
     last_layer_norms(&Tensor, &Tensor, f64, &Tensor, bool) -> Tensor;
     weighted_sum(&Tensor, Option<Tensor>) -> Tensor;
     rms_slopes(&[Slope]) -> Tensor;

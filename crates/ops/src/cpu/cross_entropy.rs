@@ -55,9 +55,9 @@ pub(crate) fn cross_entropy_of_distributions(
     logits: &Tensor,
     targets: &Tensor,
     label_smoothing: f64,
+    [b, k]: [usize; 2],
 ) -> Result<Tensor> {
-    let ((b, k), targets) = (logits.dims2()?, smoothed(targets, label_smoothing)?);
-    let rows = rows_per_chunk(k);
+    let (targets, rows) = (smoothed(targets, label_smoothing)?, rows_per_chunk(k));
     with_float!("cross_entropy", logits, T => {
         let losses = with_slice::<T, _>(logits, |x| with_slice::<T, _>(&targets, |t| {
             check_distributions(t, k)?;

@@ -28,10 +28,10 @@ pub(crate) fn cross_entropy_of_distributions(
     logits: &Tensor,
     targets: &Tensor,
     label_smoothing: f64,
+    shape: [usize; 2],
 ) -> Result<Tensor> {
-    let (b, k) = logits.dims2()?;
     let kernels = ["cross_entropy_of_distributions", "cross_entropy_of_distributions_gradient"];
-    by_rows(gpu, kernels, logits, targets, label_smoothing, [b, k])
+    by_rows(gpu, kernels, logits, targets, label_smoothing, shape)
 }
 
 /// By a kernel of the losses, and one of their gradients.

@@ -36,7 +36,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor, label_smoothing: f64) ->
     }
     let input = &logits.input()?;
     let losses = match is_distribution {
-        true => on_device!(input, cross_entropy_of_distributions(input, targets, label_smoothing))?,
+        true => on_device!(input, cross_entropy_of_distributions(input, targets, label_smoothing, [b, k]))?,
         false => on_device!(input, cross_entropy(input, targets, label_smoothing, [b, k]))?,
     };
     note_cross_entropy(&losses, logits, targets, label_smoothing);
