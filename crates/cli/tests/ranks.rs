@@ -28,8 +28,7 @@ impl Ranks {
 
     /// Started by hand: with the variables of torchrun.
     fn by_hand(size: usize, flags: &[&str]) -> Self {
-        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
-        Self::start(&by_hand(size), |_| flags.clone())
+        Self::start(&by_hand(size), |_| owned(flags))
     }
 
     fn signal(&self, name: &str, rank: usize) {
@@ -232,7 +231,7 @@ fn where_nothing_connects_processes_the_variables_are_named() {
 /// Processes of another launcher, of a program that is built without its MPI.
 #[cfg(not(feature = "mpi"))]
 #[test]
-fn ranks_of_mpirun_meet_over_tcp_where_they_are_told_to() {
+fn ranks_of_mpirun_meet_over_tcp_where_the_variables_are_set() {
     let said = {
         let variables = [("OMPI_COMM_WORLD_SIZE", "2".to_owned()), ("OMPI_COMM_WORLD_RANK", "0".to_owned())].to_vec();
         Ranks::start(&[variables], |_| vec![]).fail(Instant::now())

@@ -20,7 +20,7 @@ impl ParamVec {
         let counts: Vec<usize> = self.tensors().iter().map(Tensor::elem_count).collect();
         let mut made: Vec<Vec<T>> = counts.iter().map(|count| Vec::with_capacity(*count)).collect();
         let mut left: usize = counts.iter().map(|count| count % most).sum();
-        let (mut gathered, mut out, mut filled) = (Vec::new(), Vec::new(), 0);
+        let (mut gathered, mut out, mut filling) = (Vec::new(), Vec::new(), 0);
         for (i, tensor) in self.tensors().iter().enumerate() {
             let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
             let (storage, layout) = tensor.storage_and_layout();
@@ -42,20 +42,24 @@ impl ParamVec {
                 }
                 out.resize(gathered.len(), T::from_f64(0.));
                 f(&gathered, &mut out)?;
-                let mut from = &out[..];
-                while !from.is_empty() {
-                    let missing = counts[filled] - made[filled].len();
-                    let (own, others) = from.split_at(from.len().min(missing));
-                    made[filled].extend_from_slice(own);
-                    filled += usize::from(own.len() == missing);
-                    from = others;
-                }
+                place(&out, &mut made, &counts, &mut filling);
                 gathered.clear();
             }
         }
         let tensors = self.tensors().iter().zip(made);
         let tensors = tensors.map(|(tensor, numbers)| Tensor::from_vec(numbers, tensor.shape(), tensor.device()));
         Ok(ParamVec::of_tensors(tensors.collect::<Result<_>>()?))
+    }
+}
+
+/// Appends `numbers` to the vectors that have fewer than their `counts`, the first of them, `filling`, first.
+fn place<T: Copy>(mut numbers: &[T], made: &mut [Vec<T>], counts: &[usize], filling: &mut usize) {
+    while !numbers.is_empty() {
+        let missing = counts[*filling] - made[*filling].len();
+        let (own, others) = numbers.split_at(numbers.len().min(missing));
+        made[*filling].extend_from_slice(own);
+        *filling += usize::from(own.len() == missing);
+        numbers = others;
     }
 }
 

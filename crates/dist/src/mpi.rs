@@ -16,7 +16,8 @@ pub struct World {
     ranks: Ranks<Mpi>,
 }
 
-/// All processes of one `mpirun` or `srun`, while a [`World`] exists.
+/// All processes of one `mpirun` or `srun`, while a [`World`] exists. Of n processes, each sends n − 1 messages in an
+/// exchange, one after another.
 #[derive(Clone, Copy, Debug)]
 pub struct Mpi {
     rank: usize,

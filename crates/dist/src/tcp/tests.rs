@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Instant;
 
-/// Of tests: nobody waits long.
+/// Short, for tests.
 const SHORT: Limits = Limits {
     meeting: Duration::from_secs(20),
     notice: Duration::from_millis(300),

@@ -17,7 +17,7 @@ pub enum World {
 
 impl World {
     /// Meets the others. Processes that are started as by torchrun are connected by TCP. Of other launchers, they are
-    /// connected by MPI if this program is built with it, and by TCP if it is told where to meet.
+    /// connected by MPI if this program is built with it, else by TCP if MASTER_ADDR and MASTER_PORT are set.
     ///
     /// # Errors
     /// If none of these is possible, or as they say.
