@@ -2,9 +2,9 @@
 # Builds the software GPU: build.sh OUT [--asan] [--test]
 #
 # OUT gets libcuda.so.1, libcudnn.so.9, libcublasLt.so.13, libcublas.so.13, libcurand.so.10 and libnccl.so.2, which
-# stand in for NVIDIA's, and libmsharp_kernels.so, the kernels of crates/ops/kernels. With --asan, AddressSanitizer checks every
-# access of the kernels to memory. With --test, the self-test is built and run too. CUDA_PATH is a toolkit, of which
-# only headers are used. README.md says what all of it is for.
+# stand in for NVIDIA's, and libmsharp_kernels.so, the kernels of crates/ops/kernels. With --asan, AddressSanitizer
+# checks every access of the kernels to memory. With --test, the self-test is built and run too. CUDA_PATH is a toolkit,
+# of which only headers are used. README.md says what all of it is for.
 set -euo pipefail
 
 if [ $# -lt 1 ] || [ -z "${CUDA_PATH:-}" ]; then
@@ -97,6 +97,7 @@ done
 if [ $test ]; then
     compile selftest.cpp "${kernel[@]}"
     compile selftest_libraries.cpp
+    compile selftest_nccl.cpp
 fi
 if [ ${#commands[@]} -gt 0 ]; then
     printf '%s\0' "${commands[@]}" | xargs -0 -P 2 -I{} bash -c '{}'
@@ -131,7 +132,8 @@ library libnccl.so.2 nccl.cpp.o
 
 if [ $test ]; then
     "$compiler" "${flags[@]}" ${asan:+-fsanitize=address,alignment,bounds} -o "$out/selftest" "$objects/selftest.cpp.o" \
-        "$objects/selftest_libraries.cpp.o" "$out"/lib{cuda.so.1,cudnn.so.9,cublasLt.so.13,cublas.so.13,curand.so.10} \
+        "$objects"/selftest_{libraries,nccl}.cpp.o \
+        "$out"/lib{cuda.so.1,cudnn.so.9,cublasLt.so.13,cublas.so.13,curand.so.10,nccl.so.2} \
         "-Wl,-rpath,\$ORIGIN"
     "$out/selftest"
 fi

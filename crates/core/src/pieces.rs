@@ -4,10 +4,10 @@ use crate::ParamVec;
 use candle_core::{Device, Result, Storage, Tensor, WithDType, bail};
 
 impl ParamVec {
-    /// What `f` makes of the numbers of all tensors, piece by piece: of a piece `x` it writes `f(x)`, of as many numbers,
-    /// to its second argument. One piece is shorter than `most`, at most. They are parts of a tensor where that
-    /// has so many, and gathered from several tensors else: which they are depends on the shapes alone. Numbers on a GPU
-    /// go through the host.
+    /// What `f` makes of the numbers of all tensors, piece by piece: of a piece `x` it writes `f(x)`, of as many
+    /// numbers, to its second argument. One piece is shorter than `most`, at most. They are parts of a tensor where
+    /// that has so many, and gathered from several tensors else: which they are depends on the shapes alone. Numbers on
+    /// a GPU go through the host.
     ///
     /// # Errors
     /// Those of `f`; if the numbers are of another type.

@@ -24,8 +24,8 @@ pub trait Engine {
     /// If a rank has ended.
     fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()>;
 
-    /// Which rank has ended, and why: for whoever has seen something else fail that connects the ranks. It may wait for a
-    /// moment to hear of it. `None` if none has, or the engine does not know.
+    /// Which rank has ended, and why: for whoever has seen something else fail that connects the ranks. It may wait for
+    /// a moment to hear of it. `None` if none has, or the engine does not know.
     fn ended(&self) -> Option<String> {
         None
     }

@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 /// The ranks that an engine connects, with the GPU of each connected by NCCL.
 ///
 /// Vectors on a GPU are f32 and go from GPU to GPU, on the stream of candle's device, so that a reduction has no
-/// host-device synchronisation. NCCL's own sums have an order that depends on the machine; these have that of [`Ranks`],
-/// and its bits: rank k receives chunk k of all, sums it in f64 in the order of the ranks, rounds once, and sends the
-/// result to all. Each rank sends 2(n − 1)/n of the vector to n − 1 others. Memory: the result, and two vectors.
+/// host-device synchronisation. NCCL's own sums have an order that depends on the machine; these have that of
+/// [`Ranks`], and its bits: rank k receives chunk k of all, sums it in f64 in the order of the ranks, rounds once, and
+/// sends the result to all. Each rank sends 2(n − 1)/n of the vector. Memory: the result, and two vectors.
 ///
 /// Everything else goes through the engine: vectors on the CPU, bytes that are gathered, the weights of a mean, and the
 /// id by which NCCL finds the ranks.
@@ -28,8 +28,8 @@ impl<E: Engine> Nccl<E> {
         Self { ranks: Ranks(engine), gpu: Mutex::new(None) }
     }
 
-    /// Connects the GPU `device` of this rank with those of the others; otherwise the first reduction does so. All ranks
-    /// call it, each with a GPU of its own.
+    /// Connects the GPU `device` of this rank with those of the others; otherwise the first reduction does so. All
+    /// ranks call it, each with a GPU of its own.
     ///
     /// # Errors
     /// On all ranks, if one cannot load NCCL, or has another version of it. If `device` is no GPU, or NCCL refuses: two

@@ -9,7 +9,8 @@ use pulp::Arch;
 ///
 /// A vector is summed in pieces, and a piece is cut into one [message](Engine::message) for each of n ranks. Rank k
 /// receives chunk k of all, sums it in f64 in the order of the ranks, rounds once, and sends the result to all. So each
-/// rank sends 2(n − 1)/n of the vector, as little as any algorithm, and the order of a sum does not depend on the engine.
+/// rank sends 2(n − 1)/n of the vector, as little as any algorithm, and the order of a sum does not depend on the
+/// engine.
 ///
 /// Memory: the result, and three pieces. Vectors are f32 or f64; those on a GPU go through the host.
 #[derive(Clone, Copy, Debug)]

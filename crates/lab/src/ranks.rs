@@ -157,8 +157,8 @@ impl<'a> Ranks<'a> {
         }
     }
 
-    /// Connects the GPUs of all ranks, where there are several and `device` is a GPU. Without NCCL their vectors go through
-    /// the host, which is said once.
+    /// Connects the GPUs of all ranks, where there are several and `device` is a GPU. Without NCCL their vectors go
+    /// through the host, which is said once.
     ///
     /// # Errors
     /// If one has no NCCL, or NCCL refuses.

@@ -1,6 +1,7 @@
 //! The GPUs of several ranks, connected by NVIDIA's NCCL.
 //!
-//! libnccl.so.2 is looked for when it is first needed, where the loader looks for libraries: a program starts without it.
+//! libnccl.so.2 is looked for when it is first needed, where the loader looks for libraries: a program starts without
+//! it.
 
 use super::gpu::Gpu;
 use super::memory::Fresh;
@@ -38,8 +39,13 @@ macro_rules! functions {
 
         impl Functions {
             fn of(library: *mut c_void) -> Result<Self> {
-                // SAFETY: the library was opened and stays open, and its functions have the types of nccl.h.
-                Ok(unsafe { Self { $($name: std::mem::transmute::<*mut c_void, _>(symbol(library, $symbol)?),)+ } })
+                Ok(Self {
+                    $($name: {
+                        let at = symbol(library, $symbol)?;
+                        // SAFETY: the library stays open, and its functions have the types of nccl.h.
+                        unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($argument),*) -> $result>(at) }
+                    },)+
+                })
             }
         }
     };

@@ -5,8 +5,8 @@ use super::launch::{Grid, Pointer, arguments};
 use super::memory::Fresh;
 use candle_core::{DType, Result, Tensor, bail};
 
-/// Σᵣ wᵣ cᵣ / `divisor` of the rows cᵣ of `chunks` f32 `[ranks, n]` on a GPU, f32 `[n]`: each entry in f64, in the order
-/// of the rows, and rounded once. One launch, and one copy of 8 bytes a row to the GPU.
+/// Σᵣ wᵣ cᵣ / `divisor` of the rows cᵣ of `chunks` f32 `[ranks, n]` on a GPU, f32 `[n]`: each entry in f64, in the
+/// order of the rows, and rounded once. One launch, and one copy of 8 bytes a row to the GPU.
 ///
 /// `Err` if shape or element type do not fit.
 pub fn sum_of_ranks(chunks: &Tensor, weights: &[f64], divisor: f64) -> Result<Tensor> {
