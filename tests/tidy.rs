@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("core", &["ops"]),
     ("models", &["core", "ops"]),
     ("data", &["core", "ops"]),
-    ("dist", &["core"]),
+    ("dist", &["core", "ops"]),
     ("gradnorm", &["core", "ops"]),
     ("perturb", &["core"]),
     ("sde", &[]),

@@ -1,10 +1,10 @@
 #!/bin/bash
 # Builds the software GPU: build.sh OUT [--asan] [--test]
 #
-# OUT gets libcuda.so.1, libcudnn.so.9, libcublasLt.so.13, libcublas.so.13 and libcurand.so.10, which stand in for
-# NVIDIA's, and libmsharp_kernels.so, the kernels of crates/ops/kernels. With --asan, AddressSanitizer checks every
-# access of the kernels to memory. With --test, the self-test is built and run too. CUDA_PATH is a toolkit, of which
-# only headers are used. README.md says what all of it is for.
+# OUT gets libcuda.so.1, libcudnn.so.9, libcublasLt.so.13, libcublas.so.13, libcurand.so.10 and libnccl.so.2, which
+# stand in for NVIDIA's, and libmsharp_kernels.so, the kernels of crates/ops/kernels. With --asan, AddressSanitizer
+# checks every access of the kernels to memory. With --test, the self-test is built and run too. CUDA_PATH is a toolkit,
+# of which only headers are used. README.md says what all of it is for.
 set -euo pipefail
 
 if [ $# -lt 1 ] || [ -z "${CUDA_PATH:-}" ]; then
@@ -82,7 +82,7 @@ compile() {
     fi
 }
 driver=(report kernels order fiber scheduler shared_memory driver_device driver_memory driver_stream driver_launch candle_kernels)
-for name in "${driver[@]}" cublaslt cublas curand cudnn; do
+for name in "${driver[@]}" cublaslt cublas curand cudnn nccl; do
     compile "$name.cpp"
 done
 for name in product convolution; do
@@ -97,6 +97,7 @@ done
 if [ $test ]; then
     compile selftest.cpp "${kernel[@]}"
     compile selftest_libraries.cpp
+    compile selftest_nccl.cpp
 fi
 if [ ${#commands[@]} -gt 0 ]; then
     printf '%s\0' "${commands[@]}" | xargs -0 -P 2 -I{} bash -c '{}'
@@ -127,10 +128,12 @@ library libcudnn.so.9 cudnn.cpp.o convolution.cpp.o stubs_cudnn.cpp.o
 library libcublasLt.so.13 cublaslt.cpp.o product.cpp.o stubs_cublaslt.cpp.o
 library libcublas.so.13 cublas.cpp.o product.cpp.o stubs_cublas.cpp.o
 library libcurand.so.10 curand.cpp.o stubs_curand.cpp.o
+library libnccl.so.2 nccl.cpp.o
 
 if [ $test ]; then
     "$compiler" "${flags[@]}" ${asan:+-fsanitize=address,alignment,bounds} -o "$out/selftest" "$objects/selftest.cpp.o" \
-        "$objects/selftest_libraries.cpp.o" "$out"/lib{cuda.so.1,cudnn.so.9,cublasLt.so.13,cublas.so.13,curand.so.10} \
+        "$objects"/selftest_{libraries,nccl}.cpp.o \
+        "$out"/lib{cuda.so.1,cudnn.so.9,cublasLt.so.13,cublas.so.13,curand.so.10,nccl.so.2} \
         "-Wl,-rpath,\$ORIGIN"
     "$out/selftest"
 fi

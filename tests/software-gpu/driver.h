@@ -12,6 +12,10 @@ namespace software_gpu {
 
 constexpr int MULTIPROCESSORS = 132, THREADS_OF_BLOCK = 1024, THREADS_OF_MULTIPROCESSOR = 2048;
 constexpr size_t MEMORY = (size_t)16 << 30;
+constexpr int DEVICES = 10; // at most
+
+int device_count();
+bool has_device(CUdevice device);
 
 // The error of a call that needs the driver to be initialised, or a context to be current; CUDA_SUCCESS otherwise.
 CUresult need_driver(const char *function);

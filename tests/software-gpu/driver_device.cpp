@@ -1,8 +1,9 @@
-// The driver's one device and its context.
+// The driver's devices, one unless MSHARP_SOFTWARE_GPUS says more, and their contexts.
 #include "driver.h"
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace software_gpu {
@@ -10,18 +11,26 @@ namespace software_gpu {
 namespace {
 
 std::atomic<bool> initialised{false};
-std::atomic<int> retained{0};
+std::atomic<int> retained[DEVICES];
 thread_local CUcontext current;
 
-// A context is nothing but an address.
-char primary_context;
-CUcontext primary() { return (CUcontext)&primary_context; }
+// A context is nothing but an address: that of a byte for each device.
+char primary_contexts[DEVICES];
+CUcontext primary(CUdevice device) { return (CUcontext)&primary_contexts[device]; }
+
+// The device of a context that exists, or -1.
+CUdevice device_of(CUcontext context) {
+    const char *at = (const char *)context;
+    const bool is_one = at >= primary_contexts && at < primary_contexts + device_count();
+    const CUdevice device = is_one ? (CUdevice)(at - primary_contexts) : -1;
+    return is_one && retained[device] > 0 ? device : -1;
+}
 
 CUresult need_device(const char *function, CUdevice device) {
     if (const CUresult error = need_driver(function)) {
         return error;
     }
-    if (device != 0) {
+    if (!has_device(device)) {
         report("%s: there is no device %d", function, device);
         return CUDA_ERROR_INVALID_DEVICE;
     }
@@ -29,6 +38,22 @@ CUresult need_device(const char *function, CUdevice device) {
 }
 
 } // namespace
+
+int device_count() {
+    static const int count = [] {
+        const char *text = getenv("MSHARP_SOFTWARE_GPUS");
+        const int count = text ? atoi(text) : 1;
+        if (count < 1 || count > DEVICES) {
+            give_up("MSHARP_SOFTWARE_GPUS is %s; expected a number from 1 to %d", text, DEVICES);
+        }
+        return count;
+    }();
+    return count;
+}
+
+bool has_device(CUdevice device) { return device >= 0 && device < device_count(); }
+
+int current_device() { return device_of(current); }
 
 CUresult need_driver(const char *function) {
     if (!initialised) {
@@ -42,7 +67,7 @@ CUresult need_context(const char *function) {
     if (const CUresult error = need_driver(function)) {
         return error;
     }
-    if (!current || retained == 0) {
+    if (current_device() < 0) {
         report("%s: no context is current in this thread", function);
         return CUDA_ERROR_INVALID_CONTEXT;
     }
@@ -69,7 +94,7 @@ CUresult cuDriverGetVersion(int *version) {
 }
 
 CUresult cuDeviceGetCount(int *count) {
-    *count = 1;
+    *count = device_count();
     return need_driver("cuDeviceGetCount");
 }
 
@@ -85,6 +110,7 @@ CUresult cuDeviceGetName(char *name, int length, CUdevice device) {
 
 CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice device) {
     memcpy(uuid->bytes, "software GPU 000", 16);
+    uuid->bytes[15] = (char)('0' + device);
     return need_device("cuDeviceGetUuid", device);
 }
 
@@ -133,7 +159,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
     case CU_DEVICE_ATTRIBUTE_INTEGRATED: *value = 0; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE: *value = CU_COMPUTEMODE_DEFAULT; break;
     case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = 0; break;
-    case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID: *value = 0; break;
+    case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID: *value = device; break;
     case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID: *value = 0; break;
     default:
         report("cuDeviceGetAttribute: attribute %d is not simulated", (int)attribute);
@@ -146,8 +172,8 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
     if (const CUresult error = need_device("cuDevicePrimaryCtxRetain", device)) {
         return error;
     }
-    ++retained;
-    *context = primary();
+    ++retained[device];
+    *context = primary(device);
     return CUDA_SUCCESS;
 }
 
@@ -155,8 +181,8 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
     if (const CUresult error = need_device("cuDevicePrimaryCtxRelease", device)) {
         return error;
     }
-    if (retained-- <= 0) {
-        ++retained;
+    if (retained[device]-- <= 0) {
+        ++retained[device];
         report("cuDevicePrimaryCtxRelease: more often than it was retained");
         return CUDA_ERROR_INVALID_CONTEXT;
     }
@@ -164,9 +190,12 @@ CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
 }
 
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active) {
+    if (const CUresult error = need_device("cuDevicePrimaryCtxGetState", device)) {
+        return error;
+    }
     *flags = 0;
-    *active = retained > 0;
-    return need_device("cuDevicePrimaryCtxGetState", device);
+    *active = retained[device] > 0;
+    return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetCurrent(CUcontext *context) {
@@ -178,7 +207,7 @@ CUresult cuCtxSetCurrent(CUcontext context) {
     if (const CUresult error = need_driver("cuCtxSetCurrent")) {
         return error;
     }
-    if (context && (context != primary() || retained == 0)) {
+    if (context && device_of(context) < 0) {
         report("cuCtxSetCurrent: the context does not exist");
         return CUDA_ERROR_INVALID_CONTEXT;
     }
@@ -187,7 +216,7 @@ CUresult cuCtxSetCurrent(CUcontext context) {
 }
 
 CUresult cuCtxGetDevice(CUdevice *device) {
-    *device = 0;
+    *device = current_device();
     return need_context("cuCtxGetDevice");
 }
 

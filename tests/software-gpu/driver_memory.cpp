@@ -255,7 +255,7 @@ CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstr
 }
 
 CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext, CUdeviceptr from, CUcontext, size_t bytes, CUstream stream) {
-    return on_device("cuMemcpyPeerAsync", to, from, bytes, stream); // there is one device
+    return on_device("cuMemcpyPeerAsync", to, from, bytes, stream); // the memory of all devices is the host's
 }
 
 CUresult cuMemsetD8(CUdeviceptr to, unsigned char value, size_t count) {
@@ -282,7 +282,7 @@ CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream
     return fill("cuMemsetD32Async", to, value, count, stream);
 }
 
-// The pool of the device, from which cuMemAllocAsync allocates: only its attributes exist.
+// The pool of all devices, from which cuMemAllocAsync allocates: only its attributes exist.
 static struct {
     std::mutex mutex;
     cuuint64_t release_threshold = 0;
@@ -302,7 +302,7 @@ static CUresult need_pool(const char *function, CUmemoryPool handle) {
 
 CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *handle, CUdevice device) {
     *handle = (CUmemoryPool)&pool;
-    return device == 0 ? need_driver("cuDeviceGetDefaultMemPool") : CUDA_ERROR_INVALID_DEVICE;
+    return has_device(device) ? need_driver("cuDeviceGetDefaultMemPool") : CUDA_ERROR_INVALID_DEVICE;
 }
 
 CUresult cuDeviceGetMemPool(CUmemoryPool *handle, CUdevice device) { return cuDeviceGetDefaultMemPool(handle, device); }

@@ -13,6 +13,7 @@ namespace {
 
 struct Stream {
     std::recursive_mutex mutex;
+    int device = -1; // of a default stream: that of the thread
     bool captured = false;
 };
 
@@ -94,6 +95,15 @@ Turn turn_on(const void *stream) {
     return Turn(found->mutex); // a stream is not destroyed while somebody uses it
 }
 
+int device_of_stream(const void *stream) {
+    const std::lock_guard<std::mutex> lock(streams().mutex);
+    const auto found = streams().alive.find(stream);
+    if (found == streams().alive.end()) {
+        return -1;
+    }
+    return found->second->device < 0 ? current_device() : found->second->device;
+}
+
 CUresult may_wait(const char *function, CUstream stream) {
     if (const CUresult error = need_stream(function, stream)) {
         return error;
@@ -117,6 +127,7 @@ CUresult cuStreamCreate(CUstream *stream, unsigned) {
     }
     const std::lock_guard<std::mutex> lock(streams().mutex);
     auto made = std::make_shared<Stream>();
+    made->device = current_device();
     *stream = (CUstream)made.get();
     streams().alive[*stream] = made;
     return CUDA_SUCCESS;

@@ -1,4 +1,4 @@
-// The memory and the streams of the device, as its libraries see them.
+// The memory and the streams of the devices, as their libraries see them.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +17,10 @@ Turn turn_on(const void *stream);
 
 // Whether `bytes` bytes from `address` on lie in one allocation that is alive. If not, reports it as `what`.
 bool is_device_memory(const void *address, size_t bytes, const char *what);
+
+// The device whose context is current in this thread, and the one on which a stream was made; -1 if there is none.
+int current_device();
+int device_of_stream(const void *stream);
 
 } // namespace software_gpu
 #pragma GCC visibility pop

@@ -655,7 +655,7 @@ static void set_up() {
     CUcontext context;
     CHECK(is(CUDA_ERROR_NOT_INITIALIZED, [&] { return cuDeviceGet(&device, 0); }));
     CHECK(cuInit(0) == CUDA_SUCCESS && cuDeviceGet(&device, 0) == CUDA_SUCCESS);
-    CHECK(is(CUDA_ERROR_INVALID_DEVICE, [&] { return cuDeviceGet(&device, 1); }));
+    CHECK(is(CUDA_ERROR_INVALID_DEVICE, [&] { return cuDeviceGet(&device, 3); }));
     CHECK(cuDeviceGet(&device, 0) == CUDA_SUCCESS);
     CHECK(is(CUDA_ERROR_INVALID_CONTEXT, [&] { return cuCtxSynchronize(); }));
     CHECK(cuDevicePrimaryCtxRetain(&context, device) == CUDA_SUCCESS && cuCtxSetCurrent(context) == CUDA_SUCCESS);
@@ -667,6 +667,7 @@ static void set_up() {
 using namespace selftest;
 
 int main() {
+    setenv("MSHARP_SOFTWARE_GPUS", "3", 1);
     set_up();
     test_memory();
     test_launches();
@@ -684,6 +685,7 @@ int main() {
     test_sanitizers();
     test_time();
     test_libraries();
+    test_nccl();
     if (failures > 0) {
         fprintf(stderr, "%d checks of the software GPU failed\n", failures);
     }

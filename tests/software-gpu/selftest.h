@@ -65,5 +65,6 @@ std::vector<double> values(const std::vector<char> &elements, bool bf16);
 double difference(const std::vector<double> &a, const std::vector<double> &b);
 
 void test_libraries(); // selftest_libraries.cpp
+void test_nccl();      // selftest_nccl.cpp
 
 } // namespace selftest

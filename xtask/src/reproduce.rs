@@ -44,7 +44,7 @@ pub struct ReproduceArgs {
     /// Pretrained weights, for vit: FILE, or hub:REPO[/FILE] [default: timm's, from the hub]
     #[arg(long, value_name = "WEIGHTS")]
     init_weights: Option<WeightsName>,
-    /// The device: cpu, or cuda, the first NVIDIA GPU [default: cpu]
+    /// The device: cpu, or cuda, the first NVIDIA GPU, or of several ranks that of the local rank [default: cpu]
     #[arg(long, default_value = "cpu", hide_default_value = true, hide_possible_values = true)]
     #[arg(help_heading = "Machine")]
     device: DeviceName,

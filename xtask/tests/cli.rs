@@ -206,7 +206,7 @@ fn the_scripts_are_sound() {
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(script("run.sh"), folder.path().join("run.sh")).unwrap();
-    for program in ["xtask", "msharp", "test-ops", "test-runs"] {
+    for program in ["xtask", "msharp", "test-ops", "test-runs", "test-nccl", "test-gpus"] {
         std::fs::copy("/bin/true", folder.path().join(program)).unwrap();
     }
     let run = |args: &[&str]| {
@@ -214,7 +214,7 @@ fn the_scripts_are_sound() {
         bash.arg(folder.path().join("run.sh")).args(args).env("OUT", folder.path().join("out")).output().unwrap()
     };
     let help = text(&run(&["help"]).stdout);
-    for command in ["all", "test", "learn", "bench", "paper"] {
+    for command in ["all", "test", "gpus", "learn", "bench", "paper"] {
         assert!(help.contains(&format!("run.sh {command} ")), "{help}");
     }
     assert!(!folder.path().join("out").exists(), "help writes nothing");
@@ -224,13 +224,17 @@ fn the_scripts_are_sound() {
     let tested = run(&["test"]);
     assert!(tested.status.success(), "{}{}", text(&tested.stdout), text(&tested.stderr));
     assert!(text(&tested.stdout).contains("== test-runs"), "{}", text(&tested.stdout));
+    if Command::new("nvidia-smi").output().is_err() {
+        assert!(text(&tested.stdout).contains("left out, for this machine has 0"), "{}", text(&tested.stdout));
+    }
     let written = |folder: &Path| {
         let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
     };
     assert_eq!(written(&folder.path().join("out")), ["about.txt", "test.log"]);
-    assert_eq!(written(folder.path()), ["msharp", "out", "run.sh", "test-ops", "test-runs", "xtask"]);
+    let all = ["msharp", "out", "run.sh", "test-gpus", "test-nccl", "test-ops", "test-runs", "xtask"];
+    assert_eq!(written(folder.path()), all);
     let unpacked = run(&["paper"]);
     assert!(text(&unpacked.stderr).contains("cifar10.tar.xz.00"), "{}", text(&unpacked.stderr));
 }

@@ -37,6 +37,19 @@ impl ParamVec {
         Ok(Self(params.iter().map(of).collect::<Result<_>>()?))
     }
 
+    /// The vector of other tensors, detached.
+    ///
+    /// # Panics
+    /// If the number or a shape differs from that of these.
+    #[track_caller]
+    pub fn with(&self, tensors: Vec<Tensor>) -> Self {
+        assert_eq!(tensors.len(), self.0.len(), "one tensor for each of this vector");
+        for (old, new) in self.0.iter().zip(&tensors) {
+            assert_eq!(old.dims(), new.dims(), "the shape of a tensor");
+        }
+        Self(tensors.into_iter().map(|tensor| tensor.detach()).collect())
+    }
+
     /// Of tensors that have the shapes of the parameters, and no graph.
     pub(crate) fn of_tensors(tensors: Vec<Tensor>) -> Self {
         Self(tensors)

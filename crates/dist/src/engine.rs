@@ -23,6 +23,12 @@ pub trait Engine {
     /// # Errors
     /// If a rank has ended.
     fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()>;
+
+    /// Which rank has ended, and why: for whoever has seen something else fail that connects the ranks. It may wait for
+    /// a moment to hear of it. `None` if none has, or the engine does not know.
+    fn ended(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<E: Engine + ?Sized> Engine for &E {
@@ -40,5 +46,9 @@ impl<E: Engine + ?Sized> Engine for &E {
 
     fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()> {
         (**self).exchange(to, from)
+    }
+
+    fn ended(&self) -> Option<String> {
+        (**self).ended()
     }
 }

@@ -85,6 +85,11 @@ impl Launch {
         Ok(None)
     }
 
+    /// The variable by which this launcher tells the rank on the machine.
+    pub fn local_rank_variable(&self) -> &'static str {
+        LAUNCHERS.iter().find(|[size, ..]| *size == self.variable).map_or("LOCAL_RANK", |[_, _, local]| local)
+    }
+
     /// Whether processes were started as torchrun does it, which MPI cannot connect.
     pub fn is_torchrun(&self) -> bool {
         self.variable == TORCHRUN
@@ -137,6 +142,7 @@ mod tests {
         let ompi = [("OMPI_COMM_WORLD_SIZE", "4"), ("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_LOCAL_RANK", "0")];
         let launch = found(&ompi).unwrap().unwrap();
         assert_eq!((launch.rank, launch.size, launch.local_rank), (2, 4, Some(0)));
+        assert_eq!(launch.local_rank_variable(), "OMPI_COMM_WORLD_LOCAL_RANK");
         let torchrun = [&ompi[..], &[("WORLD_SIZE", "2"), ("RANK", "1")]].concat();
         let launch = found(&torchrun).unwrap().unwrap();
         assert_eq!((launch.variable, launch.rank, launch.size, launch.local_rank), ("WORLD_SIZE", 1, 2, None));

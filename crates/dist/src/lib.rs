@@ -3,7 +3,8 @@
 //! Each rank has the same weights and a part of every batch. A [`Communicator`] makes each gradient the mean over all
 //! parts: [`Ranks`], over an [`Engine`] that moves bytes. [`Tcp`] are processes that torchrun starts, or any launcher
 //! that says where they meet; `Mpi`, with the feature `mpi`, those that `mpirun` or `srun` starts; [`Threads`] are
-//! ranks in one process. [`Launch`] tells how this process was started.
+//! ranks in one process. `Nccl`, with the feature `nccl`, is over one of these engines and sends vectors in the memory
+//! of GPUs from GPU to GPU. [`Launch`] tells how this process was started.
 //!
 //! Rules are written for one process. Their gradients are those of the whole batch, so SAM perturbs all ranks by one
 //! offset, with two reductions a step; the perturbations of [`Micro`](https://docs.rs/msharp-perturb) are each rank's
@@ -47,6 +48,8 @@ mod launch;
 mod metered;
 #[cfg(feature = "mpi")]
 mod mpi;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod ranks;
 mod tcp;
 mod threads;
@@ -57,6 +60,8 @@ pub use metered::{Metered, Traffic};
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, World};
 pub use msharp_core::{Alone, Communicator, Share, SyncBatchNorm};
+#[cfg(feature = "nccl")]
+pub use nccl::Nccl;
 pub use ranks::Ranks;
 pub use tcp::{Ended, Tcp};
 pub use threads::Threads;

@@ -56,4 +56,8 @@ impl<E: Engine> Engine for Metered<E> {
         self.traffic.set(Traffic { calls: calls + 1, bytes: bytes + sent, time: time + started.elapsed() });
         result
     }
+
+    fn ended(&self) -> Option<String> {
+        self.engine.ended()
+    }
 }

@@ -31,11 +31,7 @@ impl<E: Engine> Ranks<E> {
 
     fn reduce_numbers<T: Number>(&self, local: &ParamVec, weight: f64, is_mean: bool) -> Result<ParamVec> {
         let (rank, size) = (self.0.rank(), self.0.size());
-        let mut weights = vec![1.; size];
-        if is_mean {
-            weights[rank] = weight;
-            self.fill(&mut weights)?;
-        }
+        let weights = if is_mean { self.weights(weight)? } else { vec![1.; size] };
         let divisor = if is_mean { weights.iter().sum() } else { 1. };
         let mut received = Vec::new();
         let mut sum = |mine: &[T], all: &mut [T]| -> Result<()> {
@@ -62,6 +58,13 @@ impl<E: Engine> Ranks<E> {
             out.copy_from_slice(&all[..out.len()]);
             Ok(())
         })
+    }
+
+    /// The weight of each rank.
+    pub(crate) fn weights(&self, own: f64) -> Result<Vec<f64>> {
+        let mut weights = vec![own; self.0.size()];
+        self.fill(&mut weights)?;
+        Ok(weights)
     }
 
     /// Makes each chunk of `all` that of its rank, who has put it there. There is one chunk for each rank.

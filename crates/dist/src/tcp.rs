@@ -196,6 +196,10 @@ impl Engine for Tcp {
         }
         Ok(())
     }
+
+    fn ended(&self) -> Option<String> {
+        self.links.wait_for_end().map(|ended| ended.to_string())
+    }
 }
 
 impl Drop for Tcp {

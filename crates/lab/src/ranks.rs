@@ -8,20 +8,30 @@ pub use meeting::{Meeting, program};
 pub use settings::{check, check_sync_batch_norm, with_local_perturbation};
 pub use world::World;
 
+use crate::config::{DeviceName, device};
 use crate::screen;
 use anyhow::{Result, bail};
+use candle_core::Device;
 use meeting::disagreement;
 use msharp_core::{Alone, Communicator, SyncBatchNorm};
 use msharp_dist::Launch;
 use std::fmt::{self, Display};
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A communicator that the computing threads may use.
 type Shared<'a> = dyn Communicator + Sync + 'a;
 
+const THROUGH_THE_HOST: &str = "gradients go from GPU to GPU through the host: this program was built without the \
+                                feature nccl, with which they go there directly";
+
+/// What connects the GPUs of all ranks.
+type Connects<'a> = dyn Fn(&Device) -> candle_core::Result<()> + Sync + 'a;
+
 /// The ranks of a command, until and after they have met.
 pub struct Ranks<'a> {
     all: &'a Shared<'a>,
+    connects: Option<&'a Connects<'a>>,
     synced: SyncBatchNorm<&'a Shared<'a>>,
     syncs_batch_norm: AtomicBool,
     met: AtomicBool,
@@ -67,8 +77,16 @@ fn several<T>(launch: &Launch, command: impl FnOnce(&Ranks) -> Result<T>) -> Res
         screen::silence();
     }
     let world = World::start(launch)?;
+    device::of_rank(launch);
+    #[cfg(feature = "nccl")]
+    let all = msharp_dist::Nccl::new(world.engine());
+    #[cfg(feature = "nccl")]
+    let connects = |device: &Device| all.connect(device);
+    #[cfg(not(feature = "nccl"))]
     let all = msharp_dist::Ranks(world.engine());
     let ranks = Ranks::of(&all);
+    #[cfg(feature = "nccl")]
+    let ranks = Ranks { connects: Some(&connects), ..ranks };
     let error = match command(&ranks) {
         Ok(value) => return Ok(value),
         Err(error) if error.is::<Agreed>() || ranks.met.load(Ordering::Relaxed) => error,
@@ -94,7 +112,7 @@ impl<'a> Ranks<'a> {
     /// Those of a communicator.
     pub fn of(all: &'a Shared<'a>) -> Self {
         let no = || AtomicBool::new(false);
-        Self { all, synced: SyncBatchNorm(all), syncs_batch_norm: no(), met: no() }
+        Self { all, connects: None, synced: SyncBatchNorm(all), syncs_batch_norm: no(), met: no() }
     }
 
     /// From now on batch normalisation in training is over the samples of all.
@@ -136,6 +154,25 @@ impl<'a> Ranks<'a> {
         match self.several() {
             None => Ok(()),
             Some(_) => self.exchange(Ok(own)),
+        }
+    }
+
+    /// Connects the GPUs of all ranks, where there are several and `device` is a GPU. Without NCCL their vectors go
+    /// through the host, which is said once.
+    ///
+    /// # Errors
+    /// If one has no NCCL, or NCCL refuses.
+    pub fn connect(&self, device: DeviceName) -> Result<()> {
+        if self.several().is_none() || device == DeviceName::Cpu {
+            return Ok(());
+        }
+        match self.connects {
+            Some(connects) => Ok(connects(&device.open()?)?),
+            None => {
+                static SAID: Once = Once::new();
+                SAID.call_once(|| screen::say(THROUGH_THE_HOST));
+                Ok(())
+            }
         }
     }
 

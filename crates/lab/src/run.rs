@@ -162,6 +162,7 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
         images: contents,
         start: format!("epoch {}, step {}", progress.epoch, progress.step),
     })?;
+    ranks.connect(config.machine.device)?;
     notes.changes(&host).into_iter().for_each(screen::say);
     site.renew()?;
     if ranks.leads() {

@@ -15,6 +15,7 @@
 //! | all parameters at once | [`sgd_step`], [`adamw_step`], [`displace`], [`displace_by_signs`], [`save`], [`scale`], [`add_scaled`], [`dot`], [`sum_of_squares`] |
 //! | scopes | [`no_grad`], [`with_precision`], [`batch_statistics_over`], [`direct_convolutions`], [`profile`] |
 //! | images on a GPU | `place_images`: crops, flips and normalises a batch, with the feature `cuda` |
+//! | ranks that have a GPU each | `sum_of_ranks`, with the feature `cuda`; `NcclRank`, `nccl_id`, with the feature `nccl` |
 //! | and | [`has_amx`]; [`KeepBlocks`], an allocator; [`backward`], candle's without a sum for each parameter; [`Range`], for checks of arguments; [`on_backward`], a callback |
 //!
 //! A layer computes what its counterpart in PyTorch or timm does. Tests compare values with PyTorch's, and gradients
@@ -136,8 +137,11 @@ pub use graph::{Activation, FeatureMap, Precision, backward, no_grad, on_backwar
 // NVIDIA GPUs.
 #[cfg(feature = "cuda")]
 pub use cuda::{
-    ImagePlacement, convolution_plans, convolution_plans_for, cuda_device, gpu_memory_peak, gpu_name, place_images,
+    ImagePlacement, convolution_plans, convolution_plans_for, cuda_device, gpu_count, gpu_memory_peak, gpu_name,
+    place_images, sum_of_ranks,
 };
+#[cfg(feature = "nccl")]
+pub use cuda::{NCCL_ID, NcclRank, exit_at_once, nccl_id, nccl_version};
 // Numbers, time, memory.
 pub use allocator::KeepBlocks;
 pub use cpu::{direct_convolutions, has_amx};

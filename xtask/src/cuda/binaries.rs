@@ -1,4 +1,4 @@
-//! The programs with the feature `cuda`.
+//! The programs with the features `cuda` and `nccl`.
 
 use super::steps::{self, step};
 use super::toolkit::Toolkit;
@@ -20,6 +20,10 @@ pub struct Binaries {
     pub plans: PathBuf,
     /// The tests of rules and runs.
     pub whole: PathBuf,
+    /// The tests of reductions between two GPUs.
+    pub nccl: PathBuf,
+    /// Those of runs on two GPUs.
+    pub gpus: PathBuf,
 }
 
 /// A target folder of their own: without the feature all crates are built differently.
@@ -33,9 +37,17 @@ impl Binaries {
         let test = |package, name| {
             built(toolkit, &["test", "--no-run", "-p", package, "--features", "cuda", "--test", name], name)
         };
+        // Of several ranks, in one build with the program whose runs they test.
+        let ranks = |name| {
+            let packages = ["test", "--no-run", "-p", "msharp-cli", "-p", "msharp-dist"];
+            let features = ["--features", "msharp-cli/nccl,msharp-dist/nccl", "--test", "gpus", "--test", "nccl"];
+            built(toolkit, &[&packages[..], &features].concat(), name)
+        };
         Ok(Self {
-            xtask: built(toolkit, &["build", "-p", "xtask", "--features", "cuda"], "xtask")?,
-            msharp: built(toolkit, &["build", "-p", "msharp-cli", "--features", "cuda"], "msharp")?,
+            xtask: built(toolkit, &["build", "-p", "xtask", "--features", "nccl"], "xtask")?,
+            msharp: built(toolkit, &["build", "-p", "msharp-cli", "--features", "nccl"], "msharp")?,
+            nccl: ranks("nccl")?,
+            gpus: ranks("gpus")?,
             ops: test("msharp-ops", "cuda")?,
             plans: test("msharp-ops", "cudnn_plans")?,
             whole: test("msharp-tests", "cuda")?,

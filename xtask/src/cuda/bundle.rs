@@ -94,6 +94,8 @@ fn programs(out: &Path, binaries: &Binaries) -> Result<Vec<PathBuf>> {
         ("msharp", &binaries.msharp),
         ("test-ops", &binaries.ops),
         ("test-runs", &binaries.whole),
+        ("test-nccl", &binaries.nccl),
+        ("test-gpus", &binaries.gpus),
     ];
     for (name, program) in all {
         ensure!(

@@ -48,6 +48,13 @@ pub fn check(args: CheckArgs) -> Result<()> {
         let cudnn = toolkit.cudnn().unwrap_or_else(|| software_gpu.join("none"));
         run(plans.env("LD_LIBRARY_PATH", toolkit.libraries(&cudnn)))
     })?;
+    let on_two = |path: &Path| {
+        let mut command = program(path);
+        command.env("MSHARP_SOFTWARE_GPUS", "2").env("MSHARP_PROGRAM", &binaries.msharp);
+        command
+    };
+    step("reductions between two GPUs, against the CPU to the bit", || run(&mut on_two(&binaries.nccl)))?;
+    step("runs of two processes with a GPU each", || run(&mut on_two(&binaries.gpus)))?;
     step("a training run of the command line", || train(&mut program(&binaries.msharp)))?;
     step("the benchmark, whose figures mean nothing here", || bench(&mut program(&binaries.xtask)))?;
 
@@ -60,18 +67,18 @@ pub fn check(args: CheckArgs) -> Result<()> {
 
 const BUILT: &str = "\
 Compiled: the kernels, by nvcc, for the GPU that CUDA_COMPUTE_CAP names (90 where it is not set); the crates with the
-  feature `cuda`; and the programs, linked with CUDA's libraries by their names.";
+  features `cuda` and `nccl`; and the programs, linked with CUDA's libraries by their names.";
 
 const RAN: &str = "\
 Run on the software GPU, which executes the kernels' own source on the CPU, thread by thread, and stands in for the
-  driver, cuDNN, cuBLAS and cuRAND: every op in f32, TF32 and bf16 with its gradients; that memory is written before it
+  driver, cuDNN, cuBLAS, cuRAND and NCCL: every op in f32, TF32 and bf16 with its gradients; that memory is written before it
   is read; rules, batches, checkpoints and resumption; that a step has no host-device synchronisation; a run and a benchmark
-  from the command line.
+  from the command line; runs of two processes with a GPU each, against one process, and what a killed one does.
 Asked of NVIDIA's own cuDNN, which needs no GPU for that: that every convolution of the networks has a plan on an H100.";
 
 const LEFT: &str = "\
 Only a GPU can tell: that the driver takes the machine code; what NVIDIA's libraries compute, refuse or round, and that
-  they repeat to the bit; races that an order of blocks on the CPU does not show; memory, and every time. For these:
+  they repeat to the bit; that NCCL connects two GPUs; races that an order of blocks on the CPU does not show; memory, and every time. For these:
   `cargo xtask cuda bundle`, and `run.sh all` on a machine with a GPU.";
 
 /// Builds the libraries that stand in for NVIDIA's.

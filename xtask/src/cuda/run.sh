@@ -3,7 +3,8 @@
 # cuDNN 9, such as PyTorch's wheels bring; no Rust. `bench` compares with PyTorch where python3 has it.
 #
 #   run.sh all       test, learn and bench, within 8 minutes: each has a limit, and what is measured is always printed
-#   run.sh test      every op against f64, and rules and runs against the CPU
+#   run.sh test      every op against f64, and rules and runs against the CPU; then as `gpus`
+#   run.sh gpus      where there are two GPUs and NCCL (libnccl.so.2): reductions between them, and runs of two processes
 #   run.sh learn     runs on CIFAR-10 (drawn images where its parts are missing); one is interrupted, killed with -9 and
 #                    resumed, and has to end with the bits of one that was left alone
 #   run.sh bench     each kind of step, and PyTorch's: milliseconds, share of the peak, memory; takes the flags of
@@ -29,12 +30,12 @@ fail() {
 command=${1:-help}
 [ $# -gt 0 ] && shift
 case $command in
-all | test | learn | bench | paper | xtask | msharp) ;;
+all | test | gpus | learn | bench | paper | xtask | msharp) ;;
 help | --help | -h)
     sed -n '2,/^set /s/^# \{0,1\}//p' "$here/run.sh"
     exit
     ;;
-*) fail "there is no command $command; expected all, test, learn, bench, paper, xtask, msharp or help" ;;
+*) fail "there is no command $command; expected all, test, gpus, learn, bench, paper, xtask, msharp or help" ;;
 esac
 
 mkdir -p "${OUT:-out}" || fail "cannot write into ${OUT:-out}; \$OUT names another folder"
@@ -67,8 +68,9 @@ PYTHON
 LD_LIBRARY_PATH=$({ printf '%s\n' "${LD_LIBRARY_PATH:-}" && library_folders; } | grep -v '^$' | paste -sd:)
 export LD_LIBRARY_PATH
 
-chmod +x "$here/xtask" "$here/msharp" "$here/test-ops" "$here/test-runs" 2>/dev/null
-missing=$(ldd "$here/xtask" "$here/msharp" "$here/test-ops" "$here/test-runs" 2>&1 | grep 'not found' | sort -u)
+programs=("$here/xtask" "$here/msharp" "$here/test-ops" "$here/test-runs" "$here/test-nccl" "$here/test-gpus")
+chmod +x "${programs[@]}" 2>/dev/null
+missing=$(ldd "${programs[@]}" 2>&1 | grep 'not found' | sort -u)
 if [ -n "$missing" ]; then
     printf '%s\n' "$missing" >&2
     fail "libraries are missing. Looked in ${LD_LIBRARY_PATH:-no folder} and where the system looks.
@@ -111,6 +113,21 @@ find_images() {
     return 1
 }
 
+# Two ranks with a GPU each; adds to the log of the tests.
+run_gpus() {
+    local limit=$1 log=$out/test.log name code=0 gpus
+    gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')
+    if [ "$gpus" -lt 2 ]; then
+        say "== two GPUs: left out, for this machine has $gpus" | tee -a "$log"
+        return 0
+    fi
+    for name in test-nccl test-gpus; do
+        say "== $name" | tee -a "$log"
+        limited "$limit" "$log" env MSHARP_PROGRAM="$here/msharp" "$here/$name" || code=1
+    done
+    return $code
+}
+
 run_tests() {
     local limit=$1 log=$out/test.log name code=0
     : >"$log"
@@ -118,6 +135,7 @@ run_tests() {
         say "== $name" | tee -a "$log"
         limited "$limit" "$log" "$here/$name" || code=1
     done
+    run_gpus "$limit" || code=1
     say "== summary of the tests"
     grep -E '^== |^test result|FAILED|panicked|^-- ' "$log"
     return $code
@@ -212,6 +230,10 @@ all)
     exit $code
     ;;
 test) run_tests 300 ;;
+gpus)
+    : >"$out/test.log"
+    run_gpus 300
+    ;;
 learn) learn ;;
 bench) bench 540 "$@" ;;
 paper)

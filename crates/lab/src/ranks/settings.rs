@@ -15,7 +15,6 @@ pub fn check(config: &RunConfig, samples: usize, size: usize) -> Result<()> {
         ("estimator random", config.weighting.estimator == EstimatorName::Random),
         ("adapt-delta", config.weighting.adapt_delta),
         ("after-random-labels", config.start.after_random_labels.is_some()),
-        ("device cuda", config.machine.device != DeviceName::Cpu),
     ] {
         ensure!(
             !is_given,
@@ -90,6 +89,11 @@ pub fn check_sync_batch_norm(config: &RunConfig, size: usize) -> Result<()> {
         "--sync-batch-norm has no meaning with --rule sampa, whose halves of the ranks have other samples; expected one \
          of them"
     );
+    ensure!(
+        config.machine.device == DeviceName::Cpu,
+        "--sync-batch-norm computes its statistics on the CPU, and --device is {}; expected --norm group, or --device cpu",
+        typed(config.machine.device)
+    );
     let estimator = config.weighting.estimator;
     ensure!(
         estimator == EstimatorName::FiniteDifference,
@@ -120,6 +124,7 @@ mod tests {
             assert!(message.contains(part) && message.contains("expected"), "{flags}: {message}");
         }
         check(&parse("--batch-size 64 --micro-batch 16"), 640, 4).unwrap();
+        check(&parse("--batch-size 64 --device cuda"), 640, 4).unwrap();
         let local = with_local_perturbation(parse("--batch-size 64"), 4).unwrap();
         assert_eq!(local, parse("--batch-size 64 --micro-batch 16"));
         assert!(with_local_perturbation(parse(""), 1).is_err());
@@ -136,6 +141,7 @@ mod tests {
             ("--accumulate 8", 2, "--accumulate is 8"),
             ("--rule rw-sam --estimator ghost", 2, "--estimator ghost"),
             ("--rule sampa", 2, "--rule sampa"),
+            ("--device cuda", 2, "--device is cuda"),
         ] {
             let message = check_sync_batch_norm(&parse(flags), size).unwrap_err().to_string();
             assert!(message.contains(part) && message.contains("expected"), "{flags}: {message}");

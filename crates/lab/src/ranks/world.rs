@@ -3,8 +3,16 @@
 use crate::{program, screen};
 use anyhow::{Result, bail};
 use msharp_dist::{Engine, Launch, Tcp};
-use std::process::exit;
 use std::thread;
+
+/// Ends this process with the status 1. Where NCCL connects GPUs, a kernel may wait for a rank that has ended, and the
+/// usual end of a process for that kernel.
+fn end() -> ! {
+    #[cfg(feature = "nccl")]
+    msharp_ops::exit_at_once(1);
+    #[cfg(not(feature = "nccl"))]
+    std::process::exit(1)
+}
 
 /// The processes that a launcher has started, connected.
 pub enum World {
@@ -43,7 +51,7 @@ impl World {
             if reports {
                 screen::fail(format!("error: {ended}"));
             }
-            exit(1)
+            end()
         })?;
         Ok(Self::Tcp(tcp))
     }
@@ -64,7 +72,7 @@ impl World {
         match self {
             Self::Tcp(tcp) if tcp.abort(&reason) => {
                 say();
-                exit(1)
+                end()
             }
             Self::Tcp(_) => loop {
                 thread::park(); // the thread of `on_end` ends this process

@@ -8,7 +8,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::{CudaDevice, DeviceId, WrapErr, cudarc};
 use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 use cudarc::driver::sys::CUmemPool_attribute;
-use cudarc::driver::{CudaFunction, CudaModule, CudaSlice, CudaStream, result};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, result};
 use cudarc::nvrtc::Ptx;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +40,13 @@ pub fn cuda_device(ordinal: usize) -> Result<Device> {
         result::mem_pool::set_attribute(pool, attribute, (&raw mut keep).cast()).w()?;
     }
     Ok(device)
+}
+
+/// How many GPUs this process sees.
+///
+/// `Err` if there is no driver.
+pub fn gpu_count() -> Result<usize> {
+    Ok(CudaContext::device_count().w()?.max(0) as usize)
 }
 
 /// The name of a GPU; `None` for another device.

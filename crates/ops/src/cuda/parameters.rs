@@ -249,6 +249,35 @@ pub(crate) fn saved(gpu: &Gpu, from: &[Tensor]) -> Result<Vec<Storage>> {
     Ok(copies)
 }
 
+/// Puts the f32 numbers of `x` one after the other, from an address on.
+#[cfg(feature = "nccl")]
+pub(super) fn packed(gpu: &Gpu, x: &[Tensor], to: Pointer) -> Result<()> {
+    copied(gpu, x, to, |x, there| [x, there])
+}
+
+/// New tensors of the shapes of `x`, of the f32 numbers that lie one after the other from an address on.
+#[cfg(feature = "nccl")]
+pub(super) fn unpacked(gpu: &Gpu, from: Pointer, x: &[Tensor]) -> Result<Vec<Tensor>> {
+    let made = like(gpu, x)?;
+    copied(gpu, &made, from, |made, there| [there, made])?;
+    Ok(made)
+}
+
+/// Copies between f32 tensors and the numbers from `at` on; `ends` are the source and the destination.
+#[cfg(feature = "nccl")]
+fn copied(gpu: &Gpu, x: &[Tensor], at: Pointer, ends: impl Fn(Pointer, Pointer) -> [Pointer; 2]) -> Result<()> {
+    let (mut entries, mut before) = (together([x, &[], &[], &[]], |_| 0.)?, 0);
+    for entry in &mut entries {
+        let [from, to] = ends(entry.pointers[0], at.plus(before * size_of::<f32>()));
+        entry.pointers = [from, to, Pointer::NONE, Pointer::NONE];
+        before += entry.len;
+    }
+    for table in &tables(&entries).0 {
+        gpu.launch("copy_all", grid(table), arguments![&table.bytes, table.count])?;
+    }
+    Ok(())
+}
+
 /// [`sgd_step`](crate::sgd_step): x changes in place, and so does the velocity, which is returned.
 pub(crate) fn sgd_step(
     gpu: &Gpu,

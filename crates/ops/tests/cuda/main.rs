@@ -5,6 +5,7 @@
 mod activations;
 mod losses;
 mod parameters;
+mod ranks;
 mod transformer;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
