@@ -1,7 +1,7 @@
 //! The gradients of all micro-batches of a batch at once, and the gradient at x + εⱼ of each.
 
 use crate::{BatchLoss, Gradient, Key, Measures, ParamVec, Params, backward, uncounted};
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 use rand::Rng;
 use std::cell::Cell;
 
@@ -24,11 +24,11 @@ impl<'a> BatchLoss<'a> {
     /// and one backward that computes no gradient of a parameter.
     ///
     /// Each micro-batch is computed as if it were alone, also in batch normalisation. The batch goes through in one
-    /// piece.
+    /// piece. On a GPU the squared norms are read back, once.
     ///
     /// # Errors
     /// A parameter is used by an op that is not of msharp-ops, by two ops, or by none; samples are not the first
-    /// dimension of every activation; the parameters are not on the CPU.
+    /// dimension of every activation.
     pub fn micro_gradients(&self, size: usize) -> Result<MicroGradients<'a>> {
         let mut gradients = self.recorded(size, || self.losses())?;
         gradients.losses = gradients.losses.detach();
@@ -80,7 +80,7 @@ fn check(recorded: &msharp_ops::MicroGradients, params: &Params, j: usize) -> Re
     let sizes = recorded.sizes();
     let weight = |i: usize| if i == j { 1. / sizes[j] as f64 } else { 0. };
     let weights = sizes.iter().enumerate().flat_map(|(i, size)| vec![weight(i); *size]);
-    let weights = Tensor::from_iter(weights, &Device::Cpu)?;
+    let weights = Tensor::from_iter(weights, recorded.losses.device())?;
     let gradient = backward(&recorded.losses, Some(&weights), params)?;
     let squares = gradient.tensors().iter().map(|g| msharp_ops::sum_of_squares(&[g])?.to_scalar::<f64>());
     let squares = squares.collect::<Result<Vec<_>>>()?;

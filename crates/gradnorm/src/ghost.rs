@@ -14,7 +14,7 @@ use msharp_ops::GhostNorms;
 /// variance, no randomness.
 ///
 /// Every parameter must be used, once, by an op of [`msharp_ops`], as those of every model of msharp-models are, and
-/// samples come first in every activation. On the CPU. The first estimate compares two samples with their own
+/// samples come first in every activation. The first estimate compares two samples with their own
 /// gradients, parameter by parameter: rows that are no samples (class prototypes, of which there are as many), and
 /// losses that depend on each other, are found by it.
 ///

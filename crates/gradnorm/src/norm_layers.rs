@@ -12,7 +12,7 @@ use msharp_core::{BatchLoss, Component, Cost, Estimate, GradNormEstimator, Role,
 /// the whole network well, which is what the weights of a rule, a function of ratios of norms, need. **Variance.**
 /// None. **State, randomness.** None.
 ///
-/// The layers must be those of [`msharp_ops`], with samples first in every activation, on the CPU. The first estimate
+/// The layers must be those of [`msharp_ops`], with samples first in every activation. The first estimate
 /// compares two samples with their own gradients. Under batch normalisation the norms are those of shares, as
 /// [`Ghost`](crate::Ghost)'s; with group or layer normalisation they are those of ∇ℓᵢ.
 ///

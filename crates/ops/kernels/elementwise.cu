@@ -96,23 +96,26 @@ KERNEL(cast_f32_bf16, const float *x, bf16 *y, i64 n) { cast(x, y, n); }
 KERNEL(cast_bf16_f32, const bf16 *x, float *y, i64 n) { cast(x, y, n); }
 KERNEL(cast_bf16_bf16, const bf16 *x, bf16 *y, i64 n) { cast(x, y, n); }
 
-// y[i, j] += bias[j] for n elements in rows of c.
-template <class T> __device__ __forceinline__ void add_bias(T *y, const float *__restrict__ bias, i64 n, i64 c) {
+// y[i, j] += bias[j] for n elements in rows of c, of which `each` neighbouring ones have a bias of their own.
+template <class T>
+__device__ __forceinline__ void add_bias(T *y, const float *__restrict__ bias, i64 n, i64 c, i64 each) {
+    const bool apart = n / c > each;
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
-        y[i] = narrow<T>(wide(y[i]) + bias[i % c]);
+        y[i] = narrow<T>(wide(y[i]) + bias[i % c + (apart ? i / c / each * c : 0)]);
     }
 }
-KERNEL(add_bias_f32, float *y, const float *bias, i64 n, i64 c) { add_bias(y, bias, n, c); }
-KERNEL(add_bias_bf16, bf16 *y, const float *bias, i64 n, i64 c) { add_bias(y, bias, n, c); }
+KERNEL(add_bias_f32, float *y, const float *bias, i64 n, i64 c, i64 each) { add_bias(y, bias, n, c, each); }
+KERNEL(add_bias_bf16, bf16 *y, const float *bias, i64 n, i64 c, i64 each) { add_bias(y, bias, n, c, each); }
 
-// sums[j] = the sum of x[i, j] over the rows i, in f64. A block for each 32 columns, of 32 x 8 threads.
+// sums[k, j] = the sum of x[i, j] over the rows i of chunk k, of which there are `each`, in f64: blockIdx.y is the chunk. A
+// block for each 32 columns, of 32 x 8 threads.
 template <class T>
-__device__ __forceinline__ void column_sums(const T *__restrict__ x, float *__restrict__ sums, i64 rows, i64 c) {
+__device__ __forceinline__ void column_sums(const T *__restrict__ x, float *__restrict__ sums, i64 rows, i64 c, i64 each) {
     __shared__ double parts[8][32];
-    const i64 column = (i64)blockIdx.x * 32 + threadIdx.x;
+    const i64 column = (i64)blockIdx.x * 32 + threadIdx.x, last = min(rows, (blockIdx.y + 1) * each);
     double sum = 0;
     if (column < c) {
-        for (i64 row = threadIdx.y; row < rows; row += 8) {
+        for (i64 row = blockIdx.y * each + threadIdx.y; row < last; row += 8) {
             sum += wide(x[row * c + column]);
         }
     }
@@ -122,8 +125,8 @@ __device__ __forceinline__ void column_sums(const T *__restrict__ x, float *__re
         for (int part = 1; part < 8; ++part) {
             sum += parts[part][threadIdx.x];
         }
-        sums[column] = (float)sum;
+        sums[blockIdx.y * c + column] = (float)sum;
     }
 }
-KERNEL(column_sums_f32, const float *x, float *sums, i64 rows, i64 c) { column_sums(x, sums, rows, c); }
-KERNEL(column_sums_bf16, const bf16 *x, float *sums, i64 rows, i64 c) { column_sums(x, sums, rows, c); }
+KERNEL(column_sums_f32, const float *x, float *sums, i64 rows, i64 c, i64 each) { column_sums(x, sums, rows, c, each); }
+KERNEL(column_sums_bf16, const bf16 *x, float *sums, i64 rows, i64 c, i64 each) { column_sums(x, sums, rows, c, each); }

@@ -26,13 +26,13 @@ KERNEL(windows_bf16, const bf16 *x, bf16 *columns, i64 n, int h, int w, int c, i
     windows(x, columns, n, Sizes{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
 }
 
-// x[i] = the sum of all places in `columns` to which element i of the image went.
+// x[i] = the sum of all places in `columns` to which element i of the image went, or `adds` that to it.
 template <class T>
-__device__ __forceinline__ void add_windows(const T *__restrict__ columns, T *__restrict__ x, i64 n, Sizes p) {
+__device__ __forceinline__ void add_windows(const T *__restrict__ columns, T *__restrict__ x, i64 n, bool adds, Sizes p) {
     for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
         const int channel = i % p.c, column = i / p.c % p.w, row = i / p.c / p.w % p.h;
         const i64 image = i / p.c / p.w / p.h;
-        float sum = 0;
+        float sum = adds ? wide(x[i]) : 0;
         for (int ky = 0; ky < p.kh; ++ky) {
             const int y = row + p.py - ky;
             if (y < 0 || y % p.sy || y / p.sy >= p.oh) {
@@ -50,11 +50,11 @@ __device__ __forceinline__ void add_windows(const T *__restrict__ columns, T *__
         x[i] = narrow<T>(sum);
     }
 }
-KERNEL(add_windows_f32, const float *columns, float *x, i64 n, int h, int w, int c, int oh, int ow, int kh, int kw,
+KERNEL(add_windows_f32, const float *columns, float *x, i64 n, bool adds, int h, int w, int c, int oh, int ow, int kh, int kw,
        int sy, int sx, int py, int px) {
-    add_windows(columns, x, n, Sizes{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
+    add_windows(columns, x, n, adds, Sizes{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
 }
-KERNEL(add_windows_bf16, const bf16 *columns, bf16 *x, i64 n, int h, int w, int c, int oh, int ow, int kh, int kw,
+KERNEL(add_windows_bf16, const bf16 *columns, bf16 *x, i64 n, bool adds, int h, int w, int c, int oh, int ow, int kh, int kw,
        int sy, int sx, int py, int px) {
-    add_windows(columns, x, n, Sizes{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
+    add_windows(columns, x, n, adds, Sizes{h, w, c, oh, ow, kh, kw, sy, sx, py, px});
 }

@@ -1,7 +1,8 @@
 // Normalisations with what follows them: y = relu?(norm(x) + residual?).
 //
 // A tensor is rows of c channels. A *span* is a run of rows with one set of coefficients per channel: the whole batch for
-// batch normalisation, an image for group normalisation. Coefficients are f32 [spans, c].
+// batch normalisation, an image for group normalisation, and for both where micro-batches are told apart. Statistics are
+// f32 [spans, c]; so many neighbouring spans share a weight, and so many a bias.
 //
 // A thread keeps N neighbouring channels and walks down rows: blockDim.x threads side by side, blockDim.y below each
 // other; blockIdx.x counts the blocks side by side, blockIdx.y the chunks of rows, blockIdx.z the spans.
@@ -183,11 +184,48 @@ MOMENTS(float, 1)
 MOMENTS(bf16, 8)
 MOMENTS(bf16, 1)
 
-// 1 / sqrt(variance + eps) of running statistics.
-KERNEL(running_rstd, const float *var, float *rstd, int c, float eps) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < c) {
-        rstd[i] = (float)(1 / sqrt((double)var[i] + eps));
+// Running statistics as those of n / c spans: their mean, and 1 / sqrt(variance + eps).
+KERNEL(running_moments, const float *running_mean, const float *var, float *mean, float *rstd, i64 n, int c, float eps) {
+    for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
+        mean[i] = running_mean[i % c];
+        rstd[i] = (float)(1 / sqrt((double)var[i % c] + eps));
+    }
+}
+
+// The statistics of micro-batches of `size` spans from those of their spans, [spans, c], in place, and a step of the running
+// statistics for each, in order. A thread has a channel. All spans have `rows` values, so a micro-batch's mean is the mean of
+// theirs, and its variance the mean of theirs plus the variance between them.
+KERNEL(micro_moments, float *mean, float *var, i64 spans, int c, i64 size, i64 rows, float eps, float *running_mean,
+       float *running_var, i64 *batches, float momentum) {
+    const int channel = blockIdx.x * blockDim.x + threadIdx.x;
+    if (channel == 0 && batches) {
+        *batches += (spans + size - 1) / size;
+    }
+    if (channel >= c) {
+        return;
+    }
+    mean += channel;
+    var += channel;
+    for (i64 first = 0; first < spans; first += size) {
+        const i64 last = min(spans, first + size), count = last - first;
+        double centre = 0, spread = 0;
+        for (i64 i = first; i < last; ++i) {
+            centre += mean[i * c];
+        }
+        centre /= count;
+        for (i64 i = first; i < last; ++i) {
+            spread += var[i * c] + (mean[i * c] - centre) * (mean[i * c] - centre);
+        }
+        spread /= count;
+        for (i64 i = first; i < last; ++i) {
+            mean[i * c] = (float)centre;
+            var[i * c] = (float)(1 / sqrt(spread + eps));
+        }
+        if (running_mean) {
+            const double m = momentum, n = (double)count * rows;
+            running_mean[channel] = (float)((1 - m) * running_mean[channel] + m * centre);
+            running_var[channel] = (float)((1 - m) * running_var[channel] + m * spread * (n / (n - 1)));
+        }
     }
 }
 
@@ -214,14 +252,22 @@ KERNEL(group_moments, float *mean, float *var, i64 groups, int size, float eps) 
     }
 }
 
+// Scale and shift, and how many spans share each.
+struct Affine {
+    const float *weight, *bias;
+    u32 of_weight, of_bias;
+};
+
 // The coefficients of a thread's channels.
 template <int N> struct Coefficients {
     float mean[N], rstd[N], weight[N], bias[N];
 };
 template <int N>
-__device__ __forceinline__ Coefficients<N> coefficients(const float *mean, const float *rstd, const float *weight,
-                                                        const float *bias, int c, int channel) {
+__device__ __forceinline__ Coefficients<N> coefficients(const float *mean, const float *rstd, Affine affine, int c,
+                                                        int channel) {
     Coefficients<N> k;
+    const float *weight = affine.weight + (i64)(blockIdx.z / affine.of_weight) * c;
+    const float *bias = affine.bias + (i64)(blockIdx.z / affine.of_bias) * c;
 #pragma unroll
     for (int j = 0; j < N; ++j) {
         k.mean[j] = mean[blockIdx.z * c + channel + j];
@@ -238,13 +284,13 @@ template <int N> __device__ __forceinline__ float normalised(const Coefficients<
 // y = relu?(norm(x) + residual?)
 template <class T, int N>
 __device__ __forceinline__ void apply(const T *__restrict__ x, const T *__restrict__ residual, T *__restrict__ y,
-                                      const float *mean, const float *rstd, const float *weight, const float *bias,
-                                      i64 rows, int c, bool relu) {
+                                      const float *mean, const float *rstd, Affine affine, i64 rows, int c,
+                                      bool relu) {
     const Place p = place<N>(rows, c);
     if (!p.inside) {
         return;
     }
-    const Coefficients<N> k = coefficients<N>(mean, rstd, weight, bias, c, p.channel);
+    const Coefficients<N> k = coefficients<N>(mean, rstd, affine, c, p.channel);
     for (i64 i = p.first; i < p.last; i += blockDim.y) {
         const i64 at = p.base + i * c + p.channel;
         const Pack<T, N> row = load<T, N>(x, at);
@@ -265,8 +311,8 @@ __device__ __forceinline__ void apply(const T *__restrict__ x, const T *__restri
 }
 #define APPLY(T, N)                                                                                                    \
     KERNEL(apply_##T##_##N, const T *x, const T *residual, T *y, const float *mean, const float *rstd,                \
-           const float *weight, const float *bias, i64 rows, int c, bool relu) {                                       \
-        apply<T, N>(x, residual, y, mean, rstd, weight, bias, rows, c, relu);                                          \
+           const float *weight, const float *bias, u32 of_weight, u32 of_bias, i64 rows, int c, bool relu) {           \
+        apply<T, N>(x, residual, y, mean, rstd, Affine{weight, bias, of_weight, of_bias}, rows, c, relu);              \
     }
 APPLY(float, 4)
 APPLY(float, 1)
@@ -289,12 +335,12 @@ __device__ __forceinline__ float behind(const Coefficients<N> &k, int j, T x, co
 template <class T, int N>
 __device__ __forceinline__ void gradient_sums(const T *__restrict__ x, const T *__restrict__ y,
                                               const T *__restrict__ dy, float *partials, float *sums, float *terms,
-                                              u32 *counts, const float *mean, const float *rstd, const float *weight,
-                                              const float *bias, i64 rows, int c, bool relu, float scale) {
+                                              u32 *counts, const float *mean, const float *rstd, Affine affine,
+                                              i64 rows, int c, bool relu, float scale) {
     const Place p = place<N>(rows, c);
     float first[N] = {}, second[N] = {};
     if (p.inside) {
-        const Coefficients<N> k = coefficients<N>(mean, rstd, weight, bias, c, p.channel);
+        const Coefficients<N> k = coefficients<N>(mean, rstd, affine, c, p.channel);
         for (i64 i = p.first; i < p.last; i += blockDim.y) {
             const i64 at = p.base + i * c + p.channel;
             const Pack<T, N> row = load<T, N>(x, at), grad = load<T, N>(dy, at);
@@ -315,7 +361,7 @@ __device__ __forceinline__ void gradient_sums(const T *__restrict__ x, const T *
 #pragma unroll
         for (int j = 0; j < N; ++j) {
             const i64 at = (i64)blockIdx.z * 2 * c + p.channel + j;
-            const double w = weight[p.channel + j];
+            const double w = affine.weight[(i64)(blockIdx.z / affine.of_weight) * c + p.channel + j];
             sums[at] = (float)a[j];
             sums[at + c] = (float)b[j];
             terms[at] = (float)(w * a[j] * scale);
@@ -325,9 +371,10 @@ __device__ __forceinline__ void gradient_sums(const T *__restrict__ x, const T *
 }
 #define GRADIENT_SUMS(T, N)                                                                                            \
     KERNEL(gradient_sums_##T##_##N, const T *x, const T *y, const T *dy, float *partials, float *sums, float *terms,  \
-           u32 *counts, const float *mean, const float *rstd, const float *weight, const float *bias, i64 rows, int c, \
-           bool relu, float scale) {                                                                                   \
-        gradient_sums<T, N>(x, y, dy, partials, sums, terms, counts, mean, rstd, weight, bias, rows, c, relu, scale);  \
+           u32 *counts, const float *mean, const float *rstd, const float *weight, const float *bias, u32 of_weight,   \
+           u32 of_bias, i64 rows, int c, bool relu, float scale) {                                                     \
+        const Affine affine = {weight, bias, of_weight, of_bias};                                                      \
+        gradient_sums<T, N>(x, y, dy, partials, sums, terms, counts, mean, rstd, affine, rows, c, relu, scale);        \
     }
 GRADIENT_SUMS(float, 4)
 GRADIENT_SUMS(float, 1)
@@ -350,6 +397,25 @@ KERNEL(group_terms, float *terms, i64 groups, int size) {
     }
 }
 
+// The mean of the terms over each micro-batch of `size` spans, in place; [spans, 2, c], of which w = 2 c. A thread has a
+// column.
+KERNEL(micro_terms, float *terms, i64 spans, i64 w, i64 size) {
+    const i64 column = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (column >= w) {
+        return;
+    }
+    for (i64 first = 0; first < spans; first += size) {
+        const i64 last = min(spans, first + size);
+        double sum = 0;
+        for (i64 i = first; i < last; ++i) {
+            sum += terms[i * w + column];
+        }
+        for (i64 i = first; i < last; ++i) {
+            terms[i * w + column] = (float)(sum / (last - first));
+        }
+    }
+}
+
 // d(weight) = Σ g x̂ and d(bias) = Σ g over the spans, from sums [spans, 2, c].
 KERNEL(affine_gradients, const float *sums, float *d_weight, float *d_bias, i64 spans, int c) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -369,13 +435,13 @@ KERNEL(affine_gradients, const float *sums, float *d_weight, float *d_bias, i64 
 template <class T, int N>
 __device__ __forceinline__ void gradient_input(const T *__restrict__ x, const T *__restrict__ y,
                                                const T *__restrict__ dy, T *__restrict__ dx, T *__restrict__ dr,
-                                               const float *mean, const float *rstd, const float *weight,
-                                               const float *bias, const float *terms, i64 rows, int c, bool relu) {
+                                               const float *mean, const float *rstd, Affine affine,
+                                               const float *terms, i64 rows, int c, bool relu) {
     const Place p = place<N>(rows, c);
     if (!p.inside) {
         return;
     }
-    const Coefficients<N> k = coefficients<N>(mean, rstd, weight, bias, c, p.channel);
+    const Coefficients<N> k = coefficients<N>(mean, rstd, affine, c, p.channel);
     float shift[N], slope[N];
 #pragma unroll
     for (int j = 0; j < N; ++j) {
@@ -404,8 +470,10 @@ __device__ __forceinline__ void gradient_input(const T *__restrict__ x, const T 
 }
 #define GRADIENT_INPUT(T, N)                                                                                           \
     KERNEL(gradient_input_##T##_##N, const T *x, const T *y, const T *dy, T *dx, T *dr, const float *mean,            \
-           const float *rstd, const float *weight, const float *bias, const float *terms, i64 rows, int c, bool relu) { \
-        gradient_input<T, N>(x, y, dy, dx, dr, mean, rstd, weight, bias, terms, rows, c, relu);                        \
+           const float *rstd, const float *weight, const float *bias, u32 of_weight, u32 of_bias, const float *terms,  \
+           i64 rows, int c, bool relu) {                                                                               \
+        const Affine affine = {weight, bias, of_weight, of_bias};                                                      \
+        gradient_input<T, N>(x, y, dy, dx, dr, mean, rstd, affine, terms, rows, c, relu);                              \
     }
 GRADIENT_INPUT(float, 4)
 GRADIENT_INPUT(float, 1)

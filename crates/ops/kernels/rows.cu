@@ -68,16 +68,19 @@ SOFTMAX_GRADIENT(float, bf16)
 SOFTMAX_GRADIENT(bf16, bf16)
 
 // y = (x - mean) rstd weight + bias of rows of c elements, whose mean and rstd = 1 / sqrt(variance + eps) are left for
-// the gradient. The variance is that of the distances to the mean, so it is accurate far from zero.
+// the gradient. The variance is that of the distances to the mean, so it is accurate far from zero. So many neighbouring
+// rows share a weight, and so many a bias.
 template <class T>
 __device__ __forceinline__ void layer_norm(const T *__restrict__ x, const float *__restrict__ weight,
                                            const float *__restrict__ bias, T *__restrict__ y, float *mean, float *rstd,
-                                           i64 rows, i64 c, float eps) {
+                                           i64 rows, i64 c, i64 of_weight, i64 of_bias, float eps) {
     const i64 row = row_of_warp();
     const int lane = threadIdx.x % WARP;
     if (row >= rows) {
         return;
     }
+    weight += row / of_weight * c;
+    bias += row / of_bias * c;
     x += row * c;
     y += row * c;
     const float origin = wide(x[0]);
@@ -105,12 +108,14 @@ __device__ __forceinline__ void layer_norm(const T *__restrict__ x, const float 
 template <class T>
 __device__ __forceinline__ void layer_norm_input(const T *__restrict__ x, const T *__restrict__ dy,
                                                  const float *__restrict__ weight, const float *__restrict__ mean,
-                                                 const float *__restrict__ rstd, T *__restrict__ dx, i64 rows, i64 c) {
+                                                 const float *__restrict__ rstd, T *__restrict__ dx, i64 rows, i64 c,
+                                                 i64 of_weight) {
     const i64 row = row_of_warp();
     const int lane = threadIdx.x % WARP;
     if (row >= rows) {
         return;
     }
+    weight += row / of_weight * c;
     x += row * c;
     dy += row * c;
     dx += row * c;
@@ -128,15 +133,14 @@ __device__ __forceinline__ void layer_norm_input(const T *__restrict__ x, const 
     }
 }
 
-// The sums of dy x^ and of dy over chunks of the rows, each [chunks, c]: blockIdx.y is the chunk, a block of 32 x 8
+// The sums of dy x^ and of dy over chunks of `chunk` rows, each [chunks, c]: blockIdx.y is the chunk, a block of 32 x 8
 // threads has 32 columns.
 template <class T>
 __device__ __forceinline__ void layer_norm_parameters(const T *__restrict__ x, const T *__restrict__ dy,
                                                       const float *__restrict__ mean, const float *__restrict__ rstd,
-                                                      float *scales, float *shifts, i64 rows, i64 c) {
+                                                      float *scales, float *shifts, i64 rows, i64 c, i64 chunk) {
     __shared__ float parts[2][8][32];
-    const i64 column = (i64)blockIdx.x * 32 + threadIdx.x, chunk = (rows + gridDim.y - 1) / gridDim.y;
-    const i64 last = min(rows, (i64)(blockIdx.y + 1) * chunk);
+    const i64 column = (i64)blockIdx.x * 32 + threadIdx.x, last = min(rows, (blockIdx.y + 1) * chunk);
     float scale = 0, shift = 0;
     if (column < c) {
         for (i64 row = blockIdx.y * chunk + threadIdx.y; row < last; row += 8) {
@@ -159,16 +163,16 @@ __device__ __forceinline__ void layer_norm_parameters(const T *__restrict__ x, c
 }
 #define LAYER_NORM(T, NAME)                                                                                            \
     KERNEL(layer_norm_##NAME, const T *x, const float *weight, const float *bias, T *y, float *mean, float *rstd,      \
-           i64 rows, i64 c, float eps) {                                                                               \
-        layer_norm(x, weight, bias, y, mean, rstd, rows, c, eps);                                                      \
+           i64 rows, i64 c, i64 of_weight, i64 of_bias, float eps) {                                                   \
+        layer_norm(x, weight, bias, y, mean, rstd, rows, c, of_weight, of_bias, eps);                                  \
     }                                                                                                                  \
     KERNEL(layer_norm_input_##NAME, const T *x, const T *dy, const float *weight, const float *mean,                   \
-           const float *rstd, T *dx, i64 rows, i64 c) {                                                                \
-        layer_norm_input(x, dy, weight, mean, rstd, dx, rows, c);                                                      \
+           const float *rstd, T *dx, i64 rows, i64 c, i64 of_weight) {                                                 \
+        layer_norm_input(x, dy, weight, mean, rstd, dx, rows, c, of_weight);                                           \
     }                                                                                                                  \
     KERNEL(layer_norm_parameters_##NAME, const T *x, const T *dy, const float *mean, const float *rstd, float *scales, \
-           float *shifts, i64 rows, i64 c) {                                                                           \
-        layer_norm_parameters(x, dy, mean, rstd, scales, shifts, rows, c);                                             \
+           float *shifts, i64 rows, i64 c, i64 chunk) {                                                                \
+        layer_norm_parameters(x, dy, mean, rstd, scales, shifts, rows, c, chunk);                                      \
     }
 LAYER_NORM(float, f32)
 LAYER_NORM(bf16, bf16)

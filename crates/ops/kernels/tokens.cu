@@ -29,21 +29,25 @@ KERNEL(patches_bf16, const bf16 *x, bf16 *y, i64 n, i64 h, i64 w, i64 c, i64 siz
     patches(x, y, n, h, w, c, size, back);
 }
 
-// y = the class token and the patches x of each sample, plus the positions; n elements, `sample` in each sample.
+// y = the class token and the patches x of each sample, plus the positions; n elements, `sample` in each sample. So many
+// neighbouring samples have a class token of their own, and so many have positions of their own.
 template <class T>
 __device__ __forceinline__ void tokens(const T *__restrict__ x, const float *__restrict__ class_token,
-                                       const float *__restrict__ positions, T *__restrict__ y, i64 n, i64 sample, i64 d) {
+                                       const float *__restrict__ positions, T *__restrict__ y, i64 n, i64 sample, i64 d,
+                                       i64 of_class, i64 of_positions) {
     ELEMENTS(i, n) {
-        const i64 at = i % sample;
-        const float token = at < d ? class_token[at] : wide(x[i / sample * (sample - d) + at - d]);
-        y[i] = narrow<T>(token + positions[at]);
+        const i64 at = i % sample, row = i / sample;
+        const float token = at < d ? class_token[row / of_class * d + at] : wide(x[row * (sample - d) + at - d]);
+        y[i] = narrow<T>(token + positions[row / of_positions * sample + at]);
     }
 }
-KERNEL(tokens_f32, const float *x, const float *class_token, const float *positions, float *y, i64 n, i64 sample, i64 d) {
-    tokens(x, class_token, positions, y, n, sample, d);
+KERNEL(tokens_f32, const float *x, const float *class_token, const float *positions, float *y, i64 n, i64 sample, i64 d,
+       i64 of_class, i64 of_positions) {
+    tokens(x, class_token, positions, y, n, sample, d, of_class, of_positions);
 }
-KERNEL(tokens_bf16, const bf16 *x, const float *class_token, const float *positions, bf16 *y, i64 n, i64 sample, i64 d) {
-    tokens(x, class_token, positions, y, n, sample, d);
+KERNEL(tokens_bf16, const bf16 *x, const float *class_token, const float *positions, bf16 *y, i64 n, i64 sample, i64 d,
+       i64 of_class, i64 of_positions) {
+    tokens(x, class_token, positions, y, n, sample, d, of_class, of_positions);
 }
 
 // y = the `part` elements from `first` on of every `sample` elements of x; n of y.

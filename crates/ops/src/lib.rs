@@ -84,7 +84,7 @@
 //! The same functions take tensors of a device from `cuda_device`. Activations are f32 or bfloat16
 //! ([`with_precision`]), parameters f32. Convolutions are cuDNN's, products cuBLASLt's, the rest are kernels of our own
 //! (`kernels/`). No op has a host-device synchronisation: only reading a value has one, such as `to_scalar`.
-//! [`ghost_norms`] and [`micro_gradients`] are for the CPU only.
+//! [`micro_gradients`] reads its norms.
 //!
 //! Without a GPU, the tests run on a software GPU (`tests/software-gpu` of the workspace), which runs the same kernels
 //! and calls on the CPU and checks each of them.

@@ -4,6 +4,8 @@
 use crate::graph::Activation;
 use crate::layers::{AttentionSize, Cut, Epilogue, Geometry, Mask, Pooling, RunningStats};
 use crate::parameters::{AdamWStep, Rescale, SgdStep};
+use crate::per_sample::groups::Groups;
+use crate::per_sample::recorder::Gradients;
 use crate::per_sample::{Reweighted, Slope, Temperature};
 use candle_core::{CudaStorage, DType, Device, Result, Storage, Tensor, bail};
 
@@ -63,6 +65,8 @@ never_called! {
     last_layer_norms(&Tensor, &Tensor, f64, &Tensor, bool) -> Tensor;
     weighted_sum(&Tensor, Option<Tensor>) -> Tensor;
     rms_slopes(&[Slope]) -> Tensor;
+    norms_of_columns(&Tensor) -> Tensor;
+    weighted_gradient(&Gradients, Groups, &Tensor) -> Tensor;
     reweight(&Tensor, Temperature) -> Reweighted;
 
     dot(&[Tensor], &[Tensor]) -> Tensor;

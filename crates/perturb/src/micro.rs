@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 /// b/m smaller pieces. Together, the whole batch makes them once, and each micro-batch sees parameters of its own in it
 /// ([`MicroGradients`](msharp_core::MicroGradients)): at most 4/3 of the work of `inner` on the whole batch, for every
 /// m. The results agree up to rounding. It exists for SAM and USAM ([`Mean`](crate::Mean), an offset that is the
-/// gradient with a factor for each parameter, [`Descend`](crate::Descend)), on the CPU, where every parameter is used
-/// once, by an op of msharp-ops. The first step compares two micro-batches with their own gradients;
-/// [`reason`](Self::reason) says why micro-batches go one after another. Steps that go together report `together` = 1,
-/// and as `micro_norm` the mean of ‖∇f_j(x)‖, the paper's E‖∇f_γ‖: m-SAM adds ρ times it to the loss.
+/// gradient with a factor for each parameter, [`Descend`](crate::Descend)), where every parameter is used once, by an
+/// op of msharp-ops. On a GPU a step reads the norms back, once. The first step compares two micro-batches with their
+/// own gradients; [`reason`](Self::reason) says why micro-batches go one after another. Steps that go together report
+/// `together` = 1, and as `micro_norm` the mean of ‖∇f_j(x)‖, the paper's E‖∇f_γ‖: m-SAM adds ρ times it to the loss.
 ///
 /// Dropout draws from the key of the batch where micro-batches go together, and from that of each micro-batch where
 /// they do not: other masks of the same law.

@@ -152,7 +152,7 @@ impl Bench<'_> {
         let Err(error) = outcome else { return Ok(()) };
         let (name, error) = (workload.to_string(), msharp_lab::program::one_line(&format!("{error:#}")));
         eprintln!("{name} · {}: {error}", program.label());
-        for case in Case::ALL {
+        for case in Case::ALL.into_iter().filter(|case| program == Program::Msharp || case.in_python().is_some()) {
             let is_it = |row: &Row| row.workload == name && row.program == program && row.case == case;
             if !self.rows.iter().any(is_it) {
                 let (precision, error) = (self.args.precision, Some(error.clone()));
@@ -181,7 +181,7 @@ impl Bench<'_> {
 
     /// Measures PyTorch on a workload.
     fn theirs(&mut self, python: &Path, workload: &Workload, program: Program) -> Result<()> {
-        let only = Case::ALL.map(Case::in_python).join(",");
+        let only = Case::ALL.into_iter().filter_map(Case::in_python).collect::<Vec<_>>().join(",");
         let images = workload.images();
         let numbers = [images.side, images.classes, workload.batch, self.args.steps(), self.args.group()];
         let [side, classes, batch, steps, group] = numbers.map(|n| n.to_string());
@@ -194,7 +194,7 @@ impl Bench<'_> {
             flags.push("--compile");
         }
         let outcome = pytorch::run(python, &flags, self.until, |theirs| {
-            let Some(case) = Case::ALL.into_iter().find(|case| case.in_python() == theirs.rule) else {
+            let Some(case) = Case::ALL.into_iter().find(|case| case.in_python() == Some(theirs.rule.as_str())) else {
                 bail!("PyTorch's script measured {}, which was not asked for", theirs.rule)
             };
             let figures = match (theirs.median_ms, theirs.min_ms) {
@@ -230,7 +230,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Whether the aims are met: below PyTorch everywhere, and RW-SAM near SAM.
+    /// Whether the aims are met: below PyTorch everywhere, and m-SAM and RW-SAM near SAM.
     fn goals(&self) {
         println!();
         let names: Vec<String> = self.args.only.iter().map(Workload::to_string).collect();
@@ -248,8 +248,7 @@ impl Bench<'_> {
                 let of = |case| row::median(&self.rows, name, case, program);
                 let Some(sam) = of(sam) else { continue };
                 let by = |case: Case| Some(format!("{} {:.2}", case.label(), of(case)? / sam));
-                let all: Vec<_> =
-                    Case::ALL.into_iter().filter(|case| case.estimator.is_some()).filter_map(by).collect();
+                let all: Vec<_> = Case::ALL.into_iter().skip(2).filter_map(by).collect();
                 println!("by the time of SAM, {} on {name}: {}", program.label(), all.join(", "));
             }
         }

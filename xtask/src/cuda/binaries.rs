@@ -16,6 +16,8 @@ pub struct Binaries {
     pub msharp: PathBuf,
     /// The tests of the ops.
     pub ops: PathBuf,
+    /// Those in the ops' own files.
+    pub inside: PathBuf,
     /// What cuDNN itself says without a GPU.
     pub plans: PathBuf,
     /// The tests of rules and runs.
@@ -49,6 +51,11 @@ impl Binaries {
             nccl: ranks("nccl")?,
             gpus: ranks("gpus")?,
             ops: test("msharp-ops", "cuda")?,
+            inside: built(
+                toolkit,
+                &["test", "--no-run", "-p", "msharp-ops", "--features", "cuda", "--lib"],
+                "msharp_ops",
+            )?,
             plans: test("msharp-ops", "cudnn_plans")?,
             whole: test("msharp-tests", "cuda")?,
         })

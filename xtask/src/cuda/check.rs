@@ -41,6 +41,7 @@ pub fn check(args: CheckArgs) -> Result<()> {
         command
     };
     step("the ops, forward and backward, against f64 on the CPU", || run(&mut program(&binaries.ops)))?;
+    step("convolutions by each route", || run(program(&binaries.inside).arg("cuda::")))?;
     step("rules, runs and batches against the CPU", || run(&mut program(&binaries.whole)))?;
     step("NVIDIA's cuDNN, asked for its plans for an H100", || {
         let mut plans = Command::new(&binaries.plans);

@@ -1,7 +1,7 @@
 //! Whether every setting has an effect beside the others: a setting that cannot matter makes a row of its own with the
 //! numbers of another, and is refused.
 
-use crate::config::{DeviceName, EstimatorName, OptimizerName, RunConfig, typed};
+use crate::config::{EstimatorName, OptimizerName, RunConfig, typed};
 use anyhow::{Result, bail, ensure};
 use msharp_models::Norm;
 use msharp_perturb::RhoSchedule;
@@ -75,18 +75,6 @@ impl RunConfig {
             "--noise-estimator ghost measures shares of the batch's gradient under --norm batch, of which no variance of \
              the samples' gradients follows; expected exact or finite-difference, or --norm group"
         );
-        for (flag, estimator, is_used) in [
-            ("estimator", self.weighting.estimator, self.is_reweighted()),
-            ("noise-estimator", self.measuring.noise_estimator, measures),
-        ] {
-            let is_for_cpu = [EstimatorName::Ghost, EstimatorName::NormLayers].contains(&estimator);
-            ensure!(
-                !is_used || !is_for_cpu || self.machine.device == DeviceName::Cpu,
-                "--{flag} {} is for the CPU; expected another with --device {}",
-                typed(estimator),
-                typed(self.machine.device)
-            );
-        }
         ensure!(self.data.cutout != Some(0), "--cutout is 0, which cuts nothing out; expected at least 1 pixel");
         ensure!(
             rule != "sgd" || self.perturbation.micro_batch.is_none() || is_batch,

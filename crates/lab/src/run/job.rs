@@ -2,7 +2,7 @@
 
 use super::outcome::{Run, RunRow};
 use super::{Site, duration, leftovers, phases, run};
-use crate::config::{DataName, DeviceName, EstimatorName, PrecisionName, RunConfig};
+use crate::config::{DataName, DeviceName, PrecisionName, RunConfig};
 use crate::experiments::{Job, Place};
 use crate::{build, fetch, screen, weights};
 use anyhow::{Context, Result, ensure};
@@ -42,16 +42,8 @@ impl Job for RunConfig {
         weights::resolved(self)
     }
 
-    /// Ghost norms are for the CPU; elsewhere the same norms are computed one by one.
     fn on(self, device: DeviceName, precision: PrecisionName) -> Result<Self> {
-        Ok(self.with(|c| {
-            (c.machine.device, c.machine.precision) = (device, precision);
-            for name in [&mut c.weighting.estimator, &mut c.measuring.noise_estimator] {
-                if device != DeviceName::Cpu && *name == EstimatorName::Ghost {
-                    *name = EstimatorName::Exact;
-                }
-            }
-        }))
+        Ok(self.with(|c| (c.machine.device, c.machine.precision) = (device, precision)))
     }
 
     fn check(&self) -> Result<()> {

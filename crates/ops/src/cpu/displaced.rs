@@ -31,7 +31,9 @@ impl<'a, T: Float> Values<'a, T> {
     ) -> Result<Self> {
         let Some(displaced) = displaced else { return Ok(Self::plain(param)) };
         let groups = displaced.groups_of(op, samples)?;
-        let all = (0..groups.count()).map(|j| at(param, displaced, j)).collect::<Result<Vec<_>>>()?;
+        let scales = displaced.scales.to_vec1::<f64>()?;
+        let all = scales.iter().enumerate().map(|(j, scale)| at(param, &displaced.gradients, *scale, j));
+        let all = all.collect::<Result<Vec<_>>>()?;
         Ok(Self { all: Cow::Owned(all.concat()), len: param.len(), rows: groups.size * rows })
     }
 
@@ -42,12 +44,10 @@ impl<'a, T: Float> Values<'a, T> {
     }
 }
 
-/// The parameter for micro-batch j.
-fn at<T: Float>(param: &[T], displaced: &Displacement, j: usize) -> Result<Vec<T>> {
-    let Gradients::Formed(gradients) = &*displaced.gradients else {
-        bail!("a gradient that is kept as factors has no values")
-    };
-    let (len, scale) = (param.len(), displaced.scales[j]);
+/// The parameter for micro-batch j, which has this scale.
+fn at<T: Float>(param: &[T], gradients: &Gradients, scale: f64, j: usize) -> Result<Vec<T>> {
+    let Gradients::Formed(gradients) = gradients else { bail!("a gradient that is kept as factors has no values") };
+    let len = param.len();
     with_slice::<T, _>(gradients, |g| Ok(moved(param, scale, &g[j * len..][..len])))
 }
 
@@ -58,7 +58,8 @@ pub(super) fn moved<T: Float>(w: &[T], c: f64, g: &[T]) -> Vec<T> {
 }
 
 /// Σ wⱼ gⱼ, flat.
-pub(crate) fn weighted_gradient(gradients: &Gradients, groups: Groups, weights: &[f64]) -> Result<Tensor> {
+pub(crate) fn weighted_gradient(gradients: &Gradients, groups: Groups, weights: &Tensor) -> Result<Tensor> {
+    let weights = &weights.to_vec1::<f64>()?;
     match gradients {
         Gradients::Formed(gradients) => with_float!("weighted", gradients, T => {
             let mut sum = vec![0.; gradients.elem_count() / groups.count().max(1)];

@@ -45,7 +45,7 @@ pub(crate) use norm::{batch_norm, group_norm, layer_norm};
 pub(crate) use parameters::{adamw_step, add_scaled, displaced, displaced_by_signs, dot, saved, scale, sgd_step};
 pub(crate) use patches::patches;
 pub(crate) use pool::{averages, max_pool2d};
-pub(crate) use samples::{reweight, rms_slopes, weighted_sum};
+pub(crate) use samples::{norms_of_columns, reweight, rms_slopes, weighted_sum};
 pub(crate) use softmax::softmax;
 pub(crate) use squares::sum_of_squares;
 pub(crate) use tokens::{first_token, tokens};

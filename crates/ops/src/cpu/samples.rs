@@ -21,6 +21,11 @@ pub(crate) fn rms_slopes(slopes: &[Slope]) -> Result<Tensor> {
     Tensor::from_vec(norms, b, &Device::Cpu)
 }
 
+/// √Σₖ xₖⱼ of the columns of x, f64 `[rows, columns]`: norms from the squares of their parts.
+pub(crate) fn norms_of_columns(squares: &Tensor) -> Result<Tensor> {
+    squares.sum(0)?.sqrt()
+}
+
 /// [`reweight`](crate::reweight), whose shapes are checked.
 pub(crate) fn reweight(norms: &Tensor, temperature: Temperature) -> Result<Reweighted> {
     let norms = norms.to_vec1::<f64>()?;

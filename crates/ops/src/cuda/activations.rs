@@ -1,8 +1,9 @@
 //! Passes over activations, element by element.
 
 use super::gpu::Gpu;
-use super::launch::{Grid, Pointer, THREADS, arguments};
+use super::launch::{Grid, Pointer, THREADS, arguments, in_grid};
 use super::memory::Fresh;
+use super::micro::Values;
 use super::{by_dtype, device_of};
 use crate::graph::{Activation, Pass, stored};
 use candle_core::{DType, Result, Storage, Tensor, bail};
@@ -88,19 +89,25 @@ pub(crate) fn gelu<X: Activation>(gpu: &Gpu, x: &X) -> Result<X> {
 }
 
 /// y\[i, j\] += bias\[j\] for rows of as many elements as `bias` has.
-pub(super) fn add_bias(gpu: &Gpu, y: Pointer, dtype: DType, len: usize, bias: &Tensor) -> Result<()> {
+pub(super) fn add_bias(gpu: &Gpu, y: Pointer, dtype: DType, len: usize, bias: &Values) -> Result<()> {
     let kernel = match dtype {
         DType::BF16 => "add_bias_bf16",
         _ => "add_bias_f32",
     };
-    gpu.launch(kernel, Grid::over(len), arguments![y, Pointer::of(bias)?, len, bias.elem_count()])
+    gpu.launch(kernel, Grid::over(len), arguments![y, bias.pointer()?, len, bias.len, bias.rows])
 }
 
 /// The sum over rows of `c` elements, f32 `[c]`.
 pub(super) fn column_sums(gpu: &Gpu, x: &Tensor, c: usize) -> Result<Tensor> {
-    let sums = gpu.empty(DType::F32, c)?;
-    let grid = Grid { blocks: (c.div_ceil(32) as u32, 1, 1), threads: (32, THREADS / 32) };
-    let kernel = by_dtype!("column_sums", x);
-    gpu.launch(kernel, grid, arguments![Pointer::of(x)?, sums.pointer()?, x.elem_count() / c, c])?;
-    Ok(sums.into_tensor(c))
+    sums_of_chunks(gpu, x, c, x.elem_count() / c)?.reshape(c)
+}
+
+/// The sum over every `each` rows of `c` elements, f32 `[chunks, c]`; the last chunk may have fewer.
+pub(super) fn sums_of_chunks(gpu: &Gpu, x: &Tensor, c: usize, each: usize) -> Result<Tensor> {
+    let rows = x.elem_count() / c;
+    let chunks = rows.div_ceil(each);
+    let sums = gpu.empty(DType::F32, chunks * c)?;
+    let grid = Grid { blocks: (c.div_ceil(32) as u32, in_grid(chunks)?, 1), threads: (32, THREADS / 32) };
+    gpu.launch(by_dtype!("column_sums", x), grid, arguments![Pointer::of(x)?, sums.pointer()?, rows, c, each])?;
+    Ok(sums.into_tensor((chunks, c)))
 }

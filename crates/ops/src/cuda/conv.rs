@@ -4,20 +4,25 @@ use super::activations::{add_bias, cast, column_sums, copied};
 use super::convolution::Direction;
 use super::device_of;
 use super::gpu::Gpu;
-use super::launch::{Grid, Pointer, arguments};
+use super::launch::{Grid, Pointer, arguments, in_grid};
 use super::memory::Fresh;
+use super::micro::{Values, terms_of_sums};
+use super::micro_conv::MicroBatches;
 use super::product::Product;
 use crate::graph::{Activation, Pass, stored};
 use crate::graph::{Precision, precision};
 use crate::layers::Geometry;
-use candle_core::{DType, Result, Tensor, bail};
+use crate::per_sample::groups::Groups;
+use crate::per_sample::micro::Displacement;
+use crate::per_sample::recorder::take_part;
+use candle_core::{DType, Result, Shape, Tensor, bail};
 
 /// A convolution as it runs.
 #[derive(Clone, Copy)]
-struct Layer {
-    g: Geometry,
-    precision: Precision,
-    dtype: DType,
+pub(super) struct Layer {
+    pub g: Geometry,
+    pub precision: Precision,
+    pub dtype: DType,
 }
 
 /// [`conv2d`](crate::conv2d) and [`linear`](crate::linear), whose shapes are checked: activations are f32
@@ -31,50 +36,100 @@ pub(crate) fn convolution<X: Activation>(
     g: Geometry,
     shape: Vec<usize>,
 ) -> Result<X> {
-    let dtype = x.values().dtype();
+    let values = x.values();
     for parameter in bias.into_iter().chain([weight]) {
         if parameter.dtype() != DType::F32 {
             bail!("{op}: parameters on a GPU are f32, not {:?}", parameter.dtype());
         }
     }
-    let precision = match (dtype, precision()) {
-        (DType::BF16, _) => Precision::Bf16,
-        (DType::F32, Precision::F32) => Precision::F32,
-        (DType::F32, _) => Precision::Tf32,
-        (other, _) => bail!("{op}: activations on a GPU are f32 or bf16, not {other:?}"),
+    let layer = Layer::of(op, g, values.dtype())?;
+    let samples = samples(values);
+    let groups = move |size| Groups { samples, size };
+    let terms = move |[x, dy]: [&Tensor; 2], size, keeps| {
+        MicroBatches::new(layer, groups(size)).weight_terms(&*device_of(dy)?, keeps, [x, dy])
     };
-    let layer = Layer { g, precision, dtype };
-    // Kept for the backward: the weights are the same there, and this is half their size or their own memory.
-    let filters = layer.filters(gpu, weight)?;
-    let y = layer.forward(gpu, x.values(), &filters)?;
-    if let Some(bias) = bias {
-        add_bias(gpu, y.pointer()?, dtype, g.pixels() * g.c_out, bias)?;
-    }
-    let y = y.into_storage();
+    let filters_of = |moved: Option<&Displacement>| {
+        layer.filters(gpu, weight, if moved.is_some() { DType::F32 } else { layer.dtype })
+    };
     match bias {
-        None => X::record(op, &[x], &[weight], y, shape, move |Pass { inputs: [x, _], wanted, dy, .. }| {
-            let gpu = device_of(dy)?;
-            Ok([
-                wanted[0].then(|| layer.grad_input(&gpu, x, &filters, dy)).transpose()?,
-                wanted[1].then(|| layer.grad_weight(&gpu, x, dy, filters.dims())).transpose()?,
-            ])
-        }),
-        Some(bias) => {
-            X::record(op, &[x], &[weight, bias], y, shape, move |Pass { inputs: [x, _, _], wanted, dy, .. }| {
-                let gpu = device_of(dy)?;
+        None => {
+            let part = take_part(op, [weight]);
+            let filters = filters_of(part.displaced(0))?;
+            let y = forward(gpu, layer, values, (&filters, part.displaced(0)))?.into_storage();
+            X::record(op, &[x], &[weight], y, shape, move |Pass { inputs: [x, weight], wanted, dy, .. }| {
+                let gpu = &*device_of(dy)?;
+                let dw = || layer.grad_weight(gpu, x, dy, weight.dims());
                 Ok([
-                    wanted[0].then(|| layer.grad_input(&gpu, x, &filters, dy)).transpose()?,
-                    wanted[1].then(|| layer.grad_weight(&gpu, x, dy, filters.dims())).transpose()?,
-                    wanted[2].then(|| column_sums(&gpu, dy, layer.g.c_out)).transpose()?,
+                    wanted[0].then(|| grad_input(gpu, layer, x, (&filters, part.displaced(0)), dy)).transpose()?,
+                    part.gradient(0, wanted[1], dw, |size, keeps| terms([x, dy], size, keeps))?,
                 ])
             })
+        }
+        Some(bias) => {
+            let part = take_part(op, [weight, bias]);
+            let filters = filters_of(part.displaced(0))?;
+            let y = forward(gpu, layer, values, (&filters, part.displaced(0)))?;
+            let shift = Values::of(gpu, op, bias, part.displaced(1), (samples, g.pixels() / samples.max(1)))?;
+            add_bias(gpu, y.pointer()?, layer.dtype, g.pixels() * g.c_out, &shift)?;
+            let y = y.into_storage();
+            X::record(
+                op,
+                &[x],
+                &[weight, bias],
+                y,
+                shape,
+                move |Pass { inputs: [x, weight, _], wanted, dy, .. }| {
+                    let gpu = &*device_of(dy)?;
+                    let dw = || layer.grad_weight(gpu, x, dy, weight.dims());
+                    let of_bias = |size, keeps| terms_of_sums(dy, g.c_out, groups(size), keeps);
+                    Ok([
+                        wanted[0].then(|| grad_input(gpu, layer, x, (&filters, part.displaced(0)), dy)).transpose()?,
+                        part.gradient(0, wanted[1], dw, |size, keeps| terms([x, dy], size, keeps))?,
+                        part.gradient(1, wanted[2], || column_sums(gpu, dy, g.c_out), of_bias)?,
+                    ])
+                },
+            )
         }
     }
 }
 
+/// The filters of a layer, and what they are displaced by: then they are f32. They are kept for the backward: the
+/// weight is the same there, and they are half its size or its own memory.
+type Displaced<'a> = (&'a Tensor, Option<&'a Displacement>);
+
+fn forward(gpu: &Gpu, layer: Layer, x: &Tensor, (filters, moved): Displaced) -> Result<Fresh> {
+    match moved {
+        None => layer.forward(gpu, x, filters),
+        Some(moved) => MicroBatches::of(layer, x, moved)?.forward(gpu, x, filters, moved),
+    }
+}
+
+fn grad_input(gpu: &Gpu, layer: Layer, x: &Tensor, (filters, moved): Displaced, dy: &Tensor) -> Result<Tensor> {
+    match moved {
+        None => layer.grad_input(gpu, x, filters, dy),
+        Some(moved) => MicroBatches::of(layer, x, moved)?.grad_input(gpu, x, filters, dy, moved),
+    }
+}
+
+/// The first dimension of a batch.
+pub(super) fn samples(x: &Tensor) -> usize {
+    if x.rank() > 1 { x.dims()[0] } else { 1 }
+}
+
 impl Layer {
+    /// That of activations of an element type, in the precision of the scope.
+    pub(super) fn of(op: &str, g: Geometry, dtype: DType) -> Result<Self> {
+        let precision = match (dtype, precision()) {
+            (DType::BF16, _) => Precision::Bf16,
+            (DType::F32, Precision::F32) => Precision::F32,
+            (DType::F32, _) => Precision::Tf32,
+            (other, _) => bail!("{op}: activations on a GPU are f32 or bf16, not {other:?}"),
+        };
+        Ok(Self { g, precision, dtype })
+    }
+
     /// Whether it is a product of pixels and a matrix.
-    fn is_product(&self) -> bool {
+    pub(super) fn is_product(&self) -> bool {
         let Geometry { kernel, stride, padding, .. } = self.g;
         (kernel, stride, padding) == ((1, 1), (1, 1), (0, 0))
     }
@@ -83,31 +138,28 @@ impl Layer {
         Product { rows, inner, columns, transposed, precision: self.precision, wide: false, batch: None }
     }
 
-    /// The weights as the activations are, channels last; under the shape of the parameter, which they leave.
-    fn filters(&self, gpu: &Gpu, weight: &Tensor) -> Result<Tensor> {
+    /// The weights channels last, in an element type; under the shape of the parameter, which they leave.
+    fn filters(&self, gpu: &Gpu, weight: &Tensor, dtype: DType) -> Result<Tensor> {
         let (inputs, taps) = (self.g.c_in, self.g.taps());
         if taps == 1 {
-            return match self.dtype {
+            return match dtype {
                 DType::F32 => Ok(weight.detach()),
                 dtype => cast(gpu, weight, dtype),
             };
         }
-        let filters = gpu.empty(self.dtype, weight.elem_count())?;
-        let kernel = match self.dtype {
-            DType::BF16 => "filters_bf16",
-            _ => "filters_f32",
-        };
+        let filters = gpu.empty(dtype, weight.elem_count())?;
+        let kernel = if dtype == DType::BF16 { "filters_bf16" } else { "filters_f32" };
         let arguments = arguments![Pointer::of(weight)?, filters.pointer()?, inputs, taps];
-        gpu.launch(kernel, self.turning(), arguments)?;
+        gpu.launch(kernel, turning(inputs, self.g.c_out)?, arguments)?;
         Ok(filters.into_tensor(weight.shape()))
     }
 
-    /// A block for each output and 32 inputs.
-    fn turning(&self) -> Grid {
-        Grid { blocks: (self.g.c_in.div_ceil(32) as u32, self.g.c_out as u32, 1), threads: (256, 1) }
+    /// Filters in f32 as the activations are.
+    pub(super) fn narrow(&self, gpu: &Gpu, filters: &Tensor) -> Result<Tensor> {
+        if self.dtype == DType::F32 { Ok(filters.clone()) } else { cast(gpu, filters, self.dtype) }
     }
 
-    fn forward(&self, gpu: &Gpu, x: &Tensor, filters: &Tensor) -> Result<Fresh> {
+    pub(super) fn forward(&self, gpu: &Gpu, x: &Tensor, filters: &Tensor) -> Result<Fresh> {
         let g = &self.g;
         let y = gpu.empty(self.dtype, g.pixels() * g.c_out)?;
         let (x, filters) = (aligned(gpu, x)?, aligned(gpu, filters)?);
@@ -120,7 +172,7 @@ impl Layer {
         Ok(y)
     }
 
-    fn grad_input(&self, gpu: &Gpu, x: &Tensor, filters: &Tensor, dy: &Tensor) -> Result<Tensor> {
+    pub(super) fn grad_input(&self, gpu: &Gpu, x: &Tensor, filters: &Tensor, dy: &Tensor) -> Result<Tensor> {
         let g = &self.g;
         let dx = gpu.empty(self.dtype, x.elem_count())?;
         let (filters, dy) = (aligned(gpu, filters)?, aligned(gpu, dy)?);
@@ -134,7 +186,7 @@ impl Layer {
     }
 
     /// f32, in the layout of the parameter.
-    fn grad_weight(&self, gpu: &Gpu, x: &Tensor, dy: &Tensor, shape: &[usize]) -> Result<Tensor> {
+    pub(super) fn grad_weight(&self, gpu: &Gpu, x: &Tensor, dy: &Tensor, shape: &[usize]) -> Result<Tensor> {
         let g = &self.g;
         let (x, dy) = (aligned(gpu, x)?, aligned(gpu, dy)?);
         let (from, by) = (Pointer::of(&x)?, Pointer::of(&dy)?);
@@ -147,15 +199,27 @@ impl Layer {
         }
         let dw = gpu.empty(self.dtype, len)?;
         gpu.convolve(Direction::Weight, g, self.precision, [from, dw.pointer()?, by])?;
-        let turned = gpu.empty(DType::F32, len)?;
-        let kernel = match self.dtype {
-            DType::BF16 => "filter_gradients_bf16",
-            _ => "filter_gradients_f32",
-        };
-        let arguments = arguments![dw.pointer()?, turned.pointer()?, g.c_in, g.taps()];
-        gpu.launch(kernel, self.turning(), arguments)?;
-        Ok(turned.into_tensor(shape))
+        turned(gpu, self.dtype, dw.pointer()?, [g.c_out, g.taps(), g.c_in], shape)
     }
+}
+
+/// A block for each output and 32 inputs.
+fn turning(inputs: usize, outputs: usize) -> Result<Grid> {
+    Ok(Grid { blocks: (inputs.div_ceil(32) as u32, in_grid(outputs)?, 1), threads: (256, 1) })
+}
+
+/// The gradient of filters, `[c_out, taps, c_in]`, in the layout of the parameter, f32.
+pub(super) fn turned(
+    gpu: &Gpu,
+    dtype: DType,
+    filters: Pointer,
+    [outputs, taps, inputs]: [usize; 3],
+    shape: impl Into<Shape>,
+) -> Result<Tensor> {
+    let turned = gpu.empty(DType::F32, outputs * taps * inputs)?;
+    let kernel = if dtype == DType::BF16 { "filter_gradients_bf16" } else { "filter_gradients_f32" };
+    gpu.launch(kernel, turning(inputs, outputs)?, arguments![filters, turned.pointer()?, inputs, taps])?;
+    Ok(turned.into_tensor(shape))
 }
 
 /// `x` where the libraries expect it, which is where a tensor of its own begins; a view into one may have to move.

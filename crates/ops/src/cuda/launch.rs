@@ -126,6 +126,14 @@ impl Grid {
     }
 }
 
+/// Blocks below or behind each other, of which a GPU has 65535 at most.
+pub(super) fn in_grid(blocks: usize) -> Result<u32> {
+    match u16::try_from(blocks) {
+        Ok(blocks) => Ok(u32::from(blocks)),
+        Err(_) => bail!("{blocks} samples or micro-batches at once are too many for a GPU; expected 65535 at most"),
+    }
+}
+
 impl Gpu {
     /// Starts `kernel`. Its arguments must be those that it declares: each op is tested with the same sources on the
     /// CPU, where every access is checked.

@@ -10,6 +10,25 @@ use crate::layers::Geometry;
 use candle_core::{DType, Result};
 
 impl Gpu {
+    /// The windows of `n / window` output pixels of images x, `[pixels, taps, c_in]`.
+    pub(super) fn windows(&self, g: &Geometry, dtype: DType, x: Pointer, to: Pointer, n: usize) -> Result<()> {
+        let kernel = if dtype == DType::BF16 { "windows_bf16" } else { "windows_f32" };
+        self.launch(kernel, Grid::over(n), &with_sizes(g, [x.into(), to.into(), n.into()]))
+    }
+
+    /// The way back: each of the `n` elements of x becomes the sum of those that windows have of it, or `adds` them.
+    pub(super) fn add_windows(
+        &self,
+        g: &Geometry,
+        dtype: DType,
+        (windows, x): (Pointer, Pointer),
+        n: usize,
+        adds: bool,
+    ) -> Result<()> {
+        let kernel = if dtype == DType::BF16 { "add_windows_bf16" } else { "add_windows_f32" };
+        self.launch(kernel, Grid::over(n), &with_sizes(g, [windows.into(), x.into(), n.into(), adds.into()]))
+    }
+
     /// As [`convolve`](Self::convolve), by way of all windows in memory, `[pixels, taps, c_in]`.
     pub(super) fn convolve_lowered(
         &self,
@@ -24,14 +43,7 @@ impl Gpu {
         };
         let (pixels, window) = (g.pixels(), g.window());
         let columns = self.empty(dtype, pixels * window)?;
-        let lay = |kernel: [&'static str; 2], from: Pointer, to: Pointer, n: usize| {
-            let sizes = [g.height, g.width, g.c_in, g.out_height, g.out_width];
-            let steps = [g.kernel.0, g.kernel.1, g.stride.0, g.stride.1, g.padding.0, g.padding.1];
-            let sizes = sizes.into_iter().chain(steps).map(Argument::from);
-            let arguments: Vec<Argument> = [from.into(), to.into(), n.into()].into_iter().chain(sizes).collect();
-            self.launch(kernel[usize::from(dtype == DType::BF16)], Grid::over(n), &arguments)
-        };
-        let windows = |to| lay(["windows_f32", "windows_bf16"], x, to, pixels * window);
+        let windows = |to| self.windows(g, dtype, x, to, pixels * window);
         let product = |rows, inner, columns, transposed| Product {
             rows,
             inner,
@@ -53,10 +65,17 @@ impl Gpu {
             }
             Direction::Input => {
                 self.multiply(product(pixels, g.c_out, window, (false, false)), y, w, at)?;
-                lay(["add_windows_f32", "add_windows_bf16"], at, x, g.batch * g.height * g.width * g.c_in)
+                self.add_windows(g, dtype, (at, x), g.batch * g.height * g.width * g.c_in, false)
             }
         }
     }
+}
+
+/// The arguments of a kernel that ends with the sizes of a convolution.
+fn with_sizes<'a, const N: usize>(g: &Geometry, first: [Argument<'a>; N]) -> Vec<Argument<'a>> {
+    let sizes = [g.height, g.width, g.c_in, g.out_height, g.out_width];
+    let steps = [g.kernel.0, g.kernel.1, g.stride.0, g.stride.1, g.padding.0, g.padding.1];
+    first.into_iter().chain(sizes.into_iter().chain(steps).map(Argument::from)).collect()
 }
 
 #[cfg(test)]
@@ -97,8 +116,6 @@ mod tests {
                 let dtype = if precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
                 let operands = sizes.map(|n| numbers(n).and_then(|x| crate::cuda::cast(&*device_of(&x)?, &x, dtype)));
                 let operands = operands.into_iter().collect::<Result<Vec<_>>>()?;
-                let operands: Vec<Tensor> =
-                    operands.into_iter().zip(sizes).map(|(storage, n)| crate::graph::stored(storage, n)).collect();
                 for (direction, result) in [(Direction::Forward, 2), (Direction::Weight, 1), (Direction::Input, 0)] {
                     let device = device_of(&operands[0])?;
                     let run = |lowered: bool| -> Result<Vec<f32>> {
@@ -112,7 +129,7 @@ mod tests {
                             false => device.convolve(direction, &g, precision, pointers)?,
                         }
                         let out = out.into_tensor(sizes[result]);
-                        crate::graph::stored(crate::cuda::cast(&device, &out, DType::F32)?, sizes[result]).to_vec1()
+                        crate::cuda::cast(&device, &out, DType::F32)?.to_vec1()
                     };
                     let (found, expected) = (run(false)?, run(true)?);
                     let size: f64 = expected.iter().map(|y| (*y as f64).powi(2)).sum();

@@ -22,6 +22,8 @@ mod layer_scale;
 mod loss;
 mod lowered;
 mod memory;
+mod micro;
+mod micro_conv;
 #[cfg(feature = "nccl")]
 mod nccl;
 mod norm;
@@ -44,6 +46,7 @@ pub use gpu::{cuda_device, gpu_count, gpu_memory_peak, gpu_name};
 pub use images::{ImagePlacement, place_images};
 pub(crate) use layer_scale::layer_scale;
 pub(crate) use loss::{cross_entropy, cross_entropy_of_distributions, last_layer_norms, weighted_sum};
+pub(crate) use micro::weighted_gradient;
 #[cfg(feature = "nccl")]
 pub use nccl::{NCCL_ID, NcclRank, exit_at_once, nccl_id, nccl_version};
 pub(crate) use norm::{batch_norm, group_norm};
@@ -51,7 +54,7 @@ pub(crate) use parameters::{adamw_step, add_scaled, displaced, displaced_by_sign
 pub(crate) use pool::{averages, max_pool2d};
 pub use ranks::sum_of_ranks;
 pub(crate) use rows::{layer_norm, softmax};
-pub(crate) use samples::{reweight, rms_slopes};
+pub(crate) use samples::{norms_of_columns, reweight, rms_slopes};
 pub(crate) use tokens::{first_token, patches, tokens};
 
 use candle_core::backend::BackendStorage;

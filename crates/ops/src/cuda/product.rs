@@ -9,9 +9,18 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::Arc;
 use sys::cublasLtMatmulDescAttributes_t as Attribute;
+use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 
 /// Bytes that an algorithm may use: what NVIDIA advises for Hopper.
 const WORKSPACE: usize = 32 << 20;
+
+/// What algorithms may assume of the addresses of A, B, C and D; 256 where it is not set.
+const MIN_ALIGNMENTS: [Preference; 4] = [
+    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
+    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+    Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
+];
 
 /// A product of row-major matrices, c `[rows, columns]` = a · b with `inner` summands; `a` lies `[rows, inner]`, or
 /// `[inner, rows]` if it is `transposed`; `b` `[inner, columns]`, or `[columns, inner]`.
@@ -39,7 +48,8 @@ pub(super) struct Batch {
 /// All algorithms of one GPU.
 pub(super) struct Products {
     handle: sys::cublasLtHandle_t,
-    plans: BTreeMap<Product, Arc<Plan>>,
+    /// By whether the matrices begin at multiples of 256 bytes, which a matrix inside of a tensor may not.
+    plans: BTreeMap<(Product, bool), Arc<Plan>>,
 }
 
 /// A product as cuBLASLt describes it. It has column-major matrices only, in which ours are their transposes: what is
@@ -67,17 +77,23 @@ impl Products {
 impl Gpu {
     /// c = a · b.
     pub(super) fn multiply(&self, product: Product, a: Pointer, b: Pointer, c: Pointer) -> Result<()> {
+        self.multiply_onto(product, a, b, c, 0.)
+    }
+
+    /// c = a · b + beta · c.
+    pub(super) fn multiply_onto(&self, product: Product, a: Pointer, b: Pointer, c: Pointer, beta: f32) -> Result<()> {
+        let aligned = [a, b, c].iter().all(|pointer| pointer.0.is_multiple_of(256));
         let mut products = locked(&self.products);
-        let plan = match products.plans.get(&product) {
+        let plan = match products.plans.get(&(product, aligned)) {
             Some(plan) => plan.clone(),
             None => {
-                let plan = Plan::choose(products.handle, &product)
+                let plan = Plan::choose(products.handle, &product, aligned)
                     .map_err(|error| error.context(format!("cuBLASLt has no algorithm for {product:?}")))?;
-                products.plans.entry(product).or_insert(Arc::new(plan)).clone()
+                products.plans.entry((product, aligned)).or_insert(Arc::new(plan)).clone()
             }
         };
         let workspace = self.workspace(plan.workspace)?;
-        let (one, zero) = (1f32, 0f32);
+        let one = 1f32;
         let [first, second, out] = plan.layouts;
         let at = |pointer: Pointer| pointer.0 as *mut c_void;
         // SAFETY: the matrices are of the sizes that the plan was made for.
@@ -86,7 +102,7 @@ impl Gpu {
                 products.handle,
                 plan.product,
                 (&raw const one).cast(),
-                (&raw const zero).cast(),
+                (&raw const beta).cast(),
                 at(b),
                 first,
                 at(a),
@@ -107,7 +123,7 @@ impl Gpu {
 
 impl Plan {
     /// cuBLASLt's first suggestion. Its algorithms repeat to the bit on one stream.
-    fn choose(handle: sys::cublasLtHandle_t, p: &Product) -> Result<Self> {
+    fn choose(handle: sys::cublasLtHandle_t, p: &Product, aligned: bool) -> Result<Self> {
         let float = sys::cudaDataType_t::CUDA_R_32F;
         let (input, compute) = match p.precision {
             Precision::F32 => (float, sys::cublasComputeType_t::CUBLAS_COMPUTE_32F),
@@ -153,13 +169,23 @@ impl Plan {
             }
         }
         let preference = result::create_matmul_pref().map_err(Error::wrap)?;
-        // SAFETY: all descriptors exist, and the attribute is a 64-bit number, which cuBLASLt copies; the preference is
-        // not used after it is destroyed.
+        let element = if p.precision == Precision::Bf16 { 2u32 } else { 4 };
+        // SAFETY: all descriptors exist, and the attributes are numbers of 64 and 32 bits, which cuBLASLt copies; the
+        // preference is not used after it is destroyed.
         let found = unsafe {
-            let attribute = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+            let attribute = Preference::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
             let bytes = WORKSPACE;
             result::set_matmul_pref_attribute(preference, attribute, (&raw const bytes).cast(), size_of::<usize>())
                 .map_err(Error::wrap)?;
+            for attribute in if aligned { &[][..] } else { &MIN_ALIGNMENTS } {
+                result::set_matmul_pref_attribute(
+                    preference,
+                    *attribute,
+                    (&raw const element).cast(),
+                    size_of::<u32>(),
+                )
+                .map_err(Error::wrap)?;
+            }
             let found = result::get_matmul_algo_heuristic(handle, product, first, second, out, out, preference);
             result::destroy_matmul_pref(preference).map_err(Error::wrap)?;
             found.map_err(Error::wrap)?

@@ -1,10 +1,14 @@
 //! Softmax and layer normalisation: a warp for each row.
 
 use super::activations::column_sums;
+use super::conv::samples;
 use super::gpu::Gpu;
-use super::launch::{Grid, Pointer, THREADS, arguments};
+use super::launch::{Grid, Pointer, THREADS, arguments, in_grid};
+use super::micro::{Values, terms_of};
 use super::{by_dtype, device_of};
 use crate::graph::{Activation, Pass};
+use crate::per_sample::groups::Groups;
+use crate::per_sample::recorder::take_part;
 use candle_core::{DType, Result, Tensor, bail};
 
 /// Rows of `c` elements that begin so many elements apart.
@@ -13,6 +17,11 @@ pub(super) struct Rows {
     pub rows: usize,
     pub c: usize,
     pub apart: usize,
+}
+
+/// Rows of a sum's parts: at least 64, and at most 256 parts.
+pub(super) fn chunk_of(rows: usize) -> usize {
+    rows.div_ceil(256).max(64)
 }
 
 /// A warp for each row.
@@ -83,45 +92,60 @@ pub(crate) fn layer_norm<X: Activation>(gpu: &Gpu, x: &X, (weight, bias): (&Tens
     }
     let (values, c) = (x.values(), weight.elem_count());
     let rows = values.elem_count() / c;
+    let (part, samples) = (take_part("layer_norm", [weight, bias]), samples(values));
+    let of_sample = rows / samples.max(1);
+    let values_of = |k: usize, param| Values::of(gpu, "layer_norm", param, part.displaced(k), (samples, of_sample));
+    let (scale, shift) = (values_of(0, weight)?, values_of(1, bias)?);
     let y = gpu.empty(values.dtype(), values.elem_count())?;
     let (mean, rstd) = (gpu.empty(DType::F32, rows)?, gpu.empty(DType::F32, rows)?);
     let arguments = arguments![
         Pointer::of(values)?,
-        Pointer::of(weight)?,
-        Pointer::of(bias)?,
+        scale.pointer()?,
+        shift.pointer()?,
         y.pointer()?,
         mean.pointer()?,
         rstd.pointer()?,
         rows,
         c,
+        scale.rows,
+        shift.rows,
         eps as f32
     ];
     gpu.launch(by_dtype!("layer_norm", values), warps(rows)?, arguments)?;
     let (mean, rstd) = (mean.into_tensor(rows), rstd.into_tensor(rows));
-    let back = move |Pass::<3> { inputs: [x, weight, _], wanted, dy, .. }: Pass<3>| {
+    let back = move |Pass::<3> { inputs: [x, _, _], wanted, dy, .. }: Pass<3>| {
         let gpu = device_of(dy)?;
         let (from, grad, mean, rstd) = (Pointer::of(x)?, Pointer::of(dy)?, Pointer::of(&mean)?, Pointer::of(&rstd)?);
         let dx = if wanted[0] {
             let dx = gpu.empty(x.dtype(), x.elem_count())?;
-            let arguments = arguments![from, grad, Pointer::of(weight)?, mean, rstd, dx.pointer()?, rows, c];
+            let arguments = arguments![from, grad, scale.pointer()?, mean, rstd, dx.pointer()?, rows, c, scale.rows];
             gpu.launch(by_dtype!("layer_norm_input", x), warps(rows)?, arguments)?;
             Some(dx.into_tensor(x.shape()))
         } else {
             None
         };
-        if !wanted[1] && !wanted[2] {
+        // Σ dy x̂ and Σ dy over every `chunk` rows, `[chunks, c]` each.
+        let sums = |chunk: usize| -> Result<[Tensor; 2]> {
+            let chunks = rows.div_ceil(chunk);
+            let (scales, shifts) = (gpu.empty(DType::F32, chunks * c)?, gpu.empty(DType::F32, chunks * c)?);
+            let grid = Grid { blocks: (c.div_ceil(32) as u32, in_grid(chunks)?, 1), threads: (32, 8) };
+            let arguments = arguments![from, grad, mean, rstd, scales.pointer()?, shifts.pointer()?, rows, c, chunk];
+            gpu.launch(by_dtype!("layer_norm_parameters", x), grid, arguments)?;
+            Ok([scales.into_tensor((chunks, c)), shifts.into_tensor((chunks, c))])
+        };
+        for k in [0, 1] {
+            part.measure(k, |size, keeps| {
+                let of_groups = sums(size * of_sample)?;
+                terms_of(&gpu, Groups { samples, size }, of_groups[k].clone(), keeps)
+            })?;
+        }
+        let computes = [0, 1].map(|k| part.computes(k, wanted[1 + k]));
+        if !computes[0] && !computes[1] {
             return Ok([dx, None, None]);
         }
-        let chunks = rows.div_ceil(64).min(256);
-        let (scales, shifts) = (gpu.empty(DType::F32, chunks * c)?, gpu.empty(DType::F32, chunks * c)?);
-        let grid = Grid { blocks: (c.div_ceil(32) as u32, chunks as u32, 1), threads: (32, 8) };
-        let arguments = arguments![from, grad, mean, rstd, scales.pointer()?, shifts.pointer()?, rows, c];
-        gpu.launch(by_dtype!("layer_norm_parameters", x), grid, arguments)?;
-        let sum = |wanted: bool, parts: super::memory::Fresh| {
-            let parts = parts.into_tensor((chunks, c));
-            wanted.then(|| column_sums(&gpu, &parts, c)).transpose()
-        };
-        Ok([dx, sum(wanted[1], scales)?, sum(wanted[2], shifts)?])
+        let [scales, shifts] = sums(chunk_of(rows))?;
+        let sum = |computes: bool, parts: Tensor| computes.then(|| column_sums(&gpu, &parts, c)).transpose();
+        Ok([dx, sum(computes[0], scales)?, sum(computes[1], shifts)?])
     };
     X::record("layer_norm", &[x], &[weight, bias], y.into_storage(), values.shape(), back)
 }

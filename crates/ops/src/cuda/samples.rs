@@ -25,6 +25,15 @@ pub(crate) fn rms_slopes(gpu: &Gpu, slopes: &[Slope]) -> Result<Tensor> {
     Ok(norms.into_tensor(b))
 }
 
+/// √Σₖ xₖⱼ of the columns of x, f64 `[rows, columns]`: norms from the squares of their parts.
+pub(crate) fn norms_of_columns(gpu: &Gpu, squares: &Tensor) -> Result<Tensor> {
+    let (rows, columns) = squares.dims2()?;
+    let norms = gpu.empty(DType::F64, columns)?;
+    let arguments = arguments![Pointer::of(squares)?, norms.pointer()?, rows, columns];
+    gpu.launch("norms_of_columns", Grid::over(columns), arguments)?;
+    Ok(norms.into_tensor(columns))
+}
+
 /// [`reweight`](crate::reweight), whose shapes are checked.
 pub(crate) fn reweight(gpu: &Gpu, norms: &Tensor, temperature: Temperature) -> Result<Reweighted> {
     let (kind, value) = match temperature {

@@ -1,11 +1,14 @@
 //! Images cut into patches, and the class token.
 
-use super::activations::column_sums;
+use super::activations::{column_sums, sums_of_chunks};
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, arguments};
+use super::micro::{Values, terms_of, terms_of_sums};
 use super::{by_dtype, device_of};
 use crate::graph::{Activation, Pass};
 use crate::layers::Cut;
+use crate::per_sample::groups::Groups;
+use crate::per_sample::recorder::take_part;
 use candle_core::{DType, Result, Shape, Tensor, bail};
 
 /// [`patches`](crate::patches)
@@ -35,35 +38,47 @@ pub(crate) fn tokens<X: Activation>(gpu: &Gpu, x: &X, class_token: &Tensor, posi
     }
     let (values, sample, d) = (x.values(), positions.elem_count(), class_token.elem_count());
     let b = values.dims()[0];
+    let part = take_part("tokens", [class_token, positions]);
+    let values_of = |k: usize, param| Values::of(gpu, "tokens", param, part.displaced(k), (b, 1));
+    let (class, place) = (values_of(0, class_token)?, values_of(1, positions)?);
     let y = gpu.empty(values.dtype(), b * sample)?;
     let arguments = arguments![
         Pointer::of(values)?,
-        Pointer::of(class_token)?,
-        Pointer::of(positions)?,
+        class.pointer()?,
+        place.pointer()?,
         y.pointer()?,
         b * sample,
         sample,
-        d
+        d,
+        class.rows,
+        place.rows
     ];
     gpu.launch(by_dtype!("tokens", values), Grid::over(b * sample), arguments)?;
     let back = move |Pass::<3> { inputs: [x, class_token, positions], wanted, dy, .. }: Pass<3>| {
         let gpu = device_of(dy)?;
-        let dx = || -> Result<Tensor> { part(&gpu, dy, (sample, d, sample - d), x.shape()) };
+        let dx = || -> Result<Tensor> { cut(&gpu, dy, (sample, d, sample - d), x.shape()) };
         let dx = wanted[0].then(dx).transpose()?;
-        if !wanted[1] && !wanted[2] {
+        // The class token's are those of the first position.
+        let first = |sums: &Tensor, count: usize| cut(&gpu, sums, (sample, 0, d), (count, d));
+        part.measure(0, |size, keeps| {
+            let groups = Groups { samples: b, size };
+            let sums = sums_of_chunks(&gpu, dy, sample, size)?;
+            terms_of(&gpu, groups, first(&sums, groups.count())?, keeps)
+        })?;
+        part.measure(1, |size, keeps| terms_of_sums(dy, sample, Groups { samples: b, size }, keeps))?;
+        let computes = [0, 1].map(|k| part.computes(k, wanted[1 + k]));
+        if !computes[0] && !computes[1] {
             return Ok([dx, None, None]);
         }
         let sums = column_sums(&gpu, dy, sample)?.reshape(positions.shape())?;
-        // The class token's are those of the first position.
-        let first = || part(&gpu, &sums, (sample, 0, d), class_token.shape());
-        let first = wanted[1].then(first).transpose()?;
-        Ok([dx, first, wanted[2].then_some(sums)])
+        let first = computes[0].then(|| first(&sums, 1)?.reshape(class_token.shape())).transpose()?;
+        Ok([dx, first, computes[1].then_some(sums)])
     };
     X::record("tokens", &[x], &[class_token, positions], y.into_storage(), (b, sample / d, d), back)
 }
 
 /// The elements from `first` on, `count` of them, of every `sample`.
-fn part(
+pub(super) fn cut(
     gpu: &Gpu,
     x: &Tensor,
     (sample, first, count): (usize, usize, usize),

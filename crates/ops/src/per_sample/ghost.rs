@@ -7,16 +7,17 @@
 //! `per_sample::recorder`.
 
 use super::recorder::{Record, Recorder, Scope};
-use candle_core::{Device, Result, Tensor};
+use crate::dispatch::on_device;
+use candle_core::{Result, Tensor};
 
 /// What [`ghost_norms`] returns.
 #[derive(Clone, Debug)]
 pub struct GhostNorms {
     /// `[b]`: the losses, their graph still open. Further backward passes through it give ordinary gradients.
     pub losses: Tensor,
-    /// f64 `[b]`: the norm of each sample's share of the gradient over all parameters.
+    /// f64 `[b]`, on the device of the losses: the norm of each sample's share of the gradient over all parameters.
     pub norms: Tensor,
-    /// f64 `[p, b]`: the square of the same for each parameter alone.
+    /// f64 `[p, b]`, likewise: the square of the same for each parameter alone.
     pub squares: Tensor,
     /// Whether an op normalised over the batch: then a share is not the gradient of a sample's own loss.
     pub coupled: bool,
@@ -42,22 +43,16 @@ pub struct GhostNorms {
 /// with its own gradient.
 ///
 /// `params` are variables by name, each used once, by an op of this crate whose activations have the samples in their
-/// first dimension. On the CPU.
+/// first dimension. On a GPU nothing is read back.
 ///
 /// # Errors
 /// A parameter is used by an op that does not take part (candle's own), by two ops (the norm of a sum is not the sum of
-/// norms), or by none; the first dimension of an op is not `b`; a parameter is not on the CPU.
+/// norms), or by none; the first dimension of an op is not `b`.
 pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<Tensor>) -> Result<GhostNorms> {
     let recorder = Recorder::new("ghost_norms", params, Scope::Norms)?;
     let Record { losses, terms, coupled, uncoupled } = recorder.record(params, losses, Tensor::sum_all)?;
-    let b = losses.elem_count();
-    let all: Vec<f64> = terms.iter().flat_map(|terms| &terms.squares).copied().collect();
-    let norms: Vec<f64> = (0..b).map(|i| terms.iter().map(|terms| terms.squares[i]).sum::<f64>().sqrt()).collect();
-    Ok(GhostNorms {
-        norms: Tensor::from_vec(norms, b, &Device::Cpu)?,
-        squares: Tensor::from_vec(all, (params.len(), b), &Device::Cpu)?,
-        losses,
-        coupled,
-        uncoupled,
-    })
+    let squares: Vec<Tensor> = terms.into_iter().map(|terms| terms.squares).collect();
+    let squares = Tensor::stack(&squares, 0)?;
+    let norms = on_device!(&squares, norms_of_columns(&squares))?;
+    Ok(GhostNorms { norms, squares, losses, coupled, uncoupled })
 }

@@ -33,7 +33,8 @@
 
 use super::groups::Groups;
 use super::recorder::{Gradients, Recorder, Scope};
-use candle_core::{Device, Result, Tensor, bail};
+use crate::dispatch::on_device;
+use candle_core::{Result, Tensor, bail};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -56,7 +57,8 @@ pub struct MicroGradients {
 ///
 /// Each micro-batch is computed as if it were alone: batch normalisation takes its statistics of it, and running
 /// statistics move once for each, in order. 1 forward, and 1 backward that computes no gradient of a parameter; see the
-/// requirements of [`ghost_norms`](crate::ghost_norms), which are the same. On the CPU.
+/// requirements of [`ghost_norms`](crate::ghost_norms), which are the same. On a GPU the squared norms are read back
+/// once, at the end: what is displaced by how much is decided on the host.
 ///
 /// # Errors
 /// Those of [`ghost_norms`](crate::ghost_norms); `size` is 0; the losses are not `samples`.
@@ -75,7 +77,7 @@ pub fn micro_gradients(
             bail!("micro_gradients: {samples} samples have {} losses; expected one for each", losses.elem_count())
         }
         let shares: Vec<f64> = groups.all().flat_map(|group| vec![1. / group.len() as f64; group.len()]).collect();
-        crate::weighted_sum(losses, Some(&Tensor::from_vec(shares, samples, &Device::Cpu)?))
+        crate::weighted_sum(losses, Some(&Tensor::from_vec(shares, samples, losses.device())?))
     };
     record("micro_gradients", params, Scope::MicroBatches(size), groups, losses, means)
 }
@@ -112,6 +114,7 @@ fn record(
         squares.push(terms.squares);
         gradients.push(Arc::new(kept));
     }
+    let squares = if squares.is_empty() { vec![] } else { Tensor::stack(&squares, 0)?.to_vec2()? };
     let params = params.iter().map(|(_, param)| param.detach()).collect();
     Ok(MicroGradients { losses: record.losses, squares, coupled: record.coupled, params, gradients, groups })
 }
@@ -144,12 +147,16 @@ impl MicroGradients {
         if scales.len() != self.params.len() || scales.iter().any(|scales| scales.len() != self.count()) {
             bail!("displaced: expected {} scales for each of {} parameters", self.count(), self.params.len())
         }
-        let displacement = |(gradients, scales): (&Arc<Gradients>, &Vec<f64>)| {
+        let Some(first) = self.params.first() else { return f() };
+        let on_device = Tensor::from_vec(scales.concat(), (scales.len(), self.count()), first.device())?;
+        let displacement = |(k, gradients): (usize, &Arc<Gradients>)| {
+            if scales[k].iter().all(|scale| *scale == 0.) {
+                return Ok(None);
+            }
             let (gradients, groups) = (gradients.clone(), self.groups);
-            let moves = scales.iter().any(|scale| *scale != 0.);
-            moves.then(|| Arc::new(Displacement { scales: scales.clone(), gradients, groups }))
+            Ok(Some(Arc::new(Displacement { scales: on_device.get(k)?, gradients, groups })))
         };
-        let all = self.gradients.iter().zip(scales).map(displacement);
+        let all = self.gradients.iter().enumerate().map(displacement).collect::<Result<Vec<_>>>()?;
         let of = self.params.iter().map(address).zip(all).collect();
         Displacements { of, size: self.groups.size }.within_scope(f)
     }
@@ -163,7 +170,11 @@ impl MicroGradients {
         if weights.len() != self.count() {
             bail!("weighted: {} micro-batches have {} weights; expected one for each", self.count(), weights.len())
         }
-        self.gradients.iter().map(|gradients| crate::cpu::weighted_gradient(gradients, self.groups, weights)).collect()
+        let Some(first) = self.params.first() else { return Ok(Vec::new()) };
+        let weights = Tensor::new(weights, first.device())?;
+        let sum =
+            |gradients: &Arc<Gradients>| on_device!(&weights, weighted_gradient(gradients, self.groups, &weights));
+        self.gradients.iter().map(sum).collect()
     }
 }
 
@@ -182,7 +193,8 @@ pub fn in_micro_batches<R>(size: usize, f: impl FnOnce() -> Result<R>) -> Result
 /// What is added to one parameter: cⱼ gⱼ.
 #[derive(Debug)]
 pub(crate) struct Displacement {
-    pub(crate) scales: Vec<f64>,
+    /// f64 `[micro-batches]`, on the device of the parameter.
+    pub(crate) scales: Tensor,
     pub(crate) gradients: Arc<Gradients>,
     pub(crate) groups: Groups,
 }

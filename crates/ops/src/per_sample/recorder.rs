@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Terms {
     /// The samples that the op saw.
     pub(crate) samples: usize,
-    /// `[groups]`: the squared norms.
-    pub(crate) squares: Vec<f64>,
+    /// f64 `[groups]`, on the device of the op: the squared norms.
+    pub(crate) squares: Tensor,
     /// The gradients of the micro-batches, where they are kept.
     pub(crate) gradients: Option<Gradients>,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Terms {
 /// The gradients of the micro-batches with respect to one parameter.
 #[derive(Debug)]
 pub(crate) enum Gradients {
-    /// `[groups, elements]`
+    /// `[groups, elements]`; of the filters of a convolution on a GPU `[groups, c_out, taps, c_in]`.
     Formed(Tensor),
     /// Input a and output gradient d of a convolution or linear map: Σ d aᵀ over the positions of a micro-batch.
     Factors { a: Tensor, d: Tensor, g: crate::layers::Geometry },
@@ -106,9 +106,6 @@ impl Recorder {
         for (name, param) in params {
             if !param.is_variable() {
                 bail!("{caller}: parameter {name:?} is not a variable");
-            }
-            if !param.device().is_cpu() {
-                bail!("{caller}: parameter {name:?} is on {:?}; this is for the CPU", param.device());
             }
         }
         Ok(Arc::new(Recorder {
@@ -317,35 +314,33 @@ impl<const N: usize> Part<N> {
         gradient: impl FnOnce() -> Result<Tensor>,
         terms: impl FnOnce(usize, bool) -> Result<Terms>,
     ) -> Result<Option<Tensor>> {
-        match self.measuring().filter(|_| self.measures(k)) {
-            Some(recorder) => {
-                self.add(k, terms(recorder.scope.size(), recorder.scope.keeps())?)?;
-                Ok(None)
-            }
-            None => self.computes(k, wanted).then(gradient).transpose(),
-        }
+        self.measure(k, terms)?;
+        self.computes(k, wanted).then(gradient).transpose()
     }
 
-    /// The terms of parameter `k`, which this backward measures, from those of its samples, `[samples][elements]`.
-    pub(crate) fn add_samples<R: AsRef<[f64]>>(&self, k: usize, of_samples: &[R], like: &Tensor) -> Result<()> {
-        let Some(recorder) = self.measuring() else { return Ok(()) };
-        let groups = Groups { samples: of_samples.len(), size: recorder.scope.size() };
-        self.add(k, Terms::of_sums(groups, &groups.sums(of_samples), recorder.scope.keeps(), like)?)
-    }
-
-    fn add(&self, k: usize, terms: Terms) -> Result<()> {
-        let (Some(recorder), Role::Measured(place)) = (&self.recorder, self.roles[k]) else { return Ok(()) };
+    /// Puts down the terms of parameter `k`, in a backward that measures them; `terms` gets the samples of a
+    /// micro-batch, and whether their gradients are kept.
+    pub(crate) fn measure(&self, k: usize, terms: impl FnOnce(usize, bool) -> Result<Terms>) -> Result<()> {
+        let (Some(recorder), Role::Measured(place)) = (self.measuring(), self.roles[k]) else { return Ok(()) };
+        let terms = terms(recorder.scope.size(), recorder.scope.keeps())?;
         recorder.with(|noted| {
             noted.terms[place] = Some(terms);
             Ok(())
         })
     }
+
+    /// Whether samples are told apart in this pass or in its backward.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tells_samples_apart(&self) -> bool {
+        self.recorder.is_some() || self.displaced.iter().any(Option::is_some) || micro_batch_size().is_some()
+    }
 }
 
 impl Terms {
-    /// The terms that are these sums, `[groups][elements]`, kept in the element type of `like`.
+    /// The terms on the CPU that are these sums, `[groups][elements]`, kept in the element type of `like`.
     pub(crate) fn of_sums(groups: Groups, sums: &[Vec<f64>], keeps: bool, like: &Tensor) -> Result<Self> {
-        let squares = sums.iter().map(|sum| crate::cpu::sum_of_squares(sum)).collect();
+        let squares: Vec<f64> = sums.iter().map(|sum| crate::cpu::sum_of_squares(sum)).collect();
+        let squares = Tensor::from_vec(squares, sums.len(), like.device())?;
         let formed = || {
             let all = Tensor::from_vec(sums.concat(), (sums.len(), sums.first().map_or(0, Vec::len)), like.device())?;
             all.to_dtype(like.dtype()).map(Gradients::Formed)

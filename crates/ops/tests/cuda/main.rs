@@ -4,6 +4,7 @@
 
 mod activations;
 mod losses;
+mod micro;
 mod parameters;
 mod ranks;
 mod transformer;

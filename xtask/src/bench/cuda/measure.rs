@@ -47,10 +47,12 @@ pub fn measure(args: &CudaArgs, workload: &Workload) -> Result<()> {
 /// Milliseconds of a step, from each group, in order of size; and the most memory that was taken in them, if the driver
 /// tells.
 fn time(subject: &mut Subject, case: Case, args: &CudaArgs, device: &Device) -> Result<(Vec<f64>, Option<u64>)> {
-    if let Some(estimator) = case.estimator {
+    if let Some(estimator) = case.estimator() {
         subject.config.weighting.estimator = estimator;
     }
-    let mut rule = subject.rule(case.rule, None);
+    subject.config.perturbation.micro_path = case.path();
+    let (kind, m) = case.rule();
+    let mut rule = subject.rule(kind, m);
     (0..WARM_UP).try_for_each(|_| subject.step(&mut rule))?;
     device.synchronize()?;
     let begun = gpu_memory_peak(device); // from here on

@@ -2,58 +2,100 @@
 
 use crate::bench::print_table;
 use crate::bench::subject::Kind;
-use msharp_lab::config::EstimatorName;
 use msharp_lab::config::device::PrecisionName;
+use msharp_lab::config::{EstimatorName, MicroPathName};
 use serde::{Deserialize, Serialize};
 
-/// A kind of step, and where RW-SAM takes its norms from.
+/// What is timed: a rule, how its micro-batches go, and where RW-SAM takes its norms from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Case {
-    pub rule: Kind,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub estimator: Option<EstimatorName>,
+#[serde(rename_all = "kebab-case")]
+pub enum Case {
+    Sgd,
+    Sam,
+    /// Micro-batches of 32 samples, all at once.
+    MSam,
+    /// One after another.
+    MSamApart,
+    /// Micro-batches of one sample, all at once.
+    OneSam,
+    RwSam,
+    RwSamExact,
+    RwSamLastLayer,
 }
 
 impl Case {
-    pub const ALL: [Case; 5] = [
-        Case { rule: Kind::Sgd, estimator: None },
-        Case { rule: Kind::Sam, estimator: None },
-        Case { rule: Kind::MSam, estimator: None },
-        Case { rule: Kind::RwSam, estimator: Some(EstimatorName::FiniteDifference) },
-        Case { rule: Kind::RwSam, estimator: Some(EstimatorName::LastLayer) },
+    pub const ALL: [Case; 8] = [
+        Case::Sgd,
+        Case::Sam,
+        Case::MSam,
+        Case::MSamApart,
+        Case::OneSam,
+        Case::RwSam,
+        Case::RwSamExact,
+        Case::RwSamLastLayer,
     ];
 
     /// As a table calls it.
     pub fn label(self) -> &'static str {
-        match (self.rule, self.estimator) {
-            (Kind::Forward, _) => "forward",
-            (Kind::Sgd, _) => "SGD",
-            (Kind::Sam, _) => "SAM",
-            (Kind::MSam, _) => "m-SAM (m = 32)",
-            (Kind::RwSam, Some(EstimatorName::LastLayer)) => "RW-SAM (last layer)",
-            (Kind::RwSam, Some(EstimatorName::Ghost)) => "RW-SAM (ghost)",
-            (Kind::RwSam, Some(EstimatorName::Exact)) => "RW-SAM (exact)",
-            (Kind::RwSam, _) => "RW-SAM (finite difference in f32)",
+        match self {
+            Case::Sgd => "SGD",
+            Case::Sam => "SAM",
+            Case::MSam => "m-SAM (m = 32)",
+            Case::MSamApart => "m-SAM (m = 32), one micro-batch after another",
+            Case::OneSam => "m-SAM (m = 1)",
+            Case::RwSam => "RW-SAM (finite difference in f32)",
+            Case::RwSamExact => "RW-SAM (exact norms)",
+            Case::RwSamLastLayer => "RW-SAM (last layer)",
         }
     }
 
-    /// As PyTorch's script calls it.
-    pub fn in_python(self) -> &'static str {
-        match (self.rule, self.estimator) {
-            (Kind::Forward, _) => "forward",
-            (Kind::Sgd, _) => "sgd",
-            (Kind::Sam, _) => "sam",
-            (Kind::MSam, _) => "m_sam",
-            (Kind::RwSam, Some(EstimatorName::LastLayer)) => "rw_sam_last_layer",
-            (Kind::RwSam, _) => "rw_sam",
+    /// As PyTorch's script calls it, where that has the same.
+    pub fn in_python(self) -> Option<&'static str> {
+        match self {
+            Case::Sgd => Some("sgd"),
+            Case::Sam => Some("sam"),
+            Case::MSam => Some("m_sam"),
+            Case::RwSam => Some("rw_sam"),
+            Case::RwSamLastLayer => Some("rw_sam_last_layer"),
+            Case::MSamApart | Case::OneSam | Case::RwSamExact => None,
         }
     }
 
-    /// The work of a step in forward passes; a backward pass is two, and the last layer's norms are none.
+    /// The rule, and the size of its micro-batches.
+    pub fn rule(self) -> (Kind, Option<usize>) {
+        match self {
+            Case::Sgd => (Kind::Sgd, None),
+            Case::Sam => (Kind::Sam, None),
+            Case::MSam | Case::MSamApart => (Kind::MSam, None),
+            Case::OneSam => (Kind::MSam, Some(1)),
+            Case::RwSam | Case::RwSamExact | Case::RwSamLastLayer => (Kind::RwSam, None),
+        }
+    }
+
+    /// How micro-batches go: an error where they cannot go together.
+    pub fn path(self) -> MicroPathName {
+        match self {
+            Case::MSam | Case::OneSam => MicroPathName::Parallel,
+            Case::MSamApart => MicroPathName::Sequential,
+            _ => MicroPathName::Auto,
+        }
+    }
+
+    /// Where RW-SAM takes its norms from.
+    pub fn estimator(self) -> Option<EstimatorName> {
+        match self {
+            Case::RwSam => Some(EstimatorName::FiniteDifference),
+            Case::RwSamExact => Some(EstimatorName::Ghost),
+            Case::RwSamLastLayer => Some(EstimatorName::LastLayer),
+            _ => None,
+        }
+    }
+
+    /// The work of a step in forward passes; a backward pass is two, and norms that a backward leaves are none.
     pub fn forwards(self) -> f64 {
-        match self.estimator {
-            Some(EstimatorName::LastLayer) => Kind::Sam.forwards(),
-            _ => self.rule.forwards(),
+        match self {
+            Case::RwSamExact | Case::RwSamLastLayer => Kind::Sam.forwards(),
+            _ => self.rule().0.forwards(),
         }
     }
 }
@@ -81,7 +123,6 @@ impl Program {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     pub workload: String,
-    #[serde(flatten)]
     pub case: Case,
     pub program: Program,
     /// The revision, or PyTorch's version.

@@ -71,7 +71,7 @@ pub(super) fn weight_terms<T: Float>(
         with_slice::<T, _>(dy, |dy_values| {
             if keeps && groups.count() * weights <= x_values.len() + dy_values.len() {
                 let formed = formed(&batch, x_values, dy_values);
-                let squares = squares_of_rows(&formed, groups.count());
+                let squares = constant(squares_of_rows(&formed, groups.count()), groups.count())?;
                 let gradients = Some(Gradients::Formed(constant(formed, (groups.count(), weights))?));
                 return Ok(Terms { samples, squares, gradients });
             }
@@ -85,6 +85,7 @@ pub(super) fn weight_terms<T: Float>(
                 squares.extend(of(full.end..samples, samples - full.end));
             }
             let gradients = keeps.then(|| Gradients::Factors { a: x.clone(), d: dy.clone(), g: *g });
+            let squares = constant(squares, groups.count())?;
             Ok(Terms { samples, squares, gradients })
         })
     })
@@ -188,14 +189,15 @@ pub(super) fn forward<T: Float>(
         })
     };
     let Some(moved_by) = moved_by else { return Ok(plus(&|_, _| ())) };
+    let scales = &moved_by.scales.to_vec1::<f64>()?;
     with_way(&batch, moved_by, |way| match way {
         Way::LowRank([a, d]) => plus(&|j, y| {
             let samples = groups.of(j);
             let [x, a, d] = [batch.x(x, &samples), batch.x(a, &samples), batch.y(d, &samples)];
-            LowRank::of(&batch.part(&samples)).add_output(moved_by.scales[j], x, a, d, y);
+            LowRank::of(&batch.part(&samples)).add_output(scales[j], x, a, d, y);
         }),
-        Way::Formed(gradients) => of_each(&|j| kept(weight, moved_by, gradients, j)),
-        Way::FormedAgain(factors) => of_each(&|j| again(&batch, weight, moved_by, factors, j)),
+        Way::Formed(gradients) => of_each(&|j| kept(weight, scales, gradients, j)),
+        Way::FormedAgain(factors) => of_each(&|j| again(&batch, weight, scales, factors, j)),
     })
 }
 
@@ -207,7 +209,7 @@ pub(super) fn grad_input<T: Float>(
     moved_by: &Displacement,
     groups: Groups,
 ) -> Result<Vec<T>> {
-    let batch = Batch::of(g, groups);
+    let (batch, scales) = (Batch::of(g, groups), &moved_by.scales.to_vec1::<f64>()?);
     let of_each = |weight_of: &(dyn Fn(usize) -> Vec<T> + Sync)| {
         each(batch.inputs() * groups.samples, batch.inputs() * groups.size, |j| {
             let samples = groups.of(j);
@@ -220,23 +222,23 @@ pub(super) fn grad_input<T: Float>(
             for_chunks(&mut dx, batch.inputs() * groups.size, |j, dx| {
                 let samples = groups.of(j);
                 let [dy, a, d] = [batch.y(dy, &samples), batch.x(a, &samples), batch.y(d, &samples)];
-                LowRank::of(&batch.part(&samples)).add_grad_input(moved_by.scales[j], dy, a, d, dx);
+                LowRank::of(&batch.part(&samples)).add_grad_input(scales[j], dy, a, d, dx);
             });
             dx
         }
-        Way::Formed(gradients) => of_each(&|j| kept(weight, moved_by, gradients, j)),
-        Way::FormedAgain(factors) => of_each(&|j| again(&batch, weight, moved_by, factors, j)),
+        Way::Formed(gradients) => of_each(&|j| kept(weight, scales, gradients, j)),
+        Way::FormedAgain(factors) => of_each(&|j| again(&batch, weight, scales, factors, j)),
     })
 }
 
 /// W + εⱼ, of a gradient that is there.
-fn kept<T: Float>(weight: &[T], moved_by: &Displacement, gradients: &[T], j: usize) -> Vec<T> {
-    moved(weight, moved_by.scales[j], &gradients[j * weight.len()..][..weight.len()])
+fn kept<T: Float>(weight: &[T], scales: &[f64], gradients: &[T], j: usize) -> Vec<T> {
+    moved(weight, scales[j], &gradients[j * weight.len()..][..weight.len()])
 }
 
 /// W + εⱼ, of one that is formed again.
-fn again<T: Float>(batch: &Batch, weight: &[T], moved_by: &Displacement, [a, d]: [&[T]; 2], j: usize) -> Vec<T> {
-    moved(weight, moved_by.scales[j], &gradient(batch, &batch.groups.of(j), a, d))
+fn again<T: Float>(batch: &Batch, weight: &[T], scales: &[f64], [a, d]: [&[T]; 2], j: usize) -> Vec<T> {
+    moved(weight, scales[j], &gradient(batch, &batch.groups.of(j), a, d))
 }
 
 /// What `of` yields for every micro-batch, in one vector: `chunk` elements of each but a last one that has fewer.

@@ -15,7 +15,8 @@ use super::float::{Float, constant, on_cpu, with_float, with_slice};
 use super::parallel::{add_up, zip_map};
 use crate::graph::{Activation, Pass, Recorded};
 use crate::layers::Epilogue;
-use crate::per_sample::recorder::{Part, take_part};
+use crate::per_sample::groups::Groups;
+use crate::per_sample::recorder::{Part, Terms, take_part};
 use crate::profile::timed;
 use candle_core::{Result, Tensor};
 use spans::{Affine, GradAffine, Spans};
@@ -235,10 +236,11 @@ fn sums_of_dy<T: Float>(
     let of_each = |values: &[f64]| values.repeat(each.spans / spans.spans);
     let sums = each.grad_sums(x, dy, y, &of_each(mean), &of_each(rstd));
     for (k, half) in [(0, c..2 * c), (1, 0..c)] {
-        if ghost.measures(k) {
+        ghost.measure(k, |size, keeps| {
             let of_samples: Vec<&[f64]> = sums.iter().map(|sums| &sums[half.clone()]).collect();
-            ghost.add_samples(k, &of_samples, like)?;
-        }
+            let groups = Groups { samples: sums.len(), size };
+            Terms::of_sums(groups, &groups.sums(&of_samples), keeps, like)
+        })?;
     }
     Ok(if spans.spans == 1 { vec![add_up(&sums, 2 * c)] } else { sums })
 }
