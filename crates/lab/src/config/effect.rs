@@ -247,8 +247,6 @@ mod tests {
             ("--noise-samples 16", "--noise-samples"),
             ("--noise-estimator ghost", "--noise-estimator"),
             ("--noise-every 2 --noise-estimator ghost", "--noise-estimator"),
-            ("--device cuda --rule rw-sam --estimator ghost", "--estimator"),
-            ("--device cuda --rule delta-sam --estimator norm-layers", "--estimator"),
             ("--optimizer adamw --momentum 0.5", "--momentum"),
             ("--momentum 0 --nesterov", "--nesterov"),
             ("--weight-decay 0 --decay-weights-only", "--decay-weights-only"),

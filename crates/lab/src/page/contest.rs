@@ -165,6 +165,11 @@ pub fn at_end(row: &RunRow, of: impl Fn(&EpochLine) -> Option<f64>) -> Option<f6
     summarise(&last).map(|summary| summary.mean)
 }
 
+/// What was measured after the last epoch, in percent, of a measure that is a share.
+pub fn percent_at_end(row: &RunRow, name: &str) -> Option<f64> {
+    row.content.curve.last()?.measures.get(name).map(|share| 100. * share)
+}
+
 /// `61.23 ± 0.45` of what `of` says of each run; – if it says nothing.
 pub fn mean(rows: &[&RunRow], decimals: usize, of: impl Fn(&RunRow) -> Option<f64>) -> String {
     let values: Vec<f64> = rows.iter().filter_map(|row| of(row)).collect();

@@ -1,7 +1,9 @@
 //! The page of `toy`: what each rule has learnt of the right and of the wrong labels, and what it costs on test images.
 
 use super::runs::about;
-use crate::page::contest::{Claim, Column, Contest, Measure, Says, Scale, difference, labels, mean, standing};
+use crate::page::contest::{
+    Claim, Column, Contest, Measure, Says, Scale, difference, labels, mean, percent_at_end, standing,
+};
 use crate::page::curves::ACCURACY;
 use crate::page::{Page, Parts, Picture};
 use crate::run::outcome::{EpochLine, RunRow};
@@ -15,11 +17,7 @@ const LAST: Measure = Measure {
     scale: Scale::Points,
 };
 
-/// In percent, of the last point of the curve.
-fn at_end(row: &RunRow, name: &str) -> Option<f64> {
-    row.content.curve.last()?.measures.get(name).map(|share| 100. * share)
-}
-
+/// In percent, of the best point of the curve.
 fn best(row: &RunRow) -> Option<f64> {
     let accuracies = row.content.curve.iter().map(|line: &EpochLine| 100. * line.test_accuracy);
     accuracies.max_by(f64::total_cmp)
@@ -58,7 +56,7 @@ fn findings(rows: &[RunRow]) -> Vec<String> {
     let lost = mean(&sgd, 1, |row| Some(best(row)? - (LAST.of)(row)?));
     let first = format!(
         "SGD fits {} % of the wrong labels and ends at {} % on test images, {lost} points below the best of its curve.",
-        mean(&sgd, 0, |row| at_end(row, "train_accuracy_wrong")),
+        mean(&sgd, 0, |row| percent_at_end(row, "train_accuracy_wrong")),
         mean(&sgd, 1, LAST.of),
     );
     let mut beside: Vec<String> = Vec::new();
@@ -67,7 +65,7 @@ fn findings(rows: &[RunRow]) -> Vec<String> {
         let rule = of(label);
         let Some(gain) = difference(rows, label, "SGD", LAST) else { continue };
         let clear = if gain.side() == Side::Around { ", not significant at 95 %" } else { "" };
-        let fitted = mean(&rule, 0, |row| at_end(row, "train_accuracy_wrong"));
+        let fitted = mean(&rule, 0, |row| percent_at_end(row, "train_accuracy_wrong"));
         beside.push(format!("{label} {:+.1} points (it fits {fitted} % of the wrong labels{clear})", gain.mean));
         let ratio = difference(rows, label, "SGD", TIME).map_or(f64::NAN, |ratio| ratio.mean.exp());
         times.push(format!("{label} {ratio:.1} ×"));
@@ -87,14 +85,14 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     });
     let short: [Column; 4] = [
         rho,
-        ("wrong labels fitted, %", &|rows| mean(rows, 0, |row| at_end(row, "train_accuracy_wrong"))),
+        ("wrong labels fitted, %", &|rows| mean(rows, 0, |row| percent_at_end(row, "train_accuracy_wrong"))),
         ("test at the end, %", &|rows| mean(rows, 1, LAST.of)),
         ("seconds", &|rows| mean(rows, 1, seconds)),
     ];
     let columns: [Column; 7] = [
         rho,
-        ("train, right labels, %", &|rows| mean(rows, 1, |row| at_end(row, "train_accuracy_clean"))),
-        ("train, wrong labels, %", &|rows| mean(rows, 1, |row| at_end(row, "train_accuracy_wrong"))),
+        ("train, right labels, %", &|rows| mean(rows, 1, |row| percent_at_end(row, "train_accuracy_clean"))),
+        ("train, wrong labels, %", &|rows| mean(rows, 1, |row| percent_at_end(row, "train_accuracy_wrong"))),
         ("test at its best, %", &|rows| mean(rows, 1, best)),
         ("test at the end, %", &|rows| mean(rows, 1, LAST.of)),
         ("m_eff", &|rows| mean(rows, 1, |row| row.content.metrics.measures.get("m_eff").copied())),
