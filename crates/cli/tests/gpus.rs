@@ -54,27 +54,34 @@ fn fail(ranks: Vec<Child>, since: Instant) -> String {
     said
 }
 
-/// With one perturbation of the whole batch, and with one of each micro-batch.
+/// With one perturbation of the whole batch, and with one of each micro-batch. A rank has one micro-batch and one process
+/// two, which go together: then rounding differs, and a ReLU may be on in one and off in the other; 2e-5 was seen.
 #[test]
 fn two_gpus_train_what_one_trains_and_repeat_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
-    for rule in ["sam", "m-sam:m=4"] {
-        let run = |name: &str| folder.path().join(format!("{name}-{}", &rule[..1])).to_str().unwrap().to_owned();
+    let cases: [(&str, &[&str], f64); 3] = [
+        ("sam", &["--rule", "sam"], 1e-5),
+        ("m-sam", &["--rule", "m-sam:m=4"], 2e-4),
+        ("m-sam-apart", &["--rule", "m-sam:m=4", "--micro-path", "sequential"], 1e-5),
+    ];
+    for (case, flags, limit) in cases {
+        let run = |name: &str| folder.path().join(format!("{name}-{case}")).to_str().unwrap().to_owned();
         let [first, again, alone] = ["first", "again", "alone"].map(run);
+        let flags = |out| [flags, &["--epochs", "2", "--out", out]].concat();
         for out in [&first, &again] {
-            let (all, said) = wait(start([Some(0), Some(1)], &["--rule", rule, "--epochs", "2", "--out", out]));
+            let (all, said) = wait(start([Some(0), Some(1)], &flags(out)));
             assert!(all.iter().all(|output| output.status.success()), "{said}");
             assert!(!said.contains("through the host"), "{said}");
         }
-        assert!(weights(&first) == weights(&again), "{rule}: other bits when repeated");
+        assert!(weights(&first) == weights(&again), "{case}: other bits when repeated");
         let row = std::fs::read_to_string(Path::new(&first).join("row.json")).unwrap();
         assert!(row.contains("\"ranks\":2"), "{row}");
         let mut one = program();
-        one.args(["--rule", rule, "--epochs", "2", "--out", &alone]);
+        one.args(flags(&alone));
         succeeds(one);
         let off = distance(&weights(&first), &weights(&alone));
-        println!("{rule}: {off:e}");
-        assert!(off < 1e-5, "{rule}: two GPUs end {off:e} away from one");
+        println!("{case}: {off:e}");
+        assert!(off < limit, "{case}: two GPUs end {off:e} away from one");
     }
 }
 

@@ -72,6 +72,6 @@ pub(crate) fn weighted_gradient(gradients: &Gradients, groups: Groups, weights: 
             let len = sum.len();
             constant(sum.into_iter().map(T::narrow).collect(), len)
         }),
-        Gradients::Factors { a, d, g } => conv::weighted_gradient(g, a, d, groups, weights),
+        Gradients::Factors(factors) => conv::weighted_gradient(factors, groups, weights),
     }
 }

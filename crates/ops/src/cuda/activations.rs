@@ -107,7 +107,8 @@ pub(super) fn sums_of_chunks(gpu: &Gpu, x: &Tensor, c: usize, each: usize) -> Re
     let rows = x.elem_count() / c;
     let chunks = rows.div_ceil(each);
     let sums = gpu.empty(DType::F32, chunks * c)?;
-    let grid = Grid { blocks: (c.div_ceil(32) as u32, in_grid(chunks)?, 1), threads: (32, THREADS / 32) };
+    let grid =
+        Grid { blocks: (c.div_ceil(32) as u32, in_grid(chunks, "micro-batches")?, 1), threads: (32, THREADS / 32) };
     gpu.launch(by_dtype!("column_sums", x), grid, arguments![Pointer::of(x)?, sums.pointer()?, rows, c, each])?;
     Ok(sums.into_tensor((chunks, c)))
 }

@@ -205,7 +205,10 @@ impl Layer {
 
 /// A block for each output and 32 inputs.
 fn turning(inputs: usize, outputs: usize) -> Result<Grid> {
-    Ok(Grid { blocks: (inputs.div_ceil(32) as u32, in_grid(outputs)?, 1), threads: (256, 1) })
+    Ok(Grid {
+        blocks: (inputs.div_ceil(32) as u32, in_grid(outputs, "outputs of a convolution")?, 1),
+        threads: (256, 1),
+    })
 }
 
 /// The gradient of filters, `[c_out, taps, c_in]`, in the layout of the parameter, f32.

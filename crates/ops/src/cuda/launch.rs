@@ -126,11 +126,11 @@ impl Grid {
     }
 }
 
-/// Blocks below or behind each other, of which a GPU has 65535 at most.
-pub(super) fn in_grid(blocks: usize) -> Result<u32> {
-    match u16::try_from(blocks) {
-        Ok(blocks) => Ok(u32::from(blocks)),
-        Err(_) => bail!("{blocks} samples or micro-batches at once are too many for a GPU; expected 65535 at most"),
+/// Blocks below or behind each other, one for each of so many `of` something, of which a GPU has 65535 at most.
+pub(super) fn in_grid(count: usize, of: &str) -> Result<u32> {
+    match u16::try_from(count) {
+        Ok(count) => Ok(u32::from(count)),
+        Err(_) => bail!("{count} {of} are too many for a GPU; expected 65535 at most"),
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn layer_scale<X: Activation>(gpu: &Gpu, h: &X, x: &X, gamma: &Tensor
         let sums = |chunk: usize| -> Result<Tensor> {
             let chunks = (n / d).div_ceil(chunk);
             let sums = gpu.empty(DType::F32, chunks * d)?;
-            let grid = Grid { blocks: (d.div_ceil(32) as u32, in_grid(chunks)?, 1), threads: (32, 8) };
+            let grid = Grid { blocks: (d.div_ceil(32) as u32, in_grid(chunks, "micro-batches")?, 1), threads: (32, 8) };
             let arguments = arguments![Pointer::of(x)?, Pointer::of(dy)?, sums.pointer()?, n / d, d, chunk];
             gpu.launch(by_dtype!("layer_scale_parameter", x), grid, arguments)?;
             Ok(sums.into_tensor((chunks, d)))

@@ -8,7 +8,7 @@ use super::launch::{Grid, Pointer, arguments, in_grid};
 use super::{by_dtype, device_of};
 use crate::per_sample::groups::Groups;
 use crate::per_sample::micro::Displacement;
-use crate::per_sample::recorder::{Gradients, Terms};
+use crate::per_sample::recorder::{Factors, Gradients, Terms};
 use candle_core::{DType, Result, Tensor, bail};
 
 /// The values of a parameter, f32: the same for all rows, or displaced for each micro-batch.
@@ -23,7 +23,7 @@ pub(super) struct Values {
 impl Values {
     /// The same for all.
     pub(super) fn plain(param: &Tensor) -> Self {
-        Self { all: param.clone(), len: param.elem_count(), rows: u32::MAX as usize }
+        Self { all: param.clone(), len: param.elem_count(), rows: i64::MAX as usize }
     }
 
     /// Those of a parameter of `op` for a batch of so many samples, of so many rows each.
@@ -85,7 +85,7 @@ pub(super) fn products_of_rows(
 ) -> Result<()> {
     let count = len.div_ceil(256 * 16).min(64);
     let parts = gpu.empty(DType::F64, rows * count)?;
-    let grid = Grid { blocks: (count as u32, in_grid(rows)?, 1), threads: (256, 1) };
+    let grid = Grid { blocks: (count as u32, in_grid(rows, "micro-batches")?, 1), threads: (256, 1) };
     gpu.launch("products", grid, arguments![x, y, parts.pointer()?, len])?;
     gpu.launch("add_parts", Grid::over(rows), arguments![parts.pointer()?, out, rows, count])
 }
@@ -121,8 +121,8 @@ pub(crate) fn weighted_gradient(gpu: &Gpu, gradients: &Gradients, groups: Groups
                 _ => Ok(sum.into_tensor(len)),
             }
         }
-        Gradients::Factors { a, d, g } => {
-            let layer = Layer::of("weighted", *g, d.dtype())?;
+        Gradients::Factors(Factors { a, d, g, precision }) => {
+            let layer = Layer { g: *g, precision: *precision, dtype: d.dtype() };
             let len = d.elem_count() / groups.samples * groups.size;
             let scaled = gpu.empty(d.dtype(), d.elem_count())?;
             let arguments = arguments![Pointer::of(d)?, Pointer::of(weights)?, scaled.pointer()?, d.elem_count(), len];

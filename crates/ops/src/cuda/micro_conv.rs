@@ -10,7 +10,7 @@ use super::product::{Batch, Product};
 use crate::graph::Precision;
 use crate::per_sample::groups::Groups;
 use crate::per_sample::micro::Displacement;
-use crate::per_sample::recorder::{Gradients, Terms};
+use crate::per_sample::recorder::{Factors, Gradients, Terms};
 use candle_core::{DType, Result, Tensor, bail};
 use std::ops::Range;
 
@@ -205,7 +205,7 @@ impl MicroBatches {
                 products_of_rows(gpu, [formed, formed], to, (run.count(), weights))?;
             }
         }
-        let gradients = keeps.then(|| Gradients::Factors { a: x.clone(), d: dy.clone(), g });
+        let gradients = keeps.then(|| Gradients::factors(x, dy, g, self.layer.precision));
         Ok(Terms { samples: self.groups.samples, squares: squares.into_tensor(count), gradients })
     }
 
@@ -234,14 +234,17 @@ impl MicroBatches {
                     f(run, Displaced::Formed(filters.pointer()?))
                 })
             }
-            Gradients::Factors { a, d, g } if *g != self.layer.g || d.dtype() != self.layer.dtype => bail!(
-                "a convolution {:?} of {:?} is displaced by the gradient of {g:?} of {:?}; expected the same batch and \
-                 precision in both passes",
-                self.layer.g,
-                self.layer.dtype,
-                a.dtype()
-            ),
-            Gradients::Factors { a, d, .. } => {
+            Gradients::Factors(Factors { g, precision, .. })
+                if (*g, *precision) != (self.layer.g, self.layer.precision) =>
+            {
+                bail!(
+                    "a convolution {:?} in {:?} is displaced by the gradient of {g:?} in {precision:?}; expected the \
+                     same batch and precision in both passes",
+                    self.layer.g,
+                    self.layer.precision
+                )
+            }
+            Gradients::Factors(Factors { a, d, .. }) => {
                 let factors = [Pointer::of(a)?, Pointer::of(d)?];
                 if self.is_thin() {
                     let run_by_run = self.runs(2 * self.most_pixels().pow(2));
@@ -347,7 +350,7 @@ impl MicroBatches {
 
     /// Whether what micro-batches add comes to the result of the whole batch.
     fn adds_to_all(&self, moved_by: &Displacement) -> bool {
-        self.is_thin() && matches!(*moved_by.gradients, Gradients::Factors { .. })
+        self.is_thin() && matches!(*moved_by.gradients, Gradients::Factors(_))
     }
 }
 

@@ -14,7 +14,7 @@ use sys::cublasLtMatmulPreferenceAttributes_t as Preference;
 /// Bytes that an algorithm may use: what NVIDIA advises for Hopper.
 const WORKSPACE: usize = 32 << 20;
 
-/// What algorithms may assume of the addresses of A, B, C and D; 256 where it is not set.
+/// What algorithms may assume of the addresses of A, B, C and D.
 const MIN_ALIGNMENTS: [Preference; 4] = [
     Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
     Preference::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
@@ -48,8 +48,8 @@ pub(super) struct Batch {
 /// All algorithms of one GPU.
 pub(super) struct Products {
     handle: sys::cublasLtHandle_t,
-    /// By whether the matrices begin at multiples of 256 bytes, which a matrix inside of a tensor may not.
-    plans: BTreeMap<(Product, bool), Arc<Plan>>,
+    /// Also by the alignment of a, b and c: a matrix inside of a tensor may begin anywhere.
+    plans: BTreeMap<(Product, [u32; 3]), Arc<Plan>>,
 }
 
 /// A product as cuBLASLt describes it. It has column-major matrices only, in which ours are their transposes: what is
@@ -82,14 +82,14 @@ impl Gpu {
 
     /// c = a · b + beta · c.
     pub(super) fn multiply_onto(&self, product: Product, a: Pointer, b: Pointer, c: Pointer, beta: f32) -> Result<()> {
-        let aligned = [a, b, c].iter().all(|pointer| pointer.0.is_multiple_of(256));
+        let alignments = [a, b, c].map(alignment);
         let mut products = locked(&self.products);
-        let plan = match products.plans.get(&(product, aligned)) {
+        let plan = match products.plans.get(&(product, alignments)) {
             Some(plan) => plan.clone(),
             None => {
-                let plan = Plan::choose(products.handle, &product, aligned)
+                let plan = Plan::choose(products.handle, &product, alignments)
                     .map_err(|error| error.context(format!("cuBLASLt has no algorithm for {product:?}")))?;
-                products.plans.entry((product, aligned)).or_insert(Arc::new(plan)).clone()
+                products.plans.entry((product, alignments)).or_insert(Arc::new(plan)).clone()
             }
         };
         let workspace = self.workspace(plan.workspace)?;
@@ -121,9 +121,14 @@ impl Gpu {
     }
 }
 
+/// The largest power of two up to 256 at a multiple of which something lies.
+fn alignment(Pointer(at): Pointer) -> u32 {
+    1 << at.trailing_zeros().min(8)
+}
+
 impl Plan {
     /// cuBLASLt's first suggestion. Its algorithms repeat to the bit on one stream.
-    fn choose(handle: sys::cublasLtHandle_t, p: &Product, aligned: bool) -> Result<Self> {
+    fn choose(handle: sys::cublasLtHandle_t, p: &Product, [a, b, c]: [u32; 3]) -> Result<Self> {
         let float = sys::cudaDataType_t::CUDA_R_32F;
         let (input, compute) = match p.precision {
             Precision::F32 => (float, sys::cublasComputeType_t::CUBLAS_COMPUTE_32F),
@@ -134,7 +139,7 @@ impl Plan {
         let product = result::create_matmul_desc(compute, float).map_err(Error::wrap)?;
         // Rows and columns as they lie in memory, seen column by column.
         let lies = |rows, columns, transposed| if transposed { (rows, columns) } else { (columns, rows) };
-        let (b, a) = (lies(p.inner, p.columns, p.transposed.1), lies(p.rows, p.inner, p.transposed.0));
+        let (of_b, of_a) = (lies(p.inner, p.columns, p.transposed.1), lies(p.rows, p.inner, p.transposed.0));
         let layout = |dtype, (rows, columns): (usize, usize), matrix: usize| {
             let apart = p.batch.map_or(rows, |batch| batch.apart[matrix]);
             let layout =
@@ -155,7 +160,7 @@ impl Plan {
             }
             Ok::<_, Error>(layout)
         };
-        let layouts = [layout(input, b, 1)?, layout(input, a, 0)?, layout(output, (p.columns, p.rows), 2)?];
+        let layouts = [layout(input, of_b, 1)?, layout(input, of_a, 0)?, layout(output, (p.columns, p.rows), 2)?];
         let [first, second, out] = layouts;
         for (attribute, transposed) in [
             (Attribute::CUBLASLT_MATMUL_DESC_TRANSA, p.transposed.1),
@@ -169,7 +174,6 @@ impl Plan {
             }
         }
         let preference = result::create_matmul_pref().map_err(Error::wrap)?;
-        let element = if p.precision == Precision::Bf16 { 2u32 } else { 4 };
         // SAFETY: all descriptors exist, and the attributes are numbers of 64 and 32 bits, which cuBLASLt copies; the
         // preference is not used after it is destroyed.
         let found = unsafe {
@@ -177,14 +181,11 @@ impl Plan {
             let bytes = WORKSPACE;
             result::set_matmul_pref_attribute(preference, attribute, (&raw const bytes).cast(), size_of::<usize>())
                 .map_err(Error::wrap)?;
-            for attribute in if aligned { &[][..] } else { &MIN_ALIGNMENTS } {
-                result::set_matmul_pref_attribute(
-                    preference,
-                    *attribute,
-                    (&raw const element).cast(),
-                    size_of::<u32>(),
-                )
-                .map_err(Error::wrap)?;
+            // A is our b.
+            for (attribute, bytes) in MIN_ALIGNMENTS.into_iter().zip([b, a, c, c]) {
+                let value = (&raw const bytes).cast();
+                result::set_matmul_pref_attribute(preference, attribute, value, size_of::<u32>())
+                    .map_err(Error::wrap)?;
             }
             let found = result::get_matmul_algo_heuristic(handle, product, first, second, out, out, preference);
             result::destroy_matmul_pref(preference).map_err(Error::wrap)?;

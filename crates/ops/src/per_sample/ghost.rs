@@ -8,7 +8,7 @@
 
 use super::recorder::{Record, Recorder, Scope};
 use crate::dispatch::on_device;
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 /// What [`ghost_norms`] returns.
 #[derive(Clone, Debug)]
@@ -49,6 +49,9 @@ pub struct GhostNorms {
 /// A parameter is used by an op that does not take part (candle's own), by two ops (the norm of a sum is not the sum of
 /// norms), or by none; the first dimension of an op is not `b`.
 pub fn ghost_norms(params: &[(&str, &Tensor)], losses: impl FnOnce() -> Result<Tensor>) -> Result<GhostNorms> {
+    if params.is_empty() {
+        bail!("ghost_norms: there are no parameters; expected at least one")
+    }
     let recorder = Recorder::new("ghost_norms", params, Scope::Norms)?;
     let Record { losses, terms, coupled, uncoupled } = recorder.record(params, losses, Tensor::sum_all)?;
     let squares: Vec<Tensor> = terms.into_iter().map(|terms| terms.squares).collect();

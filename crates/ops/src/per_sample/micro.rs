@@ -71,6 +71,7 @@ pub fn micro_gradients(
     if size == 0 {
         bail!("micro_gradients: the size of a micro-batch is 0; expected at least 1")
     }
+    let size = size.min(samples.max(1));
     let groups = Groups { samples, size };
     let means = |losses: &Tensor| {
         if losses.elem_count() != samples {
@@ -83,7 +84,8 @@ pub fn micro_gradients(
 }
 
 /// As [`ghost_norms`](crate::ghost_norms), and keeps the samples' shares of the gradient, of which
-/// [`MicroGradients::weighted`] makes sums: micro-batches of one sample, but normalised over the whole batch.
+/// [`MicroGradients::weighted`] makes sums: micro-batches of one sample, but normalised over the whole batch. On a GPU
+/// the squared norms are read back once.
 ///
 /// # Errors
 /// Those of [`ghost_norms`](crate::ghost_norms); the losses are not `samples`.
@@ -147,7 +149,8 @@ impl MicroGradients {
         if scales.len() != self.params.len() || scales.iter().any(|scales| scales.len() != self.count()) {
             bail!("displaced: expected {} scales for each of {} parameters", self.count(), self.params.len())
         }
-        let Some(first) = self.params.first() else { return f() };
+        let size = self.groups.size;
+        let Some(first) = self.params.first() else { return Displacements { of: vec![], size }.within_scope(f) };
         let on_device = Tensor::from_vec(scales.concat(), (scales.len(), self.count()), first.device())?;
         let displacement = |(k, gradients): (usize, &Arc<Gradients>)| {
             if scales[k].iter().all(|scale| *scale == 0.) {
@@ -158,7 +161,7 @@ impl MicroGradients {
         };
         let all = self.gradients.iter().enumerate().map(displacement).collect::<Result<Vec<_>>>()?;
         let of = self.params.iter().map(address).zip(all).collect();
-        Displacements { of, size: self.groups.size }.within_scope(f)
+        Displacements { of, size }.within_scope(f)
     }
 
     /// Σ wⱼ gⱼ for the `weights` of the micro-batches, a tensor for each parameter with the elements of its shape. The

@@ -13,7 +13,8 @@
 use super::groups::Groups;
 use super::last_layer::note_parameters;
 use super::micro::{Displacement, Displacements};
-use crate::graph::grad_enabled;
+use crate::graph::{Precision, grad_enabled};
+use crate::layers::Geometry;
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, bail};
 use std::cell::RefCell;
@@ -37,7 +38,24 @@ pub(crate) enum Gradients {
     /// `[groups, elements]`; of the filters of a convolution on a GPU `[groups, c_out, taps, c_in]`.
     Formed(Tensor),
     /// Input a and output gradient d of a convolution or linear map: Σ d aᵀ over the positions of a micro-batch.
-    Factors { a: Tensor, d: Tensor, g: crate::layers::Geometry },
+    Factors(Factors),
+}
+
+/// Input and output gradient of a convolution or linear map, without the graph that they come from.
+#[derive(Debug)]
+pub(crate) struct Factors {
+    pub(crate) a: Tensor,
+    pub(crate) d: Tensor,
+    pub(crate) g: Geometry,
+    /// That of the forward; on the CPU there is one.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "there is one"))]
+    pub(crate) precision: Precision,
+}
+
+impl Gradients {
+    pub(crate) fn factors(a: &Tensor, d: &Tensor, g: Geometry, precision: Precision) -> Self {
+        Gradients::Factors(Factors { a: a.detach(), d: d.detach(), g, precision })
+    }
 }
 
 /// What is recorded.

@@ -7,6 +7,7 @@ use msharp_ops::{
     Epilogue, FeatureMap, RunningStats, attention, batch_norm, conv2d, cross_entropy, first_token, gelu, group_norm,
     layer_norm, layer_scale, linear, micro_gradients, no_grad, patches, relu, sample_gradients, tokens, weighted_sum,
 };
+use std::sync::Arc;
 
 type Named<'a> = (&'static str, &'a Var);
 
@@ -316,5 +317,44 @@ fn sample_gradients_are_those_of_ghost_norms() -> Result<()> {
     for (found, expected) in found.weighted(&[1.; 5])?.iter().zip(&sum) {
         assert!(distance(&values(found)?, expected) < 1e-12);
     }
+    Ok(())
+}
+
+/// What is kept of a clean pass is inputs and gradients of layers, and not the graph between them.
+#[test]
+fn no_graph_outlives_its_losses() -> Result<()> {
+    let dtype = DType::F64;
+    let (x, w1, w2) = (noise(&[4, 6], 1, dtype)?, var(&[8, 6], 2, dtype)?, var(&[30, 8], 3, dtype)?);
+    let params: [Named; 2] = [("w1", &w1), ("w2", &w2)];
+    let traced = Arc::new(());
+    let f = || {
+        let held = traced.clone();
+        let h = msharp_ops::on_backward(&linear(&x, &w1, None)?, move || drop(held.clone()))?;
+        losses_of(&linear(&h, &w2, None)?)
+    };
+    for size in [1, 2] {
+        let mut clean = micro_gradients(&named(&params), 4, size, f)?;
+        assert_eq!(Arc::strong_count(&traced), 2, "the losses have their graph");
+        clean.losses = clean.losses.detach();
+        assert_eq!(Arc::strong_count(&traced), 1, "m = {size}");
+    }
+    Ok(())
+}
+
+/// Where no parameter is displaced, each micro-batch is still computed as if it were alone.
+#[test]
+fn micro_batches_without_parameters_are_still_alone() -> Result<()> {
+    let (x, dtype) = (noise(&[6, 3], 1, DType::F64)?, DType::F64);
+    let (weight, bias, mean, variance) =
+        (var(&[3], 2, dtype)?, var(&[3], 3, dtype)?, var(&[3], 4, dtype)?, var(&[3], 5, dtype)?);
+    let f = || {
+        let stats = RunningStats { mean: &mean, var: &variance, batches: None, momentum: 0. };
+        losses_of(&batch_norm(&x, &weight, &bias, &stats, true, 1e-2, Epilogue::default())?)
+    };
+    let clean = micro_gradients(&[], 6, 2, f)?;
+    assert_eq!(values(&clean.displaced(&[], f)?)?, values(&clean.losses)?);
+    assert_ne!(values(&f()?)?, values(&clean.losses)?);
+    let error = msharp_ops::ghost_norms(&[], f).unwrap_err().to_string();
+    assert!(error.contains("there are no parameters"), "{error}");
     Ok(())
 }

@@ -8,10 +8,11 @@ use crate::cpu::displaced::{Values, moved};
 use crate::cpu::float::{Float, constant, with_float, with_slice};
 use crate::cpu::parallel::{build, for_chunks};
 use crate::cpu::squares::squares_of_rows;
+use crate::graph::Precision;
 use crate::layers::Geometry;
 use crate::per_sample::groups::Groups;
 use crate::per_sample::micro::Displacement;
-use crate::per_sample::recorder::{Gradients, Terms};
+use crate::per_sample::recorder::{Factors, Gradients, Terms};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
@@ -84,7 +85,7 @@ pub(super) fn weight_terms<T: Float>(
             if full.end < samples {
                 squares.extend(of(full.end..samples, samples - full.end));
             }
-            let gradients = keeps.then(|| Gradients::Factors { a: x.clone(), d: dy.clone(), g: *g });
+            let gradients = keeps.then(|| Gradients::factors(x, dy, *g, Precision::F32));
             let squares = constant(squares, groups.count())?;
             Ok(Terms { samples, squares, gradients })
         })
@@ -103,13 +104,7 @@ fn gradient<T: Float>(batch: &Batch, samples: &Range<usize>, x: &[T], dy: &[T]) 
 }
 
 /// Σ wⱼ dWⱼ, flat.
-pub(crate) fn weighted_gradient(
-    g: &Geometry,
-    a: &Tensor,
-    d: &Tensor,
-    groups: Groups,
-    weights: &[f64],
-) -> Result<Tensor> {
+pub(crate) fn weighted_gradient(Factors { a, d, g, .. }: &Factors, groups: Groups, weights: &[f64]) -> Result<Tensor> {
     with_float!("weighted", a, T => {
         let outputs = Batch::of(g, groups).outputs();
         let scaled = with_slice::<T, _>(d, |d| {
@@ -140,11 +135,11 @@ enum Way<'a, T> {
 fn with_way<T: Float, R>(batch: &Batch, moved_by: &Displacement, f: impl FnOnce(Way<T>) -> R) -> Result<R> {
     match &*moved_by.gradients {
         Gradients::Formed(gradients) => with_slice(gradients, |gradients| Ok(f(Way::Formed(gradients)))),
-        Gradients::Factors { g, .. } if *g != batch.g => bail!(
+        Gradients::Factors(Factors { g, .. }) if *g != batch.g => bail!(
             "a convolution {:?} is displaced by the gradient of {g:?}; expected the same batch in both passes",
             batch.g
         ),
-        Gradients::Factors { a, d, .. } => with_slice(a, |a| {
+        Gradients::Factors(Factors { a, d, .. }) => with_slice(a, |a| {
             with_slice(d, |d| {
                 let one = batch.part(&batch.groups.of(0));
                 let thin = LowRank::of(&one).multiplications() <= work_of_forming(&one);

@@ -18,8 +18,8 @@ fn numbers(shape: &[usize], by: usize, device: &Device) -> Result<Tensor> {
     Tensor::from_iter((0..n).map(|i: usize| (i * by % 1009) as f32 / 504.5 - 1.), device)?.reshape(shape)
 }
 
-/// What is made of all micro-batches at once, of a few, and of one after another, has the same bits; whether
-/// gradients are kept, formed again or stay factors.
+/// What is made of all micro-batches at once and of one after another is the same up to rounding, whether gradients are
+/// kept, formed again or stay factors.
 #[test]
 fn how_many_go_at_once_is_no_matter() -> Result<()> {
     let device = cuda_device(0)?;
@@ -42,8 +42,8 @@ fn how_many_go_at_once_is_no_matter() -> Result<()> {
             let gradients = terms.gradients.expect("they are kept");
             let way = match &gradients {
                 Gradients::Formed(_) => "kept",
-                Gradients::Factors { .. } if batch.is_thin() => "low rank",
-                Gradients::Factors { .. } => "formed again",
+                Gradients::Factors(_) if batch.is_thin() => "low rank",
+                Gradients::Factors(_) => "formed again",
             };
             let scales = Tensor::from_iter((0..groups.count()).map(|j| 0.01 * j as f64), &device)?;
             let moved = Displacement { scales, gradients: std::sync::Arc::new(gradients), groups };
@@ -53,7 +53,12 @@ fn how_many_go_at_once_is_no_matter() -> Result<()> {
             Ok((runs.len(), way, vec![terms.squares.to_vec1()?, norms.to_vec1()?, host(&y)?, host(&dx)?]))
         };
         let ((few, way, expected), (many, _, found)) = (run(MOST)?, run(1)?);
-        assert!(few <= 2 && many == groups.count() && found == expected, "{way}, m = {size}");
+        assert!(few <= 2 && many == groups.count(), "{way}, m = {size}: {few} and {many} runs");
+        for (found, expected) in found.iter().zip(&expected) {
+            let square: f64 = found.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum();
+            let size_of: f64 = expected.iter().map(|b| b * b).sum();
+            assert!(square <= 1e-12 * size_of, "{way}, m = {size}: off by {:e}", (square / size_of).sqrt());
+        }
         ways.push(way);
     }
     assert_eq!(ways, ["low rank", "formed again", "formed again", "kept"]);

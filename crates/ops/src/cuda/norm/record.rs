@@ -49,8 +49,8 @@ pub(super) fn record<X: Activation>(
         Pointer::of(&statistics.rstd)?,
         values[0].pointer()?,
         values[1].pointer()?,
-        values[0].rows,
-        values[1].rows,
+        spans_of(&values[0]),
+        spans_of(&values[1]),
         rows.rows,
         rows.c,
         relu
@@ -85,6 +85,11 @@ pub(super) fn record<X: Activation>(
             )
         }
     }
+}
+
+/// Spans that share the values of a parameter, as the kernels count them.
+fn spans_of(values: &Values) -> u32 {
+    u32::try_from(values.rows).unwrap_or(u32::MAX)
 }
 
 /// Scale and shift as one number in candle's graph; their gradients are stored beside it.
@@ -157,8 +162,8 @@ impl Backward {
             Pointer::of(rstd)?,
             weight.pointer()?,
             bias.pointer()?,
-            weight.rows,
-            bias.rows,
+            spans_of(weight),
+            spans_of(bias),
             rows.rows,
             rows.c,
             *relu,
@@ -191,8 +196,8 @@ impl Backward {
                 Pointer::of(rstd)?,
                 weight.pointer()?,
                 bias.pointer()?,
-                weight.rows,
-                bias.rows,
+                spans_of(weight),
+                spans_of(bias),
                 terms.pointer()?,
                 rows.rows,
                 rows.c,
