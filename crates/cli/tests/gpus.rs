@@ -54,8 +54,9 @@ fn fail(ranks: Vec<Child>, since: Instant) -> String {
     said
 }
 
-/// With one perturbation of the whole batch, and with one of each micro-batch. A rank has one micro-batch and one process
-/// two, which go together: then rounding differs, and a ReLU may be on in one and off in the other; 2e-5 was seen.
+/// With one perturbation of the whole batch, and with one of each micro-batch. A rank has one micro-batch, and one
+/// process two, which go together: then rounding differs, and a ReLU may be on in one and off in the other; 2e-5 was
+/// seen.
 #[test]
 fn two_gpus_train_what_one_trains_and_repeat_to_the_bit() {
     let folder = tempfile::tempdir().unwrap();
