@@ -62,11 +62,11 @@ pub enum EstimatorName {
     FiniteDifference,
     /// One backward pass for each sample (very slow)
     Exact,
-    /// One backward pass in which the layers measure every sample (CPU); under batch norm, shares of the whole gradient
+    /// One backward pass in which the layers measure every sample; under batch norm, shares of the whole gradient
     Ghost,
     /// The closed form of the last layer's part: no further pass
     LastLayer,
-    /// The parts of normalisation layers alone, by one backward pass (CPU)
+    /// The parts of normalisation layers alone, by one backward pass
     NormLayers,
     /// No estimate but random numbers: a control
     Random,
