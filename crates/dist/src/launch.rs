@@ -42,14 +42,18 @@ impl Display for Place {
 
 /// The variable by which torchrun tells the number of processes; who starts them by hand sets it too.
 const TORCHRUN: &str = "WORLD_SIZE";
+/// That of MPICH and Intel MPI.
+const PMI: &str = "PMI_SIZE";
+/// That of `srun`.
+const SLURM: &str = "SLURM_STEP_NUM_TASKS";
 
 /// Size, rank and rank on the machine, by launcher; the first whose size is set is taken. A script of SLURM that is no
 /// step of `srun` has no number of tasks of a step, and is one process.
 const LAUNCHERS: [[&str; 3]; 4] = [
     [TORCHRUN, "RANK", "LOCAL_RANK"],
     ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"],
-    ["PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"], // MPICH, Intel MPI
-    ["SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"],
+    [PMI, "PMI_RANK", "MPI_LOCALRANKID"],
+    [SLURM, "SLURM_PROCID", "SLURM_LOCALID"],
 ];
 
 impl Launch {
@@ -73,6 +77,10 @@ impl Launch {
         };
         for [of_size, of_rank, of_local] in LAUNCHERS {
             let Some(size) = number(of_size)? else { continue };
+            // `srun --mpi=pmi2` sets these too, and tells the rank on the machine and the step by its own alone.
+            if of_size == PMI && value(of_local).is_none() && number(SLURM)? == Some(size) {
+                continue;
+            }
             let Some(rank) = number(of_rank)? else {
                 bail!("the variable {of_size} is {size}, and {of_rank} is not set; expected both, or neither")
             };
@@ -118,7 +126,7 @@ impl Place {
         };
         let names: &[&str] = match of_size {
             TORCHRUN => &["TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"],
-            "SLURM_STEP_NUM_TASKS" => &["SLURM_JOB_ID", "SLURM_STEP_ID"],
+            SLURM => &["SLURM_JOB_ID", "SLURM_STEP_ID"],
             _ => &[],
         };
         let run = names.iter().filter_map(|name| value(name)).collect::<Vec<_>>().join("/");
@@ -148,6 +156,13 @@ mod tests {
         assert_eq!((launch.variable, launch.rank, launch.size, launch.local_rank), ("WORLD_SIZE", 1, 2, None));
         assert_eq!(found(&[("PMI_SIZE", "3"), ("PMI_RANK", "1")]).unwrap().unwrap().size, 3);
         assert_eq!(found(&[("SLURM_STEP_NUM_TASKS", "3"), ("SLURM_PROCID", "0")]).unwrap().unwrap().size, 3);
+        // srun --mpi=pmi2
+        let both = [("PMI_SIZE", "3"), ("PMI_RANK", "1"), ("SLURM_STEP_NUM_TASKS", "3"), ("SLURM_PROCID", "1")];
+        let launch = found(&[&both[..], &[("SLURM_LOCALID", "1")]].concat()).unwrap().unwrap();
+        assert_eq!((launch.variable, launch.rank, launch.local_rank), ("SLURM_STEP_NUM_TASKS", 1, Some(1)));
+        // MPICH's own mpiexec in one of its steps
+        let within = found(&[&both[..], &[("MPI_LOCALRANKID", "0")]].concat()).unwrap().unwrap();
+        assert_eq!((within.variable, within.local_rank), ("PMI_SIZE", Some(0)));
         for alone in [&[][..], &[("RANK", "3")], &[("SLURM_NTASKS", "8"), ("SLURM_PROCID", "0")]] {
             assert_eq!(found(alone).unwrap(), None, "{alone:?}");
         }

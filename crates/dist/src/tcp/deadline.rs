@@ -27,14 +27,16 @@ impl<'a> Deadline<'a> {
         self.limits.meeting.saturating_sub(self.started.elapsed())
     }
 
-    /// Waits a moment for the ranks that are `missing`. After some seconds, the lowest rank that is there says so once.
+    /// Waits a moment for the ranks that are `missing`. After some seconds, the lowest rank that is there says so once,
+    /// and `why`, if that is known.
     ///
     /// # Errors
-    /// If the time is over: names them, and `why`, if that is known.
+    /// If the time is over: the same.
     pub fn wait(&mut self, missing: &[usize], why: &str) -> Result<()> {
         let (place, elapsed) = (self.place, self.started.elapsed());
+        let why = || if why.is_empty() { String::new() } else { format!(" ({why})") };
         if elapsed > self.limits.meeting {
-            let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+            let why = why();
             bail!(
                 "{} did not come to {place} within {} s{why}; expected all ranks with this MASTER_ADDR and MASTER_PORT, and \
                  no firewall between them",
@@ -44,7 +46,7 @@ impl<'a> Deadline<'a> {
         }
         if elapsed > self.limits.notice && !self.was_said && (0..self.rank).all(|rank| missing.contains(&rank)) {
             self.was_said = true;
-            (self.say)(&format!("waiting for {} at {place}", named(missing)));
+            (self.say)(&format!("waiting for {} at {place}{}", named(missing), why()));
         }
         thread::sleep(Duration::from_millis(if elapsed < Duration::from_secs(1) { 5 } else { 50 }));
         Ok(())
