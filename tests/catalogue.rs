@@ -24,6 +24,7 @@ fn both(set: &Fixed) -> Vec<(&'static str, Boxed)> {
         ("usam:rho=0.2", Box::new(usam(0.2))),
         ("m-sam:m=4", Box::new(m_sam(0.1, 4))),
         ("m-usam:m=4", Box::new(m_usam(0.1, 4))),
+        ("m-ascent-sam:m=4", Box::new(m_ascent_sam(0.1, 4))),
         ("n-sam", Box::new(n_sam(0.1, set.clone()))),
         ("n-usam", Box::new(n_usam(0.1, set.clone()))),
         ("rw-sam:lambda=3", Box::new(rw_sam(0.1, size, Exact))),

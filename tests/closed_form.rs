@@ -4,7 +4,9 @@ use crate::problems::{Fixed, Link, Rows, along, distance, dot, norm, normal};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use msharp_core::{Batch, BatchLoss, GradNormEstimator, Key, Params, Perturbation, Temperature, effective_size, gibbs};
 use msharp_gradnorm::{Delta, Exact, FiniteDifference, Probe};
-use msharp_perturb::{Micro, Plain, m_sam, n_sam, n_usam, rw_sam, rw_usam, sam, usam};
+use msharp_perturb::{
+    Gibbs, L2, Mean, Micro, Plain, Sharp, Weighted, m_ascent_sam, m_sam, n_sam, n_usam, rw_sam, rw_usam, sam, usam,
+};
 
 const RHO: f64 = 0.3;
 const LINKS: [Link; 2] = [Link::Squares, Link::Logistic];
@@ -46,6 +48,35 @@ fn m_sam_weighs_micro_batches_by_their_length() -> Result<()> {
             expected = along(&expected, share, &rows.mean(part, &displaced));
         }
         assert_close(&mut m_sam(RHO, 3), &rows, &expected, "m-SAM")?;
+    }
+    Ok(())
+}
+
+/// The controls: micro-batches that ascend alone while all descend, and weights that are descended too.
+#[test]
+fn what_ascends_apart_descends_together_and_what_is_weighed_is_descended() -> Result<()> {
+    for link in LINKS {
+        let rows = Rows::new(link, 7, 4, 2)?;
+        let x = rows.x()?;
+        let mut expected = vec![0.; 4];
+        for part in [0..3, 3..6, 6..7] {
+            let (share, displaced) = (part.len() as f64 / 7., on_the_ball(&x, &rows.mean(part, &x)));
+            expected = along(&expected, share, &rows.mean(0..7, &displaced));
+        }
+        assert_close(&mut m_ascent_sam(RHO, 3), &rows, &expected, "m-SAM's perturbations")?;
+
+        let norms: Vec<f64> = (0..7).map(|i| norm(&rows.grad(i, &x))).collect();
+        let temperature = Temperature::EffectiveSize(3.);
+        let weights = gibbs(&norms, temperature);
+        let of_weights = |x: &[f64]| rows.weighted(weights.iter().copied().enumerate(), x);
+        let expected = of_weights(&on_the_ball(&x, &of_weights(&x)));
+        let ascent = Gibbs { temperature, estimator: Exact };
+        let mut rule = Sharp { ascent, offset: L2 { rho: RHO }, combine: Weighted };
+        assert_close(&mut rule, &rows, &expected, "RW-SAM, weighted descent")?;
+        let mut unweighted = Sharp { ascent: Mean, offset: L2 { rho: RHO }, combine: Weighted };
+        let loss = BatchLoss::new(&rows, &rows.params, &rows.batch);
+        let error = unweighted.gradient(loss).unwrap_err().to_string();
+        assert!(error.contains("does not weigh samples"), "{error}");
     }
     Ok(())
 }

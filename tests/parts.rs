@@ -64,6 +64,7 @@ fn at_the_end_of_its_range_each_part_is_sam_to_the_bit() -> Result<()> {
         ("all of the run", Box::new(During { inner: sam(RHO), start: 0., end: 1. })),
         ("one micro-batch", Box::new(Micro::new(sam(RHO), 9))),
         ("equal weights", Box::new(rw_sam(RHO, Temperature::Raw(0.), Exact))),
+        ("one micro-batch that ascends", Box::new(m_ascent_sam(RHO, 9))),
         ("in a box", in_ball(Box::new(l2) as Box<dyn Offset>)),
     ];
     let expected = two_steps(&mut sam(RHO))?;
@@ -204,6 +205,7 @@ fn each_rule_makes_the_passes_that_it_promises() -> Result<()> {
             "plain" | "msam" | "rwp, drawn" => (3, 3),
             "look sam" | "every 2nd" => (5, 5),
             "3 steps" => (12, 12),
+            "m-ascent sam" => (9, 9), // two micro-batches
             "eigen sam, drawn" => (6 + 2 * 10, 6 + 2 * 10),
             "n-sam" | "n-usam" => continue, // the whole set, in equivalence.rs
             "ae-sam, read" => continue,     // depends on the numbers

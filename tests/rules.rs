@@ -47,6 +47,14 @@ pub fn rules_of_two_passes(rho: f64) -> Vec<Named> {
         ("wsam", Box::new(wsam(rho, 0.6))),
         ("pgn", Box::new(pgn(rho, 0.3))),
         ("esam, drawn", Box::new(esam(rho, 0.6, 0.5))),
+        (
+            "rw-sam, exact, weighted",
+            Box::new(Sharp {
+                ascent: Gibbs { estimator: Exact, temperature: Temperature::EffectiveSize(3.) },
+                offset: l2,
+                combine: Weighted,
+            }),
+        ),
         ("half rho", Box::new(with_offset(Grouped { inner: l2, groups: vec![(Select::All, 0.5)] }))),
         ("decay inside", Box::new(with_offset(Decayed { inner: l2, weight_decay: 0.05, on: Select::All }))),
         ("clipped usam", Box::new(with_offset(Clipped { inner: Raw { rho }, max_norm: 1. }))),
@@ -76,6 +84,7 @@ pub fn rules_of_other_passes(rho: f64) -> Vec<Named> {
         ("eigen sam, drawn", Box::new(with_offset(Eigen::new(rho, 0.2).refreshed(2, 5)))),
         ("3 steps", Box::new(multi_step_sam(rho, 3))),
         ("every 2nd", Box::new(Every::new(sam(rho), 2))),
+        ("m-ascent sam", Box::new(m_ascent_sam(rho, 3))),
         ("from the start on", Box::new(During { inner: sam(rho), start: 0., end: 0.5 })),
     ]
 }

@@ -130,7 +130,7 @@ impl<'a> BatchLoss<'a> {
         }
         let Some(grads) = sum else { bail!("an objective that cuts a batch into no pieces has no gradient") };
         let grads = if weights.is_some() { self.sum_over_ranks(grads)? } else { self.mean_over_ranks(grads)? };
-        Ok(Gradient { losses: Some(one(all)?), grads, measures: Measures::new() })
+        Ok(Gradient { losses: Some(one(all)?), grads, measures: Measures::new(), weights: weights.cloned() })
     }
 
     /// What goes through together: the batch itself, or pieces of it where the objective

@@ -32,8 +32,9 @@ pub trait GradNormEstimator: Component {
         let all = loss.gathered(&norms)?;
         let (weights, of_weights) = weigh(&all.values)?;
         measures.extend(of_weights);
-        let grads = loss.backward(&losses, Some(&all.own(&weights)?))?;
-        Ok(Gradient { losses: Some(losses.detach()), grads, measures })
+        let weights = all.own(&weights)?;
+        let grads = loss.backward(&losses, Some(&weights))?;
+        Ok(Gradient { losses: Some(losses.detach()), grads, measures, weights: Some(weights) })
     }
 
     /// Whether the norms are those of whole gradients, or unbiased in the square, so that a variance follows from them;

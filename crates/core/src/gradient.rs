@@ -17,6 +17,8 @@ pub struct Gradient {
     pub grads: ParamVec,
     /// What the rule measured on the way.
     pub measures: Measures,
+    /// `[b]`: pᵢ, of an ascent that is Σ pᵢ ∇ℓᵢ, for the samples of this rank; none where it is a mean.
+    pub weights: Option<Tensor>,
 }
 
 impl Gradient {

@@ -141,7 +141,7 @@ impl MicroGradients<'_> {
             self.gradients.displaced(&by_parameter, || {
                 let losses = self.loss.losses()?;
                 let grads = backward(&losses, None, params)?;
-                Ok(Gradient { losses: Some(losses.detach()), grads, measures: Measures::new() })
+                Ok(Gradient { losses: Some(losses.detach()), grads, measures: Measures::new(), weights: None })
             })
         })
     }

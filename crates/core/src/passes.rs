@@ -2,7 +2,7 @@
 
 use crate::batch_loss::Statistics;
 use crate::{Batch, BatchLoss, Gradient, Measures, Offset, ParamVec, Uphill};
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 /// The two passes of a rule, the first of which is made. A [`Combine`](crate::Combine) that never asks for the second
 /// does not pay for it.
@@ -94,6 +94,18 @@ impl<'a, U: Uphill> Passes<'a, U> {
 }
 
 impl Passes<'_, Gradient> {
+    /// ∇ Σ pᵢ ℓᵢ(x + ε), with the weights p of an ascent that is Σ pᵢ ∇ℓᵢ(x). As [`sharp`](Self::sharp).
+    ///
+    /// # Errors
+    /// Of an ascent that does not weigh samples.
+    pub fn sharp_as_ascended(&mut self) -> Result<ParamVec> {
+        let Some(weights) = self.uphill.weights.clone() else {
+            bail!("the ascent does not weigh samples; expected one that does, as those of RW-SAM and δ-SAM")
+        };
+        let epsilon = self.epsilon()?;
+        self.at(&epsilon, Some(&weights))
+    }
+
     /// The gradient at x: the ascent's. After a reweighting ascent it is the reweighted one, after that of a full batch
     /// the full batch's, and a combination that descends it descends that.
     pub fn clean(&self) -> &ParamVec {

@@ -130,7 +130,7 @@ impl Uphill for Gradient {
     fn report(self, descent: ParamVec, measures: Measures) -> Gradient {
         let mut all = self.measures;
         all.extend(measures);
-        Gradient { losses: self.losses, grads: descent, measures: all }
+        Gradient { losses: self.losses, grads: descent, measures: all, weights: None }
     }
 }
 
@@ -146,7 +146,7 @@ impl Uphill for Direction {
     }
 
     fn report(self, descent: ParamVec, measures: Measures) -> Gradient {
-        Gradient { losses: None, grads: descent, measures }
+        Gradient { losses: None, grads: descent, measures, weights: None }
     }
 }
 

@@ -60,7 +60,7 @@ impl GradNormEstimator for Ghost {
             let shaped = loss.params.iter().zip(sums).map(|(param, sum)| sum.reshape(param.var.shape()));
             loss.sum_over_ranks(ParamVec::new(loss.params, shaped.collect::<Result<_>>()?))?
         };
-        Ok(Gradient { losses: Some(found.losses.detach()), grads, measures })
+        Ok(Gradient { losses: Some(found.losses.detach()), grads, measures, weights: Some(weights) })
     }
 
     fn cost(&self, _: usize) -> Cost {

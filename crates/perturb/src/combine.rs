@@ -7,6 +7,7 @@ mod esam_select;
 mod gsam;
 mod look_sam;
 mod stable;
+mod weighted;
 
 pub use ae_sam::AeSam;
 pub use blend::Blend;
@@ -15,3 +16,4 @@ pub use esam_select::EsamSelect;
 pub use gsam::Gsam;
 pub use look_sam::LookSam;
 pub use stable::Stable;
+pub use weighted::Weighted;

@@ -6,8 +6,8 @@
 
 use crate::{
     Adaptive, AeSam, Averaged, Blend, Descend, During, Eigen, EsamSelect, Friendly, FullBatch, Gibbs, Grouped, Gsam,
-    L2, Linf, LookSam, Mean, Micro, Momentum, Proportional, Random, Raw, RhoSchedule, Sampa, Scale, Scheduled, Sharp,
-    Smoothed, Sparse, Stable, Steps, Unified,
+    L2, Linf, LookSam, Mean, Micro, MicroAscent, Momentum, Proportional, Random, Raw, RhoSchedule, Sampa, Scale,
+    Scheduled, Sharp, Smoothed, Sparse, Stable, Steps, Unified,
 };
 use msharp_core::{DataSource, GradNormEstimator, Role, Select, Temperature};
 
@@ -39,6 +39,12 @@ pub fn m_sam(rho: f64, m: usize) -> Micro<Sharp<Mean, L2>> {
 /// m-USAM: USAM on each micro-batch of `m` samples, averaged. 2 + 2.
 pub fn m_usam(rho: f64, m: usize) -> Micro<Sharp<Mean, Raw>> {
     Micro::new(usam(rho), m)
+}
+
+/// SAM with the perturbations of m-SAM: micro-batches of `m` samples ascend alone, and the whole batch descends at each
+/// of their points, b/m + 1 of each.
+pub fn m_ascent_sam(rho: f64, m: usize) -> MicroAscent<L2> {
+    MicroAscent { offset: L2 { rho }, size: m }
 }
 
 /// n-SAM: the perturbation is that of the whole set, the descent gradient that of the batch. n/b + 1 of each.

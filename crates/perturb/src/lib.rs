@@ -12,10 +12,12 @@
 //! | [`Momentum`]: of past directions, MSAM | [`Eigen`]: towards the top of the Hessian | [`LookSam`]: s every k-th step |
 //! | [`Random`]: noise, RWP | | [`AeSam`]: s where g is long |
 //! | [`Smoothed`]: at x + noise, R-SAM | | [`EsamSelect`]: s of some samples |
+//! | | | [`Weighted`]: s of the loss that the ascent weighs |
 //!
 //! Around an offset: [`Adaptive`] (ASAM), [`Friendly`] (F-SAM), [`Averaged`] (VaSSO), [`Sparse`] (ESAM), [`Steps`],
 //! [`Grouped`] (masks, SAM-ON, ρ by groups), [`Decayed`], [`Clipped`], [`Scheduled`]. Around a rule: [`Micro`] (m-SAM),
-//! [`Every`], [`During`] (late-phase SAM), [`Clipped`]. All of them nest.
+//! [`Every`], [`During`] (late-phase SAM), [`Clipped`]. All of them nest. Controls, which take one thing from a rule:
+//! [`Weighted`] and [`MicroAscent`].
 //!
 //! [`Sharp`] composes the three parts, its passes written once. The published rules have constructors, as [`sam`],
 //! [`m_sam`], [`rw_sam`] and [`gsam`], and entries in the [`catalogue`], so that
@@ -59,6 +61,7 @@ mod during;
 mod error;
 mod every;
 mod micro;
+mod micro_ascent;
 mod offset;
 mod plain;
 mod sampa;
@@ -68,16 +71,17 @@ mod sharp;
 pub use ascent::{FullBatch, Gibbs, Mean, Momentum, Proportional, Random, Smoothed};
 pub use catalogue::Rule;
 pub use clipped::Clipped;
-pub use combine::{AeSam, Blend, Descend, EsamSelect, Gsam, LookSam, Stable};
+pub use combine::{AeSam, Blend, Descend, EsamSelect, Gsam, LookSam, Stable, Weighted};
 pub use constructors::{
     ae_sam, asam, asam_weights, delta_sam, eigen_sam, esam, friendly_sam, gsam, late_phase_sam, layer_sam, linf_sam,
-    look_sam, m_sam, m_usam, msam, multi_step_sam, n_sam, n_usam, pgn, r_sam, rw_sam, rw_usam, rwp, sam, sam_on, sampa,
-    stable_sam, unified_sam, usam, vasso, with_combine, with_offset, wsam,
+    look_sam, m_ascent_sam, m_sam, m_usam, msam, multi_step_sam, n_sam, n_usam, pgn, r_sam, rw_sam, rw_usam, rwp, sam,
+    sam_on, sampa, stable_sam, unified_sam, usam, vasso, with_combine, with_offset, wsam,
 };
 pub use during::During;
 pub use error::Error;
 pub use every::Every;
 pub use micro::{Micro, Path};
+pub use micro_ascent::MicroAscent;
 pub use offset::{
     Adaptive, Averaged, Decayed, Eigen, Friendly, Grouped, L2, Linf, Raw, RhoSchedule, Scheduled, Sparse, Steps,
     Unified,

@@ -169,5 +169,5 @@ fn mean(loss: BatchLoss, parts: &[Batch], mut of: impl FnMut(BatchLoss) -> Resul
     let measures = measures.collect::<Result<Measures>>()?;
     let Some(grads) = sum else { bail!("no micro-batch has a gradient") };
     let losses = (losses.len() == parts.len()).then(|| Tensor::cat(&losses, 0)).transpose()?;
-    Ok(Gradient { losses, grads, measures })
+    Ok(Gradient { losses, grads, measures, weights: None })
 }

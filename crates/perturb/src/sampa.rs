@@ -86,7 +86,7 @@ impl Perturbation for Sampa {
 
         let measures = Measures::from([("offset_norm", epsilon.squared_norm()?.sqrt()?), ("sharp_loss", sharp_loss)]);
         (self.g, self.batch) = (Some(next), Some(whole));
-        Ok(Gradient { losses: None, grads: descent, measures })
+        Ok(Gradient { losses: None, grads: descent, measures, weights: None })
     }
 }
 

@@ -68,7 +68,7 @@ impl<A: Ascent, O: Offset, C: Combine<A::Uphill>> Perturbation for Sharp<A, O, C
         let mut measures =
             Measures::from([("offset_norm", uphill.mean(&lengths)?), ("micro_norm", uphill.mean(&norms)?)]);
         measures.extend(sharp.mean_loss()?.map(|loss| ("sharp_loss", loss)));
-        Ok(Gradient { losses: Some(uphill.losses().clone()), grads: sharp.grads, measures })
+        Ok(Gradient { losses: Some(uphill.losses().clone()), grads: sharp.grads, measures, weights: None })
     }
 
     /// A combination that asks for x + ε in every k-th step pays for the offset there only.

@@ -99,6 +99,12 @@ impl RunConfig {
             .changes
             .parts(&self.perturbation.rule)
             .is_some_and(|[.., combine]| combine == "esam-select");
+        let parts = self.perturbation.changes.parts(&self.perturbation.rule);
+        ensure!(
+            parts.is_none_or(|[ascent, _, combine]| combine != "weighted" || ["gibbs", "proportional"].contains(&ascent)),
+            "--combine weighted descends the loss that the ascent weighs, and --rule {rule} weighs no samples; expected \
+             rw-sam, rw-usam or delta-sam"
+        );
         ensure!(
             at_once > 1 || !(self.is_reweighted() || selects),
             "--rule {rule} weighs the samples that go through together, and that is one; expected a --micro-batch or \
@@ -273,6 +279,7 @@ mod tests {
             ("--rule gsam:rho-min=0.05 --offset l2", "rho-min"),
             ("--rule rw-sam:temperature=raw --micro-batch 1", "--micro-batch"),
             ("--combine esam-select --micro-batch 1", "--micro-batch"),
+            ("--rule sam --combine weighted", "--combine weighted"),
             ("--rule sgd --model vit-mini --micro-batch 16", "--micro-batch"),
             ("--rule unified-sam:l=1", "l is 1"),
             ("--rule unified-sam:l=0", "l is 0"),

@@ -43,7 +43,7 @@ impl<D: DataSource> Ascent for FullBatch<D> {
             bail!("the full-batch ascent saw {seen} samples of a data source that promised {}", self.data.samples())
         }
         match sum {
-            Some(grads) => Ok(Gradient { losses: None, grads, measures: Measures::new() }),
+            Some(grads) => Ok(Gradient { losses: None, grads, measures: Measures::new(), weights: None }),
             None => bail!("the full-batch ascent was given a data source without batches"),
         }
     }

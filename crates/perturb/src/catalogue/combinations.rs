@@ -2,7 +2,7 @@
 
 use super::choice::{Combinations, Kind};
 use super::entry::{Entry, Parameter};
-use crate::{AeSam, Blend, Descend, EsamSelect, Gsam, LookSam, Stable};
+use crate::{AeSam, Blend, Descend, EsamSelect, Gsam, LookSam, Stable, Weighted};
 
 type Listed = Entry<<Combinations as Kind>::Build>;
 
@@ -35,7 +35,7 @@ pub const fn combinations() -> &'static [Listed] {
     &COMBINATIONS
 }
 
-static COMBINATIONS: [Listed; 8] = [
+static COMBINATIONS: [Listed; 9] = [
     Listed::part("descend", "The gradient at x + ε alone", "s", &[], |_| Box::new(Descend)),
     Listed::part("gsam", "s less the part of g orthogonal to it", "s − αg⊥", &[ALPHA_GSAM], |v| {
         Box::new(Gsam { alpha: v.number("alpha") })
@@ -71,5 +71,12 @@ static COMBINATIONS: [Listed; 8] = [
         "s of the ⌊γb⌋ samples that rise most",
         &[GAMMA_ESAM],
         |v| Box::new(EsamSelect { gamma: v.number("gamma") }),
+    ),
+    Listed::part(
+        "weighted",
+        "s of the loss that the ascent weighs, of rw-sam, rw-usam or delta-sam",
+        "Σpᵢ∇ℓᵢ(x + ε)",
+        &[],
+        |_| Box::new(Weighted),
     ),
 ];

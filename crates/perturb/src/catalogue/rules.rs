@@ -48,7 +48,7 @@ const fn entry(name: &'static str, label: &'static str, about: &'static str) -> 
     }
 }
 
-static RULES: [Listed; 32] = [
+static RULES: [Listed; 33] = [
     Entry {
         parameters: &[],
         formula: "g",
@@ -84,6 +84,17 @@ static RULES: [Listed; 32] = [
         reference: "Andriushchenko, Flammarion, ICML 2022",
         build: |v, _| Ok(Built::whole(m_usam(v.number("rho"), v.count("m")))),
         ..entry("m-usam", "m-USAM", "USAM on each micro-batch of m samples, averaged")
+    },
+    Entry {
+        parameters: &[RHO, M],
+        formula: "mean of the batch's s at ε = ρĝ of each micro-batch of m samples",
+        reference: "– (a control of m-sam)",
+        build: |v, _| Ok(Built::whole(m_ascent_sam(v.number("rho"), v.count("m")))),
+        ..entry(
+            "m-ascent-sam",
+            "m-SAM (shared descent)",
+            "The perturbations of m-SAM, at each of which the whole batch descends",
+        )
     },
     Entry {
         formula: "s at ε = ρû, u = ∇f of the whole set",
