@@ -22,7 +22,7 @@ fn program() -> Command {
     command
 }
 
-/// Two ranks on this machine, with these local ranks, where they are told any.
+/// Two ranks on this machine, with these values of LOCAL_RANK; without one it is not set.
 fn start(local_ranks: [Option<usize>; 2], flags: &[&str]) -> Vec<Child> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let of_rank = |(rank, local_rank): (usize, Option<usize>)| {

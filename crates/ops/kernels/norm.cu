@@ -1,7 +1,7 @@
 // Normalisations with what follows them: y = relu?(norm(x) + residual?).
 //
 // A tensor is rows of c channels. A *span* is a run of rows with one set of coefficients per channel: the whole batch for
-// batch normalisation, an image for group normalisation, and for both where micro-batches are told apart. Statistics are
+// batch normalisation, an image for group normalisation, and for both where samples or micro-batches have something each. Statistics are
 // f32 [spans, c]; so many neighbouring spans share a weight, and so many a bias.
 //
 // A thread keeps N neighbouring channels and walks down rows: blockDim.x threads side by side, blockDim.y below each

@@ -147,7 +147,11 @@ impl<P: Perturbation> Perturbation for Micro<P> {
 }
 
 /// The mean of what `of` computes on parts of a batch, weighted by their length.
-fn mean(loss: BatchLoss, parts: &[Batch], mut of: impl FnMut(BatchLoss) -> Result<Gradient>) -> Result<Gradient> {
+pub(crate) fn mean(
+    loss: BatchLoss,
+    parts: &[Batch],
+    mut of: impl FnMut(BatchLoss) -> Result<Gradient>,
+) -> Result<Gradient> {
     let (mut sum, mut losses) = (None, Vec::new());
     let mut measures: BTreeMap<&str, (Tensor, f64)> = BTreeMap::new();
     for part in parts {

@@ -1,9 +1,8 @@
 //! Micro-batches that ascend alone and descend together: a control of m-SAM.
 
-use candle_core::{Result, Tensor, bail};
-use msharp_core::{
-    BatchLoss, Component, Cost, Gradient, Measures, Offset, ParamVec, Params, Perturbation, at_least_1, parts,
-};
+use crate::micro::mean;
+use candle_core::{Result, bail};
+use msharp_core::{BatchLoss, Component, Cost, Gradient, Measures, Offset, Params, Perturbation, at_least_1, parts};
 
 /// The mean over micro-batches j, weighted by their length, of ∇f_γ(x + εⱼ): the perturbation is that of micro-batch j,
 /// and the gradient there is that of the *whole* batch.
@@ -40,29 +39,14 @@ impl<O: Offset> Perturbation for MicroAscent<O> {
         if ranks > 1 {
             bail!("micro-batches that ascend alone and descend together are for one rank, and there are {ranks}")
         }
-        let (mut sum, mut losses) = (None, Vec::new());
-        let mut means: [Option<Tensor>; 2] = [None, None];
-        for chunk in &loss.batch.chunks(self.size)? {
-            let share = chunk.len() as f64 / loss.batch.len() as f64;
-            let uphill = loss.of(chunk).gradient()?;
-            let epsilon = self.offset.offset(loss.of(chunk), &uphill.grads)?;
+        mean(loss, &loss.batch.chunks(self.size)?, |micro_batch| {
+            let uphill = micro_batch.gradient()?;
+            let epsilon = self.offset.offset(micro_batch, &uphill.grads)?;
             let sharp = loss.gradient_at(&epsilon)?;
-            ParamVec::accumulate(&mut sum, share, &sharp.grads)?;
-            let values = [Some(epsilon.squared_norm()?.sqrt()?), sharp.mean_loss()?];
-            for (mean, value) in means.iter_mut().zip(values) {
-                let Some(value) = value else { continue };
-                let term = (value * share)?;
-                *mean = Some(match mean.take() {
-                    Some(sum) => (sum + term)?,
-                    None => term,
-                });
-            }
-            losses.extend(uphill.losses);
-        }
-        let Some(grads) = sum else { bail!("the batch has no micro-batch") };
-        let named = ["offset_norm", "sharp_loss"].into_iter().zip(means);
-        let measures = named.filter_map(|(name, mean)| Some((name, mean?))).collect::<Measures>();
-        Ok(Gradient { losses: Some(Tensor::cat(&losses, 0)?), grads, measures, weights: None })
+            let mut measures = Measures::from([("offset_norm", epsilon.squared_norm()?.sqrt()?)]);
+            measures.extend(sharp.mean_loss()?.map(|loss| ("sharp_loss", loss)));
+            Ok(Gradient { losses: uphill.losses, grads: sharp.grads, measures, weights: None })
+        })
     }
 
     fn cost(&self, samples: usize) -> Cost {

@@ -94,12 +94,7 @@ impl RunConfig {
                 "--accumulate is {most}, and {at_once} samples go through at once; expected fewer, or no such flag"
             );
         }
-        let selects = self
-            .perturbation
-            .changes
-            .parts(&self.perturbation.rule)
-            .is_some_and(|[.., combine]| combine == "esam-select");
-        let parts = self.perturbation.changes.parts(&self.perturbation.rule);
+        let selects = parts.is_some_and(|[.., combine]| combine == "esam-select");
         ensure!(
             parts.is_none_or(|[ascent, _, combine]| combine != "weighted" || ["gibbs", "proportional"].contains(&ascent)),
             "--combine weighted descends the loss that the ascent weighs, and --rule {rule} weighs no samples; expected \

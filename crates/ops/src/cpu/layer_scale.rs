@@ -6,7 +6,7 @@ use super::parallel::{add_up, build, results, rows_per_chunk};
 use super::vector::vectorised;
 use crate::graph::{Activation, Pass};
 use crate::layers::same_dtype;
-use crate::per_sample::groups::Groups;
+use crate::per_sample::groups::{Groups, samples};
 use crate::per_sample::recorder::{Terms, take_part};
 use crate::profile::timed;
 use candle_core::{Result, Tensor};
@@ -18,7 +18,7 @@ pub(crate) fn layer_scale<X: Activation>(h: &X, x: &X, gamma: &Tensor) -> Result
     let named = |pass: &str, x: &[usize]| (format!("layer_scale {x:?} {pass}"), 0.0);
     with_float!("layer_scale", x.values(), T => {
         let part = take_part("layer_scale", [gamma]);
-        let samples = if x.values().rank() > 1 { x.values().dims()[0] } else { 1 };
+        let samples = samples(x.values());
         let rows_of_sample = x.values().elem_count() / d / samples.max(1);
         let shape = (samples, rows_of_sample);
         let forward = || with_slice::<T, _>(h.values(), |h| {

@@ -12,7 +12,7 @@ use super::product::Product;
 use crate::graph::{Activation, Pass, stored};
 use crate::graph::{Precision, precision};
 use crate::layers::Geometry;
-use crate::per_sample::groups::Groups;
+use crate::per_sample::groups::{Groups, samples};
 use crate::per_sample::micro::Displacement;
 use crate::per_sample::recorder::take_part;
 use candle_core::{DType, Result, Shape, Tensor, bail};
@@ -109,11 +109,6 @@ fn grad_input(gpu: &Gpu, layer: Layer, x: &Tensor, (filters, moved): Displaced, 
         None => layer.grad_input(gpu, x, filters, dy),
         Some(moved) => MicroBatches::of(layer, x, moved)?.grad_input(gpu, x, filters, dy, moved),
     }
-}
-
-/// The first dimension of a batch.
-pub(super) fn samples(x: &Tensor) -> usize {
-    if x.rank() > 1 { x.dims()[0] } else { 1 }
 }
 
 impl Layer {

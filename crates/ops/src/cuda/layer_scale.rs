@@ -1,14 +1,13 @@
 //! LayerScale: a residual block whose branch has a scale for every feature.
 
 use super::activations::column_sums;
-use super::conv::samples;
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, arguments, in_grid};
 use super::micro::{Values, terms_of};
 use super::rows::chunk_of;
 use super::{by_dtype, device_of};
 use crate::graph::{Activation, Pass};
-use crate::per_sample::groups::Groups;
+use crate::per_sample::groups::{Groups, samples};
 use crate::per_sample::recorder::take_part;
 use candle_core::{DType, Result, Tensor, bail};
 

@@ -3,9 +3,9 @@
 
 use super::activations::sums_of_chunks;
 use super::conv::{Layer, turned};
+use super::device_of;
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, arguments, in_grid};
-use super::{by_dtype, device_of};
 use crate::per_sample::groups::Groups;
 use crate::per_sample::micro::Displacement;
 use crate::per_sample::recorder::{Factors, Gradients, Terms};
@@ -64,16 +64,17 @@ pub(super) fn moved(
     gpu.launch(kernel, Grid::over(rows * len), arguments![w, g, scales, out, rows * len, len])
 }
 
-/// x times the scale of its row, for `rows` rows of `len` elements; into `out`, which may be x.
+/// x times the scale of its row, for `n` elements in rows of `len`, of which the last may have fewer; into `out`, which
+/// may be x.
 pub(super) fn scaled(
     gpu: &Gpu,
     dtype: DType,
     (x, scales): (Pointer, Pointer),
     out: Pointer,
-    (rows, len): (usize, usize),
+    (n, len): (usize, usize),
 ) -> Result<()> {
     let kernel = if dtype == DType::BF16 { "scaled_bf16" } else { "scaled_f32" };
-    gpu.launch(kernel, Grid::over(rows * len), arguments![x, scales, out, rows * len, len])
+    gpu.launch(kernel, Grid::over(n), arguments![x, scales, out, n, len])
 }
 
 /// ⟨xⱼ, yⱼ⟩ of the `rows` rows of `len` elements of two f32 matrices, f64 `[rows]`; and 0 for what is negative.
@@ -123,11 +124,10 @@ pub(crate) fn weighted_gradient(gpu: &Gpu, gradients: &Gradients, groups: Groups
         }
         Gradients::Factors(Factors { a, d, g, precision }) => {
             let layer = Layer { g: *g, precision: *precision, dtype: d.dtype() };
-            let len = d.elem_count() / groups.samples * groups.size;
-            let scaled = gpu.empty(d.dtype(), d.elem_count())?;
-            let arguments = arguments![Pointer::of(d)?, Pointer::of(weights)?, scaled.pointer()?, d.elem_count(), len];
-            gpu.launch(by_dtype!("scaled", d), Grid::over(d.elem_count()), arguments)?;
-            layer.grad_weight(gpu, a, &scaled.into_tensor(d.shape()), &[g.c_out * g.window()])
+            let (n, len) = (d.elem_count(), d.elem_count() / groups.samples * groups.size);
+            let by_weight = gpu.empty(d.dtype(), n)?;
+            scaled(gpu, d.dtype(), (Pointer::of(d)?, Pointer::of(weights)?), by_weight.pointer()?, (n, len))?;
+            layer.grad_weight(gpu, a, &by_weight.into_tensor(d.shape()), &[g.c_out * g.window()])
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Convolutions whose weight is displaced for each micro-batch, and the gradients of micro-batches: batched products of
 //! matrices. A convolution's are the windows of its input.
 
-use super::conv::{Layer, samples};
+use super::conv::Layer;
 use super::gpu::Gpu;
 use super::launch::Pointer;
 use super::memory::Fresh;
 use super::micro::{moved, products_of_rows, scaled, terms_of};
 use super::product::{Batch, Product};
 use crate::graph::Precision;
-use crate::per_sample::groups::Groups;
+use crate::per_sample::groups::{Groups, samples};
 use crate::per_sample::micro::Displacement;
 use crate::per_sample::recorder::{Factors, Gradients, Terms};
 use candle_core::{DType, Result, Tensor, bail};
@@ -280,9 +280,8 @@ impl MicroBatches {
                 }
                 Displaced::LowRank { factors: [a, d], scales } => {
                     let windows_of_a = self.windows(gpu, a, run)?;
-                    let sizes = [pixels, self.window(), pixels];
                     let rows = [windows.pointer()?, windows_of_a.pointer()?];
-                    let middle = self.middle(gpu, run, sizes, rows, scales)?;
+                    let middle = self.middle(gpu, run, [pixels, self.window()], rows, scales)?;
                     let product = self.product(run, [pixels, pixels, g.c_out], (false, false));
                     gpu.multiply_onto(product, middle.pointer()?, self.y(d, run), y, 1.)
                 }
@@ -318,7 +317,7 @@ impl MicroBatches {
                 }
                 Displaced::LowRank { factors: [a, d], scales } => {
                     let windows_of_a = self.windows(gpu, a, run)?;
-                    let middle = self.middle(gpu, run, [pixels, g.c_out, pixels], [dy, self.y(d, run)], scales)?;
+                    let middle = self.middle(gpu, run, [pixels, g.c_out], [dy, self.y(d, run)], scales)?;
                     let product = self.product(run, [pixels, pixels, self.window()], (false, false));
                     let beta = if self.layer.is_product() { 1. } else { 0. };
                     gpu.multiply_onto(product, middle.pointer()?, windows_of_a.pointer()?, to, beta)?;
@@ -337,14 +336,14 @@ impl MicroBatches {
         &self,
         gpu: &Gpu,
         run: &Run,
-        [pixels, length, columns]: [usize; 3],
+        [pixels, length]: [usize; 2],
         [x, a]: [Pointer; 2],
         scales: Pointer,
     ) -> Result<Fresh> {
-        let size = (run.count(), pixels * columns);
-        let middle = gpu.empty(self.layer.dtype, size.0 * size.1)?;
-        gpu.multiply(self.product(run, [pixels, length, columns], (false, true)), x, a, middle.pointer()?)?;
-        scaled(gpu, self.layer.dtype, (middle.pointer()?, scales), middle.pointer()?, size)?;
+        let (n, each) = (run.count() * pixels * pixels, pixels * pixels);
+        let middle = gpu.empty(self.layer.dtype, n)?;
+        gpu.multiply(self.product(run, [pixels, length, pixels], (false, true)), x, a, middle.pointer()?)?;
+        scaled(gpu, self.layer.dtype, (middle.pointer()?, scales), middle.pointer()?, (n, each))?;
         Ok(middle)
     }
 

@@ -1,13 +1,12 @@
 //! Softmax and layer normalisation: a warp for each row.
 
 use super::activations::column_sums;
-use super::conv::samples;
 use super::gpu::Gpu;
 use super::launch::{Grid, Pointer, THREADS, arguments, in_grid};
 use super::micro::{Values, terms_of};
 use super::{by_dtype, device_of};
 use crate::graph::{Activation, Pass};
-use crate::per_sample::groups::Groups;
+use crate::per_sample::groups::{Groups, samples};
 use crate::per_sample::recorder::take_part;
 use candle_core::{DType, Result, Tensor, bail};
 

@@ -1,6 +1,12 @@
 //! The micro-batches of a batch: runs of samples.
 
+use candle_core::Tensor;
 use std::ops::Range;
+
+/// The samples of an activation: its first dimension, or one where there is no other.
+pub(crate) fn samples(x: &Tensor) -> usize {
+    if x.rank() > 1 { x.dims()[0] } else { 1 }
+}
 
 /// `samples` in micro-batches of `size` in order, the last one shorter where `size` does not divide them.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -347,9 +347,9 @@ impl<const N: usize> Part<N> {
         })
     }
 
-    /// Whether samples are told apart in this pass or in its backward.
+    /// Whether this pass or its backward computes something for each sample or micro-batch alone.
     #[cfg(feature = "cuda")]
-    pub(crate) fn tells_samples_apart(&self) -> bool {
+    pub(crate) fn is_sample_by_sample(&self) -> bool {
         self.recorder.is_some() || self.displaced.iter().any(Option::is_some) || micro_batch_size().is_some()
     }
 }

@@ -17,7 +17,7 @@ use super::parallel::column_sums;
 use super::squares::sums_of_samples;
 use crate::graph::{Activation, Pass};
 use crate::layers::{Geometry, same_dtype};
-use crate::per_sample::groups::Groups;
+use crate::per_sample::groups::{Groups, samples};
 use crate::per_sample::micro::Displacement;
 use crate::per_sample::recorder::{Terms, take_part};
 use crate::profile::timed;
@@ -105,11 +105,6 @@ fn grad_weight<T: Float>(g: &Geometry, x: &Tensor, weight: &Tensor, dy: &Tensor)
     let grad_weight = |x: &[T], dy: &[T]| timed(|| named(g, "dw"), || algorithm.grad_weight(x, dy));
     let dw = with_slice(x, |x| with_slice(dy, |dy| Ok(grad_weight(x, dy))))?;
     constant(dw, weight.shape())
-}
-
-/// The first dimension of a batch.
-fn samples(x: &Tensor) -> usize {
-    if x.rank() > 1 { x.dims()[0] } else { 1 }
 }
 
 fn bias_terms<T: Float>(bias: &Tensor, groups: Groups, keeps: bool, dy: &Tensor) -> Result<Terms> {

@@ -7,7 +7,7 @@ use crate::cpu::rows::{product, sum};
 use crate::cpu::vector::vectorised;
 use crate::graph::{Activation, Pass};
 use crate::layers::same_dtype;
-use crate::per_sample::groups::Groups;
+use crate::per_sample::groups::{Groups, samples};
 use crate::per_sample::recorder::{Terms, take_part};
 use crate::profile::timed;
 use candle_core::{Result, Tensor};
@@ -20,7 +20,7 @@ pub(crate) fn layer_norm<X: Activation>(x: &X, (weight, bias): (&Tensor, &Tensor
     let named = |pass: &str, x: &[usize]| (format!("layer_norm {x:?} {pass}"), 0.0);
     with_float!("layer_norm", x.values(), T => {
         let part = take_part("layer_norm", [weight, bias]);
-        let samples = if x.values().rank() > 1 { x.values().dims()[0] } else { 1 };
+        let samples = samples(x.values());
         let of_sample = x.values().elem_count() / c / samples.max(1);
         let forward = || with_slice::<T, _>(x.values(), |x| {
             with_slice(weight, |weight| with_slice(bias, |bias| {

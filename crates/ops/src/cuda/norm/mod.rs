@@ -54,13 +54,13 @@ pub(crate) fn batch_norm<X: Activation>(
             );
         }
     }
-    let (part, b) = (take_part("batch_norm", [affine.0, affine.1]), x.dims()[0]);
-    let (micro, size) = (micro_batch_size(), micro_batch_size().unwrap_or(b));
+    let (part, b, micro) = (take_part("batch_norm", [affine.0, affine.1]), x.dims()[0], micro_batch_size());
+    let size = micro.unwrap_or(b);
     if train && micro.is_none() && b > 1 {
         samples_are_coupled();
     }
     // All rows are one span, or each sample is.
-    let spans = if part.tells_samples_apart() { b } else { 1 };
+    let spans = if part.is_sample_by_sample() { b } else { 1 };
     let rows = x.elem_count() / c / spans;
     if train && micro.is_some() && rows * (b - (b - 1) / size * size) == 1 {
         bail!(
