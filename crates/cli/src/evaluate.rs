@@ -55,7 +55,7 @@ pub fn evaluate(args: EvaluateArgs) -> Result<()> {
     let EvaluateArgs { weights, test_subset, per_class, skip_broken, .. } = args;
     args.resources.computing(|data_dir| {
         let config = trained.config_on(data)?.with(|c| {
-            (c.data.test_subset, c.data.subset, c.data.label_noise) = (test_subset, None, 0.);
+            (c.data.test_subset, c.data.subset, c.data.validation, c.data.label_noise) = (test_subset, None, None, 0.);
             c.images.skip_broken = skip_broken;
         });
         let Trained { network, classes, class_names, .. } = trained;

@@ -130,7 +130,8 @@ fn show(row: &RunRow, folder: &Path) {
     line("network", format!("{}, {} parameters", config.network_label(), metrics.parameters));
     if let Some(accuracy) = metrics.test_accuracy {
         let loss = metrics.test_loss.map_or(String::new(), |loss| format!(", cross-entropy {loss:.4}"));
-        line("test accuracy", format!("{:.2} %{loss}", 100. * accuracy));
+        let name = if config.data.validation.is_some() { "validation" } else { "test accuracy" };
+        line(name, format!("{:.2} %{loss}", 100. * accuracy));
         if metrics.test_loss.is_none() {
             line("", "logits are not finite: the weights are of no use; try a smaller --lr".to_owned());
         }
@@ -139,9 +140,13 @@ fn show(row: &RunRow, folder: &Path) {
         line("training loss", format!("{loss:.4} (mean of the last epoch)"));
     }
     let last = curve.last().map(|line| &line.measures);
-    for (name, labels) in [("train_accuracy_clean", "right"), ("train_accuracy_wrong", "wrong")] {
+    for (name, of) in [
+        ("train_accuracy", ""),
+        ("train_accuracy_clean", " of the right labels"),
+        ("train_accuracy_wrong", " of the wrong labels"),
+    ] {
         if let Some(share) = last.and_then(|measures| measures.get(name)) {
-            line("train accuracy", format!("{:.2} % of the {labels} labels", 100. * share));
+            line("train accuracy", format!("{:.2} %{of}", 100. * share));
         }
     }
     for (name, value) in &metrics.measures {

@@ -57,6 +57,10 @@ fn bad_flags_are_named_on_one_line() {
     refused(&["train", "--micro-batch", "256"], &["--micro-batch", "256", "128"]);
     refused(&["train", "--subset", "0"], &["--subset", "at least 1"]);
     refused(&["train", "--subset", "1000000", "--out", out], &["subset", "1000000", "10000"]);
+    refused(&["train", "--validation", "0"], &["--validation", "at least 1"]);
+    refused(&["train", "--validation", "10000", "--out", out], &["--validation", "10000 images", "fewer"]);
+    refused(&["train", "--validation", "9000", "--subset", "1000", "--out", out], &["--subset", "1000", "fewer"]);
+    refused(&["train", "--validation", "100", "--test-subset", "100", "--out", out], &["--test-subset", "fewer"]);
     refused(&["train", "--norm", "layer"], &["--norm", "layer", "batch"]);
     refused(&["train", "--model", "vit-mini", "--norm", "group"], &["--norm", "group-32", "vit-mini"]);
     refused(&["train", "--model", "vit-tiny"], &["--model", "vit_tiny_patch16_224", "--image-size 224"]);
@@ -230,6 +234,32 @@ fn a_vision_transformer_trains_and_predicts() {
     assert_eq!(evaluated("run/checkpoint.safetensors"), evaluated("run/weights.safetensors"));
     let elsewhere = ["train", "--model", "vit-mini", "--data", "thumbnails"];
     refused(&elsewhere, &["images of 32×32, and those of --data are 16×16"]);
+}
+
+/// Settings are chosen on images that are neither trained nor tested on.
+#[test]
+fn a_run_is_tested_on_images_that_were_held_out_and_its_weights_on_the_test_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run").to_str().unwrap().to_owned();
+    let mut train = vec!["train", "--subset", "96", "--validation", "40", "--train-accuracy", "--batch-size", "16"];
+    train.extend(["--epochs", "1", "--out", &run]);
+    let output = msharp(&train).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let line = |start: &str| said.lines().any(|line| line.starts_with(start) && line.contains(" %"));
+    assert!(line("validation") && line("train accuracy") && !line("test accuracy"), "{said}");
+    let row = std::fs::read_to_string(format!("{run}/row.json")).unwrap();
+    let row: serde_json::Value = serde_json::from_str(&row).unwrap();
+    let measures = &row["content"]["curve"][0]["measures"];
+    let share = |value: &serde_json::Value, n: f64| {
+        let images = n * value.as_f64().unwrap();
+        assert!((images - images.round()).abs() < 1e-9, "{images}");
+    };
+    share(&measures["train_accuracy"], 96.);
+    share(&row["content"]["metrics"]["test_accuracy"], 40.);
+    let weights = format!("{run}/weights.safetensors");
+    let output = msharp(&["evaluate", "--weights", &weights]).output().unwrap();
+    assert!(text(&output.stdout).contains("of 2000 images"), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A labelled set of images, held in memory once.
 
 use crate::Error;
-use crate::labels::{balanced, spoil, unknown_label};
+use crate::labels::{held_out, spoil, subset, unknown_label};
 use candle_core::Result;
 
 /// Red, green, blue: the bytes of a pixel.
@@ -78,8 +78,20 @@ impl Dataset {
     /// [`Error::InvalidArgument`] if `n` is 0 or larger than the set; [`Error::UnknownLabel`] if a label is not below
     /// the number of classes.
     pub fn subset(&self, n: usize, seed: u64) -> Result<Dataset> {
-        let chosen = balanced(&self.name, &self.labels, self.classes, n, seed)?;
+        let chosen = subset(&self.name, &self.labels, self.classes, n, seed)?;
         Ok(Dataset { name: format!("{} subset {n}", self.name), ..self.select(&chosen)? })
+    }
+
+    /// The set without `n` images, and these: to choose settings on images that are neither trained nor tested on.
+    ///
+    /// They are drawn as those of a subset are, but not the same under the same seed. Copies the whole set.
+    ///
+    /// # Errors
+    /// As those of a subset, and if no image is left.
+    pub fn hold_out(&self, n: usize, seed: u64) -> Result<[Dataset; 2]> {
+        let [rest, held] = held_out(&self.name, &self.labels, self.classes, n, seed)?;
+        let named = |rest: &str, set: Dataset| Dataset { name: format!("{} {rest}", self.name), ..set };
+        Ok([named(&format!("without {n}"), self.select(&rest)?), named(&format!("held out {n}"), self.select(&held)?)])
     }
 
     /// The images at `indices`, in that order.
@@ -117,6 +129,7 @@ impl Dataset {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Images;
 
     /// `n` images of 2×2 pixels, image i filled with the byte i; the labels go round the classes.
     pub(crate) fn counting(n: usize, classes: usize) -> Dataset {
@@ -150,6 +163,25 @@ pub(crate) mod tests {
         assert!(firsts(&ten).iter().all(|image| firsts(&twenty).contains(image)));
         assert_ne!(firsts(&ten), firsts(&set.subset(10, 6)?));
         assert_eq!(set.subset(60, 5)?.images, set.images);
+        Ok(())
+    }
+
+    #[test]
+    fn images_that_are_held_out_are_in_no_training_set() -> Result<()> {
+        let set = counting(60, 3);
+        let [rest, held] = set.hold_out(10, 5)?;
+        let firsts = |set: &Dataset| (0..set.len()).map(|i| set.image(i)[0]).collect::<Vec<_>>();
+        let mut all = [firsts(&rest), firsts(&held)].concat();
+        all.sort_unstable();
+        assert_eq!(all, firsts(&set));
+        let of_class = |class| held.labels.iter().filter(|label| **label == class).count();
+        assert!((0..3).all(|class| [3, 4].contains(&of_class(class))));
+        assert_ne!(firsts(&held), firsts(&set.subset(10, 5)?));
+        let error = set.hold_out(60, 0).unwrap_err().to_string();
+        assert!(error.contains("fewer than all"), "{error}");
+        let stored = crate::Selection::all(std::sync::Arc::new(set.clone())).hold_out(10, 5)?;
+        assert_eq!([stored[0].labels(), stored[1].labels()], [&rest.labels[..], &held.labels[..]]);
+        assert_eq!(stored.map(|set| set.name().to_owned()), [rest.name, held.name]);
         Ok(())
     }
 

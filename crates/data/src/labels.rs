@@ -1,4 +1,4 @@
-//! Draws that depend on labels alone: a class-balanced subset, and wrong labels.
+//! Draws that depend on labels alone: class-balanced subsets, and wrong labels.
 
 use crate::Error;
 use candle_core::Result;
@@ -18,14 +18,30 @@ pub(crate) fn unknown_label(name: &str, index: usize, label: u32, classes: usize
     Error::UnknownLabel { which: format!("{name}: image {index} has label"), label: label.into(), classes }
 }
 
+/// The indices of [`Dataset::hold_out`](crate::Dataset::hold_out) in ascending order: what is left, and what is held
+/// out.
+pub(crate) fn held_out(name: &str, labels: &[u32], classes: usize, n: usize, seed: u64) -> Result<[Vec<usize>; 2]> {
+    if n >= labels.len() {
+        let text = format!("hold out: {n} of {} images of {name}, expected fewer than all", labels.len());
+        return Err(Error::InvalidArgument(text).into());
+    }
+    let held = balanced(name, labels, classes, n, Key::new(seed).fold_name("hold out"))?;
+    let rest = (0..labels.len()).filter(|index| held.binary_search(index).is_err()).collect();
+    Ok([rest, held])
+}
+
 /// The indices of [`Dataset::subset`](crate::Dataset::subset), in ascending order.
-pub(crate) fn balanced(name: &str, labels: &[u32], classes: usize, n: usize, seed: u64) -> Result<Vec<usize>> {
+pub(crate) fn subset(name: &str, labels: &[u32], classes: usize, n: usize, seed: u64) -> Result<Vec<usize>> {
+    balanced(name, labels, classes, n, Key::new(seed).fold_name("subset"))
+}
+
+/// `n` indices, as many of each class as can be, in ascending order.
+fn balanced(name: &str, labels: &[u32], classes: usize, n: usize, key: Key) -> Result<Vec<usize>> {
     let len = labels.len();
     if n == 0 || n > len {
         let text = format!("subset: {n} images of {name} were asked for, expected 1 to {len}");
         return Err(Error::InvalidArgument(text).into());
     }
-    let key = Key::new(seed).fold_name("subset");
     let mut by_class = vec![Vec::new(); classes];
     for (index, &label) in labels.iter().enumerate() {
         match by_class.get_mut(label as usize) {

@@ -1,6 +1,6 @@
 //! Some pictures of a set, with labels of their own: the subsets and the label noise of sets that stay on disk.
 
-use crate::labels::{balanced, spoil};
+use crate::labels::{held_out, spoil, subset};
 use crate::{Error, Images, Picture};
 use candle_core::Result;
 use msharp_core::Key;
@@ -30,8 +30,18 @@ impl Selection {
     /// # Errors
     /// As [`Dataset::subset`](crate::Dataset::subset).
     pub fn subset(self, n: usize, seed: u64) -> Result<Self> {
-        let chosen = balanced(&self.name, &self.labels, self.classes(), n, seed)?;
+        let chosen = subset(&self.name, &self.labels, self.classes(), n, seed)?;
         Ok(Self { name: format!("{} subset {n}", self.name), ..self.select(&chosen)? })
+    }
+
+    /// The pictures without `n` of them, and these.
+    ///
+    /// # Errors
+    /// As [`Dataset::hold_out`](crate::Dataset::hold_out).
+    pub fn hold_out(self, n: usize, seed: u64) -> Result<[Self; 2]> {
+        let [rest, held] = held_out(&self.name, &self.labels, self.classes(), n, seed)?;
+        let named = |rest: &str, pictures: Self| Self { name: format!("{} {rest}", self.name), ..pictures };
+        Ok([named(&format!("without {n}"), self.select(&rest)?), named(&format!("held out {n}"), self.select(&held)?)])
     }
 
     /// The same pictures, a share of them with a wrong label.

@@ -83,6 +83,10 @@ pub struct DataConfig {
     /// Evaluate on this many test images only
     #[arg(long, value_name = "N")]
     pub test_subset: Option<usize>,
+    /// Hold this many training images out and test on them, not on the test images: to choose settings by. The same
+    /// images for every seed
+    #[arg(long, hide_short_help = true, value_name = "N")]
+    pub validation: Option<usize>,
     /// Give this share of the training images a wrong label, drawn from the other classes
     #[arg(long, default_value_t = 0., allow_hyphen_values = true, value_name = "SHARE")]
     pub label_noise: f64,
@@ -224,6 +228,9 @@ pub struct MeasuringConfig {
     /// Evaluate on the test images after every so many epochs, and after the last
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub evaluate_every: usize,
+    /// After the last epoch evaluate on the training images too, as they are without augmentation
+    #[arg(long, hide_short_help = true)]
+    pub train_accuracy: bool,
     /// Every so many steps measure the noise of the gradient on the batch of the step, before it: tr V, the noise scale
     /// and the quantiles of the samples' norms, as noise_… in log and row; 0: never. No bit of the run depends on it
     #[arg(long, default_value_t = 0, value_name = "N")]

@@ -10,7 +10,9 @@ use crate::config::{DataName, RunConfig};
 use crate::hex::hex;
 use anyhow::{Context, Result, bail, ensure};
 use msharp_core::DataSource;
-use msharp_data::{BrokenPictures, Dataset, Images, Mixed, Release, Split, cifar10, cifar100, synthetic, thumbnails};
+use msharp_data::{
+    BrokenPictures, Dataset, Images, Mixed, Release, Selection, Split, cifar10, cifar100, synthetic, thumbnails,
+};
 use sha2::{Digest, Sha256};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -96,6 +98,10 @@ impl Datasets {
     /// The streams of a configuration.
     pub fn streams(&mut self, config: &RunConfig) -> Result<Streams> {
         let Shared { train, test } = self.shared(&config.data.set)?;
+        let (train, test) = match config.data.validation {
+            Some(n) => train.hold_out(n)?,
+            None => (train, test),
+        };
         for (flag, n, set) in [("subset", config.data.subset, &train), ("test-subset", config.data.test_subset, &test)]
         {
             ensure!(
@@ -148,6 +154,22 @@ impl Datasets {
 }
 
 impl Set {
+    /// The set without `n` images, and these; the same for every seed of a run.
+    fn hold_out(self, n: usize) -> Result<(Set, Set)> {
+        let all = self.labels().len();
+        ensure!(n < all, "--validation is {n}, and {} has {all} images; expected fewer", self.name());
+        Ok(match self {
+            Set::Memory(set) => {
+                let [rest, held] = set.hold_out(n, 0)?;
+                (Set::Memory(Arc::new(rest)), Set::Memory(Arc::new(held)))
+            }
+            Set::Stored(images) => {
+                let [rest, held] = Selection::all(images).hold_out(n, 0)?;
+                (Set::Stored(Arc::new(rest)), Set::Stored(Arc::new(held)))
+            }
+        })
+    }
+
     fn images(self) -> Arc<dyn Images> {
         match self {
             Set::Memory(set) => set,

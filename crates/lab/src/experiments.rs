@@ -5,16 +5,21 @@ pub mod drift;
 pub mod escape;
 pub mod estimators;
 pub mod exit_time;
+mod family;
 pub mod imagenet;
 mod job;
+pub mod label_noise;
+pub mod lambda;
 pub mod m_sharpness;
 pub mod noise_trace;
 pub mod radius;
+pub mod reweighting;
 mod set_up;
 pub mod toy;
 pub mod vit;
 pub mod weak_error;
 
+pub use family::Family;
 pub use job::{Job, Place};
 pub use set_up::{four_rules, of_radius, paired_runs, perturbed, rw_sam, set_up, standard};
 
@@ -28,7 +33,7 @@ use clap::ValueEnum;
 use std::path::Path;
 
 /// Every experiment, in the order in which results list them.
-pub static ALL: [&dyn AnyExperiment; 12] = [
+pub static ALL: [&dyn AnyExperiment; 15] = [
     &toy::Toy,
     &cifar10::Cifar10,
     &imagenet::ImageNet,
@@ -37,6 +42,9 @@ pub static ALL: [&dyn AnyExperiment; 12] = [
     &noise_trace::NoiseTrace,
     &m_sharpness::MSharpness,
     &radius::Radius,
+    &reweighting::Reweighting,
+    &label_noise::LabelNoise,
+    &lambda::Lambda,
     &estimators::STANDARD,
     &weak_error::WeakError,
     &drift::Drift,

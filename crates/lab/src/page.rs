@@ -1,8 +1,10 @@
 //! Pages of results: made from rows and from nothing else, their text too.
 
 pub mod accuracies;
+pub mod columns;
 pub mod contest;
 pub mod curves;
+pub mod grid;
 pub mod markdown;
 pub mod rules;
 pub mod table;

@@ -173,6 +173,7 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
         classifier: &classifier,
         test: &*test,
         by_label: by_label.as_ref(),
+        train: config.measuring.train_accuracy.then_some(&*whole as &dyn DataSource),
         steps,
         every: config.measuring.evaluate_every,
         epochs: config.optimisation.epochs,

@@ -69,6 +69,11 @@ impl RunConfig {
             self.measuring.evaluate_every,
             self.optimisation.epochs
         );
+        ensure!(
+            !self.measuring.train_accuracy || self.data.label_noise == 0.,
+            "--train-accuracy has no effect with --label-noise, where the accuracies on right and on wrong labels are \
+             measured anyway; expected one of them"
+        );
         let is_batch = self.model.norm == Norm::Batch && self.model.architecture.has_choice_of_norm();
         ensure!(
             !measures || self.measuring.noise_estimator != EstimatorName::Ghost || !is_batch,
@@ -246,6 +251,7 @@ mod tests {
             ("--delta 1e-4", "--delta"),
             ("--adapt-delta", "--adapt-delta"),
             ("--noise-samples 16", "--noise-samples"),
+            ("--label-noise 0.4 --train-accuracy", "--train-accuracy"),
             ("--noise-estimator ghost", "--noise-estimator"),
             ("--noise-every 2 --noise-estimator ghost", "--noise-estimator"),
             ("--optimizer adamw --momentum 0.5", "--momentum"),

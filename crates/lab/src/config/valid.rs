@@ -52,7 +52,9 @@ impl RunConfig {
         ] {
             ensure!(value > 0 && value <= 10_000_000, "--{flag} is {value}; expected at least 1, at most 10000000");
         }
-        for (flag, value) in [("subset", self.data.subset), ("test-subset", self.data.test_subset)] {
+        for (flag, value) in
+            [("subset", self.data.subset), ("test-subset", self.data.test_subset), ("validation", self.data.validation)]
+        {
             ensure!(value != Some(0), "--{flag} is 0; expected at least 1 image");
         }
         ensure!(

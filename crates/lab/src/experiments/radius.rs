@@ -1,8 +1,9 @@
 //! `reproduce radius`.
 
-mod best;
 mod page;
 mod runs;
+
+pub use runs::{BEST, RADII, base, grid};
 
 use super::{Experiment, Given, Preset};
 use crate::config::RunConfig;

@@ -26,7 +26,11 @@ pub fn set_up(config: &RunConfig) -> String {
         DataName::Cifar100 => "CIFAR-100".to_owned(),
         stored => stored.to_string(),
     };
-    let tested = config.data.test_subset.map_or("all test images".to_owned(), |n| format!("{n} test images"));
+    let tested = match (config.data.validation, config.data.test_subset) {
+        (Some(n), _) => format!("{n} held out to choose by"),
+        (None, Some(n)) => format!("{n} test images"),
+        (None, None) => "all test images".to_owned(),
+    };
     let network = config.network_label();
     let subset = if config.data.subset.is_some() { ", another subset for each seed" } else { "" };
     let wrong = match config.data.label_noise {

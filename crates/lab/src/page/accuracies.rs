@@ -1,17 +1,10 @@
 //! The page of an experiment that compares the test accuracies of rules, with the paper's values beside ours.
 
-use super::contest::{Claim, Contest, Measure, Says, Scale, labels};
+use super::contest::{Claim, Contest, LAST, Says, labels};
 use super::curves::ACCURACY;
 use super::table::{Published, table};
 use super::{Page, Parts, Picture, by_name};
 use crate::run::outcome::RunRow;
-
-/// What the paper's tables compare.
-const LAST: Measure = Measure {
-    name: "the test accuracy after the last epoch, in points",
-    of: |row| Some(100. * row.content.metrics.test_accuracy?),
-    scale: Scale::Points,
-};
 
 /// Each rule against the first one, SGD or AdamW alone, and those after SAM against SAM: the paper says that each is
 /// higher.

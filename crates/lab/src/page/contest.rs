@@ -17,6 +17,13 @@ pub struct Measure {
     pub scale: Scale,
 }
 
+/// Test accuracy where the training ends, since nobody stops it at a best that only the test set shows.
+pub const LAST: Measure = Measure {
+    name: "the test accuracy after the last epoch, in points",
+    of: |row| Some(100. * row.content.metrics.test_accuracy?),
+    scale: Scale::Points,
+};
+
 /// What a difference of values is.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Scale {
@@ -181,12 +188,6 @@ mod tests {
     use super::*;
     use crate::page::table::tests::row;
 
-    const ACCURACY: Measure = Measure {
-        name: "test accuracy",
-        of: |row| Some(100. * row.content.metrics.test_accuracy?),
-        scale: Scale::Points,
-    };
-
     fn rows(sgd: [f64; 3], sam: [f64; 3]) -> Vec<RunRow> {
         let of = |rule, values: [f64; 3]| (0..3).map(move |seed| row(rule, seed, Some(values[seed as usize])));
         of("sgd", sgd).chain(of("sam", sam)).collect()
@@ -196,37 +197,37 @@ mod tests {
     fn a_claim_is_made_only_where_the_interval_excludes_0() {
         let contest = |says| Contest::new("SAM", "SGD", says);
         let clear = rows([0.5, 0.6, 0.4], [0.52, 0.621, 0.419]);
-        let said = |says| contest(says).claim(&clear, ACCURACY).unwrap();
+        let said = |says| contest(says).claim(&clear, LAST).unwrap();
         let text = "SAM against SGD: +2.00 (+1.75 to +2.25), **as the paper says**.".to_owned();
         assert_eq!(said(Says::Higher), Claim { text, decided: true });
         assert!(said(Says::Lower).text.contains("contradicts the paper"));
         assert!(said(Says::Reason).text.contains("as it is for the paper's reason"));
-        let worse = Contest::new("SGD", "SAM", Says::Reason).claim(&clear, ACCURACY).unwrap();
+        let worse = Contest::new("SGD", "SAM", Says::Reason).claim(&clear, LAST).unwrap();
         assert!(worse.text.contains("-2.00") && worse.text.contains("contradicts the paper's reason"));
         assert!(said(Says::Same).text.contains("m_eff is not m"));
         assert!(said(Says::Nothing).text.contains("they differ"));
         let unclear = rows([0.5, 0.6, 0.4], [0.52, 0.6, 0.43]);
         for says in [Says::Higher, Says::Lower, Says::Reason, Says::Same, Says::Nothing] {
-            let claim = contest(says).claim(&unclear, ACCURACY).unwrap();
+            let claim = contest(says).claim(&unclear, LAST).unwrap();
             assert!(claim.text.contains("not significant at 95 %") && !claim.decided);
         }
-        assert!(Contest::new("SAM", "none", Says::Higher).claim(&clear, ACCURACY).is_none());
+        assert!(Contest::new("SAM", "none", Says::Higher).claim(&clear, LAST).is_none());
     }
 
     #[test]
     fn differences_are_of_the_same_seed_and_a_diverged_run_has_none() {
         let mut rows = rows([0.5, 0.6, 0.4], [0.7, 0.8, 0.6]);
         rows.swap(0, 2);
-        let found = difference(&rows, "SAM", "SGD", ACCURACY).unwrap();
+        let found = difference(&rows, "SAM", "SGD", LAST).unwrap();
         assert!((found.mean - 20.).abs() < 1e-9 && found.half.unwrap() < 1e-9);
         rows[0].content.outcome = Ending::Diverged { epoch: 0, step: 0, what: String::new() };
-        assert_eq!(difference(&rows, "SAM", "SGD", ACCURACY).unwrap().n, 2);
-        assert!(standing(&rows, ACCURACY, &[], &["SGD"]).contains("| SGD | 2 (1 diverged) | – |"));
+        assert_eq!(difference(&rows, "SAM", "SGD", LAST).unwrap().n, 2);
+        assert!(standing(&rows, LAST, &[], &["SGD"]).contains("| SGD | 2 (1 diverged) | – |"));
     }
 
     #[test]
     fn factors_are_shown_as_factors() {
-        let half = paired(&[0.5f64.ln(), 0.5f64.ln()]).unwrap();
+        let half = paired(&[0.5f64.ln(); 3]).unwrap();
         assert_eq!(Scale::Factor.show(&half), "× 0.50 (0.50 to 0.50)");
     }
 }

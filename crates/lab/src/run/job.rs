@@ -19,7 +19,8 @@ impl Job for RunConfig {
             0. => String::new(),
             share => format!(" ({:.0} % wrong labels)", 100. * share),
         };
-        format!("{} on {}{noise} · {rule} · seed {seed}", model.architecture, data.set)
+        let held = data.validation.map_or(String::new(), |n| format!(", {n} held out"));
+        format!("{} on {}{noise}{held} · {rule} · seed {seed}", model.architecture, data.set)
     }
 
     fn key(&self) -> String {

@@ -108,7 +108,8 @@ pub struct EpochLine {
     pub test_accuracy: f64,
     /// Seconds of training in the epoch.
     pub seconds: f64,
-    /// Means of what was measured; at epoch 0 `train_accuracy`, the share of training images classified rightly;
+    /// Means of what was measured; at epoch 0, and at the last one where it is asked for, `train_accuracy`, the share
+    /// of training images classified rightly;
     /// `test_not_finite`, the number of test images with a logit that is not finite, where there is one.
     pub measures: BTreeMap<String, f64>,
 }

@@ -19,7 +19,7 @@ pub fn before(config: &RunConfig) -> Option<RunConfig> {
     let random = after_random_labels?;
     // What the data are and who computes is the run's; its rule and its estimators are not.
     let same = |c: &mut RunConfig| {
-        c.data.subset = config.data.subset;
+        (c.data.subset, c.data.validation) = (config.data.subset, config.data.validation);
         c.data.test_subset = Some(config.data.test_subset.unwrap_or(TESTED).min(TESTED));
         c.data.augment = AugmentName::None;
         c.optimisation.batch_size = config.optimisation.batch_size;

@@ -24,6 +24,8 @@ pub struct Watcher<'a> {
     pub lease: Option<&'a Lease>,
     /// The training images by their labels, where some of these are wrong.
     pub by_label: Option<&'a ByLabel>,
+    /// The training images as they are, where the accuracy on them is measured in the end.
+    pub train: Option<&'a dyn DataSource>,
     pub steps: usize,
     /// Epochs between two evaluations.
     pub every: usize,
@@ -104,6 +106,9 @@ impl Observer for Watcher<'_> {
                 let part = part.map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
                 measures.insert(name.to_owned(), self.evaluate(&*part)?.accuracy);
             }
+        }
+        if let Some(images) = self.train.filter(|_| progress.epoch == self.epochs) {
+            measures.insert("train_accuracy".to_owned(), self.evaluate(images)?.accuracy);
         }
         let (epoch, train_loss, seconds) = (progress.epoch, tally.loss(), tally.seconds);
         let line = EpochLine { epoch, train_loss, seconds, ..point(test, measures) };

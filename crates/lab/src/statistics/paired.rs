@@ -6,12 +6,16 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// The share of intervals that hold the truth, where differences are normal.
 pub const CONFIDENCE: f64 = 0.95;
 
+/// The fewest differences that have an interval: two accuracies of small test sets can agree by chance, and an interval
+/// without a width would follow.
+pub const FEWEST: usize = 3;
+
 /// A mean difference with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Paired {
     /// The mean of the differences.
     pub mean: f64,
-    /// How far the interval reaches on either side; none for a single difference, which says nothing of others.
+    /// How far the interval reaches on either side; none of fewer than [`FEWEST`] differences.
     pub half: Option<f64>,
     /// How many differences.
     pub n: usize,
@@ -32,7 +36,8 @@ pub enum Side {
 /// differences.
 pub fn paired(differences: &[f64]) -> Option<Paired> {
     let Summary { mean, std, n } = summarise(differences)?;
-    Some(Paired { mean, half: std.map(|std| quantile(n - 1) * std / (n as f64).sqrt()), n })
+    let half = std.filter(|_| n >= FEWEST).map(|std| quantile(n - 1) * std / (n as f64).sqrt());
+    Some(Paired { mean, half, n })
 }
 
 /// Student's two-sided quantile.
@@ -81,9 +86,11 @@ mod tests {
     }
 
     #[test]
-    fn one_difference_says_nothing_and_none_is_none() {
-        let one = paired(&[7.]).unwrap();
-        assert_eq!((one.interval(), one.side()), (None, Side::Around));
+    fn one_or_two_differences_say_nothing_and_none_is_none() {
+        for few in [&[7.][..], &[7., 7.]] {
+            let few = paired(few).unwrap();
+            assert_eq!((few.mean, few.interval(), few.side()), (7., None, Side::Around));
+        }
         assert_eq!(paired(&[]), None);
     }
 }

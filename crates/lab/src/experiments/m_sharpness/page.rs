@@ -1,7 +1,8 @@
 //! The page of `m-sharpness`: accuracy against m and m_eff, and whether informative weights matter.
 
-use crate::config::{EstimatorName, RunConfig};
+use crate::experiments::Family;
 use crate::experiments::escape::SEEN;
+use crate::experiments::family::{Norms, Reweighted};
 use crate::page::contest::{Claim, Column, Contest, Measure, Says, Scale, at_end, labels, mean, standing};
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, with_more_seeds};
@@ -17,32 +18,6 @@ const ACCURACY: Measure = Measure {
     of: |row| at_end(row, |line| Some(100. * line.test_accuracy)),
     scale: Scale::Points,
 };
-
-/// What a run is in this experiment.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Sgd,
-    /// With m, the batch for SAM.
-    Sam(usize),
-    /// With m_eff, one probe.
-    Probe(f64),
-    Exact,
-    ShuffledProbe,
-    ShuffledExact,
-    Random,
-}
-
-fn kind(config: &RunConfig) -> Kind {
-    match (config.perturbation.rule.name(), config.weighting.estimator, config.weighting.shuffle_weights) {
-        ("sgd", ..) => Kind::Sgd,
-        ("rw-sam", EstimatorName::FiniteDifference, false) => Kind::Probe(config.perturbation.rule.number("lambda")),
-        ("rw-sam", EstimatorName::FiniteDifference, true) => Kind::ShuffledProbe,
-        ("rw-sam", EstimatorName::Random, _) => Kind::Random,
-        ("rw-sam", _, false) => Kind::Exact,
-        ("rw-sam", _, true) => Kind::ShuffledExact,
-        _ => Kind::Sam(config.perturbation.micro_batch.unwrap_or(config.optimisation.batch_size)),
-    }
-}
 
 /// Claims, the table, and accuracy over m and m_eff.
 pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
@@ -79,24 +54,39 @@ fn claims(rows: &[RunRow]) -> Vec<Claim> {
     contests(rows).iter().filter_map(|contest| contest.claim(rows, ACCURACY)).collect()
 }
 
-/// The label of the first run whose kind fits.
-fn label(rows: &[RunRow], fits: impl Fn(Kind) -> bool) -> Option<String> {
-    rows.iter().find(|row| fits(kind(&row.content.config))).map(|row| row.content.config.rule_label())
+/// The paper's norms.
+const PROBE: Norms = Norms::Probes(1);
+
+fn family(row: &RunRow) -> Family {
+    Family::of(&row.content.config)
+}
+
+/// Where the weights of RW-SAM are from, and whether they are shuffled.
+fn weights(family: Family) -> Option<(Norms, bool)> {
+    match family {
+        Family::Reweighted(Reweighted { norms, shuffled, .. }) => Some((norms, shuffled)),
+        _ => None,
+    }
+}
+
+/// The label of the first run whose family fits.
+fn label(rows: &[RunRow], fits: impl Fn(Family) -> bool) -> Option<String> {
+    rows.iter().find(|row| fits(family(row))).map(|row| row.content.config.rule_label())
 }
 
 fn contests(rows: &[RunRow]) -> Vec<Contest> {
-    let labels_of = |fits: &dyn Fn(Kind) -> bool| {
-        labels(&rows.iter().filter(|row| fits(kind(&row.content.config))).cloned().collect::<Vec<_>>())
+    let labels_of = |fits: &dyn Fn(Family) -> bool| {
+        labels(&rows.iter().filter(|row| fits(family(row))).cloned().collect::<Vec<_>>())
     };
-    let sam = labels_of(&|kind| matches!(kind, Kind::Sam(_)));
-    let probe = labels_of(&|kind| matches!(kind, Kind::Probe(_)));
+    let sam = labels_of(&|family| matches!(family, Family::Sam(_)));
+    let probe = labels_of(&|family| weights(family) == Some((PROBE, false)));
     let mut contests = vec![Contest::new("SAM", "SGD", Says::Higher)];
     contests.extend(sam.iter().skip(1).map(|label| Contest::new(label, "SAM", Says::Higher)));
     contests.extend(probe.iter().map(|label| Contest::new(label, "SAM", Says::Higher)));
     // RW-SAM at m_eff beside m-SAM at the same m.
     for row in rows {
-        let Kind::Probe(m_eff) = kind(&row.content.config) else { continue };
-        let same_m = label(rows, |kind| matches!(kind, Kind::Sam(m) if m as f64 == m_eff));
+        let Family::Reweighted(Reweighted { size, norms: PROBE, shuffled: false, .. }) = family(row) else { continue };
+        let same_m = label(rows, |family| family == Family::Sam(size));
         let rule = row.content.config.rule_label();
         if let Some(than) =
             same_m.filter(|_| !contests.iter().any(|c: &Contest| c.rule == rule && c.says == Says::Same))
@@ -106,17 +96,17 @@ fn contests(rows: &[RunRow]) -> Vec<Contest> {
     }
     // The controls at their m_eff. The paper's reason for RW-SAM is that its weights are larger where gradients are
     // longer.
-    let at = rows
-        .iter()
-        .find(|row| kind(&row.content.config) == Kind::Exact)
-        .map(|row| row.content.config.perturbation.rule.number("lambda"));
-    let of = |wanted: Kind| label(rows, |kind| kind == wanted);
-    let one = at.and_then(|m_eff| of(Kind::Probe(m_eff)));
-    let (exact, random) = (of(Kind::Exact), of(Kind::Random));
+    let of = |norms, is_shuffled| label(rows, |family| weights(family) == Some((norms, is_shuffled)));
+    let shuffled = rows.iter().map(family).find(|family| weights(*family) == Some((PROBE, true)));
+    let one = match shuffled {
+        Some(Family::Reweighted(Reweighted { size, .. })) => label(rows, |family| family == Family::probe(size)),
+        _ => None,
+    };
+    let (exact, random) = (of(Norms::Exact, false), of(Norms::Random, false));
     let pairs = [
-        (&exact, &of(Kind::ShuffledExact), Says::Reason),
+        (&exact, &of(Norms::Exact, true), Says::Reason),
         (&exact, &random, Says::Reason),
-        (&one, &of(Kind::ShuffledProbe), Says::Reason),
+        (&one, &of(PROBE, true), Says::Reason),
         (&one, &random, Says::Reason),
         (&exact, &one, Says::Nothing),
         (&random, &Some("SAM".to_owned()), Says::Nothing),
@@ -130,15 +120,15 @@ fn contests(rows: &[RunRow]) -> Vec<Contest> {
 }
 
 fn series(rows: &[RunRow]) -> Vec<Series> {
-    let of = |name: &str, style: Style, fits: &dyn Fn(Kind) -> bool| {
+    let of = |name: &str, style: Style, fits: &dyn Fn(Family) -> bool| {
         let mut points = Vec::new();
-        for group in groups(rows).iter().filter(|group| fits(kind(&group[0].content.config))) {
+        for group in groups(rows).iter().filter(|group| fits(family(group[0]))) {
             let finished = group.iter().filter(|row| row.content.outcome == Ending::Finished);
             let values: Vec<f64> = finished.clone().filter_map(|row| (ACCURACY.of)(row)).collect();
             let reached = finished.filter_map(|row| row.content.metrics.measures.get("m_eff").copied());
-            let size = match kind(&group[0].content.config) {
-                Kind::Sgd => Some(1.), // a level: anywhere
-                Kind::Sam(m) => Some(m as f64),
+            let size = match family(group[0]) {
+                Family::Sgd => Some(1.), // a level: anywhere
+                Family::Sam(m) => Some(m as f64),
                 _ => summarise(&reached.collect::<Vec<_>>()).map(|m_eff| m_eff.mean),
             };
             let (Some(summary), Some(x)) = (summarise(&values), size) else { continue };
@@ -148,13 +138,13 @@ fn series(rows: &[RunRow]) -> Vec<Series> {
         (!points.is_empty()).then(|| Series::new(name, style, points))
     };
     let all = [
-        of("SGD", Style::Level, &|kind| kind == Kind::Sgd),
-        of("m-SAM", Style::Both, &|kind| matches!(kind, Kind::Sam(_))),
-        of("RW-SAM, one probe", Style::Both, &|kind| matches!(kind, Kind::Probe(_))),
-        of("exact norms", Style::Marks, &|kind| kind == Kind::Exact),
-        of("exact norms, shuffled", Style::Marks, &|kind| kind == Kind::ShuffledExact),
-        of("one probe, shuffled", Style::Marks, &|kind| kind == Kind::ShuffledProbe),
-        of("random weights", Style::Marks, &|kind| kind == Kind::Random),
+        of("SGD", Style::Level, &|family| family == Family::Sgd),
+        of("m-SAM", Style::Both, &|family| matches!(family, Family::Sam(_))),
+        of("RW-SAM, one probe", Style::Both, &|family| weights(family) == Some((PROBE, false))),
+        of("exact norms", Style::Marks, &|family| weights(family) == Some((Norms::Exact, false))),
+        of("exact norms, shuffled", Style::Marks, &|family| weights(family) == Some((Norms::Exact, true))),
+        of("one probe, shuffled", Style::Marks, &|family| weights(family) == Some((PROBE, true))),
+        of("random weights", Style::Marks, &|family| weights(family) == Some((Norms::Random, false))),
     ];
     all.into_iter().flatten().collect()
 }
@@ -162,7 +152,7 @@ fn series(rows: &[RunRow]) -> Vec<Series> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DataName;
+    use crate::config::{DataName, RunConfig};
     use crate::experiments::m_sharpness::MSharpness;
     use crate::experiments::{Experiment, Given, Preset};
     use crate::page::table::tests::row;
@@ -174,7 +164,7 @@ mod tests {
     fn rows() -> Vec<RunRow> {
         let configs = MSharpness.jobs(Preset::Laptop, &Given::of(DataName::Synthetic)).unwrap();
         let of = |config: RunConfig| {
-            let gain = if kind(&config) == Kind::ShuffledExact { -0.05 } else { 0. };
+            let gain = if weights(Family::of(&config)) == Some((Norms::Exact, true)) { -0.05 } else { 0. };
             let accuracy = 0.4 + 0.02 * config.optimisation.seed as f64 + gain;
             let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
             let line = |epoch: usize| EpochLine {
@@ -209,7 +199,7 @@ mod tests {
         };
         let control = rows
             .iter()
-            .find(|row| kind(&row.content.config) == Kind::Exact)
+            .find(|row| weights(family(row)) == Some((Norms::Exact, false)))
             .unwrap()
             .content
             .config
@@ -230,7 +220,7 @@ mod tests {
     #[test]
     fn m_stands_at_its_size_and_rw_sam_where_it_was_measured() {
         let mut rows = rows();
-        for row in rows.iter_mut().filter(|row| matches!(kind(&row.content.config), Kind::Probe(_))) {
+        for row in rows.iter_mut().filter(|row| weights(family(row)) == Some((PROBE, false))) {
             row.content.metrics.measures.insert("m_eff".to_owned(), 5.5);
         }
         let sizes = |name: &str| -> Vec<f64> {

@@ -1,8 +1,9 @@
 //! `reproduce m-sharpness`: test accuracy against m for m-SAM and against m_eff for RW-SAM, with controls.
 
-use crate::config::{DataName, EstimatorName, RunConfig};
+use crate::config::{DataName, RunConfig};
 use crate::experiments::escape::{Minimum, about_start, minimum};
-use crate::experiments::{Preset, of_radius, rw_sam};
+use crate::experiments::family::Norms;
+use crate::experiments::{Family, Preset};
 
 /// From the poor minimum of `escape`, whose runs it shares: there rules differ by more than seeds do, at a size that
 /// two cores finish. From initial weights they did not: of 320 images, on a seed that is not in the table, SGD learnt
@@ -21,26 +22,15 @@ pub fn configs(preset: Preset, data: DataName) -> Vec<RunConfig> {
 
 /// SGD, SAM, m-SAM and RW-SAM for each size, and at `control` the controls: exact norms, and uninformative weights.
 fn rules(base: &RunConfig, rho: f64, sizes: &[usize], control: usize, seeds: u64) -> Vec<RunConfig> {
-    let sam = |m| {
-        let rule = |c: &mut RunConfig| (c.perturbation.rule, c.perturbation.micro_batch) = (of_radius("sam", rho), m);
-        base.clone().with(rule)
+    let (probe, exact) = (Family::probe(control), Family::reweighted(control, Norms::Exact));
+    let mut families = vec![Family::Sgd, Family::Sam(base.optimisation.batch_size)];
+    families.extend(sizes.iter().map(|m| Family::Sam(*m)));
+    families.extend(sizes.iter().map(|m| Family::probe(*m)));
+    families.extend([probe.shuffled(), exact, exact.shuffled(), Family::reweighted(control, Norms::Random)]);
+    let on = |seed: u64| {
+        let run = move |family: Family| family.at(base, rho).with(|c| c.optimisation.seed = seed);
+        families.clone().into_iter().map(run)
     };
-    let rw = |m: usize, estimator, shuffle| {
-        base.clone().with(|c| {
-            c.perturbation.rule = rw_sam(rho, m);
-            (c.weighting.estimator, c.weighting.shuffle_weights) = (estimator, shuffle);
-        })
-    };
-    let mut rules = vec![base.clone(), sam(None)];
-    rules.extend(sizes.iter().map(|m| sam(Some(*m))));
-    rules.extend(sizes.iter().map(|m| rw(*m, EstimatorName::FiniteDifference, false)));
-    rules.extend([
-        rw(control, EstimatorName::FiniteDifference, true),
-        rw(control, EstimatorName::Ghost, false),
-        rw(control, EstimatorName::Ghost, true),
-        rw(control, EstimatorName::Random, false),
-    ]);
-    let on = |seed: u64| rules.clone().into_iter().map(move |config| config.with(|c| c.optimisation.seed = seed));
     (0..seeds).flat_map(on).collect()
 }
 

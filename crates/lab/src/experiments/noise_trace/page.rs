@@ -1,11 +1,12 @@
 //! The page of `noise-trace`: the noise of the samples' gradients along the runs of `escape`.
 
 use crate::experiments::escape::{SEEN, contests};
+use crate::page::columns::{self, trace};
 use crate::page::contest::{Claim, Column, Measure, Says, Scale, at_end, mean, standing};
 use crate::page::curves::{Curves, Over};
 use crate::page::{Page, Parts, Picture, with_more_seeds};
 use crate::plot::Scale as AxisScale;
-use crate::run::outcome::{EpochLine, RunRow};
+use crate::run::outcome::RunRow;
 use anyhow::Result;
 
 /// Chosen before any run of the table was made: as a logarithm, since tr V moves by powers of ten.
@@ -25,10 +26,6 @@ const WAY: Measure = Measure {
     scale: Scale::Factor,
 };
 
-fn trace(line: &EpochLine) -> Option<f64> {
-    line.measures.get("noise_trace").copied()
-}
-
 /// Claims, the table, and tr V by step.
 pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
     let compared = format!(
@@ -39,7 +36,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
     let first = |row: &RunRow| row.content.curve.iter().find(|line| line.epoch == 1).and_then(trace);
     let columns: [Column; 3] = [
         ("tr V, first epoch", &|rows| mean(rows, 1, first)),
-        ("tr V, last quarter", &|rows| mean(rows, 1, |row| at_end(row, trace))),
+        columns::TRACE,
         ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.content.metrics.train_loss)),
     ];
     let table = standing(rows, TRACE, &columns, &["SGD", "SAM"]);
@@ -80,6 +77,7 @@ mod tests {
     use crate::experiments::noise_trace::NoiseTrace;
     use crate::experiments::{Experiment, Given, Preset};
     use crate::page::table::tests::row;
+    use crate::run::outcome::EpochLine;
     use std::collections::BTreeMap;
 
     /// tr V falls to 100 under SAM, to half of it with micro-batches, in the last quarter of each run.

@@ -1,20 +1,15 @@
 //! The page of `radius`: curves over ρ and over ρ√(b/m), and what is left where each rule has its best radius.
 
-use super::best::{BySeed, Curve, curves, difference};
-use super::runs::{Family, about};
-use crate::page::contest::{Claim, Says, Scale, percent_at_end};
-use crate::page::markdown::{capital, table};
-use crate::page::{Page, Parts, Picture, by_name};
-use crate::plot::{Axis, Figure, Point, Series, Style};
+use super::runs::about;
+use crate::experiments::Family;
+use crate::page::contest::{Claim, LAST, Says};
+use crate::page::grid::{Grid, claim};
+use crate::page::markdown::capital;
+use crate::page::{Page, Parts, by_name};
 use crate::run::outcome::RunRow;
-use crate::statistics::paired::Side;
-use crate::statistics::summarise;
 use anyhow::Result;
 
-/// What claims compare.
-const MEASURE: &str = "the test accuracy at the end, in points";
-
-/// Claims, a table and two pictures for each share of wrong labels.
+/// Claims, a table and pictures of SAM for each share of wrong labels, and of USAM where there is any.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
     let shares = by_name(rows, |config| match config.data.label_noise {
         0. => "true labels".to_owned(),
@@ -22,150 +17,57 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     });
     let (mut claims, mut body, mut tables, mut pictures) = (Vec::new(), String::new(), String::new(), Vec::new());
     for (share, rows) in &shares {
-        let learnt = curves(rows, |row| percent_at_end(row, "train_accuracy_wrong"));
-        let seconds = curves(rows, |row| Some(row.content.curve.last()?.seconds));
-        let curves = curves(rows, |row| Some(100. * row.content.metrics.test_accuracy?));
-        let on = |claim: Claim| Claim { text: format!("{}: {}", capital(share), claim.text), ..claim };
-        claims.extend(claims_of(&curves).into_iter().map(on));
-        let table = table_of(&curves, &learnt, &seconds);
-        body.push_str(&format!("### {}\n\n{table}\n{}\n", capital(share), at_ends(&curves)));
-        tables.push_str(&format!("{share}\n{table}\n"));
-        pictures.extend(pictures_of(share, &curves, &seconds));
+        for (at_batch, title) in
+            [(Family::Sam as fn(usize) -> Family, share.clone()), (Family::Usam, format!("{share}, USAM"))]
+        {
+            let reference = at_batch(rows[0].content.config.optimisation.batch_size);
+            let Some(grid) = section(rows, reference) else { continue };
+            let on = |claim: Claim| Claim { text: format!("{}: {}", capital(&title), claim.text), ..claim };
+            claims.extend(claims_of(&grid, reference).into_iter().map(on));
+            let table = grid.table(reference);
+            body.push_str(&format!("### {}\n\n{table}\n{}\n", capital(&title), grid.open_ends()));
+            tables.push_str(&format!("{title}\n{table}\n"));
+            pictures.extend(grid.pictures(&title));
+        }
     }
-    let explained = "Test accuracy in percent at the end, mean ± deviation over seeds, in the column of ρ√(b/m). *At its \
-                     best ρ*: each seed at the ρ that is best on the other seeds; in brackets the one that is best on all, \
-                     at which *learnt* is the share of the wrong labels that the network gives in the end. *s an epoch*: \
-                     the least time that an epoch of its runs took, with its micro-batches all at once. \
-                     The last column is the difference to SAM at its best ρ, paired by seed, with its 95 % \
-                     interval.\n\n";
+    let explained = "Test accuracy in percent at the end, mean ± deviation over seeds, in the column of ρ√(b/m), and of \
+                     ρb/m for USAM. *At its best ρ*: each seed at the ρ that is best on the other seeds; in brackets the \
+                     one that is best on all, at which *learnt* is the share of the wrong labels that the network gives \
+                     in the end. *s an epoch*: the least time that an epoch of its runs took, with its micro-batches all \
+                     at once. The last column is a difference paired by seed, with its 95 % interval.\n\n";
     let about = about(&rows[0].content.config);
     let (body, findings) = (format!("{explained}{body}"), Vec::new());
-    Ok(Parts { about, measure: MEASURE, claims, body, table: tables, findings, pictures }.page("radius", rows))
+    Ok(Parts { about, measure: LAST.name, claims, body, table: tables, findings, pictures }.page("radius", rows))
 }
 
-/// That of SAM at the batch, if there is one.
-fn sam(curves: &[Curve]) -> Option<&Curve> {
-    curves.iter().find(|curve| matches!(curve.family, Family::Sam(_)) && curve.factor == 1.)
+/// SGD and the rules that are USAM or are not, as `reference` is; none if there is no run of the reference.
+fn section(rows: &[RunRow], reference: Family) -> Option<Grid<Family>> {
+    let is_usam = |family: Family| matches!(family, Family::Usam(_));
+    let family = |row: &RunRow| Family::of(&row.content.config);
+    let fits = |row: &&RunRow| family(row) == Family::Sgd || is_usam(family(row)) == is_usam(reference);
+    let own: Vec<RunRow> = rows.iter().filter(fits).cloned().collect();
+    let names = if is_usam(reference) { ["ρ", "ρb/m"] } else { ["ρ", "ρ√(b/m)"] };
+    own.iter().any(|row| family(row) == reference).then(|| Grid::of(&own, Family::place, names))
 }
 
-/// Each curve beside SAM's: at equal ρ, each at its best, and over all ρ at equal ρ√(b/m).
-fn claims_of(curves: &[Curve]) -> Vec<Claim> {
-    let Some(sam) = sam(curves) else { return Vec::new() };
-    let claim = |what: String, one: &BySeed, than: &BySeed, says: Says| {
-        let difference = difference(one, than)?;
-        let (shown, verdict) = (Scale::Points.show(&difference), says.verdict(difference.side()));
-        Some(Claim { text: format!("{what}: {shown}, {verdict}."), decided: difference.side() != Side::Around })
-    };
-    let mut claims = Vec::new();
-    for curve in curves.iter().filter(|curve| curve.family != sam.family) {
-        let label = &curve.label;
-        if curve.family == Family::Sgd {
-            let what = "SAM at its best ρ against SGD".to_owned();
-            claims.push(claim(what, &sam.at_best(), &curve.at_best(), Says::Higher));
-            continue;
-        }
+/// Each curve beside the rule at the batch: at equal ρ, each at its best, and over the grid at equal effective ρ.
+fn claims_of(grid: &Grid<Family>, reference: Family) -> Vec<Claim> {
+    let Some(than) = grid.curve(reference) else { return Vec::new() };
+    let mut claims = vec![grid.at_best(reference, Family::Sgd, Says::Higher)];
+    for curve in grid.accuracy.iter().filter(|curve| ![Family::Sgd, reference].contains(&curve.kind)) {
+        let what = |rest: &str| format!("{} against {}{rest}", curve.label, than.label);
         for (rho, by_seed) in &curve.points {
-            if let Some(of_sam) = sam.at(*rho, 1.) {
-                claims.push(claim(format!("{label} against SAM at ρ = {rho}"), by_seed, of_sam, Says::Higher));
+            if let Some(of_batch) = than.at(*rho, 1.) {
+                claims.push(claim(what(&format!(" at ρ = {rho}")), by_seed, of_batch, Says::Higher));
             }
         }
-        let what = format!("{label} against SAM, each at its best ρ");
-        claims.push(claim(what, &curve.at_best(), &sam.at_best(), Says::Higher));
+        claims.push(grid.at_best(curve.kind, reference, Says::Higher));
         if curve.factor != 1. {
-            let what = format!("{label} against SAM at equal ρ√(b/m), mean over the grid");
-            claims.push(claim(what, &curve.mean_over_radii(), &sam.mean_over_radii(), Says::Nothing));
+            let what = what(" at equal effective ρ, mean over the grid");
+            claims.push(claim(what, &curve.mean_over_grid(), &than.mean_over_grid(), Says::Nothing));
         }
     }
     claims.into_iter().flatten().collect()
-}
-
-/// A line for each family, a column for each ρ√(b/m).
-fn table_of(curves: &[Curve], learnt: &[Curve], seconds: &[Curve]) -> String {
-    let mut radii: Vec<f64> = sam(curves).into_iter().flat_map(|sam| sam.points.iter().map(|(rho, _)| *rho)).collect();
-    radii.sort_by(f64::total_cmp);
-    let mut head = vec!["rule".to_owned()];
-    head.extend(radii.iter().map(|radius| format!("{radius}")));
-    head.extend(["at its best ρ", "learnt", "s an epoch", "− SAM at its best (95 %)"].map(str::to_owned));
-    let text = |by_seed: &BySeed| {
-        let values: Vec<f64> = by_seed.values().copied().collect();
-        summarise(&values).map_or("–".to_owned(), |summary| summary.text(1))
-    };
-    let line = |curve: &Curve| {
-        let mut cells = vec![curve.label.clone()];
-        cells.extend(radii.iter().map(|radius| curve.at(*radius, curve.factor).map_or("–".to_owned(), text)));
-        let own = curve.at_best();
-        let best = curve.best().filter(|_| curve.has_choice()).map_or(String::new(), |rho| format!(" ({rho})"));
-        cells.push(format!("{}{best}", text(&own)));
-        let learnt = learnt.iter().find(|learnt| learnt.family == curve.family);
-        let at_best = learnt.and_then(|learnt| learnt.at(curve.best()?, 1.)).filter(|by_seed| !by_seed.is_empty());
-        cells.push(at_best.map_or("–".to_owned(), text));
-        cells.push(least(seconds, curve.family).map_or("–".to_owned(), |least| format!("{least:.2}")));
-        let than = sam(curves).filter(|sam| sam.family != curve.family).map(Curve::at_best);
-        let shown = than.and_then(|than| difference(&own, &than)).map(|found| Scale::Points.show(&found));
-        cells.push(shown.unwrap_or("–".to_owned()));
-        cells
-    };
-    table(&head, curves.iter().map(line))
-}
-
-/// The least value of a family: other work on a machine makes times longer and never shorter.
-fn least(curves: &[Curve], family: Family) -> Option<f64> {
-    let of_family = curves.iter().filter(|curve| curve.family == family);
-    of_family.flat_map(|curve| &curve.points).flat_map(|(_, by_seed)| by_seed.values()).copied().reduce(f64::min)
-}
-
-/// Whose grid should go on.
-fn at_ends(curves: &[Curve]) -> String {
-    let open: Vec<&str> =
-        curves.iter().filter(|curve| curve.is_best_at_an_end()).map(|curve| curve.label.as_str()).collect();
-    match open.is_empty() {
-        true => "No best ρ is at an end of its grid.\n".to_owned(),
-        false => format!("The best ρ is at an end of the grid for {}: a wider one may be better.\n", open.join(", ")),
-    }
-}
-
-/// Accuracy over ρ, and over ρ√(b/m); and that at the best ρ over the time of an epoch.
-fn pictures_of(share: &str, curves: &[Curve], seconds: &[Curve]) -> [Picture; 3] {
-    let named = |file: &str| format!("{file}-{}.svg", share.replace(" %", "").replace(' ', "-"));
-    let with_error = |x: f64, by_seed: &BySeed| {
-        let summary = summarise(&by_seed.values().copied().collect::<Vec<_>>())?;
-        let error = summary.std.map_or(0., |std| std / (summary.n as f64).sqrt());
-        Some(Point { x, y: summary.mean, error })
-    };
-    let picture = |file: &str, x: &str, scaled: bool| {
-        let of = |curve: &Curve| {
-            let style = if curve.family == Family::Sgd { Style::Level } else { Style::Both };
-            let factor = if scaled { curve.factor } else { 1. };
-            let point = |(rho, by_seed): &(f64, BySeed)| {
-                // SGD has no radius, and its level is drawn at any.
-                with_error(if curve.family == Family::Sgd { 0.1 } else { rho * factor }, by_seed)
-            };
-            Series::new(&curve.label, style, curve.points.iter().filter_map(point))
-        };
-        let figure = Figure {
-            title: format!("Accuracy against {x}, {share}"),
-            x: Axis::log2(x),
-            y: Axis::linear("test accuracy, %"),
-            series: curves.iter().map(of).collect(),
-            slopes: Vec::new(),
-        };
-        let alt = format!("Test accuracy against {x} with {share}: a curve for each m and for RW-SAM");
-        Picture { file: named(file), alt, figure }
-    };
-    let mark = |curve: &Curve| {
-        let point = least(seconds, curve.family).and_then(|seconds| with_error(seconds, &curve.at_best()));
-        Series::new(&curve.label, Style::Marks, point)
-    };
-    let figure = Figure {
-        title: format!("Accuracy at the best ρ against time, {share}"),
-        x: Axis::linear("seconds an epoch").with(0., 0.),
-        y: Axis::linear("test accuracy, %"),
-        series: curves.iter().map(mark).collect(),
-        slopes: Vec::new(),
-    };
-    let alt = format!("Test accuracy at the best ρ against the time of an epoch with {share}: a mark for each rule");
-    let against_time = Picture { file: named("time"), alt, figure };
-    [picture("equal-radius", "ρ", false), picture("scaled-radius", "ρ√(b/m)", true), against_time]
 }
 
 #[cfg(test)]
@@ -207,12 +109,15 @@ mod tests {
         };
         let of = |m: usize, what: &str| line(&format!("- 40 % wrong labels: m-SAM (m = {m}) against SAM{what}"));
         assert!(of(4, ", each at its best ρ").contains("+0.00"));
-        assert!(of(4, " at equal ρ√(b/m)").contains("+0.00"));
+        assert!(of(4, " at equal effective ρ").contains("+0.00"));
         assert!(of(16, " at ρ = 0.1:").contains("as the paper says"), "nearer to its best at that ρ");
         let of_4 = line("| m-SAM (m = 4) ");
         assert!(of_4.contains("(0.05) | 20.0 ± 0.0 | 2.00 |"), "{of_4}");
         assert!(page.text.contains("No best ρ is at an end of its grid."));
-        assert_eq!(page.pictures.len(), 6);
+        assert!(
+            page.text.contains("- 40 % wrong labels, USAM: m-USAM (m = 16) against USAM, each at its best ρ: +0.00")
+        );
+        assert_eq!(page.pictures.len(), 9);
         page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));
     }
 

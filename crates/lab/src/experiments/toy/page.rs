@@ -1,31 +1,15 @@
 //! The page of `toy`: what each rule has learnt of the right and of the wrong labels, and what it costs on test images.
 
 use super::runs::about;
+use crate::page::columns::{BEST, END, M_EFF, OF_WRONG_LABELS, RHO, RIGHT, SECONDS, WRONG, best};
 use crate::page::contest::{
-    Claim, Column, Contest, Measure, Says, Scale, difference, labels, mean, percent_at_end, standing,
+    Claim, Column, Contest, LAST, Measure, Says, Scale, difference, labels, mean, percent_at_end, standing,
 };
 use crate::page::curves::ACCURACY;
 use crate::page::{Page, Parts, Picture};
-use crate::run::outcome::{EpochLine, RunRow};
+use crate::run::outcome::RunRow;
 use crate::statistics::paired::Side;
 use anyhow::Result;
-
-/// What rules are compared by: where the training ends, since nobody stops it at a best that only the test set shows.
-const LAST: Measure = Measure {
-    name: "the test accuracy after the last epoch, in points",
-    of: |row| Some(100. * row.content.metrics.test_accuracy?),
-    scale: Scale::Points,
-};
-
-/// In percent, of the best point of the curve.
-fn best(row: &RunRow) -> Option<f64> {
-    let accuracies = row.content.curve.iter().map(|line: &EpochLine| 100. * line.test_accuracy);
-    accuracies.max_by(f64::total_cmp)
-}
-
-fn seconds(row: &RunRow) -> Option<f64> {
-    Some(row.seconds)
-}
 
 /// The rules against SGD, of which the paper says that they generalise better under label noise (its Table 4); m-SAM
 /// and RW-SAM against SAM; m-SAM against SGD in the same micro-batches.
@@ -79,31 +63,14 @@ const TIME: Measure = Measure { name: "time", of: |row| Some(row.seconds.ln()), 
 
 /// Findings, claims, the table, and test accuracy by epoch.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
-    let rho: Column = ("ρ", &|rows| {
-        let radius = rows.first().and_then(|row| row.content.config.perturbation.rule.radius());
-        radius.map_or("–".to_owned(), |rho| rho.to_string())
-    });
-    let short: [Column; 4] = [
-        rho,
-        ("wrong labels fitted, %", &|rows| mean(rows, 0, |row| percent_at_end(row, "train_accuracy_wrong"))),
-        ("test at the end, %", &|rows| mean(rows, 1, LAST.of)),
-        ("seconds", &|rows| mean(rows, 1, seconds)),
-    ];
-    let columns: [Column; 7] = [
-        rho,
-        ("train, right labels, %", &|rows| mean(rows, 1, |row| percent_at_end(row, "train_accuracy_clean"))),
-        ("train, wrong labels, %", &|rows| mean(rows, 1, |row| percent_at_end(row, "train_accuracy_wrong"))),
-        ("test at its best, %", &|rows| mean(rows, 1, best)),
-        ("test at the end, %", &|rows| mean(rows, 1, LAST.of)),
-        ("m_eff", &|rows| mean(rows, 1, |row| row.content.metrics.measures.get("m_eff").copied())),
-        ("seconds", &|rows| mean(rows, 1, seconds)),
-    ];
+    let fitted: Column =
+        ("wrong labels fitted, %", &|rows| mean(rows, 0, |row| percent_at_end(row, "train_accuracy_wrong")));
+    let short = [RHO, fitted, END, SECONDS];
+    let columns = [RHO, RIGHT, WRONG, BEST, END, M_EFF, SECONDS];
     let (table, whole) = (standing(rows, LAST, &short, &["SGD"]), standing(rows, LAST, &columns, &["SGD", "SAM"]));
     let body = format!(
-        "Training accuracies count the label that an image was given, right or wrong, after the last epoch: a network \
-         that has learnt a wrong label by heart classifies its image wrongly. The best of a curve is seen on the test \
-         images, so it is no result; the end is. ± is the standard deviation over the seeds, an interval is Student's \
-         for the differences paired by seed.\n\n{whole}"
+        "{OF_WRONG_LABELS} ± is the standard deviation over the seeds, an interval is Student's for the differences \
+         paired by seed.\n\n{whole}"
     );
     let picture = Picture {
         file: "accuracy.svg".to_owned(),

@@ -1,49 +1,27 @@
-//! A value of runs against ρ, and each family at the ρ that is best for it on other seeds.
+//! A value of runs against a number that was varied, as ρ or λ, and each rule where that number is best for it on other
+//! seeds.
 
-use super::runs::Family;
-use crate::run::outcome::{Ending, RunRow};
 use crate::statistics::paired::{Paired, paired};
+use crate::statistics::{Summary, summarise};
 use std::collections::BTreeMap;
 
 /// A value, as accuracy in percent, by seed.
 pub type BySeed = BTreeMap<u64, f64>;
 
-/// The runs of a family.
+/// The runs of rules that differ in one number alone.
 #[derive(Clone, Debug)]
-pub struct Curve {
-    pub family: Family,
-    /// What the family is called.
+pub struct Curve<K> {
+    /// Which rules they are.
+    pub kind: K,
+    /// What they are called.
     pub label: String,
-    /// √(b/m).
+    /// What the number is multiplied by to be compared with that of another curve, as √(b/m).
     pub factor: f64,
-    /// By ρ, ascending; that of SGD is 0.
+    /// By the number, ascending; that of a rule without one is 0.
     pub points: Vec<(f64, BySeed)>,
 }
 
-/// A curve of `value` for each family, in order of appearance. A run that diverged has none.
-pub fn curves(rows: &[RunRow], value: impl Fn(&RunRow) -> Option<f64>) -> Vec<Curve> {
-    let mut all: Vec<Curve> = Vec::new();
-    for row in rows {
-        let config = &row.content.config;
-        let (family, rho) = (Family::of(config), config.perturbation.rule.radius().unwrap_or(0.));
-        let at = all.iter().position(|curve| curve.family == family).unwrap_or_else(|| {
-            let factor = family.factor(config.optimisation.batch_size);
-            all.push(Curve { family, label: config.rule_label(), factor, points: Vec::new() });
-            all.len() - 1
-        });
-        let points = &mut all[at].points;
-        let at = points.iter().position(|(known, _)| *known == rho).unwrap_or_else(|| {
-            points.push((rho, BySeed::new()));
-            points.len() - 1
-        });
-        let value = value(row).filter(|_| row.content.outcome == Ending::Finished);
-        points[at].1.extend(value.map(|value| (config.optimisation.seed, value)));
-    }
-    all.iter_mut().for_each(|curve| curve.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
-    all
-}
-
-impl Curve {
+impl<K> Curve<K> {
     /// The seeds of its runs that finished.
     fn seeds(&self) -> Vec<u64> {
         let mut seeds: Vec<u64> = self.points.iter().flat_map(|(_, by_seed)| by_seed.keys().copied()).collect();
@@ -52,30 +30,35 @@ impl Curve {
         seeds
     }
 
-    /// ρ with the highest mean over `seeds`, of those at which all of them finished.
+    /// The point with the highest mean over `seeds`, of those at which all of them finished.
     fn best_over(&self, seeds: &[u64]) -> Option<&(f64, BySeed)> {
         let mean = |by_seed: &BySeed| seeds.iter().map(|seed| by_seed.get(seed)).sum::<Option<f64>>();
         let known = self.points.iter().filter_map(|point| Some((mean(&point.1)?, point)));
         known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, point)| point)
     }
 
-    /// Whether more than one ρ was tried: SGD has none.
+    /// The least value: of times, which other work on a machine makes longer and never shorter.
+    pub fn least(&self) -> Option<f64> {
+        self.points.iter().flat_map(|(_, by_seed)| by_seed.values()).copied().reduce(f64::min)
+    }
+
+    /// Whether more than one number was tried: SGD has no ρ.
     pub fn has_choice(&self) -> bool {
         self.points.len() > 1
     }
 
-    /// ρ with the highest mean over all seeds.
+    /// The number with the highest mean over all seeds.
     pub fn best(&self) -> Option<f64> {
-        self.best_over(&self.seeds()).map(|(rho, _)| *rho)
+        self.best_over(&self.seeds()).map(|(number, _)| *number)
     }
 
-    /// Whether the best ρ is the smallest or the largest that was tried.
+    /// Whether the best number is the smallest or the largest that was tried.
     pub fn is_best_at_an_end(&self) -> bool {
         let ends = [self.points.first(), self.points.last()];
-        self.has_choice() && ends.into_iter().flatten().any(|(rho, _)| Some(*rho) == self.best())
+        self.has_choice() && ends.into_iter().flatten().any(|(number, _)| Some(*number) == self.best())
     }
 
-    /// Each seed at the ρ that is best on the others; none of a single seed that has a choice.
+    /// Each seed at the number that is best on the others; none of a single seed that has a choice.
     pub fn at_best(&self) -> BySeed {
         let seeds = self.seeds();
         let at = |seed: &u64| {
@@ -86,20 +69,25 @@ impl Curve {
         seeds.iter().filter_map(at).collect()
     }
 
-    /// The values at a ρ, or at a ρ√(b/m) where `factor` is that of the curve.
-    pub fn at(&self, radius: f64, factor: f64) -> Option<&BySeed> {
-        let near = |rho: f64| (rho * factor - radius).abs() <= 1e-4 * radius;
-        self.points.iter().find(|(rho, _)| near(*rho)).map(|(_, by_seed)| by_seed)
+    /// The values at a number, or at a number times its factor where `factor` is that of the curve.
+    pub fn at(&self, wanted: f64, factor: f64) -> Option<&BySeed> {
+        let near = |number: f64| (number * factor - wanted).abs() <= 1e-4 * wanted;
+        self.points.iter().find(|(number, _)| near(*number)).map(|(_, by_seed)| by_seed)
     }
 
-    /// The mean over all ρ, of the seeds that finished at each.
-    pub fn mean_over_radii(&self) -> BySeed {
+    /// The mean over all numbers, of the seeds that finished at each.
+    pub fn mean_over_grid(&self) -> BySeed {
         let mean = |seed: &u64| {
             let sum: Option<f64> = self.points.iter().map(|(_, by_seed)| by_seed.get(seed)).sum();
             Some((*seed, sum? / self.points.len() as f64))
         };
         self.seeds().iter().filter_map(mean).collect()
     }
+}
+
+/// Mean and deviation over the seeds.
+pub fn over_seeds(by_seed: &BySeed) -> Option<Summary> {
+    summarise(&by_seed.values().copied().collect::<Vec<_>>())
 }
 
 /// `one` less `other`, paired by seed.
@@ -112,10 +100,10 @@ pub fn difference(one: &BySeed, other: &BySeed) -> Option<Paired> {
 mod tests {
     use super::*;
 
-    fn curve(points: &[(f64, &[f64])]) -> Curve {
+    fn curve(points: &[(f64, &[f64])]) -> Curve<()> {
         let by_seed = |values: &[f64]| (0..).zip(values.iter().copied()).collect();
         let points = points.iter().map(|(rho, values)| (*rho, by_seed(values))).collect();
-        Curve { family: Family::Sam(4), label: "m-SAM (m = 4)".to_owned(), factor: 4., points }
+        Curve { kind: (), label: "m-SAM (m = 4)".to_owned(), factor: 4., points }
     }
 
     /// On seeds 1 and 2 the best is .2, on the others .1, though seed 0 alone would take .2.
@@ -125,7 +113,7 @@ mod tests {
         assert_eq!(curve.best(), Some(0.2));
         // Seed 0: 50 + 41 against 40 + 52. Seed 1: 10 + 41 against 60 + 52. Seed 2: 10 + 50 against 60 + 40.
         assert_eq!(curve.at_best(), BySeed::from([(0, 60.), (1, 40.), (2, 52.)]));
-        let others = curve.mean_over_radii();
+        let others = curve.mean_over_grid();
         assert_eq!(others, BySeed::from([(0, 35.), (1, 45.), (2, 46.5)]));
         assert!(curve.is_best_at_an_end());
     }
@@ -145,6 +133,6 @@ mod tests {
     fn one_seed_chooses_nothing() {
         let curve = curve(&[(0.1, &[10.]), (0.2, &[20.])]);
         assert!(curve.at_best().is_empty() && curve.best() == Some(0.2));
-        assert!(difference(&curve.at_best(), &curve.mean_over_radii()).is_none());
+        assert!(difference(&curve.at_best(), &curve.mean_over_grid()).is_none());
     }
 }

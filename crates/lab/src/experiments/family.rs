@@ -1,0 +1,189 @@
+//! What experiments compare: rules that differ in ρ alone.
+
+use super::of_radius;
+use crate::config::{EstimatorName, RunConfig};
+use crate::page::grid::Place;
+use msharp_perturb::catalogue::Combination;
+
+/// A rule at any ρ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Family {
+    /// No perturbation.
+    Sgd,
+    /// m-SAM with this m; SAM where it is the batch.
+    Sam(usize),
+    /// The same of USAM.
+    Usam(usize),
+    /// The perturbations of m-SAM with this m, at each of which the whole batch descends.
+    Ascent(usize),
+    /// RW-SAM.
+    Reweighted(Reweighted),
+}
+
+/// How RW-SAM weights samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reweighted {
+    /// m_eff.
+    pub size: usize,
+    /// Of what the weights are the softmax.
+    pub norms: Norms,
+    /// Whether each weight is given to another sample: a control.
+    pub shuffled: bool,
+    /// Whether the weighted loss is descended too, instead of the mean.
+    pub descended: bool,
+}
+
+/// Where RW-SAM has its norms from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Norms {
+    /// So many finite-difference probes.
+    Probes(usize),
+    /// Exact ones.
+    Exact,
+    /// Half-normal numbers: a control.
+    Random,
+}
+
+impl Family {
+    /// RW-SAM at this m_eff as in the paper: from one probe.
+    pub const fn probe(size: usize) -> Self {
+        Self::reweighted(size, Norms::Probes(1))
+    }
+
+    /// RW-SAM at this m_eff.
+    pub const fn reweighted(size: usize, norms: Norms) -> Self {
+        Self::Reweighted(Reweighted { size, norms, shuffled: false, descended: false })
+    }
+
+    /// With the weights given to other samples.
+    pub fn shuffled(self) -> Self {
+        self.changed(|weights| weights.shuffled = true)
+    }
+
+    /// With the weighted loss descended.
+    pub fn descended(self) -> Self {
+        self.changed(|weights| weights.descended = true)
+    }
+
+    fn changed(mut self, change: impl FnOnce(&mut Reweighted)) -> Self {
+        if let Self::Reweighted(weights) = &mut self {
+            change(weights);
+        }
+        self
+    }
+
+    /// Of a run.
+    pub fn of(config: &RunConfig) -> Self {
+        let rule = &config.perturbation.rule;
+        let m = || config.perturbation.micro_batch.unwrap_or(config.optimisation.batch_size);
+        match rule.name() {
+            "sgd" => Self::Sgd,
+            "usam" => Self::Usam(m()),
+            "m-ascent-sam" => Self::Ascent(rule.number("m") as usize),
+            "rw-sam" => Self::Reweighted(Reweighted {
+                size: rule.number("lambda") as usize,
+                norms: match config.weighting.estimator {
+                    EstimatorName::FiniteDifference => Norms::Probes(config.weighting.probes),
+                    EstimatorName::Random => Norms::Random,
+                    _ => Norms::Exact,
+                },
+                shuffled: config.weighting.shuffle_weights,
+                descended: config.perturbation.changes.combine.is_some(),
+            }),
+            _ => Self::Sam(m()),
+        }
+    }
+
+    /// `base` under it, at ρ.
+    pub fn at(self, base: &RunConfig, rho: f64) -> RunConfig {
+        base.clone().with(|c| {
+            let micro_batch = |m: usize| (m < c.optimisation.batch_size).then_some(m);
+            let (rule, weighting) = (&mut c.perturbation, &mut c.weighting);
+            match self {
+                Self::Sgd => {}
+                Self::Sam(m) => (rule.rule, rule.micro_batch) = (of_radius("sam", rho), micro_batch(m)),
+                Self::Usam(m) => (rule.rule, rule.micro_batch) = (of_radius("usam", rho), micro_batch(m)),
+                Self::Ascent(m) => rule.rule = of_radius("m-ascent-sam", rho).with("m", m).expect("an m"),
+                Self::Reweighted(Reweighted { size, norms, shuffled, descended }) => {
+                    rule.rule = of_radius("rw-sam", rho).with("lambda", size).expect("an effective size");
+                    rule.changes.combine = descended.then(|| Combination::named("weighted").expect("it is listed"));
+                    weighting.shuffle_weights = shuffled;
+                    match norms {
+                        Norms::Probes(probes) => weighting.probes = probes,
+                        Norms::Exact => weighting.estimator = EstimatorName::Ghost,
+                        Norms::Random => weighting.estimator = EstimatorName::Random,
+                    }
+                }
+            }
+        })
+    }
+
+    /// ρ times this is the radius at the batch that the theory expects to regularise alike, where the noise of the
+    /// gradient is larger than its mean: √(b/m), since the gradient of a micro-batch is so much longer and SAM has the
+    /// regulariser ρE‖∇f_γ‖, and b/m for USAM, which has ρ/(2m)·tr V.
+    pub fn factor(self, batch: usize) -> f64 {
+        match self {
+            Self::Sam(m) | Self::Ascent(m) => (batch as f64 / m as f64).sqrt(),
+            Self::Usam(m) => batch as f64 / m as f64,
+            Self::Sgd | Self::Reweighted(_) => 1.,
+        }
+    }
+
+    /// Where a run stands on a grid of ρ.
+    pub fn place(config: &RunConfig) -> Place<Self> {
+        let family = Self::of(config);
+        (family, config.perturbation.rule.radius().unwrap_or(0.), family.factor(config.optimisation.batch_size))
+    }
+
+    /// `base` under it, where it is expected to regularise as the rule at the batch does with `radius`.
+    pub fn like(self, base: &RunConfig, radius: f64) -> RunConfig {
+        // At most six decimals, as one would type it.
+        let rho = radius / self.factor(base.optimisation.batch_size);
+        self.at(base, (rho * 1e6).round() / 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DataName;
+    use crate::experiments::standard;
+    use msharp_models::{Architecture, Norm};
+
+    #[test]
+    fn a_run_tells_its_family() {
+        let base = standard(Architecture::ResNet8, Norm::Group(32), DataName::Synthetic);
+        let exact = Family::reweighted(16, Norms::Exact);
+        for family in [
+            Family::Sgd,
+            Family::Sam(128),
+            Family::Sam(1),
+            Family::Usam(128),
+            Family::Usam(16),
+            Family::Ascent(16),
+            Family::probe(8),
+            Family::probe(8).shuffled(),
+            exact,
+            exact.shuffled(),
+            exact.descended(),
+            Family::reweighted(4, Norms::Probes(6)).descended(),
+            Family::reweighted(4, Norms::Random),
+        ] {
+            let config = family.at(&base, 0.1);
+            assert_eq!(Family::of(&config), family);
+            assert_eq!(config.clone().canonical(), config, "another way to write {config:?}");
+            assert!(config.validate().is_ok(), "{family:?}");
+        }
+    }
+
+    #[test]
+    fn a_radius_is_that_of_the_batch() {
+        let base = standard(Architecture::ResNet8, Norm::Group(32), DataName::Synthetic);
+        let rho = |family: Family| family.like(&base, 0.16).perturbation.rule.radius();
+        assert_eq!(rho(Family::Sam(128)), Some(0.16));
+        assert_eq!(rho(Family::Sam(8)), Some(0.04));
+        assert_eq!(rho(Family::Usam(8)), Some(0.01));
+        assert_eq!(rho(Family::probe(8)), Some(0.16));
+        assert_eq!(rho(Family::Sgd), None);
+    }
+}

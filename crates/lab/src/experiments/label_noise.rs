@@ -1,0 +1,39 @@
+//! `reproduce label-noise`.
+
+mod page;
+mod runs;
+
+pub use runs::{base, best, seeds};
+
+use super::{Experiment, Given, Preset};
+use crate::config::RunConfig;
+use crate::page::Page;
+use crate::run::outcome::RunRow;
+use anyhow::Result;
+
+/// Which rule resists how many wrong labels? Each at the ρ that `radius` found, with controls: the paper's Table 4.
+pub struct LabelNoise;
+
+impl Experiment for LabelNoise {
+    type Job = RunConfig;
+
+    fn name(&self) -> &'static str {
+        "label-noise"
+    }
+
+    fn question(&self) -> &'static str {
+        "Which rule resists how many wrong labels? Each at its best ρ, with controls: the paper's Table 4"
+    }
+
+    fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<RunConfig>> {
+        Ok(runs::configs(preset))
+    }
+
+    fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
+        runs::about(&jobs[0])
+    }
+
+    fn page(&self, rows: &[RunRow]) -> Result<Page> {
+        page::page(rows)
+    }
+}

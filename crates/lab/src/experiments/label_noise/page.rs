@@ -1,0 +1,176 @@
+//! The page of `label-noise`: for each share of wrong labels what each rule has learnt of them, and what it has left.
+
+use super::runs::{EXACT, M_EFF, RANDOM, about};
+use crate::experiments::Family;
+use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, TRACE, WRONG, trace};
+use crate::page::contest::{Claim, Column, Contest, LAST, Measure, Says, Scale, at_end, mean, standing};
+use crate::page::curves::ACCURACY;
+use crate::page::table::groups;
+use crate::page::{Page, Parts, Picture, by_name};
+use crate::plot::{Axis, Figure, Point, Series, Style};
+use crate::run::outcome::RunRow;
+use crate::statistics::summarise;
+use anyhow::Result;
+
+/// The paper's Table 6 is of tr V at convergence, of one of its trainings.
+const NOISE: Measure = Measure {
+    name: "tr V, mean over the last quarter of the run's epochs",
+    of: |row| at_end(row, trace).map(f64::ln),
+    scale: Scale::Factor,
+};
+
+/// The paper's Table 4 at a share of wrong labels, in percent: SGD, SAM, RW-SAM.
+const PUBLISHED: [(f64, [f64; 3]); 4] = [
+    (0.2, [87.54, 90.01, 90.34]),
+    (0.4, [83.66, 86.40, 86.87]),
+    (0.6, [76.64, 78.79, 81.52]),
+    (0.8, [46.53, 37.69, 53.17]),
+];
+
+fn family(row: &RunRow) -> Family {
+    Family::of(&row.content.config)
+}
+
+/// What the paper has for a rule at the share of its rows.
+fn published(rows: &[&RunRow]) -> Option<f64> {
+    let config = &rows.first()?.content.config;
+    let (_, [sgd, sam, rw_sam]) = PUBLISHED.iter().find(|(share, _)| *share == config.data.label_noise)?;
+    match family(rows.first()?) {
+        Family::Sgd => Some(*sgd),
+        Family::Sam(m) if m == config.optimisation.batch_size => Some(*sam),
+        probe if probe == Family::probe(M_EFF) => Some(*rw_sam),
+        _ => None,
+    }
+}
+
+/// Claims, a table and a picture for each share, and accuracy over the share.
+pub fn page(rows: &[RunRow]) -> Result<Page> {
+    let share = |config: &crate::config::RunConfig| format!("{:.0} % wrong labels", 100. * config.data.label_noise);
+    let (mut claims, mut body, mut tables, mut pictures) =
+        (Vec::new(), String::new(), Vec::new(), vec![by_share(rows)]);
+    let columns: [Column; 8] = [
+        RHO,
+        RIGHT,
+        WRONG,
+        BEST,
+        END,
+        ("paper, %", &|rows| published(rows).map_or("–".to_owned(), |value| format!("{value:.2}"))),
+        TRACE,
+        ("s an epoch", &|rows| mean(rows, 2, |row| Some(row.content.curve.last()?.seconds))),
+    ];
+    for (share, rows) in &by_name(rows, share) {
+        let on = |claim: Claim| Claim { text: format!("{share}: {}", claim.text), ..claim };
+        claims.extend(claims_of(rows).into_iter().map(on));
+        let table = standing(rows, LAST, &columns, &["SGD", "SAM"]);
+        body.push_str(&format!("### {share}\n\n{table}\n"));
+        tables.push(format!("{share}\n{}", standing(rows, LAST, &[RHO, WRONG, END], &["SGD", "SAM"])));
+        pictures.push(Picture {
+            file: format!("accuracy-{:.0}.svg", 100. * rows[0].content.config.data.label_noise),
+            alt: format!("Test accuracy by epoch under each rule with {share}"),
+            figure: ACCURACY.figure(rows),
+        });
+    }
+    let body = format!(
+        "{OF_WRONG_LABELS} ± is the standard deviation over the seeds, an interval is Student's for the differences \
+         paired by seed. The paper's values, of a network and images that it does not name, are beside ours for the \
+         order of the rules, which is all that can be compared. Claims on tr V are of the factor between two rules, by \
+         {}.\n\n{body}",
+        NOISE.name
+    );
+    let about = about(&rows[0].content.config);
+    let (measure, table, findings) = (LAST.name, tables.join("\n"), Vec::new());
+    Ok(Parts { about, measure, claims, body, table, findings, pictures }.page("label-noise", rows))
+}
+
+/// SAM beside SGD, the others beside SAM, RW-SAM beside its controls; and whose gradients are less noisy in the end.
+fn claims_of(rows: &[RunRow]) -> Vec<Claim> {
+    let label = |wanted: Family| {
+        rows.iter().find(|row| family(row) == wanted).map(|row| row.content.config.rule_label()).unwrap_or_default()
+    };
+    let batch = rows.first().map_or(0, |row| row.content.config.optimisation.batch_size);
+    let (sam, probe) = (Family::Sam(batch), Family::probe(M_EFF));
+    let is_micro = |found: &Family| matches!(found, Family::Sam(m) if *m != batch);
+    let micro: Vec<Family> = groups(rows).iter().map(|group| family(group[0])).filter(is_micro).collect();
+    let of = |measure: Measure, pairs: &[(Family, Family, Says)]| -> Vec<Claim> {
+        let contest = |(one, than, says): &(Family, Family, Says)| {
+            Contest::new(label(*one), label(*than), *says).claim(rows, measure)
+        };
+        pairs.iter().filter_map(contest).collect()
+    };
+    let mut pairs = vec![(sam, Family::Sgd, Says::Higher)];
+    pairs.extend(micro.iter().map(|m| (*m, sam, Says::Higher)));
+    pairs.extend([(probe, sam, Says::Higher), (EXACT, sam, Says::Higher), (EXACT, probe, Says::Nothing)]);
+    pairs.extend([(probe, probe.shuffled(), Says::Reason), (probe, RANDOM, Says::Reason)]);
+    let mut noise = vec![(sam, Family::Sgd, Says::Lower)];
+    noise.extend(micro.iter().chain([&probe, &EXACT]).map(|rule| (*rule, sam, Says::Lower)));
+    let on_noise = |claim: Claim| Claim { text: format!("tr V of {}", claim.text), ..claim };
+    of(LAST, &pairs).into_iter().chain(of(NOISE, &noise).into_iter().map(on_noise)).collect()
+}
+
+/// Test accuracy at the end over the share of wrong labels, a line for each rule.
+fn by_share(rows: &[RunRow]) -> Picture {
+    let of_rule = |(label, rows): (String, Vec<RunRow>)| {
+        let point = |group: &Vec<&RunRow>| {
+            let summary = summarise(&group.iter().filter_map(|row| (LAST.of)(row)).collect::<Vec<_>>())?;
+            let error = summary.std.map_or(0., |std| std / (summary.n as f64).sqrt());
+            Some(Point { x: 100. * group[0].content.config.data.label_noise, y: summary.mean, error })
+        };
+        Series::new(&label, Style::Both, groups(&rows).iter().filter_map(point))
+    };
+    let figure = Figure {
+        title: "Accuracy against the share of wrong labels".to_owned(),
+        x: Axis::linear("wrong labels, %"),
+        y: Axis::linear("test accuracy, %"),
+        series: by_name(rows, |config| config.rule_label()).into_iter().map(of_rule).collect(),
+        slopes: Vec::new(),
+    };
+    let alt = "Test accuracy at the end against the share of wrong labels, a line for each rule".to_owned();
+    Picture { file: "share.svg".to_owned(), alt, figure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runs::configs;
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::experiments::Preset;
+    use crate::page::table::tests::row;
+    use crate::run::outcome::EpochLine;
+
+    /// Each wrong label costs a point, m-SAM gains a tenth of that back, and has half of the noise.
+    #[test]
+    fn every_share_has_its_table_and_its_claims() {
+        let of = |config: RunConfig| {
+            let share = config.data.label_noise;
+            let (gain, noise) = if config.perturbation.micro_batch.is_some() { (0.1, 50.) } else { (0., 100.) };
+            let accuracy = 0.8 - share * (0.5 - gain) + 0.01 * (config.optimisation.seed % 10) as f64;
+            let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
+            row.content.curve.push(EpochLine {
+                epoch: config.optimisation.epochs,
+                train_loss: None,
+                test_loss: None,
+                test_accuracy: accuracy,
+                seconds: 1.5,
+                measures: [("train_accuracy_wrong".to_owned(), 0.25), ("noise_trace".to_owned(), noise)].into(),
+            });
+            row.content.config = config;
+            row
+        };
+        let rows: Vec<RunRow> = configs(Preset::Laptop).into_iter().map(of).collect();
+        let page = page(&rows).unwrap();
+        for said in [
+            "- 80 % wrong labels: m-SAM (m = 1) against SAM: +8.00 (+8.00 to +8.00), **as the paper says**.",
+            "- 20 % wrong labels: RW-SAM (m_eff = 16) against RW-SAM (m_eff = 16, shuffle-weights): +0.00",
+            "- 60 % wrong labels: tr V of m-SAM (m = 4) against SAM: × 0.50 (0.50 to 0.50), **as the paper says**.",
+            "### 40 % wrong labels",
+        ] {
+            assert!(page.text.contains(said), "{said} in {}", page.text);
+        }
+        let line = |start: &str| page.text.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>();
+        let sam = line("| SAM | 0.");
+        assert!(sam.len() == 4 && sam[3].contains("| 37.69 |") && sam[0].contains("| 90.01 |"), "{sam:?}");
+        assert!(line("| m-SAM (m = 16) ").iter().all(|line| line.contains(" | – | 50.0 ± 0.0 | 1.50 ± 0.00 |")));
+        assert_eq!(page.pictures.len(), 5);
+        page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));
+    }
+}

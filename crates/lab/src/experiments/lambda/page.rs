@@ -1,0 +1,189 @@
+//! The page of `lambda`: accuracy against λ and against the m_eff that it led to.
+
+use super::runs::{Kind, Temperature, about};
+use crate::experiments::Family;
+use crate::experiments::family::Norms::{Exact, Probes};
+use crate::page::contest::{Claim, LAST, Says, mean, percent_at_end};
+use crate::page::grid::{Grid, claim, over_seeds};
+use crate::page::markdown::table;
+use crate::page::table::groups;
+use crate::page::{Page, Parts, Picture};
+use crate::plot::{Axis, Figure, Point, Series, Style};
+use crate::run::outcome::{Ending, RunRow};
+use crate::statistics::summarise;
+use anyhow::Result;
+
+/// Claims, the table, and accuracy over the measured m_eff.
+pub fn page(rows: &[RunRow]) -> Result<Page> {
+    let grid = Grid::of(rows, Kind::place, ["λ", "λ"]);
+    let batch = rows[0].content.config.optimisation.batch_size;
+    let table = lines(rows);
+    let body = format!(
+        "Test accuracy in percent at the end, mean ± deviation over seeds; m_eff is the mean over the steps; *learnt* is \
+         the share of the wrong labels that the network gives in the end.\n\n{table}"
+    );
+    let (claims, findings) = (claims(&grid, Kind::Level(Family::Sam(batch))), findings(&grid));
+    let (about, pictures) = (about(&rows[0].content.config), vec![picture(rows)]);
+    Ok(Parts { about, measure: LAST.name, claims, body, table, findings, pictures }.page("lambda", rows))
+}
+
+/// RW-SAM at the λ that is best on the other seeds beside SAM; exact norms beside one probe over all m_eff.
+fn claims(grid: &Grid<Kind>, sam: Kind) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for curve in grid.accuracy.iter().filter(|curve| matches!(curve.kind, Kind::Over(..))) {
+        let name = name(curve.kind);
+        let than = grid.curve(sam);
+        claims.push(than.and_then(|sam| {
+            claim(format!("{name}, at its best λ, against SAM"), &curve.at_best(), &sam.at_best(), Says::Higher)
+        }));
+    }
+    let size = |norms| grid.curve(Kind::Over(norms, Temperature::Size)).map(|curve| curve.mean_over_grid());
+    if let Some(one) = size(Probes(1)) {
+        for norms in [Probes(6), Exact] {
+            let what = format!(
+                "{} against one probe, mean over the grid of m_eff",
+                name(Kind::Over(norms, Temperature::Size))
+            );
+            claims.push(size(norms).and_then(|values| claim(what, &values, &one, Says::Nothing)));
+        }
+    }
+    claims.into_iter().flatten().collect()
+}
+
+/// How far a curve moves over its grid.
+fn findings(grid: &Grid<Kind>) -> Vec<String> {
+    let of = |curve: &crate::page::grid::Curve<Kind>| {
+        let means: Vec<(f64, f64)> =
+            curve.points.iter().filter_map(|(at, by_seed)| Some((*at, over_seeds(by_seed)?.mean))).collect();
+        let least = means.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1))?;
+        let most = means.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let number = if matches!(curve.kind, Kind::Over(_, Temperature::Size)) { "m_eff" } else { "λ" };
+        Some(format!(
+            "{}: from {:.1} % at {number} = {} to {:.1} % at {number} = {}.",
+            name(curve.kind),
+            least.1,
+            least.0,
+            most.1,
+            most.0
+        ))
+    };
+    grid.accuracy.iter().filter(|curve| curve.has_choice()).filter_map(of).collect()
+}
+
+/// What a kind is called.
+fn name(kind: Kind) -> String {
+    let norms = |norms| match norms {
+        Probes(1) => "one probe".to_owned(),
+        Probes(n) => format!("{n} probes"),
+        Exact => "exact norms".to_owned(),
+        _ => "random weights".to_owned(),
+    };
+    match kind {
+        Kind::Over(of, Temperature::Size) => format!("RW-SAM, {}, λ by m_eff", norms(of)),
+        Kind::Over(of, Temperature::Raw) => format!("RW-SAM, {}, λ as it is", norms(of)),
+        Kind::Level(Family::Sgd) => "SGD".to_owned(),
+        Kind::Level(_) => "SAM".to_owned(),
+    }
+}
+
+fn m_eff(row: &RunRow) -> Option<f64> {
+    row.content.metrics.measures.get("m_eff").copied()
+}
+
+fn finished<'a>(group: &[&'a RunRow]) -> Vec<&'a RunRow> {
+    group.iter().copied().filter(|row| row.content.outcome == Ending::Finished).collect()
+}
+
+/// A line for each kind and number.
+fn lines(rows: &[RunRow]) -> String {
+    let head = ["rule", "λ", "m_eff", "test accuracy, %", "learnt, %", "seeds"].map(str::to_owned);
+    let line = |group: &Vec<&RunRow>| {
+        let (kind, number, _) = Kind::place(&group[0].content.config);
+        let lambda = match kind {
+            Kind::Over(_, Temperature::Raw) => number.to_string(),
+            Kind::Over(_, Temperature::Size) => format!("for m_eff = {number}"),
+            Kind::Level(_) => "–".to_owned(),
+        };
+        let runs = finished(group);
+        let learnt = mean(&runs, 1, |row| percent_at_end(row, "train_accuracy_wrong"));
+        [name(kind), lambda, mean(&runs, 1, m_eff), mean(&runs, 1, LAST.of), learnt, runs.len().to_string()].to_vec()
+    };
+    table(&head, groups(rows).iter().map(line))
+}
+
+/// Accuracy over the m_eff that was measured, a line for each kind.
+fn picture(rows: &[RunRow]) -> Picture {
+    let mut series: Vec<(Kind, Vec<Point>)> = Vec::new();
+    for group in groups(rows) {
+        let (kind, ..) = Kind::place(&group[0].content.config);
+        let runs = finished(&group);
+        let of = |value: fn(&RunRow) -> Option<f64>| {
+            summarise(&runs.iter().filter_map(|row| value(row)).collect::<Vec<_>>())
+        };
+        let Some(accuracy) = of(LAST.of) else { continue };
+        // A level is anywhere.
+        let x = of(m_eff).map_or(group[0].content.config.optimisation.batch_size as f64 / 2., |summary| summary.mean);
+        let point =
+            Point { x, y: accuracy.mean, error: accuracy.std.map_or(0., |std| std / (accuracy.n as f64).sqrt()) };
+        match series.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, points)) => points.push(point),
+            None => series.push((kind, vec![point])),
+        }
+    }
+    let of = |(kind, mut points): (Kind, Vec<Point>)| {
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        Series::new(&name(kind), if matches!(kind, Kind::Level(_)) { Style::Level } else { Style::Both }, points)
+    };
+    let figure = Figure {
+        title: "Accuracy against m_eff".to_owned(),
+        x: Axis::log2("m_eff"),
+        y: Axis::linear("test accuracy, %"),
+        series: series.into_iter().map(of).collect(),
+        slopes: Vec::new(),
+    };
+    let alt = "Test accuracy against the m_eff that was measured, a line for each estimate of the norms".to_owned();
+    Picture { file: "accuracy.svg".to_owned(), alt, figure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::runs::configs;
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::experiments::Preset;
+    use crate::page::table::tests::row;
+
+    /// m_eff = 16 is best, and exact norms bring a point; a raw λ leads to an m_eff of 64/(1 + λ).
+    #[test]
+    fn each_estimate_is_at_its_best_and_stands_where_it_was_measured() {
+        let of = |config: RunConfig| {
+            let (kind, number, _) = Kind::place(&config);
+            let (m_eff, gain) = match kind {
+                Kind::Over(norms, Temperature::Size) => (Some(number), if norms == Exact { 0.01 } else { 0. }),
+                Kind::Over(norms, Temperature::Raw) => {
+                    (Some(64. / (1. + number)), if norms == Exact { 0.01 } else { 0. })
+                }
+                Kind::Level(_) => (None, 0.),
+            };
+            let loss = m_eff.map_or(0.02, |m_eff: f64| 0.01 * (m_eff / 16.).log2().abs());
+            let accuracy = 0.5 + 0.01 * config.optimisation.seed as f64 + gain - loss;
+            let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
+            row.content.metrics.measures.extend(m_eff.map(|m_eff| ("m_eff".to_owned(), m_eff)));
+            row.content.config = config;
+            row
+        };
+        let rows: Vec<RunRow> = configs(Preset::Laptop).into_iter().map(of).collect();
+        let page = page(&rows).unwrap();
+        for said in [
+            "- RW-SAM, one probe, λ by m_eff, at its best λ, against SAM: +2.00 (+2.00 to +2.00), **as the paper says**.",
+            "- RW-SAM, exact norms, λ as it is, at its best λ, against SAM: +3.00",
+            "- RW-SAM, exact norms, λ by m_eff against one probe, mean over the grid of m_eff: +1.00",
+            "- RW-SAM, 6 probes, λ by m_eff against one probe, mean over the grid of m_eff: +0.00",
+            "- RW-SAM, one probe, λ by m_eff: from 59.0 % at m_eff = 4 to 61.0 % at m_eff = 16.",
+            "| RW-SAM, one probe, λ as it is | 3 | 16.0 ± 0.0 | 61.0 ± 1.0 |",
+        ] {
+            assert!(page.text.contains(said), "{said} in {}", page.text);
+        }
+        assert!(page.pictures[0].figure.svg().unwrap().contains("RW-SAM, 6 probes"));
+    }
+}

@@ -1,0 +1,97 @@
+//! The runs: RW-SAM at one radius for grids of λ, on images of which 40 % have a wrong label.
+
+use crate::config::RunConfig;
+use crate::experiments::family::Family::{Sam, Sgd};
+use crate::experiments::family::Norms::{self, Exact, Probes};
+use crate::experiments::family::Reweighted;
+use crate::experiments::label_noise::{base, best, seeds};
+use crate::experiments::{Family, Preset, set_up};
+use msharp_perturb::catalogue::Value;
+
+/// How λ is given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Temperature {
+    /// As the m_eff that it is chosen for in each step.
+    Size,
+    /// As in the paper, one number for all steps.
+    Raw,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// SGD, or SAM at its best ρ.
+    Level(Family),
+    /// RW-SAM over λ.
+    Over(Norms, Temperature),
+}
+
+impl Kind {
+    /// Of a run, and its λ or m_eff.
+    pub fn place(config: &RunConfig) -> (Self, f64, f64) {
+        let rule = &config.perturbation.rule;
+        match Family::of(config) {
+            Family::Reweighted(Reweighted { norms, .. }) => {
+                let is_raw = rule.values().value("temperature") == Value::Name("raw");
+                let temperature = if is_raw { Temperature::Raw } else { Temperature::Size };
+                (Self::Over(norms, temperature), rule.number("lambda"), 1.)
+            }
+            family => (Self::Level(family), 0., 1.),
+        }
+    }
+
+    /// At a λ, or an m_eff.
+    fn at(self, base: &RunConfig, number: f64) -> RunConfig {
+        match self {
+            Self::Level(family) => family.at(base, best(family)),
+            Self::Over(norms, temperature) => {
+                let size = number as usize;
+                // One ρ for all, since a λ has no radius of its own.
+                let config = Family::reweighted(size.max(2), norms).at(base, best(Family::probe(16)));
+                config.with(|c| {
+                    if temperature == Temperature::Raw {
+                        let rule = c.perturbation.rule.clone();
+                        let raw = rule.with("temperature", "raw").and_then(|rule| rule.with("lambda", number));
+                        c.perturbation.rule = raw.expect("a temperature");
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// For each seed SGD, SAM, and RW-SAM for each m_eff and each λ.
+pub fn configs(preset: Preset) -> Vec<RunConfig> {
+    let (norms, sizes, raw): (&[Norms], &[f64], &[f64]) = match preset {
+        Preset::Smoke => (&[Probes(1), Exact], &[16., 4.], &[1.]),
+        Preset::Laptop => (&[Probes(1), Probes(6), Exact], &[32., 16., 4.], &[0.3, 1., 3.]),
+        Preset::Paper => (&[Probes(1), Probes(6), Exact], &[48., 32., 16., 8., 4.], &[0.1, 0.3, 1., 3., 10.]),
+    };
+    let base = base(preset);
+    let of_seed = |seed| {
+        let base = base.clone().with(|c| c.optimisation.seed = seed);
+        let levels = [Sgd, Sam(base.optimisation.batch_size)].map(|family| Kind::Level(family).at(&base, 0.));
+        let over = |norms: &Norms, temperature, numbers: &[f64]| -> Vec<RunConfig> {
+            numbers.iter().map(|number| Kind::Over(*norms, temperature).at(&base, *number)).collect()
+        };
+        let of_norms = |norms: &Norms| {
+            let sizes = over(norms, Temperature::Size, sizes);
+            // Six probes at a raw λ would say nothing that the others do not.
+            let raw = if *norms == Probes(6) { &[] } else { raw };
+            [sizes, over(norms, Temperature::Raw, raw)].concat()
+        };
+        levels.into_iter().chain(norms.iter().flat_map(of_norms)).collect::<Vec<_>>()
+    };
+    seeds(preset).flat_map(of_seed).collect()
+}
+
+/// Above the tables.
+pub fn about(config: &RunConfig) -> String {
+    format!(
+        "{} RW-SAM is at the ρ that was best for it with m_eff = 16 and one probe in `radius`, on other seeds, and SAM at \
+         its own. λ is given in two ways: as the number that multiplies the norms, as in the paper, which then weights \
+         less the smaller the gradients become, and as the m_eff for which it is chosen in each step. The runs of SGD, \
+         SAM and RW-SAM with m_eff = 16 are those of `label-noise`.",
+        set_up(&config.clone().with(|c| c.perturbation = RunConfig::defaults().perturbation))
+    )
+}

@@ -1,0 +1,187 @@
+//! Runs over a grid of a number, as ρ or λ: the accuracy of each rule at each point, as a table and as pictures.
+
+mod curve;
+
+pub use curve::{BySeed, Curve, difference, over_seeds};
+
+use super::Picture;
+use super::contest::{Claim, LAST, Says, Scale, percent_at_end};
+use super::markdown::table;
+use crate::config::RunConfig;
+use crate::plot::{Axis, Figure, Point, Series, Style};
+use crate::run::outcome::{Ending, RunRow};
+use crate::statistics::paired::Side;
+
+/// Where a run stands: its kind, the number, and the factor of its curve.
+pub type Place<K> = (K, f64, f64);
+
+/// What was measured at each point.
+pub struct Grid<K> {
+    /// Test accuracy at the end, in percent.
+    pub accuracy: Vec<Curve<K>>,
+    /// Of the wrong labels, the share in percent that the network gives in the end; without values where all are right.
+    learnt: Vec<Curve<K>>,
+    /// Of an epoch, in seconds.
+    seconds: Vec<Curve<K>>,
+    /// What the number is called, and its product with the factor.
+    names: [&'static str; 2],
+}
+
+impl<K: PartialEq + Copy> Grid<K> {
+    /// Of rows, each at its `place`; `names` are those of the number, and of its product with the factor.
+    pub fn of(rows: &[RunRow], place: impl Fn(&RunConfig) -> Place<K>, names: [&'static str; 2]) -> Self {
+        Self {
+            accuracy: curves(rows, &place, LAST.of),
+            learnt: curves(rows, &place, |row| percent_at_end(row, "train_accuracy_wrong")),
+            seconds: curves(rows, &place, |row| Some(row.content.curve.last()?.seconds)),
+            names,
+        }
+    }
+
+    /// The accuracies of a kind.
+    pub fn curve(&self, kind: K) -> Option<&Curve<K>> {
+        self.accuracy.iter().find(|curve| curve.kind == kind)
+    }
+
+    fn least_seconds(&self, kind: K) -> Option<f64> {
+        self.seconds.iter().find(|curve| curve.kind == kind)?.least()
+    }
+
+    /// One beside another, each where it is best on the other seeds; none if they have fewer than two in common.
+    pub fn at_best(&self, one: K, than: K, says: Says) -> Option<Claim> {
+        let (one, than) = (self.curve(one)?, self.curve(than)?);
+        let what = format!("{} against {}, each at its best {}", one.label, than.label, self.names[0]);
+        claim(what, &one.at_best(), &than.at_best(), says)
+    }
+
+    /// A line for each kind, a column for each point of `reference`, with whose best the others' are compared.
+    pub fn table(&self, reference: K) -> String {
+        let (number, reference) = (self.names[0], self.curve(reference));
+        let columns: Vec<f64> =
+            reference.into_iter().flat_map(|curve| curve.points.iter().map(|(at, _)| at * curve.factor)).collect();
+        let mut head = vec!["rule".to_owned()];
+        head.extend(columns.iter().map(|at| format!("{at}")));
+        let than = reference.map_or(String::new(), |curve| format!("− {} at its best (95 %)", curve.label));
+        head.extend([format!("at its best {number}"), "learnt".to_owned(), "s an epoch".to_owned(), than]);
+        let text = |by_seed: &BySeed| over_seeds(by_seed).map_or("–".to_owned(), |summary| summary.text(1));
+        let line = |curve: &Curve<K>| {
+            let mut cells = vec![curve.label.clone()];
+            cells.extend(columns.iter().map(|at| curve.at(*at, curve.factor).map_or("–".to_owned(), text)));
+            let own = curve.at_best();
+            let best = curve.best().filter(|_| curve.has_choice()).map_or(String::new(), |best| format!(" ({best})"));
+            cells.push(format!("{}{best}", text(&own)));
+            let learnt = self.learnt.iter().find(|learnt| learnt.kind == curve.kind);
+            let at_best = learnt.and_then(|learnt| learnt.at(curve.best()?, 1.)).filter(|by_seed| !by_seed.is_empty());
+            cells.push(at_best.map_or("–".to_owned(), text));
+            cells.push(self.least_seconds(curve.kind).map_or("–".to_owned(), |least| format!("{least:.2}")));
+            let than = reference.filter(|than| than.kind != curve.kind).map(Curve::at_best);
+            let shown = than.and_then(|than| difference(&own, &than)).map(|found| Scale::Points.show(&found));
+            cells.push(shown.unwrap_or("–".to_owned()));
+            cells
+        };
+        table(&head, self.accuracy.iter().map(line))
+    }
+
+    /// Whose grid should go on.
+    pub fn open_ends(&self) -> String {
+        let is_open = |curve: &&Curve<K>| curve.is_best_at_an_end();
+        let open: Vec<&str> = self.accuracy.iter().filter(is_open).map(|curve| curve.label.as_str()).collect();
+        let number = self.names[0];
+        match open.is_empty() {
+            true => format!("No best {number} is at an end of its grid.\n"),
+            false => format!(
+                "The best {number} is at an end of the grid for {}: a wider one may be better.\n",
+                open.join(", ")
+            ),
+        }
+    }
+
+    /// Accuracy over the number, over its product with the factor where a curve has another than 1, and at the best
+    /// number over the time of an epoch. `of` says of which runs.
+    pub fn pictures(&self, of: &str) -> Vec<Picture> {
+        let named =
+            |file: &str| format!("{file}-{}.svg", of.replace([',', '%'], "").replace("  ", " ").replace(' ', "-"));
+        let middle = |curve: &Curve<K>| curve.points.iter().map(|(at, _)| *at).find(|at| *at > 0.);
+        let anywhere = self.accuracy.iter().find_map(middle).unwrap_or(1.);
+        let over = |file: &str, name: &str, is_scaled: bool| {
+            let of_curve = |curve: &Curve<K>| {
+                let style = if curve.has_choice() { Style::Both } else { Style::Level };
+                let factor = if is_scaled { curve.factor } else { 1. };
+                // A rule that has no such number is drawn as a level, which is anywhere.
+                let x = |at: f64| if curve.has_choice() { at * factor } else { anywhere };
+                let point = |(at, by_seed): &(f64, BySeed)| with_error(x(*at), by_seed);
+                Series::new(&curve.label, style, curve.points.iter().filter_map(point))
+            };
+            let figure = Figure {
+                title: format!("Accuracy against {name}, {of}"),
+                x: Axis::log2(name),
+                y: Axis::linear("test accuracy, %"),
+                series: self.accuracy.iter().map(of_curve).collect(),
+                slopes: Vec::new(),
+            };
+            Picture {
+                file: named(file),
+                alt: format!("Test accuracy against {name} with {of}, a curve for each rule"),
+                figure,
+            }
+        };
+        let mark = |curve: &Curve<K>| {
+            let point = self.least_seconds(curve.kind).and_then(|seconds| with_error(seconds, &curve.at_best()));
+            Series::new(&curve.label, Style::Marks, point)
+        };
+        let figure = Figure {
+            title: format!("Accuracy at the best {} against time, {of}", self.names[0]),
+            x: Axis::linear("seconds an epoch").with(0., 0.),
+            y: Axis::linear("test accuracy, %"),
+            series: self.accuracy.iter().map(mark).collect(),
+            slopes: Vec::new(),
+        };
+        let alt = format!("Test accuracy at the best {} against the time of an epoch with {of}", self.names[0]);
+        let mut pictures = vec![over("equal", self.names[0], false)];
+        if self.accuracy.iter().any(|curve| curve.factor != 1.) {
+            pictures.push(over("scaled", self.names[1], true));
+        }
+        pictures.push(Picture { file: named("time"), alt, figure });
+        pictures
+    }
+}
+
+/// What the difference of two says, paired by seed; none if they have no seed in common.
+pub fn claim(what: String, one: &BySeed, than: &BySeed, says: Says) -> Option<Claim> {
+    let difference = difference(one, than)?;
+    let (shown, verdict) = (Scale::Points.show(&difference), says.verdict(difference.side()));
+    Some(Claim { text: format!("{what}: {shown}, {verdict}."), decided: difference.side() != Side::Around })
+}
+
+fn with_error(x: f64, by_seed: &BySeed) -> Option<Point> {
+    let summary = over_seeds(by_seed)?;
+    let error = summary.std.map_or(0., |std| std / (summary.n as f64).sqrt());
+    Some(Point { x, y: summary.mean, error })
+}
+
+/// A curve of `value` for each kind, in order of appearance, under the label of its first run. A run that diverged has
+/// no value.
+fn curves<K: PartialEq + Copy>(
+    rows: &[RunRow],
+    place: impl Fn(&RunConfig) -> Place<K>,
+    value: impl Fn(&RunRow) -> Option<f64>,
+) -> Vec<Curve<K>> {
+    let mut all: Vec<Curve<K>> = Vec::new();
+    for row in rows {
+        let config = &row.content.config;
+        let (kind, number, factor) = place(config);
+        let at = all.iter().position(|curve| curve.kind == kind).unwrap_or_else(|| {
+            all.push(Curve { kind, label: config.rule_label(), factor, points: Vec::new() });
+            all.len() - 1
+        });
+        let points = &mut all[at].points;
+        let at = points.iter().position(|(known, _)| *known == number).unwrap_or_else(|| {
+            points.push((number, BySeed::new()));
+            points.len() - 1
+        });
+        let value = value(row).filter(|_| row.content.outcome == Ending::Finished);
+        points[at].1.extend(value.map(|value| (config.optimisation.seed, value)));
+    }
+    all.iter_mut().for_each(|curve| curve.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    all
+}
