@@ -3,8 +3,6 @@
 mod page;
 mod runs;
 
-pub use runs::{base, best, seeds};
-
 use super::{Experiment, Given, Preset};
 use crate::config::RunConfig;
 use crate::page::Page;
@@ -31,6 +29,10 @@ impl Experiment for LabelNoise {
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
         runs::about(&jobs[0])
+    }
+
+    fn jobs_with(&self) -> &'static str {
+        "radius"
     }
 
     fn page(&self, rows: &[RunRow]) -> Result<Page> {

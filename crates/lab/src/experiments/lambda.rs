@@ -36,6 +36,6 @@ impl Experiment for Lambda {
     }
 
     fn jobs_with(&self) -> &'static str {
-        "label-noise"
+        "radius"
     }
 }

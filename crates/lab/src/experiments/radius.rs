@@ -3,7 +3,7 @@
 mod page;
 mod runs;
 
-pub use runs::{BEST, RADII, base, grid};
+pub use runs::{RADII, at_best, base, grid, is_tested, seeds, tested};
 
 use super::{Experiment, Given, Preset};
 use crate::config::RunConfig;

@@ -67,6 +67,13 @@ pub struct Contest {
     pub says: Says,
 }
 
+impl Claim {
+    /// The same of some runs, which are named first.
+    pub fn on(self, runs: &str) -> Self {
+        Self { text: format!("{}: {}", super::markdown::capital(runs), self.text), ..self }
+    }
+}
+
 impl Contest {
     /// Of labels.
     pub fn new(rule: impl Into<String>, than: impl Into<String>, says: Says) -> Self {

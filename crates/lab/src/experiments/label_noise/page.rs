@@ -2,8 +2,8 @@
 
 use super::runs::{EXACT, M_EFF, RANDOM, about};
 use crate::experiments::Family;
-use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, TRACE, WRONG, trace};
-use crate::page::contest::{Claim, Column, Contest, LAST, Measure, Says, Scale, at_end, mean, standing};
+use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG, trace};
+use crate::page::contest::{Claim, Column, Contest, LAST, Measure, Says, Scale, at_end, standing};
 use crate::page::curves::ACCURACY;
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name};
@@ -56,11 +56,10 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         END,
         ("paper, %", &|rows| published(rows).map_or("–".to_owned(), |value| format!("{value:.2}"))),
         TRACE,
-        ("s an epoch", &|rows| mean(rows, 2, |row| Some(row.content.curve.last()?.seconds))),
+        SECONDS_AN_EPOCH,
     ];
     for (share, rows) in &by_name(rows, share) {
-        let on = |claim: Claim| Claim { text: format!("{share}: {}", claim.text), ..claim };
-        claims.extend(claims_of(rows).into_iter().map(on));
+        claims.extend(claims_of(rows).into_iter().map(|claim| claim.on(share)));
         let table = standing(rows, LAST, &columns, &["SGD", "SAM"]);
         body.push_str(&format!("### {share}\n\n{table}\n"));
         tables.push(format!("{share}\n{}", standing(rows, LAST, &[RHO, WRONG, END], &["SGD", "SAM"])));
@@ -169,7 +168,7 @@ mod tests {
         let line = |start: &str| page.text.lines().filter(|line| line.starts_with(start)).collect::<Vec<_>>();
         let sam = line("| SAM | 0.");
         assert!(sam.len() == 4 && sam[3].contains("| 37.69 |") && sam[0].contains("| 90.01 |"), "{sam:?}");
-        assert!(line("| m-SAM (m = 16) ").iter().all(|line| line.contains(" | – | 50.0 ± 0.0 | 1.50 ± 0.00 |")));
+        assert!(line("| m-SAM (m = 16) ").iter().all(|line| line.contains(" | – | 50.0 ± 0.0 | 1.50 |")));
         assert_eq!(page.pictures.len(), 5);
         page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));
     }

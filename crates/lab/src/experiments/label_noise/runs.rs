@@ -1,11 +1,10 @@
 //! The runs: every rule at one radius of its own, on images of which a fifth to four fifths have a wrong label.
 
-use crate::config::{EstimatorName, RunConfig};
+use crate::config::RunConfig;
 use crate::experiments::family::Family::{Sam, Sgd};
 use crate::experiments::family::Norms::{Exact, Random};
-use crate::experiments::radius::{self, BEST};
+use crate::experiments::radius::{self, seeds, tested};
 use crate::experiments::{Family, Preset, set_up};
-use std::ops::Range;
 
 /// m_eff of RW-SAM.
 pub const M_EFF: usize = 16;
@@ -14,32 +13,17 @@ pub const EXACT: Family = Family::reweighted(M_EFF, Exact);
 /// RW-SAM with weights that know nothing of the gradients.
 pub const RANDOM: Family = Family::reweighted(M_EFF, Random);
 
-/// The ρ of a rule.
-pub fn best(family: Family) -> f64 {
-    // The controls have that of what they control.
-    let like = if [RANDOM, Family::probe(M_EFF).shuffled()].contains(&family) { Family::probe(M_EFF) } else { family };
-    BEST.iter().find(|(known, _)| *known == like).map_or(0., |(_, rho)| *rho)
-}
-
-/// Seeds that `radius`, which chose the radii, has not.
-pub fn seeds(preset: Preset) -> Range<u64> {
-    match preset {
-        Preset::Smoke => 10..11,
-        Preset::Laptop => 10..13,
-        Preset::Paper => 10..15,
+/// A rule at the radius that `radius` found best for it; the controls have that of what they control.
+pub fn at_best(family: Family, base: &RunConfig) -> RunConfig {
+    let probe = Family::probe(M_EFF);
+    if ![RANDOM, probe.shuffled()].contains(&family) {
+        return radius::at_best(family, base);
     }
+    let rho = radius::at_best(probe, base).perturbation.rule.radius();
+    family.at(base, rho.unwrap_or(0.))
 }
 
-/// The set-up of `radius`, with a curve, and tr V once an epoch on the batch of a step.
-pub fn base(preset: Preset) -> RunConfig {
-    radius::base(preset).with(|c| {
-        let steps = c.data.subset.unwrap_or(50_000) / c.optimisation.batch_size;
-        (c.measuring.noise_every, c.measuring.noise_estimator) = (steps, EstimatorName::Ghost);
-        c.measuring.evaluate_every = (c.optimisation.epochs / 16).max(1);
-    })
-}
-
-/// On each seed and for each share of wrong labels the rules, and RW-SAM's controls at its radius.
+/// For each share of wrong labels and on each seed the rules, and RW-SAM's controls at its radius.
 pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let probe = Family::probe(M_EFF);
     let (families, shares): (&[Family], &[f64]) = match preset {
@@ -48,22 +32,25 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
             (&[Sgd, Sam(64), Sam(16), Sam(4), Sam(1), probe, EXACT, probe.shuffled(), RANDOM], &[0.2, 0.4, 0.6, 0.8])
         }
     };
-    let base = base(preset);
-    let of_seed = |seed| {
-        let on = |share: &f64| {
-            let base = base.clone().with(|c| (c.data.label_noise, c.optimisation.seed) = (*share, seed));
-            families.iter().map(|family| family.at(&base, best(*family))).collect::<Vec<_>>()
+    let base = tested(preset);
+    let of_share = |share: f64| {
+        // At the share for which the radii were chosen the rules are compared on all seeds, those of `radius`.
+        let few = seeds(preset).take(3);
+        let seeds: Vec<u64> = if share == base.data.label_noise { seeds(preset).collect() } else { few.collect() };
+        let on = |seed: u64| {
+            let base = base.clone().with(|c| (c.data.label_noise, c.optimisation.seed) = (share, seed));
+            families.iter().map(|family| at_best(*family, &base)).collect::<Vec<_>>()
         };
-        shares.iter().flat_map(on).collect::<Vec<_>>()
+        seeds.into_iter().flat_map(on).collect::<Vec<_>>()
     };
-    seeds(preset).flat_map(of_seed).collect()
+    shares.iter().flat_map(|share| of_share(*share)).collect()
 }
 
 /// Above the tables.
 pub fn about(config: &RunConfig) -> String {
     format!(
         "{} Labels are wrong independently of the image, and drawn from the other classes. Each rule has the ρ that was best \
-         for it in `radius`, at 40 % of wrong labels and on other seeds; so has RW-SAM with each kind of norms, and its \
+         for it in `radius`, at 40 % of wrong labels and on other seeds, and its runs there are those of `radius`; so has RW-SAM with each kind of norms, and its \
          controls have that of one probe: the same weights given to other samples (*shuffle-weights*), and weights of \
          half-normal numbers (*random weights*), both at one m_eff. tr V is measured once an epoch on the batch of a \
          step, from exact norms.",

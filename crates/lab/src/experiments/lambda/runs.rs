@@ -4,7 +4,7 @@ use crate::config::RunConfig;
 use crate::experiments::family::Family::{Sam, Sgd};
 use crate::experiments::family::Norms::{self, Exact, Probes};
 use crate::experiments::family::Reweighted;
-use crate::experiments::label_noise::{base, best, seeds};
+use crate::experiments::radius::{at_best, seeds, tested};
 use crate::experiments::{Family, Preset, set_up};
 use msharp_perturb::catalogue::Value;
 
@@ -43,11 +43,12 @@ impl Kind {
     /// At a λ, or an m_eff.
     fn at(self, base: &RunConfig, number: f64) -> RunConfig {
         match self {
-            Self::Level(family) => family.at(base, best(family)),
+            Self::Level(family) => at_best(family, base),
             Self::Over(norms, temperature) => {
                 let size = number as usize;
                 // One ρ for all, since a λ has no radius of its own.
-                let config = Family::reweighted(size.max(2), norms).at(base, best(Family::probe(16)));
+                let rho = at_best(Family::probe(16), base).perturbation.rule.radius();
+                let config = Family::reweighted(size.max(2), norms).at(base, rho.unwrap_or(0.));
                 config.with(|c| {
                     if temperature == Temperature::Raw {
                         let rule = c.perturbation.rule.clone();
@@ -67,7 +68,7 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
         Preset::Laptop => (&[Probes(1), Probes(6), Exact], &[32., 16., 4.], &[0.3, 1., 3.]),
         Preset::Paper => (&[Probes(1), Probes(6), Exact], &[48., 32., 16., 8., 4.], &[0.1, 0.3, 1., 3., 10.]),
     };
-    let base = base(preset);
+    let base = tested(preset);
     let of_seed = |seed| {
         let base = base.clone().with(|c| c.optimisation.seed = seed);
         let levels = [Sgd, Sam(base.optimisation.batch_size)].map(|family| Kind::Level(family).at(&base, 0.));
@@ -82,7 +83,7 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
         };
         levels.into_iter().chain(norms.iter().flat_map(of_norms)).collect::<Vec<_>>()
     };
-    seeds(preset).flat_map(of_seed).collect()
+    seeds(preset).take(3).flat_map(of_seed).collect()
 }
 
 /// Above the tables.
@@ -91,7 +92,7 @@ pub fn about(config: &RunConfig) -> String {
         "{} RW-SAM is at the ρ that was best for it with m_eff = 16 and one probe in `radius`, on other seeds, and SAM at \
          its own. λ is given in two ways: as the number that multiplies the norms, as in the paper, which then weights \
          less the smaller the gradients become, and as the m_eff for which it is chosen in each step. The runs of SGD, \
-         SAM and RW-SAM with m_eff = 16 are those of `label-noise`.",
+         SAM and RW-SAM with m_eff = 16 are those of `radius`.",
         set_up(&config.clone().with(|c| c.perturbation = RunConfig::defaults().perturbation))
     )
 }
