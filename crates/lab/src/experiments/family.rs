@@ -56,20 +56,19 @@ impl Family {
     }
 
     /// With the weights given to other samples.
-    pub fn shuffled(self) -> Self {
-        self.changed(|weights| weights.shuffled = true)
+    pub const fn shuffled(self) -> Self {
+        match self {
+            Self::Reweighted(weights) => Self::Reweighted(Reweighted { shuffled: true, ..weights }),
+            other => other,
+        }
     }
 
     /// With the weighted loss descended.
-    pub fn descended(self) -> Self {
-        self.changed(|weights| weights.descended = true)
-    }
-
-    fn changed(mut self, change: impl FnOnce(&mut Reweighted)) -> Self {
-        if let Self::Reweighted(weights) = &mut self {
-            change(weights);
+    pub const fn descended(self) -> Self {
+        match self {
+            Self::Reweighted(weights) => Self::Reweighted(Reweighted { descended: true, ..weights }),
+            other => other,
         }
-        self
     }
 
     /// Of a run.

@@ -47,13 +47,6 @@ impl<K: PartialEq + Copy> Grid<K> {
         self.seconds.iter().find(|curve| curve.kind == kind)?.least()
     }
 
-    /// One beside another, each where it is best on the other seeds; none if they have fewer than two in common.
-    pub fn at_best(&self, one: K, than: K, says: Says) -> Option<Claim> {
-        let (one, than) = (self.curve(one)?, self.curve(than)?);
-        let what = format!("{} against {}, each at its best {}", one.label, than.label, self.names[0]);
-        claim(what, &one.at_best(), &than.at_best(), says)
-    }
-
     /// A line for each kind, a column for each point of `reference`, with whose best the others' are compared.
     pub fn table(&self, reference: K) -> String {
         let (number, reference) = (self.names[0], self.curve(reference));
@@ -125,6 +118,13 @@ impl<K: PartialEq + Copy> Grid<K> {
                 figure,
             }
         };
+        let mut pictures = vec![over("equal", self.names[0], false)];
+        if self.accuracy.iter().any(|curve| curve.factor != 1.) {
+            pictures.push(over("scaled", self.names[1], true));
+        }
+        if self.learnt.iter().any(|curve| curve.least().is_some()) {
+            pictures.push(self.over_learnt(named("learnt"), of));
+        }
         let mark = |curve: &Curve<K>| {
             let point = self.least_seconds(curve.kind).and_then(|seconds| with_error(seconds, &curve.at_best()));
             Series::new(&curve.label, Style::Marks, point)
@@ -137,12 +137,30 @@ impl<K: PartialEq + Copy> Grid<K> {
             slopes: Vec::new(),
         };
         let alt = format!("Test accuracy at the best {} against the time of an epoch with {of}", self.names[0]);
-        let mut pictures = vec![over("equal", self.names[0], false)];
-        if self.accuracy.iter().any(|curve| curve.factor != 1.) {
-            pictures.push(over("scaled", self.names[1], true));
-        }
         pictures.push(Picture { file: named("time"), alt, figure });
         pictures
+    }
+
+    /// Accuracy over the share of the wrong labels that the network gives in the end, a mark for each point of the grid:
+    /// whether rules differ in more than how far they fit.
+    fn over_learnt(&self, file: String, of: &str) -> Picture {
+        let marks = |(accuracy, learnt): (&Curve<K>, &Curve<K>)| {
+            let point = |((_, accuracy), (_, learnt)): (&(f64, BySeed), &(f64, BySeed))| {
+                with_error(over_seeds(learnt)?.mean, accuracy)
+            };
+            let mut points: Vec<Point> = accuracy.points.iter().zip(&learnt.points).filter_map(point).collect();
+            points.sort_by(|a, b| a.x.total_cmp(&b.x));
+            Series::new(&accuracy.label, Style::Both, points)
+        };
+        let figure = Figure {
+            title: format!("Accuracy against wrong labels learnt, {of}"),
+            x: Axis::linear("wrong labels learnt, %"),
+            y: Axis::linear("test accuracy, %"),
+            series: self.accuracy.iter().zip(&self.learnt).map(marks).collect(),
+            slopes: Vec::new(),
+        };
+        let alt = format!("Test accuracy against the share of wrong labels learnt with {of}, a curve for each rule");
+        Picture { file, alt, figure }
     }
 }
 

@@ -157,7 +157,7 @@ mod tests {
         assert!(of_4[0].contains(" | 6 | +0.00 (+0.00 to +0.00) |"), "{of_4:?}");
         assert!(of_4[1].contains("(0.05) | 20.0 ± 0.0 | 2.00 |"), "{of_4:?}");
         assert!(page.text.contains("No best ρ is at an end of its grid."));
-        assert_eq!(page.pictures.len(), 9);
+        assert_eq!(page.pictures.len(), 12);
         page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));
     }
 

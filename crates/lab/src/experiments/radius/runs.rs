@@ -1,7 +1,7 @@
 //! The runs: a grid of radii for each m and for RW-SAM, on wrong labels and on true ones.
 
 use crate::config::{AugmentName, DataName, EstimatorName, RunConfig};
-use crate::experiments::family::Family::{Sam, Sgd, Usam};
+use crate::experiments::family::Family::{Ascent, Sam, Sgd, Usam};
 use crate::experiments::family::Norms::Exact;
 use crate::experiments::{Family, Preset, set_up, standard};
 use msharp_models::{Architecture, Norm};
@@ -18,13 +18,17 @@ const SOME_RADII: [f64; 3] = [0.1, 0.14, 0.2];
 const RAW_RADII: [f64; 6] = [0.08, 0.112, 0.16, 0.224, 0.32, 0.448];
 /// The radius of the grid at which each family has the highest mean over the seeds of the laptop preset, at 40 % of wrong
 /// labels. Runs that are tested are at these.
-const BEST: [(Family, f64); 9] = [
+const BEST: [(Family, f64); 13] = [
     (Sam(64), 0.14),
     (Sam(16), 0.2),
     (Sam(4), 0.24),
     (Sam(1), 0.24),
     (Family::probe(16), 0.28),
     (Family::reweighted(16, Exact), 0.28),
+    (Family::reweighted(4, Exact), 0.28),
+    (Family::probe(16).descended(), 0.28),
+    (Family::reweighted(16, Exact).descended(), 0.28),
+    (Ascent(16), 0.2),
     (Usam(64), 0.224),
     (Usam(16), 0.224),
     (Usam(4), 0.224),
@@ -69,6 +73,11 @@ pub fn seeds(preset: Preset) -> Range<u64> {
     FIRST_TESTED..FIRST_TESTED + many
 }
 
+/// Those on which each rule's radius is chosen.
+pub fn grid_seeds(preset: Preset) -> Range<u64> {
+    0..if preset == Preset::Paper { 3 } else { 2 }
+}
+
 /// Whether a run is one of those on which rules are compared.
 pub fn is_tested(config: &RunConfig) -> bool {
     config.optimisation.seed >= FIRST_TESTED
@@ -101,21 +110,22 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
         let same_rho = Sam(BATCH).at(&on, rho);
         best.chain(families.contains(&Sam(BATCH)).then_some(same_rho)).collect()
     };
-    let all = |wrong: &[Family], right: &[Family], raw: &[Family], grids: Range<u64>| -> Vec<RunConfig> {
+    let all = |wrong: &[Family], right: &[Family], raw: &[Family]| -> Vec<RunConfig> {
         let both = |seed| [grid(&base, seed, wrong, &RADII), grid(&clean, seed, right, &SOME_RADII)].concat();
+        let grids = grid_seeds(preset);
         let normalised = grids.clone().flat_map(both).chain(seeds(preset).flat_map(|seed| comparison(wrong, seed)));
-        let raw_grids = grids.clone().flat_map(|seed| grid(&base, seed, raw, &RAW_RADII));
+        let raw_grids = grids.flat_map(|seed| grid(&base, seed, raw, &RAW_RADII));
         normalised.chain(raw_grids).chain(seeds(preset).flat_map(|seed| comparison(raw, seed))).collect()
     };
     let some = [Sgd, Sam(64), Sam(16), Sam(4), Sam(1), Family::probe(16), exact(16)];
     match preset {
         Preset::Smoke => {
             let families = [Sgd, Sam(64), Sam(16)];
-            let grids = (0..2).flat_map(|seed| grid(&base, seed, &families, &[0.1, 0.2]));
+            let grids = grid_seeds(preset).flat_map(|seed| grid(&base, seed, &families, &[0.1, 0.2]));
             grids.chain(seeds(preset).flat_map(|seed| comparison(&families, seed))).collect()
         }
-        Preset::Laptop => all(&some, &[Sgd, Sam(64), Sam(4)], &[Usam(64), Usam(16), Usam(4)], 0..2),
-        Preset::Paper => all(&some, &some, &[Usam(64), Usam(16), Usam(4)], 0..3),
+        Preset::Laptop => all(&some, &[Sgd, Sam(64), Sam(4)], &[Usam(64), Usam(16), Usam(4)]),
+        Preset::Paper => all(&some, &some, &[Usam(64), Usam(16), Usam(4)]),
     }
 }
 
