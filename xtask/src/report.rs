@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use msharp_lab::config::typed;
 use msharp_lab::experiments::{ALL, AnyExperiment, estimators};
 use msharp_lab::page::{Page, rules};
 use msharp_lab::{paths, reproduce, row};
@@ -85,10 +86,11 @@ pub fn report(args: ReportArgs) -> Result<()> {
 fn results(folder: &Path) -> Result<Vec<Results>> {
     let mut all = Vec::new();
     for experiment in ALL {
-        for preset in ["paper", "laptop", "smoke"] {
+        // The largest first.
+        for preset in experiment.presets().iter().rev().map(|preset| typed(*preset)) {
             let rows = folder.join(format!("{}-{preset}", experiment.rows_of())).join("rows.jsonl");
             if rows.is_file() {
-                all.push(Results { experiment, preset: preset.to_owned(), page: experiment.page_of(&rows)? });
+                all.push(Results { experiment, preset, page: experiment.page_of(&rows)? });
             }
         }
     }

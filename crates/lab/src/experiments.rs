@@ -1,6 +1,8 @@
 //! The experiments: each is a folder with its jobs and its page behind one trait, and an entry of [`ALL`].
 
 pub mod cifar10;
+pub mod cifar100;
+pub mod cost;
 pub mod drift;
 pub mod escape;
 pub mod estimators;
@@ -16,6 +18,7 @@ pub mod radius;
 pub mod reweighting;
 mod set_up;
 pub mod toy;
+pub mod trace;
 pub mod vit;
 pub mod weak_error;
 
@@ -33,9 +36,12 @@ use clap::ValueEnum;
 use std::path::Path;
 
 /// Every experiment, in the order in which results list them.
-pub static ALL: [&dyn AnyExperiment; 15] = [
+pub static ALL: [&dyn AnyExperiment; 18] = [
     &toy::Toy,
-    &cifar10::Cifar10,
+    &cifar10::CIFAR10,
+    &cifar100::CIFAR100,
+    &trace::Trace,
+    &cost::Cost,
     &imagenet::ImageNet,
     &vit::Vit,
     &escape::Escape,
@@ -253,7 +259,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         assert!(ALL.iter().all(|experiment| find(experiment.rows_of()).is_ok() && !experiment.question().is_empty()));
         let error = find("cifar11").map(drop).unwrap_err().to_string();
-        assert!(error.contains("cifar11") && error.contains("cifar10, imagenet"), "{error}");
+        assert!(error.contains("cifar11") && error.contains("cifar10, cifar100"), "{error}");
     }
 
     #[test]

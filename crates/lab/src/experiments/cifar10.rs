@@ -1,37 +1,62 @@
-//! `reproduce cifar10`.
+//! `reproduce cifar10`, and what `cifar100` shares with it.
 
 mod page;
 mod runs;
 
-use super::{Experiment, Given, Preset};
-use crate::config::RunConfig;
+pub use runs::{Setting, WRN, published};
+
+use super::{Experiment, Family, Given, Preset};
+use crate::config::{DataName, RunConfig};
 use crate::page::Page;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
 
-/// Test accuracy of SGD, SAM, m-SAM and RW-SAM on CIFAR-10: the paper's Table 1 (a).
-pub struct Cifar10;
+/// Test accuracy of SGD, SAM, m-SAM and RW-SAM on CIFAR: the paper's Table 1.
+pub struct Cifar {
+    question: &'static str,
+    setting: Setting,
+}
 
-impl Experiment for Cifar10 {
+impl Cifar {
+    /// Of a setting.
+    pub const fn new(question: &'static str, setting: Setting) -> Self {
+        Self { question, setting }
+    }
+}
+
+/// On CIFAR-10.
+pub static CIFAR10: Cifar = Cifar::new(
+    "The paper's Table 1 (a): the rules on CIFAR-10, each at its best ρ",
+    Setting {
+        name: "cifar10",
+        set: DataName::Cifar10,
+        images: 2000,
+        epochs: 120,
+        published: runs::PUBLISHED,
+        best: [(Family::Sam(64), 0.1), (Family::Sam(16), 0.1), (Family::Sam(4), 0.05), (Family::probe(16), 0.1)],
+    },
+);
+
+impl Experiment for Cifar {
     type Job = RunConfig;
 
     fn name(&self) -> &'static str {
-        "cifar10"
+        self.setting.name
     }
 
     fn question(&self) -> &'static str {
-        "Test accuracy of SGD, SAM, m-SAM and RW-SAM on CIFAR-10: the paper's Table 1 (a)"
+        self.question
     }
 
     fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<RunConfig>> {
-        Ok(runs::configs(preset))
+        Ok(self.setting.configs(preset))
     }
 
-    fn about(&self, preset: Preset, _: &[RunConfig]) -> String {
-        runs::about(preset).to_owned()
+    fn about(&self, preset: Preset, jobs: &[RunConfig]) -> String {
+        runs::about(preset, jobs.last().unwrap_or(&jobs[0]))
     }
 
     fn page(&self, rows: &[RunRow]) -> Result<Page> {
-        page::page(rows)
+        page::page(&self.setting, rows)
     }
 }

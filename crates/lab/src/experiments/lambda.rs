@@ -20,7 +20,7 @@ impl Experiment for Lambda {
     }
 
     fn question(&self) -> &'static str {
-        "How much does RW-SAM depend on λ, and on the estimate of the norms? The paper's Table 5"
+        "The paper's Table 5: RW-SAM over λ, with three estimates of the norms"
     }
 
     fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<RunConfig>> {

@@ -19,7 +19,7 @@ impl Experiment for NoiseTrace {
     }
 
     fn question(&self) -> &'static str {
-        "How does tr V change in the runs of escape? The paper's Figure 2 and Table 6; no runs of its own"
+        "The paper's Figure 2: how tr V changes in the runs of escape"
     }
 
     fn jobs(&self, preset: Preset, given: &Given) -> Result<Vec<RunConfig>> {

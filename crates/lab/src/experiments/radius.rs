@@ -22,7 +22,7 @@ impl Experiment for Radius {
     }
 
     fn question(&self) -> &'static str {
-        "Is m-SAM more than SAM at a larger radius? Accuracy against ρ for each m, and each m at its best ρ"
+        "Is m-SAM more than SAM at a larger ρ? Each m over ρ, and at its best ρ"
     }
 
     fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<RunConfig>> {

@@ -20,7 +20,7 @@ impl Experiment for Reweighting {
     }
 
     fn question(&self) -> &'static str {
-        "Why is RW-SAM not m-SAM? Exact norms, a weighted descent, m-SAM with a shared one; shares runs with radius"
+        "Why is RW-SAM not m-SAM? Exact norms, a weighted descent, a shared one"
     }
 
     fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<RunConfig>> {

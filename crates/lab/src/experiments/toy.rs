@@ -20,7 +20,7 @@ impl Experiment for Toy {
     }
 
     fn question(&self) -> &'static str {
-        "Which rule resists wrong labels? SGD, SAM, m-SAM and RW-SAM on drawn images: two minutes, no download"
+        "Which rule resists wrong labels? On drawn images: two minutes, no download"
     }
 
     fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<RunConfig>> {

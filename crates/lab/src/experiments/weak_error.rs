@@ -20,7 +20,7 @@ impl Experiment for WeakError {
     }
 
     fn question(&self) -> &'static str {
-        "Do the equations follow the algorithms, and to which orders in η and ρ? No network"
+        "Do the equations follow the algorithms, to which orders? No network"
     }
 
     fn jobs(&self, preset: Preset, _: &Given) -> Result<Vec<SeriesJob>> {

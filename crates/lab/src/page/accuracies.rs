@@ -3,7 +3,7 @@
 use super::contest::{Claim, Contest, LAST, Says, labels};
 use super::curves::ACCURACY;
 use super::table::{Published, table};
-use super::{Page, Parts, Picture, by_name};
+use super::{Parts, Picture, by_name};
 use crate::run::outcome::RunRow;
 
 /// Each rule against the first one, SGD or AdamW alone, and those after SAM against SAM: the paper says that each is
@@ -18,8 +18,8 @@ fn claims(rows: &[RunRow], on: &str) -> Vec<Claim> {
     [of(all.first().map_or("SGD", String::as_str), 1), of("SAM", 2)].concat().into_iter().map(on_it).collect()
 }
 
-/// Claims, table and accuracy by epoch of each network on each of its data sets.
-pub fn page(name: &str, about: String, rows: &[RunRow], published: &[Published]) -> Page {
+/// Of its page: claims, table and accuracy by epoch of each network on each of its data sets.
+pub fn parts(about: String, rows: &[RunRow], published: &[Published]) -> Parts {
     let (mut all, mut pictures, mut tables) = (Vec::new(), Vec::new(), Vec::new());
     let sets = by_name(rows, |config| config.data.set.to_string());
     for (set, of_set) in &sets {
@@ -39,5 +39,5 @@ pub fn page(name: &str, about: String, rows: &[RunRow], published: &[Published])
     }
     let table = tables.join("\n");
     let body = table.clone();
-    Parts { about, measure: LAST.name, claims: all, body, table, findings: Vec::new(), pictures }.page(name, rows)
+    Parts { about, measure: LAST.name, claims: all, body, table, findings: Vec::new(), pictures }
 }

@@ -14,6 +14,8 @@ pub const RIGHT: Column =
 /// How many of the wrong ones.
 pub const WRONG: Column =
     ("train, wrong labels, %", &|rows| mean(rows, 1, |row| percent_at_end(row, "train_accuracy_wrong")));
+/// How many of the training images the network classifies rightly in the end.
+pub const TRAIN: Column = ("train, %", &|rows| mean(rows, 1, |row| percent_at_end(row, "train_accuracy")));
 /// The best test accuracy of the curve, which is no result.
 pub const BEST: Column = ("test at its best, %", &|rows| mean(rows, 1, best));
 /// The test accuracy.

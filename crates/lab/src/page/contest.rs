@@ -1,5 +1,6 @@
 //! Two rules compared on the same seeds, and the statement that the interval of their difference allows.
 
+use super::columns::trace;
 use super::markdown::table;
 use super::table::groups;
 use crate::run::outcome::{Ending, EpochLine, RunRow};
@@ -22,6 +23,13 @@ pub const LAST: Measure = Measure {
     name: "the test accuracy after the last epoch, in points",
     of: |row| Some(100. * row.content.metrics.test_accuracy?),
     scale: Scale::Points,
+};
+
+/// tr V at the end, as a logarithm, since it moves by powers of ten.
+pub const NOISE: Measure = Measure {
+    name: "tr V, mean over the last quarter of the run's epochs",
+    of: |row| at_end(row, trace).map(f64::ln),
+    scale: Scale::Factor,
 };
 
 /// What a difference of values is.

@@ -1,13 +1,107 @@
-//! The page of `cifar10`: the table, with the paper's values beside ours.
+//! The page of `cifar10` and of `cifar100`: the table, with the paper's values beside ours; how far the rules fit, and how
+//! ρ was chosen.
 
-use super::runs::{PUBLISHED, about};
+use super::runs::{Setting, about};
 use crate::experiments::Preset;
+use crate::page::columns::{END, RHO, TRACE, TRAIN};
+use crate::page::contest::{Column, LAST, mean, percent_at_end, standing};
+use crate::page::markdown::table;
 use crate::page::{Page, accuracies};
 use crate::run::outcome::RunRow;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// Claims of each network, the table, and accuracy by epoch.
-pub fn page(rows: &[RunRow]) -> Result<Page> {
-    let about = about(Preset::of(&rows[0])?).to_owned();
-    Ok(accuracies::page("cifar10", about, rows, PUBLISHED))
+pub fn page(setting: &Setting, rows: &[RunRow]) -> Result<Page> {
+    let (grid, compared): (Vec<RunRow>, Vec<RunRow>) =
+        rows.iter().cloned().partition(|row| row.content.config.data.validation.is_some());
+    let first = compared.first().context("there is no run on the test images")?;
+    let about = about(Preset::of(first)?, &first.content.config);
+    let mut parts = accuracies::parts(about, &compared, setting.published);
+    if compared.iter().any(|row| percent_at_end(row, "train_accuracy").is_some()) {
+        parts.body.push_str(&fit(&compared));
+    }
+    if !grid.is_empty() {
+        parts.body.push_str(&choice(&grid));
+    }
+    Ok(parts.page(setting.name, rows))
+}
+
+/// How far each rule fits its training images, and how much less it knows of others.
+fn fit(rows: &[RunRow]) -> String {
+    let gap: Column =
+        ("gap, points", &|rows| mean(rows, 1, |row| Some(percent_at_end(row, "train_accuracy")? - (LAST.of)(row)?)));
+    format!(
+        "\n### How far they fit\n\nThe accuracy on the training images is measured after the last epoch, without \
+         augmentation. tr V is that of 16 images, which are a normalisation batch of their own: see `trace`.\n\n{}",
+        standing(rows, LAST, &[RHO, TRAIN, END, gap, TRACE], &["SGD", "SAM"])
+    )
+}
+
+/// A line for each run with which a ρ was chosen.
+fn choice(rows: &[RunRow]) -> String {
+    let images = rows[0].content.config.data.validation.unwrap_or(0);
+    let seed = rows[0].content.config.optimisation.seed;
+    let line = |row: &RunRow| {
+        let rho = row.content.config.perturbation.rule.radius().map_or("–".to_owned(), |rho| rho.to_string());
+        let accuracy = (LAST.of)(row).map_or("diverged".to_owned(), |accuracy| format!("{accuracy:.1}"));
+        vec![row.content.config.rule_label(), rho, accuracy]
+    };
+    let head = ["rule", "ρ", "accuracy on images held out, %"];
+    format!(
+        "\n### How ρ was chosen\n\nOn seed {seed}, by the accuracy on {images} training images that were held out.\n\n{}",
+        table(&head, rows.iter().map(line))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::experiments::cifar10::CIFAR10;
+    use crate::experiments::trace::Trace;
+    use crate::experiments::{Experiment, Given};
+    use crate::page::table::tests::row;
+    use crate::run::outcome::EpochLine;
+
+    /// Every rule but SGD has a tenth of its noise; the training images are known to 99 %.
+    #[test]
+    fn the_table_is_of_test_images_and_the_choice_of_those_held_out() {
+        let of = |config: RunConfig| {
+            let is_sgd = config.perturbation.rule.name() == "sgd";
+            let accuracy = if config.data.validation.is_some() { 0.5 } else { 0.6 };
+            let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
+            row.content.curve.push(EpochLine {
+                epoch: config.optimisation.epochs,
+                train_loss: None,
+                test_loss: None,
+                test_accuracy: accuracy,
+                seconds: 1.,
+                measures: [
+                    ("train_accuracy".to_owned(), 0.99),
+                    ("noise_trace".to_owned(), if is_sgd { 500. } else { 50. }),
+                ]
+                .into(),
+            });
+            row.content.config = config;
+            row
+        };
+        let jobs = CIFAR10.jobs(Preset::Laptop, &Given::of(CIFAR10.setting.set.clone())).unwrap();
+        let rows: Vec<RunRow> = jobs.into_iter().map(of).collect();
+        let text = CIFAR10.page(&rows).unwrap().text;
+        for said in [
+            "| SGD | – | 99.0 ± 0.0 | 60.0 ± 0.0 | 39.0 ± 0.0 | 500.0 ± 0.0 | 3 |",
+            "On seed 100, by the accuracy on 5000 training images that were held out.",
+            "| SAM | 0.05 | 50.0 |",
+            "- SAM against SGD: +0.00",
+        ] {
+            assert!(text.contains(said), "{said} in {text}");
+        }
+        let text = Trace.page(&rows).unwrap().text;
+        for said in [
+            "- SAM against SGD: × 0.10 (0.10 to 0.10), **as the paper says**.",
+            "| 500.0 ± 0.0 | 572.39 ± 24.15 | 99.0 ± 0.0 |",
+        ] {
+            assert!(text.contains(said), "{said} in {text}");
+        }
+    }
 }

@@ -9,5 +9,5 @@ use anyhow::Result;
 /// Claims, the table, and accuracy by epoch.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
     let about = about(Preset::of(&rows[0])?).to_owned();
-    Ok(accuracies::page("imagenet", about, rows, PUBLISHED))
+    Ok(accuracies::parts(about, rows, PUBLISHED).page("imagenet", rows))
 }

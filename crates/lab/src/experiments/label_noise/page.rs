@@ -2,8 +2,8 @@
 
 use super::runs::{EXACT, M_EFF, RANDOM, about};
 use crate::experiments::Family;
-use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG, trace};
-use crate::page::contest::{Claim, Column, Contest, LAST, Measure, Says, Scale, at_end, standing};
+use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
+use crate::page::contest::{Claim, Column, Contest, LAST, Measure, NOISE, Says, standing};
 use crate::page::curves::ACCURACY;
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name};
@@ -11,13 +11,6 @@ use crate::plot::{Axis, Figure, Point, Series, Style};
 use crate::run::outcome::RunRow;
 use crate::statistics::summarise;
 use anyhow::Result;
-
-/// The paper's Table 6 is of tr V at convergence, of one of its trainings.
-const NOISE: Measure = Measure {
-    name: "tr V, mean over the last quarter of the run's epochs",
-    of: |row| at_end(row, trace).map(f64::ln),
-    scale: Scale::Factor,
-};
 
 /// The paper's Table 4 at a share of wrong labels, in percent: SGD, SAM, RW-SAM.
 const PUBLISHED: [(f64, [f64; 3]); 4] = [

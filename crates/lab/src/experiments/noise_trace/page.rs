@@ -2,19 +2,12 @@
 
 use crate::experiments::escape::{SEEN, contests};
 use crate::page::columns::{self, trace};
-use crate::page::contest::{Claim, Column, Measure, Says, Scale, at_end, mean, standing};
+use crate::page::contest::{Claim, Column, Measure, NOISE, Says, Scale, mean, standing};
 use crate::page::curves::{Curves, Over};
 use crate::page::{Page, Parts, Picture, with_more_seeds};
 use crate::plot::Scale as AxisScale;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
-
-/// Chosen before any run of the table was made: as a logarithm, since tr V moves by powers of ten.
-const TRACE: Measure = Measure {
-    name: "tr V, mean over the last quarter of the run's epochs",
-    of: |row| at_end(row, trace).map(f64::ln),
-    scale: Scale::Factor,
-};
 
 /// Figure 2 is of the whole way; this was added when one seed of the table had been seen, and the page says so.
 const WAY: Measure = Measure {
@@ -31,7 +24,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
     let compared = format!(
         "Compared is {}, by the factor between two rules: the geometric mean over the seeds, with Student's interval \
          of its logarithm. ± is the standard deviation over the seeds.\n\n",
-        TRACE.name
+        NOISE.name
     );
     let first = |row: &RunRow| row.content.curve.iter().find(|line| line.epoch == 1).and_then(trace);
     let columns: [Column; 3] = [
@@ -39,7 +32,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
         columns::TRACE,
         ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.content.metrics.train_loss)),
     ];
-    let table = standing(rows, TRACE, &columns, &["SGD", "SAM"]);
+    let table = standing(rows, NOISE, &columns, &["SGD", "SAM"]);
     let again = with_more_seeds(rows, SEEN, |rows| Ok(claims(rows)))?;
     let body = format!(
         "{compared}{table}\n*Over the whole way*, as a figure shows it: the geometric mean of tr V over the epochs of \
@@ -59,7 +52,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
         alt: "tr V by step under each rule, from the same poor minimum".to_owned(),
         figure: curves.figure(rows),
     };
-    let (measure, claims, pictures) = (TRACE.name, claims(rows), vec![picture]);
+    let (measure, claims, pictures) = (NOISE.name, claims(rows), vec![picture]);
     Ok(Parts { about, measure, claims, body, table, findings: Vec::new(), pictures }.page("noise-trace", rows))
 }
 
@@ -67,7 +60,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
 fn claims(rows: &[RunRow]) -> Vec<Claim> {
     let of = |measure| contests(rows, Says::Lower).into_iter().filter_map(move |contest| contest.claim(rows, measure));
     let over = |claim: Claim| Claim { text: format!("Over the whole way, {}", claim.text), ..claim };
-    of(TRACE).chain(of(WAY).map(over)).collect()
+    of(NOISE).chain(of(WAY).map(over)).collect()
 }
 
 #[cfg(test)]

@@ -9,5 +9,5 @@ use anyhow::Result;
 /// Claims on each data set, the tables, and accuracy by epoch.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
     let about = about(Preset::of(&rows[0])?, &rows[0].content.config);
-    Ok(accuracies::page("vit", about, rows, PUBLISHED))
+    Ok(accuracies::parts(about, rows, PUBLISHED).page("vit", rows))
 }

@@ -1,0 +1,20 @@
+//! `reproduce cifar100`.
+
+mod published;
+
+use super::Family;
+use super::cifar10::{Cifar, Setting};
+use crate::config::DataName;
+
+/// On CIFAR-100.
+pub static CIFAR100: Cifar = Cifar::new(
+    "The paper's Table 1 (b): the rules on CIFAR-100, each at its best ρ",
+    Setting {
+        name: "cifar100",
+        set: DataName::Cifar100,
+        images: 3000,
+        epochs: 120,
+        published: published::PUBLISHED,
+        best: [(Family::Sam(64), 0.1), (Family::Sam(16), 0.1), (Family::Sam(4), 0.05), (Family::probe(16), 0.1)],
+    },
+);
