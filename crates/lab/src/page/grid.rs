@@ -141,8 +141,8 @@ impl<K: PartialEq + Copy> Grid<K> {
         pictures
     }
 
-    /// Accuracy over the share of the wrong labels that the network gives in the end, a mark for each point of the grid:
-    /// whether rules differ in more than how far they fit.
+    /// Accuracy over the share of the wrong labels that the network gives in the end, a mark for each point of the
+    /// grid: whether rules differ in more than how far they fit.
     fn over_learnt(&self, file: String, of: &str) -> Picture {
         let marks = |(accuracy, learnt): (&Curve<K>, &Curve<K>)| {
             let point = |((_, accuracy), (_, learnt)): (&(f64, BySeed), &(f64, BySeed))| {

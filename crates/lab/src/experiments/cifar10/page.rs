@@ -1,5 +1,5 @@
-//! The page of `cifar10` and of `cifar100`: the table, with the paper's values beside ours; how far the rules fit, and how
-//! ρ was chosen.
+//! The page of `cifar10` and of `cifar100`: the table, with the paper's values beside ours; how far the rules fit, and
+//! how ρ was chosen.
 
 use super::runs::{Setting, about};
 use crate::experiments::Preset;

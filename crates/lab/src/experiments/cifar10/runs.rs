@@ -11,8 +11,8 @@ pub struct Setting {
     pub name: &'static str,
     /// The images.
     pub set: DataName,
-    /// How many of them the laptop preset trains on, and how often: until the loss is flat and nearly all training images
-    /// are classified rightly.
+    /// How many of them the laptop preset trains on, and how often: until the loss is flat and nearly all training
+    /// images are classified rightly.
     pub images: usize,
     /// Passes over them.
     pub epochs: usize,

@@ -1,5 +1,5 @@
-//! The page of `radius`: each rule at its best radius on seeds that had no part in its choice, and the curves over ρ and
-//! over ρ√(b/m) from which it was chosen.
+//! The page of `radius`: each rule at its best radius on seeds that had no part in its choice, and the curves over ρ
+//! and over ρ√(b/m) from which it was chosen.
 
 use super::runs::{about, at_best, is_tested};
 use crate::experiments::Family;
@@ -113,8 +113,8 @@ mod tests {
     use crate::page::table::tests::row;
     use crate::run::outcome::EpochLine;
 
-    /// On the grid accuracy is a function of ρ√(b/m) alone. Where rules are compared m = 4 has `gain`, and SAM at the ρ of
-    /// m = 16 has lost three points.
+    /// On the grid accuracy is a function of ρ√(b/m) alone. Where rules are compared m = 4 has `gain`, and SAM at the ρ
+    /// of m = 16 has lost three points.
     fn rows(gain: f64) -> Vec<RunRow> {
         let of = |config: crate::config::RunConfig| {
             let (family, rho, factor) = Family::place(&config);

@@ -16,8 +16,8 @@ pub const RADII: [f64; 7] = [0.1, 0.12, 0.14, 0.17, 0.2, 0.24, 0.28];
 const SOME_RADII: [f64; 3] = [0.1, 0.14, 0.2];
 /// ρ of USAM: at .1 and .4 it had 33.0 and 33.5 % on seed 100, which is in no table.
 const RAW_RADII: [f64; 6] = [0.08, 0.112, 0.16, 0.224, 0.32, 0.448];
-/// The radius of the grid at which each family has the highest mean over the seeds of the laptop preset, at 40 % of wrong
-/// labels. Runs that are tested are at these.
+/// The radius of the grid at which each family has the highest mean over the seeds of the laptop preset, at 40 % of
+/// wrong labels. Runs that are tested are at these.
 const BEST: [(Family, f64); 13] = [
     (Sam(64), 0.14),
     (Sam(16), 0.2),
