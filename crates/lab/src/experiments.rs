@@ -24,7 +24,7 @@ pub mod weak_error;
 
 pub use family::Family;
 pub use job::{Job, Place};
-pub use set_up::{four_rules, of_radius, paired_runs, perturbed, rw_sam, set_up, standard};
+pub use set_up::{four_rules, paired_runs, perturbed, set_up, standard};
 
 use crate::config::{DataName, WeightsName};
 use crate::fetch;

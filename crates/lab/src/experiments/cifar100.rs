@@ -12,8 +12,8 @@ pub static CIFAR100: Cifar = Cifar::new(
     Setting {
         name: "cifar100",
         set: DataName::Cifar100,
-        images: 3000,
-        epochs: 120,
+        images: 2500,
+        epochs: 100,
         published: published::PUBLISHED,
         best: [(Family::Sam(64), 0.1), (Family::Sam(16), 0.1), (Family::Sam(4), 0.05), (Family::probe(16), 0.1)],
     },

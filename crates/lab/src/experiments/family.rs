@@ -1,7 +1,6 @@
 //! What experiments compare: rules that differ in ρ alone.
 
-use super::of_radius;
-use crate::config::{EstimatorName, RunConfig};
+use crate::config::{EstimatorName, RunConfig, named};
 use crate::page::grid::Place;
 use msharp_perturb::catalogue::Combination;
 
@@ -10,6 +9,11 @@ use msharp_perturb::catalogue::Combination;
 pub enum Family {
     /// No perturbation.
     Sgd,
+    /// The same in micro-batches of this m, which batch normalisation takes one by one: what m-SAM has before its
+    /// perturbations.
+    MicroSgd(usize),
+    /// n-SAM: the perturbation of the whole training set.
+    WholeSet,
     /// m-SAM with this m; SAM where it is the batch.
     Sam(usize),
     /// The same of USAM.
@@ -76,7 +80,8 @@ impl Family {
         let rule = &config.perturbation.rule;
         let m = || config.perturbation.micro_batch.unwrap_or(config.optimisation.batch_size);
         match rule.name() {
-            "sgd" => Self::Sgd,
+            "sgd" => config.perturbation.micro_batch.map_or(Self::Sgd, Self::MicroSgd),
+            "n-sam" => Self::WholeSet,
             "usam" => Self::Usam(m()),
             "m-ascent-sam" => Self::Ascent(rule.number("m") as usize),
             "rw-sam" => Self::Reweighted(Reweighted {
@@ -96,15 +101,18 @@ impl Family {
     /// `base` under it, at ρ.
     pub fn at(self, base: &RunConfig, rho: f64) -> RunConfig {
         base.clone().with(|c| {
-            let micro_batch = |m: usize| (m < c.optimisation.batch_size).then_some(m);
+            let batch = c.optimisation.batch_size;
             let (rule, weighting) = (&mut c.perturbation, &mut c.weighting);
+            let of_radius = |name| named(name).with("rho", rho).expect("a radius");
             match self {
                 Self::Sgd => {}
-                Self::Sam(m) => (rule.rule, rule.micro_batch) = (of_radius("sam", rho), micro_batch(m)),
-                Self::Usam(m) => (rule.rule, rule.micro_batch) = (of_radius("usam", rho), micro_batch(m)),
-                Self::Ascent(m) => rule.rule = of_radius("m-ascent-sam", rho).with("m", m).expect("an m"),
+                Self::MicroSgd(m) => rule.micro_batch = Some(m),
+                Self::WholeSet => rule.rule = of_radius("n-sam"),
+                Self::Sam(m) => (rule.rule, rule.micro_batch) = (of_radius("sam"), Some(m).filter(|m| *m < batch)),
+                Self::Usam(m) => (rule.rule, rule.micro_batch) = (of_radius("usam"), Some(m).filter(|m| *m < batch)),
+                Self::Ascent(m) => rule.rule = of_radius("m-ascent-sam").with("m", m).expect("an m"),
                 Self::Reweighted(Reweighted { size, norms, shuffled, descended }) => {
-                    rule.rule = of_radius("rw-sam", rho).with("lambda", size).expect("an effective size");
+                    rule.rule = of_radius("rw-sam").with("lambda", size).expect("an effective size");
                     rule.changes.combine = descended.then(|| Combination::named("weighted").expect("it is listed"));
                     weighting.shuffle_weights = shuffled;
                     match norms {
@@ -124,7 +132,7 @@ impl Family {
         match self {
             Self::Sam(m) | Self::Ascent(m) => (batch as f64 / m as f64).sqrt(),
             Self::Usam(m) => batch as f64 / m as f64,
-            Self::Sgd | Self::Reweighted(_) => 1.,
+            Self::Sgd | Self::MicroSgd(_) | Self::WholeSet | Self::Reweighted(_) => 1.,
         }
     }
 
@@ -155,6 +163,7 @@ mod tests {
         let exact = Family::reweighted(16, Norms::Exact);
         for family in [
             Family::Sgd,
+            Family::WholeSet,
             Family::Sam(128),
             Family::Sam(1),
             Family::Usam(128),
@@ -173,6 +182,8 @@ mod tests {
             assert_eq!(config.clone().canonical(), config, "another way to write {config:?}");
             assert!(config.validate().is_ok(), "{family:?}");
         }
+        let base = base.with(|c| c.model.norm = Norm::Batch);
+        assert_eq!(Family::of(&Family::MicroSgd(16).at(&base, 0.)), Family::MicroSgd(16));
     }
 
     #[test]

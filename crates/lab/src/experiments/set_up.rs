@@ -1,8 +1,8 @@
 //! What experiments with networks have in common: the set-up that they vary, and rules that are paired by seed.
 
+use super::Family;
 use crate::config::{AugmentName, DataName, RunConfig, named};
 use msharp_models::{Architecture, Norm};
-use msharp_perturb::Rule;
 
 /// What all experiments start from: plain SGD with a cosine, crops and flips, one finite-difference probe where one is
 /// needed.
@@ -54,32 +54,17 @@ pub fn perturbed<'a>(configs: impl IntoIterator<Item = &'a RunConfig, IntoIter: 
     configs.clone().find(has_radius).or_else(|| configs.clone().next()).expect("at least one run")
 }
 
-/// A rule of the catalogue at a radius that it can have.
-pub fn of_radius(name: &str, rho: f64) -> Rule {
-    named(name).with("rho", rho).expect("a radius")
-}
-
-/// RW-SAM at a radius and an effective size.
-pub fn rw_sam(rho: f64, size: usize) -> Rule {
-    of_radius("rw-sam", rho).with("lambda", size).expect("an effective size")
-}
-
-/// `base` under each of `rules`, in micro-batches where there is an m, on each of `seeds`: paired by seed.
-pub fn paired_runs(
-    base: &RunConfig,
-    rules: &[(Rule, Option<usize>)],
-    seeds: impl IntoIterator<Item = u64>,
-) -> Vec<RunConfig> {
-    let run = |seed: u64, (rule, m): &(Rule, Option<usize>)| {
-        base.clone().with(|c| {
-            (c.perturbation.rule, c.perturbation.micro_batch, c.optimisation.seed) = (rule.clone(), *m, seed);
-        })
+/// `base` under each of some rules at a ρ, on each of `seeds`: paired by seed.
+pub fn paired_runs(base: &RunConfig, rules: &[(Family, f64)], seeds: impl IntoIterator<Item = u64>) -> Vec<RunConfig> {
+    let on = |seed: u64| {
+        let base = base.clone().with(|c| c.optimisation.seed = seed);
+        rules.iter().map(move |(family, rho)| family.at(&base, *rho))
     };
-    seeds.into_iter().flat_map(|seed| rules.iter().map(move |rule| run(seed, rule))).collect()
+    seeds.into_iter().flat_map(on).collect()
 }
 
-/// SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m.
-pub fn four_rules(rho: f64, m: usize) -> [(Rule, Option<usize>); 4] {
-    let sam = || of_radius("sam", rho);
-    [(named("sgd"), None), (sam(), None), (sam(), Some(m)), (rw_sam(rho, m), None)]
+/// `base` under SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m.
+pub fn four_rules(base: &RunConfig, rho: f64, m: usize, seeds: impl IntoIterator<Item = u64>) -> Vec<RunConfig> {
+    let rules = [Family::Sgd, Family::Sam(base.optimisation.batch_size), Family::Sam(m), Family::probe(m)];
+    paired_runs(base, &rules.map(|family| (family, rho)), seeds)
 }

@@ -1,7 +1,7 @@
 //! `reproduce cifar10` and `cifar100`: the paper's Table 1, and smaller versions of it.
 
 use crate::config::{DataName, EstimatorName, RunConfig};
-use crate::experiments::{Family, Preset, set_up, standard};
+use crate::experiments::{Family, Preset, four_rules, paired_runs, set_up, standard};
 use crate::page::table::Published;
 use msharp_models::{Architecture, Norm};
 
@@ -50,13 +50,6 @@ impl Setting {
     /// rule at the best.
     pub fn configs(&self, preset: Preset) -> Vec<RunConfig> {
         let on = |model| standard(model, Norm::Batch, self.set.clone());
-        let of_seeds = |base: &RunConfig, rules: &[(Family, f64)], seeds: std::ops::Range<u64>| -> Vec<RunConfig> {
-            let run = |seed| {
-                let base = base.clone().with(|c| c.optimisation.seed = seed);
-                rules.iter().map(|(family, rho)| family.at(&base, *rho)).collect::<Vec<_>>()
-            };
-            seeds.flat_map(run).collect()
-        };
         let sgd = (Family::Sgd, 0.);
         match preset {
             Preset::Smoke => {
@@ -64,8 +57,7 @@ impl Setting {
                     (c.data.subset, c.data.test_subset) = (Some(2000), Some(1000));
                     (c.optimisation.epochs, c.optimisation.batch_size) = (4, BATCH);
                 });
-                let rules = [Family::Sam(BATCH), Family::Sam(M), Family::probe(M)].map(|family| (family, 0.02));
-                of_seeds(&base, &[&[sgd], &rules[..]].concat(), 0..1)
+                four_rules(&base, 0.02, M, 0..1)
             }
             Preset::Laptop => {
                 let base = on(Architecture::ResNet8).with(|c| {
@@ -83,11 +75,9 @@ impl Setting {
                     watch_noise(c, self.images);
                 });
                 let chosen = [Family::Sgd.at(&grid, 0.)].into_iter().chain(chosen_from);
-                chosen.chain(of_seeds(&table, &[&[sgd], &self.best[..]].concat(), 0..3)).collect()
+                chosen.chain(paired_runs(&table, &[&[sgd], &self.best[..]].concat(), 0..3)).collect()
             }
             Preset::Paper => {
-                let rules = [Family::Sam(128), Family::Sam(64), Family::probe(64)].map(|family| (family, 0.05));
-                let rules = [&[sgd], &rules[..]].concat();
                 let base = |model| {
                     on(model).with(|c| {
                         (c.optimisation.epochs, c.measuring.train_accuracy) = (200, true);
@@ -95,7 +85,7 @@ impl Setting {
                     })
                 };
                 let models = [Architecture::ResNet18, Architecture::ResNet50, WRN];
-                models.into_iter().flat_map(|model| of_seeds(&base(model), &rules, 0..3)).collect()
+                models.into_iter().flat_map(|model| four_rules(&base(model), 0.05, 64, 0..3)).collect()
             }
         }
     }

@@ -1,8 +1,8 @@
 //! `reproduce escape` and `reproduce noise-trace`: two views of the same runs, the paper's Figures 1 and 2 and its
 //! Table 6.
 
-use crate::config::{AugmentName, DataName, EstimatorName, RunConfig, ScheduleText, Start, named};
-use crate::experiments::{Preset, of_radius, paired_runs, rw_sam, set_up, standard};
+use crate::config::{AugmentName, DataName, EstimatorName, RunConfig, ScheduleText, Start};
+use crate::experiments::{Family, Preset, paired_runs, set_up, standard};
 use msharp_models::{Architecture, Norm};
 use msharp_train::Decay;
 
@@ -73,9 +73,10 @@ pub fn minimum(preset: Preset, data: DataName) -> Minimum {
 
 /// SGD, n-SAM, SAM, and m-SAM and RW-SAM for each size: paired by seed.
 fn rules(base: &RunConfig, rho: f64, sizes: &[usize], seeds: u64) -> Vec<RunConfig> {
-    let mut rules = vec![(named("sgd"), None), (of_radius("n-sam", rho), None), (of_radius("sam", rho), None)];
-    rules.extend(sizes.iter().map(|m| (of_radius("sam", rho), Some(*m))));
-    rules.extend(sizes.iter().map(|m| (rw_sam(rho, *m), None)));
+    let mut rules = vec![Family::Sgd, Family::WholeSet, Family::Sam(base.optimisation.batch_size)];
+    rules.extend(sizes.iter().map(|m| Family::Sam(*m)));
+    rules.extend(sizes.iter().map(|m| Family::probe(*m)));
+    let rules: Vec<(Family, f64)> = rules.into_iter().map(|family| (family, rho)).collect();
     paired_runs(base, &rules, 0..seeds)
 }
 

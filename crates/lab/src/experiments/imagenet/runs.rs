@@ -1,7 +1,7 @@
 //! `reproduce imagenet`: the paper's Table 2 (a), and smaller versions of it.
 
 use crate::config::{DataName, RunConfig};
-use crate::experiments::{Preset, four_rules, paired_runs, standard};
+use crate::experiments::{Preset, four_rules, standard};
 use crate::page::table::Published;
 use anyhow::{Result, ensure};
 use msharp_models::{Architecture, Norm};
@@ -20,9 +20,9 @@ pub fn configs(preset: Preset, data: &DataName) -> Result<Vec<RunConfig>> {
             .canonical()
     };
     Ok(match preset {
-        Preset::Smoke => paired_runs(&base(Architecture::ResNet18ImageNet, 64, 1, 32), &four_rules(0.05, 16), 0..1),
-        Preset::Laptop => paired_runs(&base(Architecture::ResNet18ImageNet, 128, 10, 64), &four_rules(0.05, 16), 0..3),
-        Preset::Paper => paired_runs(&base(Architecture::ResNet50ImageNet, 224, 90, 256), &four_rules(0.05, 64), 0..3),
+        Preset::Smoke => four_rules(&base(Architecture::ResNet18ImageNet, 64, 1, 32), 0.05, 16, 0..1),
+        Preset::Laptop => four_rules(&base(Architecture::ResNet18ImageNet, 128, 10, 64), 0.05, 16, 0..3),
+        Preset::Paper => four_rules(&base(Architecture::ResNet50ImageNet, 224, 90, 256), 0.05, 64, 0..3),
     })
 }
 

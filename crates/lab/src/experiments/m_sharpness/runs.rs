@@ -3,7 +3,7 @@
 use crate::config::{DataName, RunConfig};
 use crate::experiments::escape::{Minimum, about_start, minimum};
 use crate::experiments::family::Norms;
-use crate::experiments::{Family, Preset};
+use crate::experiments::{Family, Preset, paired_runs};
 
 /// From the poor minimum of `escape`, whose runs it shares: there rules differ by more than seeds do, at a size that
 /// two cores finish. From initial weights they did not: of 320 images, on a seed that is not in the table, SGD learnt
@@ -27,11 +27,8 @@ fn rules(base: &RunConfig, rho: f64, sizes: &[usize], control: usize, seeds: u64
     families.extend(sizes.iter().map(|m| Family::Sam(*m)));
     families.extend(sizes.iter().map(|m| Family::probe(*m)));
     families.extend([probe.shuffled(), exact, exact.shuffled(), Family::reweighted(control, Norms::Random)]);
-    let on = |seed: u64| {
-        let run = move |family: Family| family.at(base, rho).with(|c| c.optimisation.seed = seed);
-        families.clone().into_iter().map(run)
-    };
-    (0..seeds).flat_map(on).collect()
+    let rules: Vec<(Family, f64)> = families.into_iter().map(|family| (family, rho)).collect();
+    paired_runs(base, &rules, 0..seeds)
 }
 
 /// Above the table.

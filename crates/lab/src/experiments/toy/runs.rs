@@ -1,7 +1,7 @@
 //! The runs: training images with wrong labels, few enough that a network learns all of them by heart.
 
-use crate::config::{AugmentName, DataName, RunConfig, named};
-use crate::experiments::{Preset, of_radius, paired_runs, rw_sam, set_up, standard};
+use crate::config::{AugmentName, DataName, RunConfig};
+use crate::experiments::{Family, Preset, paired_runs, set_up, standard};
 use msharp_models::{Architecture, Norm};
 
 /// m, and the m_eff of RW-SAM.
@@ -33,16 +33,16 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
         })
     };
     let rules = [
-        (named("sgd"), None),
-        (of_radius("sam", RHO[0]), None),
-        (of_radius("sam", RHO[1]), Some(M)),
-        (rw_sam(RHO[2], M), None),
+        (Family::Sgd, 0.),
+        (Family::Sam(base.optimisation.batch_size), RHO[0]),
+        (Family::Sam(M), RHO[1]),
+        (Family::probe(M), RHO[2]),
     ];
     match preset {
         Preset::Smoke => paired_runs(&size(128, Some(100), 2), &rules, 0..1),
         Preset::Laptop => paired_runs(&size(320, Some(500), 30), &rules, 10..14),
         Preset::Paper => {
-            let control = (named("sgd"), Some(M));
+            let control = (Family::MicroSgd(M), 0.);
             paired_runs(&size(4000, None, 60), &[&rules[..1], &[control], &rules[1..]].concat(), 10..15)
         }
     }

@@ -1,7 +1,7 @@
 //! `reproduce vit`: the paper's Table 2 (b), and smaller versions of it.
 
 use crate::config::{Channels, DataName, OptimizerName, RunConfig, WeightsName};
-use crate::experiments::{Preset, four_rules, paired_runs, standard};
+use crate::experiments::{Preset, four_rules, standard};
 use crate::page::table::Published;
 use anyhow::{Result, ensure};
 use msharp_data::Transform;
@@ -62,7 +62,7 @@ pub fn configs(preset: Preset, weights: Option<&WeightsName>) -> Result<Vec<RunC
         })
     };
     let m = if preset == Preset::Paper { 64 } else { 8 };
-    let runs = |set| paired_runs(&base(set), &four_rules(RHO, m), 0..seeds);
+    let runs = |set| four_rules(&base(set), RHO, m, 0..seeds);
     let resolved = |config: RunConfig| config.canonical();
     Ok(sets.into_iter().flat_map(runs).map(resolved).collect())
 }
