@@ -71,7 +71,9 @@ fn line(run: &Path) -> String {
         let (seconds, Run { outcome, metrics, .. }) = (duration(row.seconds), &row.content);
         return match (outcome.fault(), metrics.test_accuracy) {
             (Some(fault), _) => format!("{about} · diverged: {fault}"),
-            (None, Some(accuracy)) => format!("{about} · test accuracy {:.2} % · {seconds}", 100. * accuracy),
+            (None, Some(accuracy)) => {
+                format!("{about} · {} accuracy {:.2} % · {seconds}", config.tested_on(), 100. * accuracy)
+            }
             (None, None) => format!("{about} · {seconds}"),
         };
     }

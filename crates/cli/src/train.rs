@@ -130,7 +130,7 @@ fn show(row: &RunRow, folder: &Path) {
     line("network", format!("{}, {} parameters", config.network_label(), metrics.parameters));
     if let Some(accuracy) = metrics.test_accuracy {
         let loss = metrics.test_loss.map_or(String::new(), |loss| format!(", cross-entropy {loss:.4}"));
-        let name = if config.data.validation.is_some() { "validation" } else { "test accuracy" };
+        let name = if config.data.validation.is_some() { config.tested_on() } else { "test accuracy" };
         line(name, format!("{:.2} %{loss}", 100. * accuracy));
         if metrics.test_loss.is_none() {
             line("", "logits are not finite: the weights are of no use; try a smaller --lr".to_owned());
@@ -156,7 +156,10 @@ fn show(row: &RunRow, folder: &Path) {
     line("cost", format!("{} steps of {:.2} + {:.2} passes", cost.steps, cost.forward, cost.backward));
     line("time", format!("{seconds} of training, {speed:.0} images/s"));
     if curve.len() > 1 {
-        println!("\n{}", ACCURACY.figure(std::slice::from_ref(row)).text(columns()));
+        let (mut curve, name) =
+            (ACCURACY.figure(std::slice::from_ref(row)), format!("{} accuracy", config.tested_on()));
+        (curve.title, curve.y.name) = (name.clone(), format!("{name}, %"));
+        println!("\n{}", curve.text(columns()));
     }
     let weights = if *outcome == Ending::Finished { "weights, " } else { "" };
     println!("{weights}log and row are in {}", folder.display());

@@ -84,10 +84,11 @@ impl Dataset {
 
     /// The set without `n` images, and these: to choose settings on images that are neither trained nor tested on.
     ///
-    /// They are drawn as those of a subset are, but not the same under the same seed. Copies the whole set.
+    /// Of each class about the same share is held out, and an image is left. Copies the whole set.
     ///
     /// # Errors
-    /// As those of a subset, and if no image is left.
+    /// [`Error::InvalidArgument`] if `n` is 0 or more than that allows; [`Error::UnknownLabel`] if a label is not below
+    /// the number of classes.
     pub fn hold_out(&self, n: usize, seed: u64) -> Result<[Dataset; 2]> {
         let [rest, held] = held_out(&self.name, &self.labels, self.classes, n, seed)?;
         let named = |rest: &str, set: Dataset| Dataset { name: format!("{} {rest}", self.name), ..set };
@@ -178,7 +179,14 @@ pub(crate) mod tests {
         assert!((0..3).all(|class| [3, 4].contains(&of_class(class))));
         assert_ne!(firsts(&held), firsts(&set.subset(10, 5)?));
         let error = set.hold_out(60, 0).unwrap_err().to_string();
-        assert!(error.contains("fewer than all"), "{error}");
+        assert!(error.contains("1 to 57"), "{error}");
+        // Classes of 24, 4 and 2 images: a half of each, and no class is left without an image.
+        let mut uneven = counting(30, 3);
+        uneven.labels = [vec![0; 24], vec![1; 4], vec![2; 2]].concat();
+        let sizes = |set: &Dataset| [0, 1, 2].map(|class| set.labels.iter().filter(|label| **label == class).count());
+        assert_eq!(uneven.hold_out(15, 5)?.map(|set| sizes(&set)), [[12, 2, 1], [12, 2, 1]]);
+        assert_eq!(uneven.hold_out(27, 5)?.map(|set| sizes(&set)), [[1, 1, 1], [23, 3, 1]]);
+        assert!(uneven.hold_out(28, 5).is_err());
         let stored = crate::Selection::all(std::sync::Arc::new(set.clone())).hold_out(10, 5)?;
         assert_eq!([stored[0].labels(), stored[1].labels()], [&rest.labels[..], &held.labels[..]]);
         assert_eq!(stored.map(|set| set.name().to_owned()), [rest.name, held.name]);

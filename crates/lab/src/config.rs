@@ -83,8 +83,8 @@ pub struct DataConfig {
     /// Evaluate on this many test images only
     #[arg(long, value_name = "N")]
     pub test_subset: Option<usize>,
-    /// Hold this many training images out and test on them, not on the test images: to choose settings by. The same
-    /// images for every seed
+    /// Hold this many training images out, the same for every seed, and evaluate on them instead of on the test images:
+    /// for choosing settings
     #[arg(long, hide_short_help = true, value_name = "N")]
     pub validation: Option<usize>,
     /// Give this share of the training images a wrong label, drawn from the other classes

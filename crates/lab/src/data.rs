@@ -31,7 +31,8 @@ pub type Source = Arc<dyn DataSource + Send + Sync>;
 /// Data sets that were read so far.
 pub struct Datasets {
     folder: PathBuf,
-    read: Vec<(DataName, Shared)>,
+    /// By the set, and how many of its training images are held out.
+    read: Vec<((DataName, Option<usize>), Shared)>,
 }
 
 /// A data set as it was read, shared and never copied.
@@ -97,11 +98,7 @@ impl Datasets {
 
     /// The streams of a configuration.
     pub fn streams(&mut self, config: &RunConfig) -> Result<Streams> {
-        let Shared { train, test } = self.shared(&config.data.set)?;
-        let (train, test) = match config.data.validation {
-            Some(n) => train.hold_out(n)?,
-            None => (train, test),
-        };
+        let Shared { train, test } = self.shared(&config.data.set, config.data.validation)?;
         for (flag, n, set) in [("subset", config.data.subset, &train), ("test-subset", config.data.test_subset, &test)]
         {
             ensure!(
@@ -129,9 +126,15 @@ impl Datasets {
         Ok(streams)
     }
 
-    fn shared(&mut self, name: &DataName) -> Result<Shared> {
-        if let Some((_, shared)) = self.read.iter().find(|(known, _)| known == name) {
+    fn shared(&mut self, name: &DataName, validation: Option<usize>) -> Result<Shared> {
+        if let Some((_, shared)) = self.read.iter().find(|((known, n), _)| known == name && *n == validation) {
             return Ok(shared.clone());
+        }
+        if let Some(n) = validation {
+            let (train, test) = self.shared(name, None)?.train.hold_out(n)?;
+            let shared = Shared { train, test };
+            self.read.push(((name.clone(), validation), shared.clone()));
+            return Ok(shared);
         }
         let (n_train, n_test, seed) = DRAWN;
         let in_memory = |Split { train, test }: Split| Shared {
@@ -148,7 +151,7 @@ impl Datasets {
                 Shared { train: Set::Stored(train), test: Set::Stored(test) }
             }
         };
-        self.read.push((name.clone(), shared.clone()));
+        self.read.push(((name.clone(), None), shared.clone()));
         Ok(shared)
     }
 }

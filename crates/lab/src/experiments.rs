@@ -24,7 +24,7 @@ pub mod weak_error;
 
 pub use family::Family;
 pub use job::{Job, Place};
-pub use set_up::{four_rules, paired_runs, perturbed, set_up, standard};
+pub use set_up::{four_rules, paired_runs, perturbed, set_up, set_up_of_all, standard};
 
 use crate::config::{DataName, WeightsName};
 use crate::fetch;
@@ -72,7 +72,7 @@ pub fn find(name: &str) -> Result<&'static dyn AnyExperiment> {
 pub enum Preset {
     /// Under two minutes: does everything work?
     Smoke,
-    /// On two cores, minutes to an hour: do the rules differ?
+    /// On two cores, minutes to hours: do the rules differ?
     Laptop,
     /// The published size, days on a CPU, or the largest that the experiment has
     Paper,
@@ -243,6 +243,9 @@ impl<E: Experiment> AnyExperiment for E {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RunConfig;
+    use crate::page::table::tests::row;
+    use crate::run::outcome::{Ending, EpochLine, RunRow};
     use std::collections::BTreeSet;
 
     /// A new experiment is a folder and an entry, and nothing else: each folder has its entry.
@@ -279,6 +282,66 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Rows are committed as they come, in any order, and some runs diverge.
+    #[test]
+    fn a_page_can_be_made_of_any_of_its_rows() {
+        fn check(experiment: &impl Experiment<Job = RunConfig>) {
+            let jobs = experiment.jobs(Preset::Laptop, &Given::of(DataName::Cifar10)).unwrap();
+            let row = |config: &RunConfig| {
+                let mut row = row("sgd", config.optimisation.seed, Some(0.5));
+                let measures =
+                    ["train_accuracy", "train_accuracy_wrong", "noise_trace"].map(|name| (name.to_owned(), 0.5));
+                row.content.curve.push(EpochLine {
+                    epoch: config.optimisation.epochs,
+                    train_loss: Some(1.),
+                    test_loss: Some(1.),
+                    test_accuracy: 0.5,
+                    seconds: 1.,
+                    measures: measures.into(),
+                });
+                row.content.config = config.clone();
+                row
+            };
+            let rows: Vec<RunRow> = jobs.iter().map(row).collect();
+            let diverged = |mut row: RunRow| {
+                (row.content.outcome, row.content.metrics.test_accuracy) =
+                    (Ending::Diverged { epoch: 0, step: 0, what: String::new() }, None);
+                row
+            };
+            let (n, some) = (rows.len(), |keep: &dyn Fn(usize) -> bool| {
+                rows.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, row)| row.clone()).collect::<Vec<_>>()
+            });
+            let ends = rows.iter().cloned().enumerate().map(|(i, row)| if i % 3 == 1 { diverged(row) } else { row });
+            let parts = [
+                some(&|i| i == 0),
+                some(&|i| i + 1 == n),
+                some(&|i| i < n / 4),
+                some(&|i| i > n / 2),
+                some(&|i| i % 5 == 2),
+                ends.collect(),
+                rows.iter().cloned().map(diverged).collect(),
+            ];
+            for (part, rows) in parts.iter().enumerate() {
+                let name = format!("{}, part {part}", Experiment::name(experiment));
+                let page = experiment.page(rows).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+                assert!(!page.text.contains("NaN"), "{name}: {}", page.text);
+                page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok(), "{name}"));
+            }
+        }
+        check(&toy::Toy);
+        check(&cifar10::CIFAR10);
+        check(&cifar100::CIFAR100);
+        check(&trace::Trace);
+        check(&cost::Cost);
+        check(&escape::Escape);
+        check(&noise_trace::NoiseTrace);
+        check(&m_sharpness::MSharpness);
+        check(&radius::Radius);
+        check(&reweighting::Reweighting);
+        check(&label_noise::LabelNoise);
+        check(&lambda::Lambda);
     }
 
     /// What is run twice would be paid for twice.

@@ -15,6 +15,7 @@ use crate::plot::Figure;
 use crate::row::Row;
 use crate::run::outcome::RunRow;
 use crate::screen::duration;
+use crate::statistics::paired::FEWEST;
 use anyhow::Result;
 use contest::Claim;
 use std::path::{Path, PathBuf};
@@ -90,7 +91,7 @@ impl Parts {
             true => String::new(),
             false => format!(
                 "## What can be said\n\nCompared is {measure}. A claim is made where the 95 % interval of the paired \
-                 difference excludes 0. Each interval stands for itself: of twenty, one misses by chance.\n\n{list}\n"
+                 difference excludes 0, or a factor of 1. Each interval stands for itself: of twenty, one misses by chance.\n\n{list}\n"
             ),
         };
         let seen: String = findings.iter().map(|finding| format!("- {finding}\n")).collect();
@@ -112,13 +113,19 @@ pub const GENERATED: &str = "Everything on this page, its text included, is gene
 
 /// How many of the claims are significant, and which.
 fn counted(claims: &[Claim]) -> Vec<String> {
-    let (decided, open): (Vec<&Claim>, Vec<&Claim>) = claims.iter().partition(|claim| claim.decided);
-    let mut all: Vec<String> = decided.iter().map(|claim| claim.text.clone()).collect();
-    match (claims.len(), open.len()) {
-        (0, _) => {}
+    let of = |decided| claims.iter().filter(move |claim| claim.decided == decided);
+    let mut all: Vec<String> = of(Some(true)).map(|claim| claim.text.clone()).collect();
+    let (decided, open, untold) = (all.len(), of(Some(false)).count(), of(None).count());
+    match (decided, open) {
+        (0, 0) => {}
         (_, 0) => all.push("All differences are significant at 95 %.".to_owned()),
-        (n, open) if n == open => all.push(format!("None of the {n} differences is significant at 95 %.")),
-        (n, open) => all.push(format!("{open} of the {n} differences are not significant at 95 %.")),
+        (0, open) => all.push(format!("None of the {open} differences is significant at 95 %.")),
+        (decided, open) => {
+            all.push(format!("{open} of the {} differences are not significant at 95 %.", decided + open))
+        }
+    }
+    if untold > 0 {
+        all.push(format!("{untold} differences are of fewer than {FEWEST} seeds, which have no interval."));
     }
     all
 }

@@ -8,6 +8,7 @@ mod tests;
 mod text;
 mod ticks;
 
+use crate::statistics::summarise;
 use looks::{Look, looks};
 use ticks::Range;
 
@@ -85,6 +86,14 @@ pub struct Point {
     pub y: f64,
     /// Half the length of its bar; 0 for none.
     pub error: f64,
+}
+
+impl Point {
+    /// The mean of some values with its standard error; none of no values.
+    pub fn of_mean(x: f64, values: &[f64]) -> Option<Self> {
+        let summary = summarise(values)?;
+        Some(Self { x, y: summary.mean, error: summary.std.map_or(0., |std| std / (summary.n as f64).sqrt()) })
+    }
 }
 
 /// A dashed grey line y ∝ x^order below the series whose slope is nearest to it, where an order is claimed.

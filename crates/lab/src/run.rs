@@ -182,7 +182,7 @@ pub fn run(name: &str, config: &RunConfig, site: &Site, data: &mut Datasets, ran
         log: if ranks.leads() { Some(Log::open(folder, &progress, &notes.curve, LOG_EVERY)?) } else { None },
         notes,
         host,
-        screen: Screen::new(name, steps, &progress),
+        screen: Screen::new(name, config.tested_on(), steps, &progress),
         noise: NoiseMeter::of(config),
     };
     if let Some(weights) = start {

@@ -58,14 +58,15 @@ pub fn columns() -> usize {
 /// The display of one run, on standard error.
 pub struct Screen {
     name: String,
+    tested_on: &'static str,
     bar: Option<ProgressBar>,
     started: Instant,
     shown: u64,
 }
 
 impl Screen {
-    /// For a run of `steps` steps in all, of which `progress` are done.
-    pub fn new(name: &str, steps: usize, progress: &Progress) -> Self {
+    /// For a run of `steps` steps in all, of which `progress` are done, tested on images that are called so.
+    pub fn new(name: &str, tested_on: &'static str, steps: usize, progress: &Progress) -> Self {
         let bar = (!is_silent() && std::io::stderr().is_terminal()).then(|| {
             let template = "{prefix} {bar:24} {pos}/{len} steps · {msg} · {elapsed} gone, {eta} to go";
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -74,7 +75,7 @@ impl Screen {
             bar.reset_eta();
             bar
         });
-        Self { name: name.to_owned(), bar, started: Instant::now(), shown: 0 }
+        Self { name: name.to_owned(), tested_on, bar, started: Instant::now(), shown: 0 }
     }
 
     /// After a step.
@@ -98,9 +99,10 @@ impl Screen {
             format!(" ({images:.0} test images have logits that are not finite, and count as wrong)")
         });
         let text = format!(
-            "{} · epoch {} · loss {loss} · test {:.2} %{undefined} · {speed:.0} img/s · {} to go",
+            "{} · epoch {} · loss {loss} · {} {:.2} %{undefined} · {speed:.0} img/s · {} to go",
             self.name,
             line.epoch,
+            self.tested_on,
             100. * line.test_accuracy,
             duration(eta)
         );

@@ -24,6 +24,11 @@ impl RunConfig {
         }
     }
 
+    /// What the images are called that it is tested on.
+    pub fn tested_on(&self) -> &'static str {
+        if self.data.validation.is_some() { "validation" } else { "test" }
+    }
+
     /// The rule as a table calls it.
     pub fn rule_label(&self) -> String {
         self.label_with(self.estimator_label())

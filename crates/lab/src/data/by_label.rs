@@ -15,7 +15,7 @@ pub struct ByLabel {
 type Select = Box<dyn Fn(&[usize]) -> Result<Source>>;
 
 impl ByLabel {
-    /// None where there are no images of either kind. `select` makes the evaluation batches of some of them.
+    /// None where no label is wrong. `select` makes the evaluation batches of some of them.
     pub(super) fn of(
         labels: &[u32],
         truth: &[u32],
@@ -23,22 +23,22 @@ impl ByLabel {
     ) -> Option<Self> {
         let (clean, wrong): (Vec<usize>, Vec<usize>) = (0..labels.len()).partition(|i| labels[*i] == truth[*i]);
         let select = Box::new(select);
-        (!clean.is_empty() && !wrong.is_empty()).then_some(Self { clean, wrong, select })
+        (!wrong.is_empty()).then_some(Self { clean, wrong, select })
     }
 
-    /// The images with their true label.
+    /// The images with their true label; none if there is no such image.
     ///
     /// # Errors
     /// If they cannot be placed on the device.
-    pub fn clean(&self) -> Result<Source> {
-        (self.select)(&self.clean)
+    pub fn clean(&self) -> Result<Option<Source>> {
+        (!self.clean.is_empty()).then(|| (self.select)(&self.clean)).transpose()
     }
 
     /// Those with another.
     ///
     /// # Errors
     /// As of the others.
-    pub fn wrong(&self) -> Result<Source> {
-        (self.select)(&self.wrong)
+    pub fn wrong(&self) -> Result<Option<Source>> {
+        Ok(Some((self.select)(&self.wrong)?))
     }
 }

@@ -3,7 +3,7 @@
 mod page;
 mod runs;
 
-pub use runs::{Setting, WRN, published};
+pub use runs::{Setting, WRN, is_compared, published};
 
 use super::{Experiment, Family, Given, Preset};
 use crate::config::{DataName, RunConfig};

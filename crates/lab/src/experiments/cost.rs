@@ -3,13 +3,13 @@
 mod page;
 
 use super::cifar10::CIFAR10;
-use super::{Experiment, Given, Preset, set_up};
+use super::{Experiment, Given, Preset, set_up_of_all};
 use crate::config::RunConfig;
 use crate::page::Page;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
 
-/// What do the rules cost, by the step and up to one accuracy? No runs of its own.
+/// What do the rules cost, per step and until one test accuracy? No runs of its own.
 pub struct Cost;
 
 impl Experiment for Cost {
@@ -20,7 +20,7 @@ impl Experiment for Cost {
     }
 
     fn question(&self) -> &'static str {
-        "What do the rules cost, by the step and up to one accuracy? Runs of cifar10"
+        "What do the rules cost, per step and until one test accuracy? Runs of cifar10"
     }
 
     fn presets(&self) -> &'static [Preset] {
@@ -48,9 +48,9 @@ impl Experiment for Cost {
 fn about(config: &RunConfig) -> String {
     format!(
         "{} The runs of `cifar10`, each rule at its best ρ. m-SAM has its micro-batches all at once (docs/parallel-m-sam.md). \
-         The time of a step is the least that a step took in the mean of an epoch, since other work on a machine makes \
-         steps longer and never shorter; evaluation is not counted. `cargo xtask bench m` measures steps alone, for \
+         The time of a step is that of the shortest epoch, divided by its steps, since other work on a machine makes \
+         epochs longer and never shorter; evaluation is not counted. Compare only rows of one machine. `cargo xtask bench m` measures steps alone, for \
          every m and beside PyTorch.",
-        set_up(&config.clone().with(|c| c.perturbation = RunConfig::defaults().perturbation))
+        set_up_of_all(config)
     )
 }

@@ -1,7 +1,9 @@
 //! What experiments compare: rules that differ in ρ alone.
 
 use crate::config::{EstimatorName, RunConfig, named};
+use crate::page::contest::{Claim, Contest, Measure, Says};
 use crate::page::grid::Place;
+use crate::run::outcome::RunRow;
 use msharp_perturb::catalogue::Combination;
 
 /// A rule at any ρ.
@@ -9,8 +11,7 @@ use msharp_perturb::catalogue::Combination;
 pub enum Family {
     /// No perturbation.
     Sgd,
-    /// The same in micro-batches of this m, which batch normalisation takes one by one: what m-SAM has before its
-    /// perturbations.
+    /// SGD in micro-batches of this m, each of which is normalised by itself under batch normalisation: m-SAM at ρ = 0.
     MicroSgd(usize),
     /// n-SAM: the perturbation of the whole training set.
     WholeSet,
@@ -22,6 +23,8 @@ pub enum Family {
     Ascent(usize),
     /// RW-SAM.
     Reweighted(Reweighted),
+    /// Any other.
+    Other,
 }
 
 /// How RW-SAM weights samples.
@@ -29,7 +32,7 @@ pub enum Family {
 pub struct Reweighted {
     /// m_eff.
     pub size: usize,
-    /// Of what the weights are the softmax.
+    /// The estimate of the norms, of which the weights are the softmax.
     pub norms: Norms,
     /// Whether each weight is given to another sample: a control.
     pub shuffled: bool,
@@ -94,19 +97,21 @@ impl Family {
                 shuffled: config.weighting.shuffle_weights,
                 descended: config.perturbation.changes.combine.is_some(),
             }),
-            _ => Self::Sam(m()),
+            "sam" => Self::Sam(m()),
+            _ => Self::Other,
         }
     }
 
-    /// `base` under it, at ρ.
+    /// `base` under it, at ρ, where it has one.
     pub fn at(self, base: &RunConfig, rho: f64) -> RunConfig {
         base.clone().with(|c| {
             let batch = c.optimisation.batch_size;
             let (rule, weighting) = (&mut c.perturbation, &mut c.weighting);
             let of_radius = |name| named(name).with("rho", rho).expect("a radius");
             match self {
-                Self::Sgd => {}
-                Self::MicroSgd(m) => rule.micro_batch = Some(m),
+                Self::Sgd => rule.rule = named("sgd"),
+                Self::Other => {}
+                Self::MicroSgd(m) => (rule.rule, rule.micro_batch) = (named("sgd"), Some(m)),
                 Self::WholeSet => rule.rule = of_radius("n-sam"),
                 Self::Sam(m) => (rule.rule, rule.micro_batch) = (of_radius("sam"), Some(m).filter(|m| *m < batch)),
                 Self::Usam(m) => (rule.rule, rule.micro_batch) = (of_radius("usam"), Some(m).filter(|m| *m < batch)),
@@ -132,7 +137,7 @@ impl Family {
         match self {
             Self::Sam(m) | Self::Ascent(m) => (batch as f64 / m as f64).sqrt(),
             Self::Usam(m) => batch as f64 / m as f64,
-            Self::Sgd | Self::MicroSgd(_) | Self::WholeSet | Self::Reweighted(_) => 1.,
+            _ => 1.,
         }
     }
 
@@ -148,6 +153,15 @@ impl Family {
         let rho = radius / self.factor(base.optimisation.batch_size);
         self.at(base, (rho * 1e6).round() / 1e6)
     }
+}
+
+/// What rows say of one family beside another; none if either has no run that finished on a seed of the other.
+pub fn claim(rows: &[RunRow], measure: Measure, one: Family, than: Family, says: Says) -> Option<Claim> {
+    let label = |wanted: Family| {
+        let found = rows.iter().find(|row| Family::of(&row.content.config) == wanted);
+        found.map(|row| row.content.config.rule_label())
+    };
+    Contest::new(label(one)?, label(than)?, says).claim(rows, measure)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub fn set_up(config: &RunConfig) -> String {
         stored => stored.to_string(),
     };
     let tested = match (config.data.validation, config.data.test_subset) {
-        (Some(n), _) => format!("{n} held out to choose by"),
+        (Some(n), _) => format!("{n} images held out"),
         (None, Some(n)) => format!("{n} test images"),
         (None, None) => "all test images".to_owned(),
     };
@@ -47,6 +47,11 @@ pub fn set_up(config: &RunConfig) -> String {
     )
 }
 
+/// The same of runs whose rules and radii differ.
+pub fn set_up_of_all(config: &RunConfig) -> String {
+    set_up(&config.clone().with(|c| c.perturbation = Family::Sgd.at(&RunConfig::defaults(), 0.).perturbation))
+}
+
 /// The first of some configurations that has a perturbation, whose radius the others share; else the first.
 pub fn perturbed<'a>(configs: impl IntoIterator<Item = &'a RunConfig, IntoIter: Clone>) -> &'a RunConfig {
     let configs = configs.into_iter();
@@ -63,7 +68,7 @@ pub fn paired_runs(base: &RunConfig, rules: &[(Family, f64)], seeds: impl IntoIt
     seeds.into_iter().flat_map(on).collect()
 }
 
-/// `base` under SGD, SAM, m-SAM and RW-SAM at one radius, the last two with the same dial m.
+/// `base` under SGD, SAM, m-SAM with this m and RW-SAM with it as m_eff, at one radius.
 pub fn four_rules(base: &RunConfig, rho: f64, m: usize, seeds: impl IntoIterator<Item = u64>) -> Vec<RunConfig> {
     let rules = [Family::Sgd, Family::Sam(base.optimisation.batch_size), Family::Sam(m), Family::probe(m)];
     paired_runs(base, &rules.map(|family| (family, rho)), seeds)

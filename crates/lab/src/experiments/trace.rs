@@ -3,7 +3,7 @@
 mod page;
 
 use super::cifar10::CIFAR10;
-use super::{Experiment, Given, Preset, set_up};
+use super::{Experiment, Given, Preset, set_up_of_all};
 use crate::config::RunConfig;
 use crate::page::Page;
 use crate::run::outcome::RunRow;
@@ -51,7 +51,7 @@ fn about(config: &RunConfig) -> String {
          training batch, which are a normalisation batch of their own, from the gradient of each: n/(n − 1) · (mean \
          ‖gᵢ‖² − ‖mean gᵢ‖²). Where a network fits its images all gradients vanish, and tr V with them, so read it beside \
          the training loss.",
-        set_up(&config.clone().with(|c| c.perturbation = RunConfig::defaults().perturbation)),
+        set_up_of_all(config),
         config.measuring.noise_samples.unwrap_or(config.optimisation.batch_size)
     )
 }

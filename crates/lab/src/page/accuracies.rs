@@ -1,21 +1,32 @@
 //! The page of an experiment that compares the test accuracies of rules, with the paper's values beside ours.
 
-use super::contest::{Claim, Contest, LAST, Says, labels};
+use super::contest::{Claim, Contest, LAST, Says};
 use super::curves::ACCURACY;
-use super::table::{Published, table};
+use super::table::{Published, groups, published_value, table};
 use super::{Parts, Picture, by_name};
+use crate::config::RunConfig;
 use crate::run::outcome::RunRow;
 
-/// Each rule against the first one, SGD or AdamW alone, and those after SAM against SAM: the paper says that each is
-/// higher.
-fn claims(rows: &[RunRow], on: &str) -> Vec<Claim> {
-    let all = labels(rows);
-    let of = |than: &str, skip: usize| -> Vec<Claim> {
-        let contest = |rule: &String| Contest::new(rule, than, Says::Higher).claim(rows, LAST);
-        all.iter().skip(skip).filter_map(contest).collect()
+/// Each rule against SGD, or AdamW alone, and those but SAM against SAM. Where the paper has values for both, it says
+/// what they say; of the others, that each is higher.
+fn claims(rows: &[RunRow], published: &[Published]) -> Vec<Claim> {
+    let of = |fits: &dyn Fn(&RunConfig) -> bool| rows.iter().map(|row| &row.content.config).find(|config| fits(config));
+    let alone = of(&|config| config.perturbation.rule.name() == "sgd" && config.perturbation.micro_batch.is_none());
+    let sam = of(&|config| config.perturbation.rule.name() == "sam" && config.perturbation.micro_batch.is_none());
+    let against = |than: Option<&RunConfig>, but: &[Option<&RunConfig>]| -> Vec<Claim> {
+        let Some(than) = than else { return Vec::new() };
+        let but: Vec<String> = but.iter().flatten().map(|config| config.rule_label()).collect();
+        let others = groups(rows).into_iter().map(|group| &group[0].content.config);
+        let contest = |config: &RunConfig| {
+            let says = match published_value(config, published).zip(published_value(than, published)) {
+                Some(((one, _), (other, _))) if one < other => Says::Lower,
+                _ => Says::Higher,
+            };
+            Contest::new(config.rule_label(), than.rule_label(), says).claim(rows, LAST)
+        };
+        others.filter(|config| !but.contains(&config.rule_label())).filter_map(contest).collect()
     };
-    let on_it = |claim: Claim| Claim { text: format!("{on}{}", claim.text), ..claim };
-    [of(all.first().map_or("SGD", String::as_str), 1), of("SAM", 2)].concat().into_iter().map(on_it).collect()
+    [against(alone, &[alone]), against(sam, &[alone, sam])].concat()
 }
 
 /// Of its page: claims, table and accuracy by epoch of each network on each of its data sets.
@@ -23,12 +34,19 @@ pub fn parts(about: String, rows: &[RunRow], published: &[Published]) -> Parts {
     let (mut all, mut pictures, mut tables) = (Vec::new(), Vec::new(), Vec::new());
     let sets = by_name(rows, |config| config.data.set.to_string());
     for (set, of_set) in &sets {
-        let (heading, on, suffix) = match sets.len() {
-            1 => (String::new(), String::new(), String::new()),
-            _ => (format!("On {set}:\n\n"), format!("{set}: "), format!("-{set}")),
+        let (heading, suffix) = match sets.len() {
+            1 => (String::new(), String::new()),
+            _ => (format!("On {set}:\n\n"), format!("-{set}")),
         };
-        for (network, of_network) in by_name(of_set, |config| config.model.architecture.to_string()) {
-            all.extend(claims(&of_network, &on));
+        let networks = by_name(of_set, |config| config.model.architecture.to_string());
+        let has_many = networks.len() > 1;
+        for (network, of_network) in networks {
+            let of: Vec<&str> = [(has_many, &network), (sets.len() > 1, set)]
+                .into_iter()
+                .filter_map(|(is_said, name)| is_said.then_some(name.as_str()))
+                .collect();
+            let named = |claim: Claim| if of.is_empty() { claim } else { claim.of_runs(&of.join(" on ")) };
+            all.extend(claims(&of_network, published).into_iter().map(named));
             pictures.push(Picture {
                 file: format!("{}{suffix}.svg", network.replace('@', "-")),
                 alt: format!("Test accuracy of {network} on {set} by epoch under each rule"),

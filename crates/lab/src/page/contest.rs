@@ -27,7 +27,7 @@ pub const LAST: Measure = Measure {
 
 /// tr V at the end, as a logarithm, since it moves by powers of ten.
 pub const NOISE: Measure = Measure {
-    name: "tr V, mean over the last quarter of the run's epochs",
+    name: "tr V, mean over the evaluated epochs in the last quarter of the run",
     of: |row| at_end(row, trace).map(f64::ln),
     scale: Scale::Factor,
 };
@@ -61,8 +61,8 @@ pub enum Says {
 pub struct Claim {
     /// The sentence.
     pub text: String,
-    /// Whether the interval excludes 0.
-    pub decided: bool,
+    /// Whether the interval excludes no difference; none where there are too few seeds for an interval.
+    pub decided: Option<bool>,
 }
 
 /// One rule beside another, by their labels.
@@ -76,9 +76,19 @@ pub struct Contest {
 }
 
 impl Claim {
+    /// What a difference says.
+    pub fn of(what: String, difference: &Paired, scale: Scale, says: Says) -> Self {
+        let decided = difference.interval().map(|_| difference.side() != Side::Around);
+        let verdict = match decided {
+            Some(_) => says.verdict(difference.side()),
+            None => "too few seeds for an interval",
+        };
+        Self { text: format!("{what}: {}, {verdict}.", scale.show(difference)), decided }
+    }
+
     /// The same of some runs, which are named first.
-    pub fn on(self, runs: &str) -> Self {
-        Self { text: format!("{}: {}", super::markdown::capital(runs), self.text), ..self }
+    pub fn of_runs(self, runs: &str) -> Self {
+        Self { text: format!("{runs}: {}", self.text), ..self }
     }
 }
 
@@ -92,9 +102,7 @@ impl Contest {
     pub fn claim(&self, rows: &[RunRow], measure: Measure) -> Option<Claim> {
         let Self { rule, than, says } = self;
         let difference = difference(rows, rule, than, measure)?;
-        let verdict = says.verdict(difference.side());
-        let text = format!("{rule} against {than}: {}, {verdict}.", measure.scale.show(&difference));
-        Some(Claim { text, decided: difference.side() != Side::Around })
+        Some(Claim::of(format!("{rule} against {than}"), &difference, measure.scale, *says))
     }
 }
 
@@ -214,7 +222,7 @@ mod tests {
         let clear = rows([0.5, 0.6, 0.4], [0.52, 0.621, 0.419]);
         let said = |says| contest(says).claim(&clear, LAST).unwrap();
         let text = "SAM against SGD: +2.00 (+1.75 to +2.25), **as the paper says**.".to_owned();
-        assert_eq!(said(Says::Higher), Claim { text, decided: true });
+        assert_eq!(said(Says::Higher), Claim { text, decided: Some(true) });
         assert!(said(Says::Lower).text.contains("contradicts the paper"));
         assert!(said(Says::Reason).text.contains("as it is for the paper's reason"));
         let worse = Contest::new("SGD", "SAM", Says::Reason).claim(&clear, LAST).unwrap();
@@ -224,7 +232,7 @@ mod tests {
         let unclear = rows([0.5, 0.6, 0.4], [0.52, 0.6, 0.43]);
         for says in [Says::Higher, Says::Lower, Says::Reason, Says::Same, Says::Nothing] {
             let claim = contest(says).claim(&unclear, LAST).unwrap();
-            assert!(claim.text.contains("not significant at 95 %") && !claim.decided);
+            assert!(claim.text.contains("not significant at 95 %") && claim.decided == Some(false));
         }
         assert!(Contest::new("SAM", "none", Says::Higher).claim(&clear, LAST).is_none());
     }

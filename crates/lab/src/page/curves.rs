@@ -1,5 +1,6 @@
 //! Curves of several rules as a figure: the mean over the seeds, and each seed as a faint line.
 
+use super::columns::least_seconds;
 use super::table::groups;
 use crate::plot::{Axis, Figure, Scale, Series, Style};
 use crate::run::outcome::{EpochLine, RunRow};
@@ -28,6 +29,9 @@ pub enum Over {
     Epochs,
     /// Optimizer steps.
     Steps,
+    /// Seconds of training, each epoch taken as long as the shortest that the rule had: other work on a machine makes
+    /// epochs longer and never shorter.
+    Seconds,
 }
 
 /// Test accuracy by epoch.
@@ -43,9 +47,13 @@ pub const ACCURACY: Curves = Curves {
 impl Curves<'_> {
     /// The figure, a line for each rule.
     pub fn figure(&self, rows: &[RunRow]) -> Figure {
-        let x = if self.over == Over::Epochs { "epoch" } else { "step" };
+        let x = match self.over {
+            Over::Epochs => "epoch",
+            Over::Steps => "step",
+            Over::Seconds => "seconds of training",
+        };
         let series = groups(rows).into_iter().map(|group| {
-            let each = group.iter().map(|row| self.points(row)).filter(|_| group.len() > 1).collect();
+            let each = group.iter().map(|row| self.points(row, &group)).filter(|_| group.len() > 1).collect();
             Series { each, ..Series::new(&group[0].content.config.rule_label(), Style::Line, self.mean(&group)) }
         });
         Figure {
@@ -57,14 +65,18 @@ impl Curves<'_> {
         }
     }
 
-    /// The curve of a run.
-    fn points(&self, row: &RunRow) -> Vec<(f64, f64)> {
-        row.content.curve.iter().filter_map(|line| self.point(row, line)).collect()
+    /// The curve of a run, which is one of a group.
+    fn points(&self, row: &RunRow, group: &[&RunRow]) -> Vec<(f64, f64)> {
+        row.content.curve.iter().filter_map(|line| self.point(row, line, group)).collect()
     }
 
-    fn point(&self, row: &RunRow, line: &EpochLine) -> Option<(f64, f64)> {
+    fn point(&self, row: &RunRow, line: &EpochLine, group: &[&RunRow]) -> Option<(f64, f64)> {
         let epochs = row.content.curve.iter().map(|line| line.epoch).max().unwrap_or(1).max(1) as f64;
-        let unit = if self.over == Over::Epochs { 1. } else { row.content.cost.steps as f64 / epochs };
+        let unit = match self.over {
+            Over::Epochs => 1.,
+            Over::Steps => row.content.cost.steps as f64 / epochs,
+            Over::Seconds => least_seconds(group)?,
+        };
         Some((unit * (line.epoch as f64 - self.back).max(0.), (self.of)(line)?))
     }
 
@@ -74,7 +86,7 @@ impl Curves<'_> {
         let mut at: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
         for row in group {
             for line in &row.content.curve {
-                at.entry(line.epoch).or_default().extend(self.point(row, line));
+                at.entry(line.epoch).or_default().extend(self.point(row, line, group));
             }
         }
         let mean = |points: Vec<(f64, f64)>| {
@@ -107,7 +119,7 @@ mod tests {
         b.content.curve = vec![line(0, 0.3), line(1, 0.4)];
         let of = |line: &EpochLine| Some(line.test_accuracy);
         let curves = Curves { of, back: 0.5, over: Over::Steps, ..ACCURACY };
-        assert_eq!(curves.points(&a), [(0., 0.1), (5., 0.2), (15., 0.4)]);
+        assert_eq!(curves.points(&a, &[&a]), [(0., 0.1), (5., 0.2), (15., 0.4)]);
         let mean = curves.mean(&[&a, &b]);
         assert_eq!((mean.len(), mean[1].0), (2, 5.));
         assert!((mean[0].1 - 0.2).abs() < 1e-12 && (mean[1].1 - 0.3).abs() < 1e-12);
@@ -118,6 +130,10 @@ mod tests {
         assert!((mean[0].1 - 0.2).abs() < 1e-12 && (mean[1].1 - 0.5).abs() < 1e-12, "{mean:?}");
         let geometric = Curves { scale: Scale::Log, back: 0., ..curves };
         assert!((geometric.mean(&[&a, &b])[0].1 - 0.03f64.sqrt()).abs() < 1e-12);
+        // The shortest epoch of both takes a second.
+        let by_time = Curves { over: Over::Seconds, back: 0., ..curves };
+        a.content.curve[1].seconds = 4.;
+        assert_eq!(by_time.points(&a, &[&a, &b]), [(0., 0.1), (1., 0.2), (2., 0.4)]);
         assert!(geometric.figure(&[a, b]).svg().unwrap().contains("SAM"));
     }
 }

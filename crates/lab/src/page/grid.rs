@@ -2,7 +2,7 @@
 
 mod curve;
 
-pub use curve::{BySeed, Curve, difference, over_seeds};
+pub use curve::{BySeed, Curve, difference, over_seeds, values};
 
 use super::Picture;
 use super::contest::{Claim, LAST, Says, Scale, percent_at_end};
@@ -10,7 +10,6 @@ use super::markdown::table;
 use crate::config::RunConfig;
 use crate::plot::{Axis, Figure, Point, Series, Style};
 use crate::run::outcome::{Ending, RunRow};
-use crate::statistics::paired::Side;
 
 /// Where a run stands: its kind, the number, and the factor of its curve.
 pub type Place<K> = (K, f64, f64);
@@ -47,40 +46,50 @@ impl<K: PartialEq + Copy> Grid<K> {
         self.seconds.iter().find(|curve| curve.kind == kind)?.least()
     }
 
-    /// A line for each kind, a column for each point of `reference`, with whose best the others' are compared.
-    pub fn table(&self, reference: K) -> String {
-        let (number, reference) = (self.names[0], self.curve(reference));
-        let columns: Vec<f64> =
-            reference.into_iter().flat_map(|curve| curve.points.iter().map(|(at, _)| at * curve.factor)).collect();
+    /// A line for each kind, a column for each number times its factor, and the best number.
+    pub fn table(&self) -> String {
+        let number = self.names[0];
+        let mut columns: Vec<f64> = Vec::new();
+        for curve in self.accuracy.iter().filter(|curve| !curve.is_level()) {
+            for at in curve.points.iter().map(|(at, _)| at * curve.factor) {
+                if !columns.iter().any(|known| (known - at).abs() <= 1e-4 * at) {
+                    columns.push(at);
+                }
+            }
+        }
+        columns.sort_by(f64::total_cmp);
         let mut head = vec!["rule".to_owned()];
-        head.extend(columns.iter().map(|at| format!("{at}")));
-        let than = reference.map_or(String::new(), |curve| format!("− {} at its best (95 %)", curve.label));
-        head.extend([format!("at its best {number}"), "learnt".to_owned(), "s an epoch".to_owned(), than]);
+        // Three digits: 8 · 0.0175 is 0.14.
+        head.extend(columns.iter().map(|at| ((at * 1e4).round() / 1e4).to_string()));
+        head.extend([format!("at the best {number}"), "learnt".to_owned(), "s an epoch".to_owned()]);
         let text = |by_seed: &BySeed| over_seeds(by_seed).map_or("–".to_owned(), |summary| summary.text(1));
         let line = |curve: &Curve<K>| {
             let mut cells = vec![curve.label.clone()];
             cells.extend(columns.iter().map(|at| curve.at(*at, curve.factor).map_or("–".to_owned(), text)));
-            let own = curve.at_best();
-            let best = curve.best().filter(|_| curve.has_choice()).map_or(String::new(), |best| format!(" ({best})"));
-            cells.push(format!("{}{best}", text(&own)));
+            cells.push(match curve.best() {
+                Some((_, by_seed)) if curve.is_level() => text(by_seed),
+                Some((best, by_seed)) => format!("{} ({best})", text(by_seed)),
+                None => "–".to_owned(),
+            });
             let learnt = self.learnt.iter().find(|learnt| learnt.kind == curve.kind);
-            let at_best = learnt.and_then(|learnt| learnt.at(curve.best()?, 1.)).filter(|by_seed| !by_seed.is_empty());
+            let at_best = curve.best().and_then(|(best, _)| {
+                let found = learnt?.points.iter().find(|(at, _)| at == best);
+                found.map(|(_, by_seed)| by_seed).filter(|by_seed| !by_seed.is_empty())
+            });
             cells.push(at_best.map_or("–".to_owned(), text));
             cells.push(self.least_seconds(curve.kind).map_or("–".to_owned(), |least| format!("{least:.2}")));
-            let than = reference.filter(|than| than.kind != curve.kind).map(Curve::at_best);
-            let shown = than.and_then(|than| difference(&own, &than)).map(|found| Scale::Points.show(&found));
-            cells.push(shown.unwrap_or("–".to_owned()));
             cells
         };
         table(&head, self.accuracy.iter().map(line))
     }
 
-    /// Whose grid should go on.
+    /// Which grids do not hold their best number with certainty.
     pub fn open_ends(&self) -> String {
         let is_open = |curve: &&Curve<K>| curve.is_best_at_an_end();
         let open: Vec<&str> = self.accuracy.iter().filter(is_open).map(|curve| curve.label.as_str()).collect();
         let number = self.names[0];
         match open.is_empty() {
+            true if self.accuracy.iter().all(|curve| curve.best().is_none()) => String::new(),
             true => format!("No best {number} is at an end of its grid.\n"),
             false => format!(
                 "The best {number} is at an end of the grid for {}: a wider one may be better.\n",
@@ -98,10 +107,10 @@ impl<K: PartialEq + Copy> Grid<K> {
         let anywhere = self.accuracy.iter().find_map(middle).unwrap_or(1.);
         let over = |file: &str, name: &str, is_scaled: bool| {
             let of_curve = |curve: &Curve<K>| {
-                let style = if curve.has_choice() { Style::Both } else { Style::Level };
+                let style = if curve.is_level() { Style::Level } else { Style::Both };
                 let factor = if is_scaled { curve.factor } else { 1. };
                 // A rule that has no such number is drawn as a level, which is anywhere.
-                let x = |at: f64| if curve.has_choice() { at * factor } else { anywhere };
+                let x = |at: f64| if curve.is_level() { anywhere } else { at * factor };
                 let point = |(at, by_seed): &(f64, BySeed)| with_error(x(*at), by_seed);
                 Series::new(&curve.label, style, curve.points.iter().filter_map(point))
             };
@@ -126,7 +135,8 @@ impl<K: PartialEq + Copy> Grid<K> {
             pictures.push(self.over_learnt(named("learnt"), of));
         }
         let mark = |curve: &Curve<K>| {
-            let point = self.least_seconds(curve.kind).and_then(|seconds| with_error(seconds, &curve.at_best()));
+            let point = self.least_seconds(curve.kind).zip(curve.best());
+            let point = point.and_then(|(seconds, (_, by_seed))| with_error(seconds, by_seed));
             Series::new(&curve.label, Style::Marks, point)
         };
         let figure = Figure {
@@ -166,15 +176,11 @@ impl<K: PartialEq + Copy> Grid<K> {
 
 /// What the difference of two says, paired by seed; none if they have no seed in common.
 pub fn claim(what: String, one: &BySeed, than: &BySeed, says: Says) -> Option<Claim> {
-    let difference = difference(one, than)?;
-    let (shown, verdict) = (Scale::Points.show(&difference), says.verdict(difference.side()));
-    Some(Claim { text: format!("{what}: {shown}, {verdict}."), decided: difference.side() != Side::Around })
+    Some(Claim::of(what, &difference(one, than)?, Scale::Points, says))
 }
 
 fn with_error(x: f64, by_seed: &BySeed) -> Option<Point> {
-    let summary = over_seeds(by_seed)?;
-    let error = summary.std.map_or(0., |std| std / (summary.n as f64).sqrt());
-    Some(Point { x, y: summary.mean, error })
+    Point::of_mean(x, &values(by_seed))
 }
 
 /// A curve of `value` for each kind, in order of appearance, under the label of its first run. A run that diverged has
@@ -189,10 +195,13 @@ fn curves<K: PartialEq + Copy>(
         let config = &row.content.config;
         let (kind, number, factor) = place(config);
         let at = all.iter().position(|curve| curve.kind == kind).unwrap_or_else(|| {
-            all.push(Curve { kind, label: config.rule_label(), factor, points: Vec::new() });
+            all.push(Curve { kind, label: config.rule_label(), factor, points: Vec::new(), diverged: Vec::new() });
             all.len() - 1
         });
-        let points = &mut all[at].points;
+        let Curve { points, diverged, .. } = &mut all[at];
+        if row.content.outcome != Ending::Finished {
+            diverged.push(number);
+        }
         let at = points.iter().position(|(known, _)| *known == number).unwrap_or_else(|| {
             points.push((number, BySeed::new()));
             points.len() - 1

@@ -120,7 +120,8 @@ fn is_baseline(other: &RunConfig, config: &RunConfig) -> bool {
     *other == sgd(config).with(|c| c.weighting = other.weighting.clone())
 }
 
-fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, Option<f64>)> {
+/// What the paper has for the rule and the network of a run: mean and deviation.
+pub fn published_value(config: &RunConfig, published: &[Published]) -> Option<(f64, Option<f64>)> {
     let fits = |p: &&Published| {
         p.model == config.model.architecture
             && p.data.is_none_or(|data| data == config.data.set.to_string())

@@ -7,20 +7,24 @@ use crate::experiments::{Job, Place};
 use crate::{build, fetch, screen, weights};
 use anyhow::{Context, Result, ensure};
 
+/// The images that a run trains on, and whether some are held out.
+fn data(config: &RunConfig) -> String {
+    let noise = match config.data.label_noise {
+        0. => String::new(),
+        share => format!(" ({:.0} % wrong labels)", 100. * share),
+    };
+    let held = config.data.validation.map_or(String::new(), |n| format!(", {n} held out"));
+    format!("{}{noise}{held}", config.data.set)
+}
+
 impl Job for RunConfig {
     type Content = Run;
 
     const IS_FOR_RANKS: bool = true;
 
     fn title(&self) -> String {
-        let RunConfig { data, model, optimisation, .. } = self;
-        let (rule, seed) = (self.rule_label_with_radius(), optimisation.seed);
-        let noise = match data.label_noise {
-            0. => String::new(),
-            share => format!(" ({:.0} % wrong labels)", 100. * share),
-        };
-        let held = data.validation.map_or(String::new(), |n| format!(", {n} held out"));
-        format!("{} on {}{noise}{held} · {rule} · seed {seed}", model.architecture, data.set)
+        let (rule, seed) = (self.rule_label_with_radius(), self.optimisation.seed);
+        format!("{} on {} · {rule} · seed {seed}", self.model.architecture, data(self))
     }
 
     fn key(&self) -> String {
@@ -61,18 +65,20 @@ impl Job for RunConfig {
         Some(self.data.set.clone())
     }
 
-    /// A line for each network and rule, with the number of seeds.
+    /// A line for each network, set and rule, with the number of runs.
     fn plan(jobs: &[Self]) -> Vec<String> {
         let mut lines: Vec<(String, usize)> = Vec::new();
         for config in jobs {
             let (network, rule) = (config.network_label(), config.rule_label_with_radius());
-            let line = format!("  {network} · {rule} · {} epochs", config.optimisation.epochs);
+            let line = format!("  {network} on {} · {rule} · {} epochs", data(config), config.optimisation.epochs);
             match lines.iter_mut().find(|(known, _)| *known == line) {
-                Some((_, seeds)) => *seeds += 1,
+                Some((_, runs)) => *runs += 1,
                 None => lines.push((line, 1)),
             }
         }
-        lines.into_iter().map(|(line, seeds)| format!("{line} · seeds: {seeds}")).collect()
+        let counted =
+            |(line, runs)| format!("{line} · {}", if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") });
+        lines.into_iter().map(counted).collect()
     }
 
     fn prepare(missing: &[&Self], place: &mut Place) -> Result<Option<Vec<f64>>> {

@@ -20,7 +20,9 @@ pub fn before(config: &RunConfig) -> Option<RunConfig> {
     // What the data are and who computes is the run's; its rule and its estimators are not.
     let same = |c: &mut RunConfig| {
         (c.data.subset, c.data.validation) = (config.data.subset, config.data.validation);
-        c.data.test_subset = Some(config.data.test_subset.unwrap_or(TESTED).min(TESTED));
+        // Of fewer images that are held out all.
+        let few = config.data.test_subset.unwrap_or(TESTED).min(TESTED);
+        c.data.test_subset = Some(few).filter(|few| config.data.validation.is_none_or(|held| *few < held));
         c.data.augment = AugmentName::None;
         c.optimisation.batch_size = config.optimisation.batch_size;
         c.optimisation.seed = config.optimisation.seed;

@@ -103,8 +103,9 @@ impl Observer for Watcher<'_> {
         let mut measures = noise::means(tally);
         if let Some(images) = self.by_label.filter(|_| progress.epoch == self.epochs) {
             for (name, part) in [("train_accuracy_clean", images.clean()), ("train_accuracy_wrong", images.wrong())] {
-                let part = part.map_err(|e| candle_core::Error::msg(format!("{e:#}")))?;
-                measures.insert(name.to_owned(), self.evaluate(&*part)?.accuracy);
+                if let Some(part) = part.map_err(|e| candle_core::Error::msg(format!("{e:#}")))? {
+                    measures.insert(name.to_owned(), self.evaluate(&*part)?.accuracy);
+                }
             }
         }
         if let Some(images) = self.train.filter(|_| progress.epoch == self.epochs) {

@@ -92,7 +92,7 @@ static RULES: [Listed; 33] = [
         build: |v, _| Ok(Built::whole(m_ascent_sam(v.number("rho"), v.count("m")))),
         ..entry(
             "m-ascent-sam",
-            "m-SAM (shared descent)",
+            "m-SAM, shared descent",
             "The perturbations of m-SAM, at each of which the whole batch descends",
         )
     },

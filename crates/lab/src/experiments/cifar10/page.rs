@@ -1,21 +1,20 @@
 //! The page of `cifar10` and of `cifar100`: the table, with the paper's values beside ours; how far the rules fit, and
 //! how ρ was chosen.
 
-use super::runs::{Setting, about};
+use super::runs::{Setting, about, is_compared};
 use crate::experiments::Preset;
 use crate::page::columns::{END, RHO, TRACE, TRAIN};
 use crate::page::contest::{Column, LAST, mean, percent_at_end, standing};
 use crate::page::markdown::table;
-use crate::page::{Page, accuracies};
+use crate::page::{Page, accuracies, by_name};
 use crate::run::outcome::RunRow;
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 /// Claims of each network, the table, and accuracy by epoch.
 pub fn page(setting: &Setting, rows: &[RunRow]) -> Result<Page> {
-    let (grid, compared): (Vec<RunRow>, Vec<RunRow>) =
-        rows.iter().cloned().partition(|row| row.content.config.data.validation.is_some());
-    let first = compared.first().context("there is no run on the test images")?;
-    let about = about(Preset::of(first)?, &first.content.config);
+    let (compared, grid): (Vec<RunRow>, Vec<RunRow>) =
+        rows.iter().cloned().partition(|row| is_compared(&row.content.config));
+    let about = about(Preset::of(&rows[0])?, &compared.last().unwrap_or(&rows[0]).content.config);
     let mut parts = accuracies::parts(about, &compared, setting.published);
     if compared.iter().any(|row| percent_at_end(row, "train_accuracy").is_some()) {
         parts.body.push_str(&fit(&compared));
@@ -30,10 +29,16 @@ pub fn page(setting: &Setting, rows: &[RunRow]) -> Result<Page> {
 fn fit(rows: &[RunRow]) -> String {
     let gap: Column =
         ("gap, points", &|rows| mean(rows, 1, |row| Some(percent_at_end(row, "train_accuracy")? - (LAST.of)(row)?)));
+    let tables: String = by_name(rows, |config| config.network_label())
+        .into_iter()
+        .map(|(network, rows)| {
+            let table = standing(&rows, LAST, &[RHO, TRAIN, END, gap, TRACE], &["SGD", "SAM"]);
+            format!("{network}:\n\n{table}\n")
+        })
+        .collect();
     format!(
         "\n### How far they fit\n\nThe accuracy on the training images is measured after the last epoch, without \
-         augmentation. tr V is that of 16 images, which are a normalisation batch of their own: see `trace`.\n\n{}",
-        standing(rows, LAST, &[RHO, TRAIN, END, gap, TRACE], &["SGD", "SAM"])
+         augmentation. tr V is that of 16 images, which are a normalisation batch of their own: see `trace`.\n\n{tables}"
     )
 }
 
@@ -98,7 +103,7 @@ mod tests {
         }
         let text = Trace.page(&rows).unwrap().text;
         for said in [
-            "- SAM against SGD: × 0.10 (0.10 to 0.10), **as the paper says**.",
+            "- resnet8: SAM against SGD: × 0.10 (0.10 to 0.10), **as the paper says**.",
             "| 500.0 ± 0.0 | 572.39 ± 24.15 | 99.0 ± 0.0 |",
         ] {
             assert!(text.contains(said), "{said} in {text}");

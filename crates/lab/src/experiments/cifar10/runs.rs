@@ -1,7 +1,7 @@
 //! `reproduce cifar10` and `cifar100`: the paper's Table 1, and smaller versions of it.
 
 use crate::config::{DataName, EstimatorName, RunConfig};
-use crate::experiments::{Family, Preset, four_rules, paired_runs, set_up, standard};
+use crate::experiments::{Family, Preset, four_rules, paired_runs, set_up_of_all, standard};
 use crate::page::table::Published;
 use msharp_models::{Architecture, Norm};
 
@@ -94,14 +94,21 @@ impl Setting {
 /// tr V of 16 images once an epoch, which are a normalisation batch of their own.
 fn watch_noise(config: &mut RunConfig, images: usize) {
     let measuring = &mut config.measuring;
-    (measuring.noise_every, measuring.noise_samples) = (images / config.optimisation.batch_size, Some(16));
+    (measuring.noise_every, measuring.noise_samples) = (images.div_ceil(config.optimisation.batch_size), Some(16));
     measuring.noise_estimator = EstimatorName::Exact;
+}
+
+/// Whether a run is one of those on which rules are compared, and not one by which a ρ is chosen.
+pub fn is_compared(config: &RunConfig) -> bool {
+    config.data.validation.is_none()
 }
 
 /// Above the table.
 pub fn about(preset: Preset, config: &RunConfig) -> String {
     let how = match preset {
-        Preset::Smoke => "A check that everything runs on real images, far from the paper's 200 epochs of 50 000.",
+        Preset::Smoke => {
+            "ρ = 0.02. A check that everything runs on real images, far from the paper's 200 epochs of 50 000."
+        }
         Preset::Laptop => {
             "Smaller than the paper's set-up in model, data and time, so compare the rules with each other and not with \
              the paper. Each rule has the ρ of a small grid with which it was best on training images that were held out, \
@@ -112,7 +119,7 @@ pub fn about(preset: Preset, config: &RunConfig) -> String {
              also shrinks the normalisation batch."
         }
     };
-    format!("{} {how}", set_up(&config.clone().with(|c| c.perturbation = RunConfig::defaults().perturbation)))
+    format!("{} {how}", set_up_of_all(config))
 }
 
 /// One value of the paper's Table 1.

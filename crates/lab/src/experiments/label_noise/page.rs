@@ -1,15 +1,16 @@
 //! The page of `label-noise`: for each share of wrong labels what each rule has learnt of them, and what it has left.
 
 use super::runs::{EXACT, M_EFF, RANDOM, about};
+use crate::config::RunConfig;
 use crate::experiments::Family;
+use crate::experiments::family::claim;
 use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
-use crate::page::contest::{Claim, Column, Contest, LAST, Measure, NOISE, Says, standing};
+use crate::page::contest::{Claim, Column, LAST, NOISE, Says, standing};
 use crate::page::curves::ACCURACY;
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name};
 use crate::plot::{Axis, Figure, Point, Series, Style};
 use crate::run::outcome::RunRow;
-use crate::statistics::summarise;
 use anyhow::Result;
 
 /// The paper's Table 4 at a share of wrong labels, in percent: SGD, SAM, RW-SAM.
@@ -38,7 +39,7 @@ fn published(rows: &[&RunRow]) -> Option<f64> {
 
 /// Claims, a table and a picture for each share, and accuracy over the share.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
-    let share = |config: &crate::config::RunConfig| format!("{:.0} % wrong labels", 100. * config.data.label_noise);
+    let share = |config: &RunConfig| format!("{:.0} % wrong labels", 100. * config.data.label_noise);
     let (mut claims, mut body, mut tables, mut pictures) =
         (Vec::new(), String::new(), Vec::new(), vec![by_share(rows)]);
     let columns: [Column; 8] = [
@@ -52,7 +53,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         SECONDS_AN_EPOCH,
     ];
     for (share, rows) in &by_name(rows, share) {
-        claims.extend(claims_of(rows).into_iter().map(|claim| claim.on(share)));
+        claims.extend(claims_of(rows).into_iter().map(|claim| claim.of_runs(share)));
         let table = standing(rows, LAST, &columns, &["SGD", "SAM"]);
         body.push_str(&format!("### {share}\n\n{table}\n"));
         tables.push(format!("{share}\n{}", standing(rows, LAST, &[RHO, WRONG, END], &["SGD", "SAM"])));
@@ -76,36 +77,39 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
 
 /// SAM beside SGD, the others beside SAM, RW-SAM beside its controls; and whose gradients are less noisy in the end.
 fn claims_of(rows: &[RunRow]) -> Vec<Claim> {
-    let label = |wanted: Family| {
-        rows.iter().find(|row| family(row) == wanted).map(|row| row.content.config.rule_label()).unwrap_or_default()
-    };
-    let batch = rows.first().map_or(0, |row| row.content.config.optimisation.batch_size);
-    let (sam, probe) = (Family::Sam(batch), Family::probe(M_EFF));
-    let is_micro = |found: &Family| matches!(found, Family::Sam(m) if *m != batch);
+    let config = &rows[0].content.config;
+    let (sam, probe) = (Family::Sam(config.optimisation.batch_size), Family::probe(M_EFF));
+    let is_micro = |found: &Family| matches!(found, Family::Sam(_)) && *found != sam;
     let micro: Vec<Family> = groups(rows).iter().map(|group| family(group[0])).filter(is_micro).collect();
-    let of = |measure: Measure, pairs: &[(Family, Family, Says)]| -> Vec<Claim> {
-        let contest = |(one, than, says): &(Family, Family, Says)| {
-            Contest::new(label(*one), label(*than), *says).claim(rows, measure)
-        };
-        pairs.iter().filter_map(contest).collect()
+    // The paper's SAM is below its SGD at one of the shares.
+    let of_share = PUBLISHED.iter().find(|(share, _)| *share == config.data.label_noise);
+    let sam_says = match of_share {
+        Some((_, [sgd, sam, _])) if sam < sgd => Says::Lower,
+        Some(_) => Says::Higher,
+        None => Says::Nothing,
     };
-    let mut pairs = vec![(sam, Family::Sgd, Says::Higher)];
-    pairs.extend(micro.iter().map(|m| (*m, sam, Says::Higher)));
-    pairs.extend([(probe, sam, Says::Higher), (EXACT, sam, Says::Higher), (EXACT, probe, Says::Nothing)]);
-    pairs.extend([(probe, probe.shuffled(), Says::Reason), (probe, RANDOM, Says::Reason)]);
-    let mut noise = vec![(sam, Family::Sgd, Says::Lower)];
-    noise.extend(micro.iter().chain([&probe, &EXACT]).map(|rule| (*rule, sam, Says::Lower)));
+    let accuracies =
+        [(sam, Family::Sgd, sam_says)].into_iter().chain(micro.iter().map(|m| (*m, sam, Says::Higher))).chain([
+            (probe, sam, Says::Higher),
+            (EXACT, sam, Says::Nothing),
+            (EXACT, probe, Says::Nothing),
+            (probe, probe.shuffled(), Says::Reason),
+            (probe, RANDOM, Says::Reason),
+        ]);
+    let noises = [(sam, Family::Sgd, Says::Lower)].into_iter();
+    let noises = noises.chain(micro.iter().chain([&probe, &EXACT]).map(|rule| (*rule, sam, Says::Lower)));
+    let accuracies = accuracies.filter_map(|(one, than, says)| claim(rows, LAST, one, than, says));
+    let noises = noises.filter_map(|(one, than, says)| claim(rows, NOISE, one, than, says));
     let on_noise = |claim: Claim| Claim { text: format!("tr V of {}", claim.text), ..claim };
-    of(LAST, &pairs).into_iter().chain(of(NOISE, &noise).into_iter().map(on_noise)).collect()
+    accuracies.chain(noises.map(on_noise)).collect()
 }
 
 /// Test accuracy at the end over the share of wrong labels, a line for each rule.
 fn by_share(rows: &[RunRow]) -> Picture {
     let of_rule = |(label, rows): (String, Vec<RunRow>)| {
         let point = |group: &Vec<&RunRow>| {
-            let summary = summarise(&group.iter().filter_map(|row| (LAST.of)(row)).collect::<Vec<_>>())?;
-            let error = summary.std.map_or(0., |std| std / (summary.n as f64).sqrt());
-            Some(Point { x: 100. * group[0].content.config.data.label_noise, y: summary.mean, error })
+            let share = 100. * group[0].content.config.data.label_noise;
+            Point::of_mean(share, &group.iter().filter_map(|row| (LAST.of)(row)).collect::<Vec<_>>())
         };
         Series::new(&label, Style::Both, groups(&rows).iter().filter_map(point))
     };
@@ -124,7 +128,6 @@ fn by_share(rows: &[RunRow]) -> Picture {
 mod tests {
     use super::super::runs::configs;
     use super::*;
-    use crate::config::RunConfig;
     use crate::experiments::Preset;
     use crate::page::table::tests::row;
     use crate::run::outcome::EpochLine;

@@ -4,7 +4,7 @@ use crate::config::RunConfig;
 use crate::experiments::family::Family::{Sam, Sgd};
 use crate::experiments::family::Norms::{Exact, Random};
 use crate::experiments::radius::{self, seeds, tested};
-use crate::experiments::{Family, Preset, set_up};
+use crate::experiments::{Family, Preset, set_up_of_all};
 
 /// m_eff of RW-SAM.
 pub const M_EFF: usize = 16;
@@ -49,11 +49,11 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
 /// Above the tables.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} Labels are wrong independently of the image, and drawn from the other classes. Each rule has the ρ that was best \
-         for it in `radius`, at 40 % of wrong labels and on other seeds, and its runs there are those of `radius`; so has RW-SAM with each kind of norms, and its \
-         controls have that of one probe: the same weights given to other samples (*shuffle-weights*), and weights of \
-         half-normal numbers (*random weights*), both at one m_eff. tr V is measured once an epoch on the batch of a \
-         step, from exact norms.",
-        set_up(&config.clone().with(|c| c.data.label_noise = 0.))
+        "{} Labels are wrong independently of the image, and drawn from the other classes. Each rule has the ρ that was \
+         best for it in `radius`, at 40 % of wrong labels and on other seeds. Its runs at 40 % are those of `radius`. \
+         Two controls have the ρ and the m_eff of RW-SAM with one probe: in *shuffle-weights* each weight is given to \
+         another sample, and *random weights* are the softmax of half-normal numbers. tr V is measured once an epoch on \
+         the batch of a step, from exact norms.",
+        set_up_of_all(&config.clone().with(|c| c.data.label_noise = 0.))
     )
 }

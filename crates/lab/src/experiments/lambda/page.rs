@@ -20,7 +20,9 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let table = lines(rows);
     let body = format!(
         "Test accuracy in percent at the end, mean ± deviation over seeds; m_eff is the mean over the steps; *learnt* is \
-         the share of the wrong labels that the network gives in the end.\n\n{table}"
+         the share of the wrongly labelled images for which the network predicts that label in the end. *At its best λ* \
+         means each seed at the λ with the highest mean over the other seeds; such values depend on each other a little, \
+         and their interval is approximate.\n\n{table}"
     );
     let (claims, findings) = (claims(&grid, Kind::Level(Family::Sam(batch))), findings(&grid));
     let (about, pictures) = (about(&rows[0].content.config), vec![picture(rows)]);
@@ -117,14 +119,11 @@ fn picture(rows: &[RunRow]) -> Picture {
     for group in groups(rows) {
         let (kind, ..) = Kind::place(&group[0].content.config);
         let runs = finished(&group);
-        let of = |value: fn(&RunRow) -> Option<f64>| {
-            summarise(&runs.iter().filter_map(|row| value(row)).collect::<Vec<_>>())
-        };
-        let Some(accuracy) = of(LAST.of) else { continue };
+        let of = |value: fn(&RunRow) -> Option<f64>| runs.iter().filter_map(|row| value(row)).collect::<Vec<_>>();
         // A level is anywhere.
-        let x = of(m_eff).map_or(group[0].content.config.optimisation.batch_size as f64 / 2., |summary| summary.mean);
-        let point =
-            Point { x, y: accuracy.mean, error: accuracy.std.map_or(0., |std| std / (accuracy.n as f64).sqrt()) };
+        let batch = group[0].content.config.optimisation.batch_size as f64;
+        let x = summarise(&of(m_eff)).map_or(batch / 2., |summary| summary.mean);
+        let Some(point) = Point::of_mean(x, &of(LAST.of)) else { continue };
         match series.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, points)) => points.push(point),
             None => series.push((kind, vec![point])),

@@ -5,7 +5,7 @@ use crate::experiments::family::Family::{Sam, Sgd};
 use crate::experiments::family::Norms::{self, Exact, Probes};
 use crate::experiments::family::Reweighted;
 use crate::experiments::radius::{at_best, seeds, tested};
-use crate::experiments::{Family, Preset, set_up};
+use crate::experiments::{Family, Preset, set_up_of_all};
 use msharp_perturb::catalogue::Value;
 
 /// How λ is given.
@@ -93,6 +93,6 @@ pub fn about(config: &RunConfig) -> String {
          its own. λ is given in two ways: as the number that multiplies the norms, as in the paper, which then weights \
          less the smaller the gradients become, and as the m_eff for which it is chosen in each step. The runs of SGD, \
          SAM and RW-SAM with m_eff = 16 are those of `radius`.",
-        set_up(&config.clone().with(|c| c.perturbation = RunConfig::defaults().perturbation))
+        set_up_of_all(config)
     )
 }

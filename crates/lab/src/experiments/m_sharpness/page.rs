@@ -3,6 +3,7 @@
 use crate::experiments::Family;
 use crate::experiments::escape::SEEN;
 use crate::experiments::family::{Norms, Reweighted};
+use crate::page::columns::{LOSS, M_EFF};
 use crate::page::contest::{Claim, Column, Contest, Measure, Says, Scale, at_end, labels, mean, standing};
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, with_more_seeds};
@@ -26,11 +27,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
          differences paired by seed.\n\n",
         ACCURACY.name
     );
-    let columns: [Column; 3] = [
-        ("test accuracy, %", &|rows| mean(rows, 2, ACCURACY.of)),
-        ("m_eff", &|rows| mean(rows, 1, |row| row.content.metrics.measures.get("m_eff").copied())),
-        ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.content.metrics.train_loss)),
-    ];
+    let columns: [Column; 3] = [("test accuracy, %", &|rows| mean(rows, 2, ACCURACY.of)), M_EFF, LOSS];
     let table = standing(rows, ACCURACY, &columns, &["SGD", "SAM"]);
     let again = with_more_seeds(rows, SEEN, |rows| Ok(claims(rows)))?;
     let figure = Figure {
@@ -131,9 +128,7 @@ fn series(rows: &[RunRow]) -> Vec<Series> {
                 Family::Sam(m) => Some(m as f64),
                 _ => summarise(&reached.collect::<Vec<_>>()).map(|m_eff| m_eff.mean),
             };
-            let (Some(summary), Some(x)) = (summarise(&values), size) else { continue };
-            let error = summary.std.map_or(0., |std| std / (summary.n as f64).sqrt());
-            points.push(Point { x, y: summary.mean, error });
+            points.extend(size.and_then(|size| Point::of_mean(size, &values)));
         }
         (!points.is_empty()).then(|| Series::new(name, style, points))
     };

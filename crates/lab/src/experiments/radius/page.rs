@@ -15,29 +15,30 @@ use anyhow::Result;
 /// Claims, tables and pictures of SAM for each share of wrong labels, and of USAM where there is any.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
     let (mut claims, mut tested, mut grids, mut pictures) = (Vec::new(), String::new(), String::new(), Vec::new());
-    for (title, reference, rows) in sections(rows) {
+    for (of, reference, rows) in sections(rows) {
         let (compared, on_grid): (Vec<RunRow>, Vec<RunRow>) =
             rows.into_iter().partition(|row| is_tested(&row.content.config));
         if !compared.is_empty() {
-            claims.extend(claims_of(&compared, reference).into_iter().map(|claim| claim.on(&title)));
+            claims.extend(claims_of(&compared, reference).into_iter().map(|claim| claim.of_runs(&capital(&of))));
             let own: Vec<RunRow> = compared.into_iter().filter(|row| !is_at_another(row, reference)).collect();
             let columns = [RHO, RIGHT, WRONG, END, TRACE, SECONDS_AN_EPOCH];
             let than = own.iter().find(|row| family(row) == reference).map(|row| row.content.config.rule_label());
             let table = standing(&own, LAST, &columns, &[than.as_deref().unwrap_or("SAM")]);
-            tested.push_str(&format!("### {}, each rule at its best ρ\n\n{table}\n", capital(&title)));
+            tested.push_str(&format!("### {}, each rule at its best ρ\n\n{table}\n", capital(&of)));
         }
-        let names = if matches!(reference, Family::Usam(_)) { ["ρ", "ρb/m"] } else { ["ρ", "ρ√(b/m)"] };
-        let grid = Grid::of(&on_grid, Family::place, names);
-        let table = grid.table(reference);
-        grids.push_str(&format!("### {}, grid of ρ\n\n{table}\n{}\n", capital(&title), grid.open_ends()));
-        pictures.extend(grid.pictures(&title));
+        if !on_grid.is_empty() {
+            let names = if matches!(reference, Family::Usam(_)) { ["ρ", "ρb/m"] } else { ["ρ", "ρ√(b/m)"] };
+            let grid = Grid::of(&on_grid, Family::place, names);
+            grids.push_str(&format!("### {}, grid of ρ\n\n{}\n{}\n", capital(&of), grid.table(), grid.open_ends()));
+            pictures.extend(grid.pictures(&of));
+        }
     }
     let explained = "± is the standard deviation over the seeds, an interval is Student's for the differences paired by \
                      seed. Training accuracies count the label that an image was given, right or wrong, after the last \
                      epoch. *s an epoch* is the least time that an epoch took, with its micro-batches all at once.\n\n";
     let of_grids = "In the grids a column is a ρ√(b/m), or a ρb/m of USAM: test accuracy in percent at the end. In \
-                    brackets is the best ρ, at which *learnt* is the share of the wrong labels that the network gives in \
-                    the end.\n\n";
+                    brackets is the ρ with the highest mean. There *learnt* is the share of the wrongly labelled images \
+                    for which the network predicts that label in the end.\n\n";
     let about = about(&rows[0].content.config);
     let (body, table) = (format!("{explained}{tested}{of_grids}{grids}"), format!("{tested}{grids}"));
     Ok(Parts { about, measure: LAST.name, claims, body, table, findings: Vec::new(), pictures }.page("radius", rows))
@@ -155,7 +156,7 @@ mod tests {
         assert!(line(&page, "- 40 % wrong labels, USAM: m-USAM (m = 16) against USAM: ").contains("+0.00"));
         let of_4 = page.text.lines().filter(|line| line.starts_with("| m-SAM (m = 4) ")).collect::<Vec<_>>();
         assert!(of_4[0].contains(" | 6 | +0.00 (+0.00 to +0.00) |"), "{of_4:?}");
-        assert!(of_4[1].contains("(0.05) | 20.0 ± 0.0 | 2.00 |"), "{of_4:?}");
+        assert!(of_4[1].contains(" (0.05) | 20.0 ± 0.0 | 2.00 |"), "{of_4:?}");
         assert!(page.text.contains("No best ρ is at an end of its grid."));
         assert_eq!(page.pictures.len(), 12);
         page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));

@@ -2,9 +2,10 @@
 
 use super::runs::{M, SMALL, about, exact};
 use crate::experiments::Family;
+use crate::experiments::family::claim;
 use crate::experiments::radius::is_tested;
 use crate::page::columns::{END, M_EFF, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
-use crate::page::contest::{Claim, Contest, LAST, Says, standing};
+use crate::page::contest::{Claim, LAST, Says, standing};
 use crate::page::grid::Grid;
 use crate::page::{Page, Parts};
 use crate::run::outcome::RunRow;
@@ -16,21 +17,29 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let sam = Family::Sam(config.optimisation.batch_size);
     let (compared, on_grid): (Vec<RunRow>, Vec<RunRow>) =
         rows.iter().cloned().partition(|row| is_tested(&row.content.config));
-    let grid = Grid::of(&on_grid, Family::place, ["ρ", "ρ√(b/m)"]);
     let table = standing(&compared, LAST, &[RHO, RIGHT, WRONG, END, M_EFF, TRACE, SECONDS_AN_EPOCH], &["SGD", "SAM"]);
-    let body = format!(
-        "± is the standard deviation over the seeds, an interval is Student's for the differences paired by seed. Training \
-         accuracies count the label that an image was given, right or wrong, after the last epoch. *s an epoch* is the \
-         least time that an epoch took.\n\n{table}\n### Grid of ρ\n\nIn the column of ρ√(b/m): test accuracy in percent \
-         at the end. In brackets is the best ρ, at which *learnt* is the share of the wrong labels that the network gives \
-         in the end.\n\n{}\n{}\n",
-        grid.table(sam),
-        grid.open_ends()
-    );
-    let of = format!("{:.0} % wrong labels", 100. * config.data.label_noise);
-    let (claims, pictures, findings) = (claims(&compared, sam), grid.pictures(&of), Vec::new());
-    Ok(Parts { about: about(config), measure: LAST.name, claims, body, table, findings, pictures }
-        .page("reweighting", rows))
+    let mut body = String::new();
+    if !compared.is_empty() {
+        body.push_str(&format!(
+            "± is the standard deviation over the seeds, an interval is Student's for the differences paired by seed. \
+             Training accuracies count the label that an image was given, right or wrong, after the last epoch. *s an \
+             epoch* is the least time that an epoch took.\n\n{table}\n"
+        ));
+    }
+    let mut pictures = Vec::new();
+    if !on_grid.is_empty() {
+        let grid = Grid::of(&on_grid, Family::place, ["ρ", "ρ√(b/m)"]);
+        body.push_str(&format!(
+            "### Grid of ρ\n\nIn the column of ρ√(b/m): test accuracy in percent at the end. In brackets is the ρ with the \
+             highest mean. There *learnt* is the share of the wrongly labelled images for which the network predicts that \
+             label in the end.\n\n{}\n{}\n",
+            grid.table(),
+            grid.open_ends()
+        ));
+        pictures = grid.pictures(&format!("{:.0} % wrong labels", 100. * config.data.label_noise));
+    }
+    let (about, claims, findings) = (about(config), claims(&compared, sam), Vec::new());
+    Ok(Parts { about, measure: LAST.name, claims, body, table, findings, pictures }.page("reweighting", rows))
 }
 
 fn claims(rows: &[RunRow], sam: Family) -> Vec<Claim> {
@@ -50,12 +59,7 @@ fn claims(rows: &[RunRow], sam: Family) -> Vec<Claim> {
         (exact(M), m_sam, Says::Same),
         (exact(M).descended(), m_sam, Says::Same),
     ];
-    let label = |wanted: Family| {
-        let found = rows.iter().find(|row| Family::of(&row.content.config) == wanted);
-        found.map(|row| row.content.config.rule_label())
-    };
-    let claim = |(one, than, says)| Contest::new(label(one)?, label(than)?, says).claim(rows, LAST);
-    pairs.into_iter().filter_map(claim).collect()
+    pairs.into_iter().filter_map(|(one, other, says)| claim(rows, LAST, one, other, says)).collect()
 }
 
 #[cfg(test)]
@@ -82,7 +86,7 @@ mod tests {
         let page = page(&rows).unwrap();
         for said in [
             "- RW-SAM (m_eff = 16, exact norms) against RW-SAM (m_eff = 16): +2.00 (+2.00 to +2.00), **they differ**",
-            "- m-SAM (m = 16) against m-SAM (shared descent) (m = 16): +0.00",
+            "- m-SAM (m = 16) against m-SAM, shared descent (m = 16): +0.00",
             "**they differ: m_eff is not m**",
         ] {
             assert!(page.text.contains(said), "{said} in {}", page.text);

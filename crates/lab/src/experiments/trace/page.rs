@@ -2,22 +2,21 @@
 
 use super::about;
 use crate::experiments::Family;
-use crate::page::columns::{RHO, TRACE, TRAIN, trace};
-use crate::page::contest::{Claim, Column, Contest, NOISE, Says, labels, mean, standing};
+use crate::experiments::cifar10::is_compared;
+use crate::page::columns::{LOSS, RHO, TRACE, TRAIN, trace};
+use crate::page::contest::{Claim, Column, Contest, NOISE, Says, labels, standing};
 use crate::page::curves::{Curves, Over};
-use crate::page::{Page, Parts, Picture};
+use crate::page::{Page, Parts, Picture, by_name};
 use crate::plot::Scale;
 use crate::run::outcome::RunRow;
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 /// The paper's Table 6: SGD, SAM, RW-SAM.
 const PUBLISHED: [&str; 3] = ["572.39 ± 24.15", "198.40 ± 6.20", "177.79 ± 5.10"];
 
-/// Claims, the table, and tr V by epoch, of the runs that were tested.
+/// Claims, the table, and tr V by epoch, of each network.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
-    let compared: Vec<RunRow> =
-        rows.iter().filter(|row| row.content.config.data.validation.is_none()).cloned().collect();
-    let config = &compared.first().context("there is no run on the test images")?.content.config;
+    let compared: Vec<RunRow> = rows.iter().filter(|row| is_compared(&row.content.config)).cloned().collect();
     let published: Column = ("paper", &|rows| {
         let of = |row: &&RunRow| match Family::of(&row.content.config) {
             Family::Sgd => Some(PUBLISHED[0]),
@@ -27,13 +26,6 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         };
         rows.first().and_then(of).unwrap_or("–").to_owned()
     });
-    let loss: Column = ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.content.metrics.train_loss));
-    let table = standing(&compared, NOISE, &[RHO, TRACE, published, TRAIN, loss], &["SGD", "SAM"]);
-    let body = format!(
-        "Compared by the factor between two rules: the geometric mean over the seeds, with Student's interval of its \
-         logarithm. ± is the standard deviation over the seeds. The paper does not name the network and the images of its \
-         values, so compare their order.\n\n{table}"
-    );
     let curves = Curves {
         title: "Noise of the samples' gradients",
         y: "tr V",
@@ -42,9 +34,22 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         scale: Scale::Log,
         over: Over::Epochs,
     };
-    let alt = "tr V by epoch under each rule".to_owned();
-    let pictures = vec![Picture { file: "trace.svg".to_owned(), alt, figure: curves.figure(&compared) }];
-    let (about, claims, findings) = (about(config), claims(&compared), Vec::new());
+    let (mut all, mut tables, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
+    for (network, rows) in by_name(&compared, |config| config.model.architecture.to_string()) {
+        all.extend(claims(&rows).into_iter().map(|claim| claim.of_runs(&network)));
+        let table = standing(&rows, NOISE, &[RHO, TRACE, published, TRAIN, LOSS], &["SGD", "SAM"]);
+        tables.push(format!("### {network}\n\n{table}"));
+        let alt = format!("tr V of {network} by epoch under each rule");
+        pictures.push(Picture { file: format!("{network}.svg"), alt, figure: curves.figure(&rows) });
+    }
+    let table = tables.join("\n");
+    let body = format!(
+        "Compared by the factor between two rules: the geometric mean over the seeds, with Student's interval of its \
+         logarithm. ± is the standard deviation over the seeds. The paper does not name the network and the images of its \
+         values, so compare their order.\n\n{table}"
+    );
+    let about = about(&compared.last().unwrap_or(&rows[0]).content.config);
+    let (claims, findings) = (all, Vec::new());
     Ok(Parts { about, measure: NOISE.name, claims, body, table, findings, pictures }.page("trace", rows))
 }
 

@@ -19,21 +19,28 @@ pub struct Curve<K> {
     pub factor: f64,
     /// By the number, ascending; that of a rule without one is 0.
     pub points: Vec<(f64, BySeed)>,
+    /// The numbers at which a run diverged.
+    pub diverged: Vec<f64>,
 }
 
 impl<K> Curve<K> {
-    /// The seeds of its runs that finished.
-    fn seeds(&self) -> Vec<u64> {
-        let mut seeds: Vec<u64> = self.points.iter().flat_map(|(_, by_seed)| by_seed.keys().copied()).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
-        seeds
+    /// The points at which no run diverged.
+    fn sound(&self) -> impl Iterator<Item = &(f64, BySeed)> {
+        self.points.iter().filter(|(number, _)| !self.diverged.contains(number))
     }
 
-    /// The point with the highest mean over `seeds`, of those at which all of them finished.
+    /// The seeds of which there is a run at each of these points: while runs are still to be made, one that has only
+    /// some would choose by these.
+    fn seeds(&self) -> Vec<u64> {
+        let Some((_, first)) = self.sound().next() else { return Vec::new() };
+        let everywhere = |seed: &u64| self.sound().all(|(_, by_seed)| by_seed.contains_key(seed));
+        first.keys().copied().filter(everywhere).collect()
+    }
+
+    /// The point with the highest mean over `seeds`; none of no seeds.
     fn best_over(&self, seeds: &[u64]) -> Option<&(f64, BySeed)> {
         let mean = |by_seed: &BySeed| seeds.iter().map(|seed| by_seed.get(seed)).sum::<Option<f64>>();
-        let known = self.points.iter().filter_map(|point| Some((mean(&point.1)?, point)));
+        let known = self.sound().filter_map(|point| Some((mean(&point.1)?, point)));
         known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, point)| point)
     }
 
@@ -42,20 +49,27 @@ impl<K> Curve<K> {
         self.points.iter().flat_map(|(_, by_seed)| by_seed.values()).copied().reduce(f64::min)
     }
 
-    /// Whether more than one number was tried: SGD has no ρ.
+    /// Whether it has no number, as SGD has no ρ.
+    pub fn is_level(&self) -> bool {
+        self.points.iter().all(|(number, _)| *number == 0.)
+    }
+
+    /// Whether more than one number was tried.
     pub fn has_choice(&self) -> bool {
         self.points.len() > 1
     }
 
-    /// The number with the highest mean over all seeds.
-    pub fn best(&self) -> Option<f64> {
-        self.best_over(&self.seeds()).map(|(number, _)| *number)
+    /// The number with the highest mean over the seeds that have all numbers, and the values there.
+    pub fn best(&self) -> Option<&(f64, BySeed)> {
+        let seeds = self.seeds();
+        self.best_over(&seeds).filter(|_| !seeds.is_empty())
     }
 
     /// Whether the best number is the smallest or the largest that was tried.
     pub fn is_best_at_an_end(&self) -> bool {
         let ends = [self.points.first(), self.points.last()];
-        self.has_choice() && ends.into_iter().flatten().any(|(number, _)| Some(*number) == self.best())
+        let best = self.best().map(|(number, _)| *number);
+        self.has_choice() && ends.into_iter().flatten().any(|(number, _)| Some(*number) == best)
     }
 
     /// Each seed at the number that is best on the others; none of a single seed that has a choice.
@@ -85,9 +99,14 @@ impl<K> Curve<K> {
     }
 }
 
+/// The values alone.
+pub fn values(by_seed: &BySeed) -> Vec<f64> {
+    by_seed.values().copied().collect()
+}
+
 /// Mean and deviation over the seeds.
 pub fn over_seeds(by_seed: &BySeed) -> Option<Summary> {
-    summarise(&by_seed.values().copied().collect::<Vec<_>>())
+    summarise(&values(by_seed))
 }
 
 /// `one` less `other`, paired by seed.
@@ -103,14 +122,14 @@ mod tests {
     fn curve(points: &[(f64, &[f64])]) -> Curve<()> {
         let by_seed = |values: &[f64]| (0..).zip(values.iter().copied()).collect();
         let points = points.iter().map(|(rho, values)| (*rho, by_seed(values))).collect();
-        Curve { kind: (), label: "m-SAM (m = 4)".to_owned(), factor: 4., points }
+        Curve { kind: (), label: "m-SAM (m = 4)".to_owned(), factor: 4., points, diverged: Vec::new() }
     }
 
     /// On seeds 1 and 2 the best is .2, on the others .1, though seed 0 alone would take .2.
     #[test]
     fn no_seed_chooses_its_own_radius() {
         let curve = curve(&[(0.1, &[10., 50., 41.]), (0.2, &[60., 40., 52.])]);
-        assert_eq!(curve.best(), Some(0.2));
+        assert_eq!(curve.best().unwrap().0, 0.2);
         // Seed 0: 50 + 41 against 40 + 52. Seed 1: 10 + 41 against 60 + 52. Seed 2: 10 + 50 against 60 + 40.
         assert_eq!(curve.at_best(), BySeed::from([(0, 60.), (1, 40.), (2, 52.)]));
         let others = curve.mean_over_grid();
@@ -122,17 +141,27 @@ mod tests {
     fn a_radius_at_which_a_run_diverged_is_not_chosen() {
         let mut curve = curve(&[(0.1, &[10., 20., 30.]), (0.2, &[60., 40., 52.])]);
         curve.points[1].1.remove(&2);
-        assert_eq!(curve.best(), Some(0.1));
-        // Without seed 2 the radius .2 is the best, and there seed 2 has nothing.
-        assert_eq!(curve.at_best(), BySeed::from([(0, 10.), (1, 20.)]));
+        curve.diverged.push(0.2);
+        assert_eq!(curve.best().unwrap().0, 0.1);
+        assert_eq!(curve.at_best(), BySeed::from([(0, 10.), (1, 20.), (2, 30.)]));
         assert!(curve.at(0.4, 4.).is_some_and(|at| at[&0] == 10.));
         assert!(curve.at(0.4, 1.).is_none());
+    }
+
+    /// Seed 2 has run at .1 only: it has no part in the choice yet.
+    #[test]
+    fn a_seed_that_is_not_done_chooses_nothing() {
+        let mut curve = curve(&[(0.1, &[10., 20., 90.]), (0.2, &[60., 40., 0.])]);
+        curve.points[1].1.remove(&2);
+        assert_eq!(curve.best().unwrap(), &(0.2, BySeed::from([(0, 60.), (1, 40.)])));
+        curve.points[1].1.clear();
+        assert!(curve.best().is_none() && curve.at_best().is_empty());
     }
 
     #[test]
     fn one_seed_chooses_nothing() {
         let curve = curve(&[(0.1, &[10.]), (0.2, &[20.])]);
-        assert!(curve.at_best().is_empty() && curve.best() == Some(0.2));
+        assert!(curve.at_best().is_empty() && curve.best().unwrap().0 == 0.2);
         assert!(difference(&curve.at_best(), &curve.mean_over_grid()).is_none());
     }
 }
