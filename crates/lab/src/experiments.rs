@@ -40,8 +40,8 @@ pub static ALL: [&dyn AnyExperiment; 18] = [
     &toy::Toy,
     &cifar10::CIFAR10,
     &cifar100::CIFAR100,
-    &trace::Trace,
-    &cost::Cost,
+    &trace::TRACE,
+    &cost::COST,
     &imagenet::ImageNet,
     &vit::Vit,
     &escape::Escape,
@@ -333,8 +333,8 @@ mod tests {
         check(&toy::Toy);
         check(&cifar10::CIFAR10);
         check(&cifar100::CIFAR100);
-        check(&trace::Trace);
-        check(&cost::Cost);
+        check(&trace::TRACE);
+        check(&cost::COST);
         check(&escape::Escape);
         check(&noise_trace::NoiseTrace);
         check(&m_sharpness::MSharpness);

@@ -2,8 +2,10 @@
 
 mod page;
 mod runs;
+mod view;
 
 pub use runs::{Setting, WRN, is_compared, published};
+pub use view::View;
 
 use super::{Experiment, Family, Given, Preset};
 use crate::config::{DataName, RunConfig};

@@ -2,47 +2,17 @@
 
 mod page;
 
-use super::cifar10::CIFAR10;
-use super::{Experiment, Given, Preset, set_up_of_all};
+use super::cifar10::View;
+use super::set_up_of_all;
 use crate::config::RunConfig;
-use crate::page::Page;
-use crate::run::outcome::RunRow;
-use anyhow::Result;
 
-/// What do the rules cost, per step and until one test accuracy? No runs of its own.
-pub struct Cost;
-
-impl Experiment for Cost {
-    type Job = RunConfig;
-
-    fn name(&self) -> &'static str {
-        "cost"
-    }
-
-    fn question(&self) -> &'static str {
-        "What do the rules cost, per step and until one test accuracy? Runs of cifar10"
-    }
-
-    fn presets(&self) -> &'static [Preset] {
-        &[Preset::Laptop, Preset::Paper]
-    }
-
-    fn jobs(&self, preset: Preset, given: &Given) -> Result<Vec<RunConfig>> {
-        CIFAR10.jobs(preset, given)
-    }
-
-    fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
-        about(jobs.last().unwrap_or(&jobs[0]))
-    }
-
-    fn page(&self, rows: &[RunRow]) -> Result<Page> {
-        page::page(rows)
-    }
-
-    fn rows_of(&self) -> &'static str {
-        "cifar10"
-    }
-}
+/// The time of the runs of `cifar10`, per step and until one test accuracy.
+pub static COST: View = View {
+    name: "cost",
+    question: "What do the rules cost, per step and to one accuracy? Runs of cifar10",
+    about,
+    page: page::page,
+};
 
 /// Above the table.
 fn about(config: &RunConfig) -> String {

@@ -2,47 +2,17 @@
 
 mod page;
 
-use super::cifar10::CIFAR10;
-use super::{Experiment, Given, Preset, set_up_of_all};
+use super::cifar10::View;
+use super::set_up_of_all;
 use crate::config::RunConfig;
-use crate::page::Page;
-use crate::run::outcome::RunRow;
-use anyhow::Result;
 
-/// tr V at the end of the runs of cifar10: the paper's Table 6; no runs of its own.
-pub struct Trace;
-
-impl Experiment for Trace {
-    type Job = RunConfig;
-
-    fn name(&self) -> &'static str {
-        "trace"
-    }
-
-    fn question(&self) -> &'static str {
-        "The paper's Table 6: tr V at the end of the runs of cifar10"
-    }
-
-    fn presets(&self) -> &'static [Preset] {
-        &[Preset::Laptop, Preset::Paper]
-    }
-
-    fn jobs(&self, preset: Preset, given: &Given) -> Result<Vec<RunConfig>> {
-        CIFAR10.jobs(preset, given)
-    }
-
-    fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
-        about(jobs.last().unwrap_or(&jobs[0]))
-    }
-
-    fn page(&self, rows: &[RunRow]) -> Result<Page> {
-        page::page(rows)
-    }
-
-    fn rows_of(&self) -> &'static str {
-        "cifar10"
-    }
-}
+/// tr V at the end of the runs of `cifar10`: the paper's Table 6.
+pub static TRACE: View = View {
+    name: "trace",
+    question: "The paper's Table 6: tr V at the end of the runs of cifar10",
+    about,
+    page: page::page,
+};
 
 /// Above the table.
 fn about(config: &RunConfig) -> String {

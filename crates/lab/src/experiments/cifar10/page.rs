@@ -63,7 +63,7 @@ mod tests {
     use super::*;
     use crate::config::RunConfig;
     use crate::experiments::cifar10::CIFAR10;
-    use crate::experiments::trace::Trace;
+    use crate::experiments::trace;
     use crate::experiments::{Experiment, Given};
     use crate::page::table::tests::row;
     use crate::run::outcome::EpochLine;
@@ -101,7 +101,7 @@ mod tests {
         ] {
             assert!(text.contains(said), "{said} in {text}");
         }
-        let text = Trace.page(&rows).unwrap().text;
+        let text = (trace::TRACE.page)(&rows).unwrap().text;
         for said in [
             "- resnet8: SAM against SGD: × 0.10 (0.10 to 0.10), **as the paper says**.",
             "| 500.0 ± 0.0 | 572.39 ± 24.15 | 99.0 ± 0.0 |",

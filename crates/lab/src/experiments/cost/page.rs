@@ -72,7 +72,7 @@ fn reached_by_all(rows: &[RunRow]) -> f64 {
 mod tests {
     use super::*;
     use crate::experiments::Preset;
-    use crate::experiments::cost::Cost;
+    use crate::experiments::cost::COST;
     use crate::experiments::{Experiment, Given};
     use crate::page::table::tests::row;
     use crate::run::outcome::EpochLine;
@@ -98,7 +98,7 @@ mod tests {
             row.content.config = config;
             row
         };
-        let jobs = Cost.jobs(Preset::Laptop, &Given::of(crate::config::DataName::Cifar10)).unwrap();
+        let jobs = COST.jobs(Preset::Laptop, &Given::of(crate::config::DataName::Cifar10)).unwrap();
         let rows: Vec<RunRow> = jobs.into_iter().map(of).collect();
         let page = page(&rows).unwrap();
         let epochs = rows[0].content.config.optimisation.epochs as f64;

@@ -161,7 +161,8 @@ mod tests {
             let configs = configs(preset);
             for config in &configs {
                 let family = Family::of(config);
-                let grid: &[f64] = if matches!(family, Usam(_)) { &RAW_RADII } else { &RADII };
+                let usual = [&RADII[..], &MORE_RADII].concat();
+                let grid = if matches!(family, Usam(_)) { RAW_RADII.to_vec() } else { usual };
                 if let (Sam(_) | Usam(_), Some(rho)) = (family, config.perturbation.rule.radius()) {
                     let radius = rho * family.factor(config.optimisation.batch_size);
                     assert!(grid.iter().any(|known| (known - radius).abs() < 1e-4 * radius), "{family:?}: {radius}");
