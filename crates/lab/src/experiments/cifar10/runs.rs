@@ -18,7 +18,7 @@ pub struct Setting {
     pub epochs: usize,
     /// The paper's table.
     pub published: &'static [Published],
-    /// The ρ of each rule of the laptop preset's table: the best of [`GRID`].
+    /// The ρ of each rule of the laptop preset's table: the best of its grid.
     pub best: [(Family, f64); 4],
 }
 
