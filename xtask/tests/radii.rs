@@ -14,7 +14,7 @@ fn the_radii_at_which_rules_are_compared_are_the_best_of_the_committed_grids() {
         let rows: Vec<RunRow> = row::read::<Run>(&path).unwrap();
         let on_grid = |row: &&RunRow| {
             let config = &row.content.config;
-            config.data.label_noise > 0. && !radius::is_tested(config)
+            config.data.label_noise > 0. && !radius::is_compared(config)
         };
         let grid: Vec<RunRow> = rows.iter().filter(on_grid).cloned().collect();
         let of_family = |family: Family| rows.iter().map(|row| &row.content.config).find(|c| Family::of(c) == family);

@@ -244,8 +244,8 @@ impl<E: Experiment> AnyExperiment for E {
 mod tests {
     use super::*;
     use crate::config::RunConfig;
-    use crate::page::table::tests::row;
-    use crate::run::outcome::{Ending, EpochLine, RunRow};
+    use crate::page::table::tests::row_of;
+    use crate::run::outcome::{Ending, RunRow};
     use std::collections::BTreeSet;
 
     /// A new experiment is a folder and an entry, and nothing else: each folder has its entry.
@@ -289,21 +289,8 @@ mod tests {
     fn a_page_can_be_made_of_any_of_its_rows() {
         fn check(experiment: &impl Experiment<Job = RunConfig>) {
             let jobs = experiment.jobs(Preset::Laptop, &Given::of(DataName::Cifar10)).unwrap();
-            let row = |config: &RunConfig| {
-                let mut row = row("sgd", config.optimisation.seed, Some(0.5));
-                let measures =
-                    ["train_accuracy", "train_accuracy_wrong", "noise_trace"].map(|name| (name.to_owned(), 0.5));
-                row.content.curve.push(EpochLine {
-                    epoch: config.optimisation.epochs,
-                    train_loss: Some(1.),
-                    test_loss: Some(1.),
-                    test_accuracy: 0.5,
-                    seconds: 1.,
-                    measures: measures.into(),
-                });
-                row.content.config = config.clone();
-                row
-            };
+            let measures = ["train_accuracy", "train_accuracy_wrong", "noise_trace"].map(|name| (name, 0.5));
+            let row = |config: &RunConfig| row_of(config.clone(), 0.5, &measures);
             let rows: Vec<RunRow> = jobs.iter().map(row).collect();
             let diverged = |mut row: RunRow| {
                 (row.content.outcome, row.content.metrics.test_accuracy) =

@@ -102,6 +102,21 @@ impl Family {
         }
     }
 
+    /// Of the run of a row.
+    pub fn of_row(row: &RunRow) -> Self {
+        Self::of(&row.content.config)
+    }
+
+    /// What it is called in some rows; none if it has no run there.
+    pub fn label(self, rows: &[RunRow]) -> Option<String> {
+        rows.iter().find(|row| Self::of_row(row) == self).map(|row| row.content.config.rule_label())
+    }
+
+    /// What rows say of it beside another; none if either has no run that finished on a seed of the other.
+    pub fn against(self, than: Self, says: Says, rows: &[RunRow], measure: Measure) -> Option<Claim> {
+        Contest::new(self.label(rows)?, than.label(rows)?, says).claim(rows, measure)
+    }
+
     /// `base` under it, at ρ, where it has one.
     pub fn at(self, base: &RunConfig, rho: f64) -> RunConfig {
         base.clone().with(|c| {
@@ -153,15 +168,6 @@ impl Family {
         let rho = radius / self.factor(base.optimisation.batch_size);
         self.at(base, (rho * 1e6).round() / 1e6)
     }
-}
-
-/// What rows say of one family beside another; none if either has no run that finished on a seed of the other.
-pub fn claim(rows: &[RunRow], measure: Measure, one: Family, than: Family, says: Says) -> Option<Claim> {
-    let label = |wanted: Family| {
-        let found = rows.iter().find(|row| Family::of(&row.content.config) == wanted);
-        found.map(|row| row.content.config.rule_label())
-    };
-    Contest::new(label(one)?, label(than)?, says).claim(rows, measure)
 }
 
 #[cfg(test)]

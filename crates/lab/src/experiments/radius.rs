@@ -3,7 +3,7 @@
 mod page;
 mod runs;
 
-pub use runs::{RADII, at_best, base, grid, grid_seeds, is_tested, seeds, tested};
+pub use runs::{at_best, base, compared, grid, grid_seeds, is_compared, seeds, whole_grid};
 
 use super::{Experiment, Given, Preset};
 use crate::config::RunConfig;

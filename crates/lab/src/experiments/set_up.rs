@@ -49,7 +49,7 @@ pub fn set_up(config: &RunConfig) -> String {
 
 /// The same of runs whose rules and radii differ.
 pub fn set_up_of_all(config: &RunConfig) -> String {
-    set_up(&config.clone().with(|c| c.perturbation = Family::Sgd.at(&RunConfig::defaults(), 0.).perturbation))
+    set_up(&Family::Sgd.at(config, 0.))
 }
 
 /// The first of some configurations that has a perturbation, whose radius the others share; else the first.

@@ -21,7 +21,7 @@ pub const BEST: Column = ("test at its best, %", &|rows| mean(rows, 1, best));
 /// The test accuracy.
 pub const END: Column = ("test at the end, %", &|rows| mean(rows, 1, LAST.of));
 /// The effective size of a weighted batch.
-pub const M_EFF: Column = ("m_eff", &|rows| mean(rows, 1, |row| row.content.metrics.measures.get("m_eff").copied()));
+pub const M_EFF: Column = ("m_eff", &|rows| mean(rows, 1, m_eff));
 /// The training loss.
 pub const LOSS: Column = ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.content.metrics.train_loss));
 /// tr V at the end.
@@ -42,6 +42,11 @@ pub fn least_seconds(rows: &[&RunRow]) -> Option<f64> {
 pub fn best(row: &RunRow) -> Option<f64> {
     let accuracies = row.content.curve.iter().map(|line: &EpochLine| 100. * line.test_accuracy);
     accuracies.max_by(f64::total_cmp)
+}
+
+/// The mean m_eff of a run's steps.
+pub fn m_eff(row: &RunRow) -> Option<f64> {
+    row.content.metrics.measures.get("m_eff").copied()
 }
 
 /// tr V, mean over an epoch's measurements.

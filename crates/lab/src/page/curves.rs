@@ -101,18 +101,11 @@ impl Curves<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::table::tests::row;
+    use crate::page::table::tests::{point, row};
 
     #[test]
     fn curves_are_by_step_and_their_mean_is_where_all_have_one() {
-        let line = |epoch, test_accuracy| EpochLine {
-            epoch,
-            train_loss: None,
-            test_loss: None,
-            test_accuracy,
-            seconds: 1.,
-            measures: BTreeMap::new(),
-        };
+        let line = |epoch, accuracy| point(epoch, accuracy, &[]);
         let (mut a, mut b) = (row("sam", 0, Some(0.5)), row("sam", 1, Some(0.5)));
         (a.content.cost.steps, b.content.cost.steps) = (20, 10); // the second was stopped
         a.content.curve = vec![line(0, 0.1), line(1, 0.2), line(2, 0.4)];

@@ -59,7 +59,7 @@ impl<K: PartialEq + Copy> Grid<K> {
         }
         columns.sort_by(f64::total_cmp);
         let mut head = vec!["rule".to_owned()];
-        // Three digits: 8 · 0.0175 is 0.14.
+        // Four decimals: 8 · 0.02125 is 0.17.
         head.extend(columns.iter().map(|at| ((at * 1e4).round() / 1e4).to_string()));
         head.extend([format!("at the best {number}"), "learnt".to_owned(), "s an epoch".to_owned()]);
         let text = |by_seed: &BySeed| over_seeds(by_seed).map_or("–".to_owned(), |summary| summary.text(1));

@@ -1,5 +1,6 @@
 //! Rows as a Markdown table: one line for each network and rule, over the seeds.
 
+use super::columns::m_eff;
 use crate::config::{RuleConfig, RunConfig, named};
 use crate::run::outcome::{Ending, RunRow};
 use crate::statistics::summarise;
@@ -62,8 +63,7 @@ pub fn table(rows: &[RunRow], published: &[Published]) -> String {
             let sign = if s.mean >= 0. { "+" } else { "" };
             format!("{sign}{}", s.text(2))
         });
-        let m_eff: Vec<f64> =
-            finished.iter().filter_map(|row| row.content.metrics.measures.get("m_eff").copied()).collect();
+        let m_eff: Vec<f64> = finished.iter().filter_map(|row| m_eff(row)).collect();
         let m_eff = summarise(&m_eff).map_or("–".to_owned(), |summary| format!("{:.1}", summary.mean));
         let mean = |value: &dyn Fn(&RunRow) -> f64| {
             let values: Vec<f64> = finished.iter().map(|row| value(row)).collect();
@@ -138,7 +138,7 @@ pub(crate) mod tests {
     use crate::experiments::standard;
     use crate::host::Host;
     use crate::row::Row;
-    use crate::run::outcome::{Cost, Metrics, Run};
+    use crate::run::outcome::{Cost, EpochLine, Metrics, Run};
     use msharp_models::Norm;
 
     pub fn row(rule: &str, seed: u64, accuracy: Option<f64>) -> RunRow {
@@ -164,6 +164,20 @@ pub(crate) mod tests {
         };
         let (experiment, preset, revision) = ("cifar10".to_owned(), "paper".to_owned(), "any".to_owned());
         Row { experiment, preset, revision, ..Row::new(host, steps as f64 * passes, content) }
+    }
+
+    /// A point of a curve, after an epoch of a second.
+    pub fn point(epoch: usize, test_accuracy: f64, measures: &[(&str, f64)]) -> EpochLine {
+        let measures = measures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        EpochLine { epoch, train_loss: None, test_loss: None, test_accuracy, seconds: 1., measures }
+    }
+
+    /// A run of a configuration that finished and was evaluated in the end alone.
+    pub fn row_of(config: RunConfig, accuracy: f64, measures: &[(&str, f64)]) -> RunRow {
+        let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
+        row.content.curve.push(point(config.optimisation.epochs, accuracy, measures));
+        row.content.config = config;
+        row
     }
 
     fn lines(rows: &[RunRow]) -> Vec<String> {

@@ -65,8 +65,7 @@ mod tests {
     use crate::experiments::cifar10::CIFAR10;
     use crate::experiments::trace;
     use crate::experiments::{Experiment, Given};
-    use crate::page::table::tests::row;
-    use crate::run::outcome::EpochLine;
+    use crate::page::table::tests::row_of;
 
     /// Every rule but SGD has a tenth of its noise; the training images are known to 99 %.
     #[test]
@@ -74,21 +73,8 @@ mod tests {
         let of = |config: RunConfig| {
             let is_sgd = config.perturbation.rule.name() == "sgd";
             let accuracy = if config.data.validation.is_some() { 0.5 } else { 0.6 };
-            let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
-            row.content.curve.push(EpochLine {
-                epoch: config.optimisation.epochs,
-                train_loss: None,
-                test_loss: None,
-                test_accuracy: accuracy,
-                seconds: 1.,
-                measures: [
-                    ("train_accuracy".to_owned(), 0.99),
-                    ("noise_trace".to_owned(), if is_sgd { 500. } else { 50. }),
-                ]
-                .into(),
-            });
-            row.content.config = config;
-            row
+            let noise = if is_sgd { 500. } else { 50. };
+            row_of(config, accuracy, &[("train_accuracy", 0.99), ("noise_trace", noise)])
         };
         let jobs = CIFAR10.jobs(Preset::Laptop, &Given::of(CIFAR10.setting.set.clone())).unwrap();
         let rows: Vec<RunRow> = jobs.into_iter().map(of).collect();

@@ -74,7 +74,7 @@ mod tests {
     use crate::experiments::Preset;
     use crate::experiments::cost::COST;
     use crate::experiments::{Experiment, Given};
-    use crate::page::table::tests::row;
+    use crate::page::table::tests::{point, row_of};
     use crate::run::outcome::EpochLine;
 
     /// SAM takes twice as long and reaches 60 % in half of the epochs.
@@ -83,19 +83,14 @@ mod tests {
         let of = |config: crate::config::RunConfig| {
             let is_sgd = config.perturbation.rule.name() == "sgd";
             let epochs = config.optimisation.epochs;
-            let mut row = row("sgd", config.optimisation.seed, Some(0.62));
-            let line = |epoch: usize, test_accuracy| EpochLine {
-                epoch,
-                train_loss: None,
-                test_loss: None,
-                test_accuracy,
-                seconds: if is_sgd { 1. } else { 2. },
-                measures: [].into(),
+            let mut row = row_of(config, 0.62, &[]);
+            let line = |epoch, accuracy| {
+                let seconds = if is_sgd { 1. } else { 2. };
+                EpochLine { seconds, ..point(epoch, accuracy, &[]) }
             };
             let early = if is_sgd { 0.5 } else { 0.6 };
             row.content.curve = vec![line(epochs / 4, 0.3), line(epochs / 2, early), line(epochs, 0.62)];
             row.content.cost.steps = 10 * epochs;
-            row.content.config = config;
             row
         };
         let jobs = COST.jobs(Preset::Laptop, &Given::of(crate::config::DataName::Cifar10)).unwrap();

@@ -1,5 +1,6 @@
 //! The page of `escape`: who leaves the poor minimum, and how fast.
 
+use crate::page::columns::M_EFF;
 use crate::page::contest::{Claim, Column, Contest, Measure, Says, Scale, labels, mean, standing};
 use crate::page::curves::{ACCURACY, Curves, Over};
 use crate::page::{Page, Parts, Picture, with_more_seeds};
@@ -47,7 +48,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
         }),
         ("mean over the run, %", &|rows| mean(rows, 2, SPEED.of)),
         ("at the end, %", &|rows| mean(rows, 2, |row| Some(100. * row.content.metrics.test_accuracy?))),
-        ("m_eff", &|rows| mean(rows, 1, |row| row.content.metrics.measures.get("m_eff").copied())),
+        M_EFF,
     ];
     let table = standing(rows, SPEED, &columns, &["SGD", "SAM"]);
     let again = with_more_seeds(rows, SEEN, |rows| Ok(claims(rows)))?;

@@ -3,7 +3,6 @@
 use super::runs::{EXACT, M_EFF, RANDOM, about};
 use crate::config::RunConfig;
 use crate::experiments::Family;
-use crate::experiments::family::claim;
 use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
 use crate::page::contest::{Claim, Column, LAST, NOISE, Says, standing};
 use crate::page::curves::ACCURACY;
@@ -21,15 +20,11 @@ const PUBLISHED: [(f64, [f64; 3]); 4] = [
     (0.8, [46.53, 37.69, 53.17]),
 ];
 
-fn family(row: &RunRow) -> Family {
-    Family::of(&row.content.config)
-}
-
 /// What the paper has for a rule at the share of its rows.
 fn published(rows: &[&RunRow]) -> Option<f64> {
     let config = &rows.first()?.content.config;
     let (_, [sgd, sam, rw_sam]) = PUBLISHED.iter().find(|(share, _)| *share == config.data.label_noise)?;
-    match family(rows.first()?) {
+    match Family::of_row(rows.first()?) {
         Family::Sgd => Some(*sgd),
         Family::Sam(m) if m == config.optimisation.batch_size => Some(*sam),
         probe if probe == Family::probe(M_EFF) => Some(*rw_sam),
@@ -80,7 +75,7 @@ fn claims_of(rows: &[RunRow]) -> Vec<Claim> {
     let config = &rows[0].content.config;
     let (sam, probe) = (Family::Sam(config.optimisation.batch_size), Family::probe(M_EFF));
     let is_micro = |found: &Family| matches!(found, Family::Sam(_)) && *found != sam;
-    let micro: Vec<Family> = groups(rows).iter().map(|group| family(group[0])).filter(is_micro).collect();
+    let micro: Vec<Family> = groups(rows).iter().map(|group| Family::of_row(group[0])).filter(is_micro).collect();
     // The paper's SAM is below its SGD at one of the shares.
     let of_share = PUBLISHED.iter().find(|(share, _)| *share == config.data.label_noise);
     let sam_says = match of_share {
@@ -98,8 +93,8 @@ fn claims_of(rows: &[RunRow]) -> Vec<Claim> {
         ]);
     let noises = [(sam, Family::Sgd, Says::Lower)].into_iter();
     let noises = noises.chain(micro.iter().chain([&probe, &EXACT]).map(|rule| (*rule, sam, Says::Lower)));
-    let accuracies = accuracies.filter_map(|(one, than, says)| claim(rows, LAST, one, than, says));
-    let noises = noises.filter_map(|(one, than, says)| claim(rows, NOISE, one, than, says));
+    let accuracies = accuracies.filter_map(|(one, than, says)| one.against(than, says, rows, LAST));
+    let noises = noises.filter_map(|(one, than, says)| one.against(than, says, rows, NOISE));
     let on_noise = |claim: Claim| Claim { text: format!("tr V of {}", claim.text), ..claim };
     accuracies.chain(noises.map(on_noise)).collect()
 }
@@ -129,8 +124,7 @@ mod tests {
     use super::super::runs::configs;
     use super::*;
     use crate::experiments::Preset;
-    use crate::page::table::tests::row;
-    use crate::run::outcome::EpochLine;
+    use crate::page::table::tests::row_of;
 
     /// Each wrong label costs a point, m-SAM gains a tenth of that back, and has half of the noise.
     #[test]
@@ -139,16 +133,8 @@ mod tests {
             let share = config.data.label_noise;
             let (gain, noise) = if config.perturbation.micro_batch.is_some() { (0.1, 50.) } else { (0., 100.) };
             let accuracy = 0.8 - share * (0.5 - gain) + 0.01 * (config.optimisation.seed % 10) as f64;
-            let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
-            row.content.curve.push(EpochLine {
-                epoch: config.optimisation.epochs,
-                train_loss: None,
-                test_loss: None,
-                test_accuracy: accuracy,
-                seconds: 1.5,
-                measures: [("train_accuracy_wrong".to_owned(), 0.25), ("noise_trace".to_owned(), noise)].into(),
-            });
-            row.content.config = config;
+            let mut row = row_of(config, accuracy, &[("train_accuracy_wrong", 0.25), ("noise_trace", noise)]);
+            row.content.curve[0].seconds = 1.5;
             row
         };
         let rows: Vec<RunRow> = configs(Preset::Laptop).into_iter().map(of).collect();

@@ -3,14 +3,14 @@
 use crate::config::RunConfig;
 use crate::experiments::family::Family::{Sam, Sgd};
 use crate::experiments::family::Norms::{Exact, Random};
-use crate::experiments::radius::{self, seeds, tested};
+use crate::experiments::radius::{self, compared, seeds};
 use crate::experiments::{Family, Preset, set_up_of_all};
 
 /// m_eff of RW-SAM.
 pub const M_EFF: usize = 16;
 /// RW-SAM at this m_eff with exact norms.
 pub const EXACT: Family = Family::reweighted(M_EFF, Exact);
-/// RW-SAM with weights that know nothing of the gradients.
+/// RW-SAM with weights that do not depend on the gradients.
 pub const RANDOM: Family = Family::reweighted(M_EFF, Random);
 
 /// A rule at the radius that `radius` found best for it; the controls have that of what they control.
@@ -32,7 +32,7 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
             (&[Sgd, Sam(64), Sam(16), Sam(4), Sam(1), probe, EXACT, probe.shuffled(), RANDOM], &[0.2, 0.4, 0.6, 0.8])
         }
     };
-    let base = tested(preset);
+    let base = compared(preset);
     let of_share = |share: f64| {
         // At the share for which the radii were chosen the rules are compared on all seeds, those of `radius`.
         let few = seeds(preset).take(3);

@@ -3,8 +3,9 @@
 use super::runs::{Kind, Temperature, about};
 use crate::experiments::Family;
 use crate::experiments::family::Norms::{Exact, Probes};
+use crate::page::columns::m_eff;
 use crate::page::contest::{Claim, LAST, Says, mean, percent_at_end};
-use crate::page::grid::{Grid, claim, over_seeds};
+use crate::page::grid::{Curve, Grid, claim, over_seeds};
 use crate::page::markdown::table;
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture};
@@ -54,7 +55,7 @@ fn claims(grid: &Grid<Kind>, sam: Kind) -> Vec<Claim> {
 
 /// How far a curve moves over its grid.
 fn findings(grid: &Grid<Kind>) -> Vec<String> {
-    let of = |curve: &crate::page::grid::Curve<Kind>| {
+    let of = |curve: &Curve<Kind>| {
         let means: Vec<(f64, f64)> =
             curve.points.iter().filter_map(|(at, by_seed)| Some((*at, over_seeds(by_seed)?.mean))).collect();
         let least = means.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1))?;
@@ -86,10 +87,6 @@ fn name(kind: Kind) -> String {
         Kind::Level(Family::Sgd) => "SGD".to_owned(),
         Kind::Level(_) => "SAM".to_owned(),
     }
-}
-
-fn m_eff(row: &RunRow) -> Option<f64> {
-    row.content.metrics.measures.get("m_eff").copied()
 }
 
 fn finished<'a>(group: &[&'a RunRow]) -> Vec<&'a RunRow> {
@@ -150,7 +147,7 @@ mod tests {
     use super::*;
     use crate::config::RunConfig;
     use crate::experiments::Preset;
-    use crate::page::table::tests::row;
+    use crate::page::table::tests::row_of;
 
     /// m_eff = 16 is best, and exact norms bring a point; a raw λ leads to an m_eff of 64/(1 + λ).
     #[test]
@@ -166,9 +163,8 @@ mod tests {
             };
             let loss = m_eff.map_or(0.02, |m_eff: f64| 0.01 * (m_eff / 16.).log2().abs());
             let accuracy = 0.5 + 0.01 * config.optimisation.seed as f64 + gain - loss;
-            let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
+            let mut row = row_of(config, accuracy, &[]);
             row.content.metrics.measures.extend(m_eff.map(|m_eff| ("m_eff".to_owned(), m_eff)));
-            row.content.config = config;
             row
         };
         let rows: Vec<RunRow> = configs(Preset::Laptop).into_iter().map(of).collect();

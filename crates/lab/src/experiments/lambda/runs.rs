@@ -4,7 +4,7 @@ use crate::config::RunConfig;
 use crate::experiments::family::Family::{Sam, Sgd};
 use crate::experiments::family::Norms::{self, Exact, Probes};
 use crate::experiments::family::Reweighted;
-use crate::experiments::radius::{at_best, seeds, tested};
+use crate::experiments::radius::{at_best, compared, seeds};
 use crate::experiments::{Family, Preset, set_up_of_all};
 use msharp_perturb::catalogue::Value;
 
@@ -68,7 +68,7 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
         Preset::Laptop => (&[Probes(1), Probes(6), Exact], &[32., 16., 4.], &[0.3, 1., 3.]),
         Preset::Paper => (&[Probes(1), Probes(6), Exact], &[48., 32., 16., 8., 4.], &[0.1, 0.3, 1., 3., 10.]),
     };
-    let base = tested(preset);
+    let base = compared(preset);
     let of_seed = |seed| {
         let base = base.clone().with(|c| c.optimisation.seed = seed);
         let levels = [Sgd, Sam(base.optimisation.batch_size)].map(|family| Kind::Level(family).at(&base, 0.));

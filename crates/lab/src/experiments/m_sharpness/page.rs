@@ -3,7 +3,7 @@
 use crate::experiments::Family;
 use crate::experiments::escape::SEEN;
 use crate::experiments::family::{Norms, Reweighted};
-use crate::page::columns::{LOSS, M_EFF};
+use crate::page::columns::{LOSS, M_EFF, m_eff};
 use crate::page::contest::{Claim, Column, Contest, Measure, Says, Scale, at_end, labels, mean, standing};
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, with_more_seeds};
@@ -54,10 +54,6 @@ fn claims(rows: &[RunRow]) -> Vec<Claim> {
 /// The paper's norms.
 const PROBE: Norms = Norms::Probes(1);
 
-fn family(row: &RunRow) -> Family {
-    Family::of(&row.content.config)
-}
-
 /// Where the weights of RW-SAM are from, and whether they are shuffled.
 fn weights(family: Family) -> Option<(Norms, bool)> {
     match family {
@@ -68,12 +64,12 @@ fn weights(family: Family) -> Option<(Norms, bool)> {
 
 /// The label of the first run whose family fits.
 fn label(rows: &[RunRow], fits: impl Fn(Family) -> bool) -> Option<String> {
-    rows.iter().find(|row| fits(family(row))).map(|row| row.content.config.rule_label())
+    rows.iter().find(|row| fits(Family::of_row(row))).map(|row| row.content.config.rule_label())
 }
 
 fn contests(rows: &[RunRow]) -> Vec<Contest> {
     let labels_of = |fits: &dyn Fn(Family) -> bool| {
-        labels(&rows.iter().filter(|row| fits(family(row))).cloned().collect::<Vec<_>>())
+        labels(&rows.iter().filter(|row| fits(Family::of_row(row))).cloned().collect::<Vec<_>>())
     };
     let sam = labels_of(&|family| matches!(family, Family::Sam(_)));
     let probe = labels_of(&|family| weights(family) == Some((PROBE, false)));
@@ -82,8 +78,10 @@ fn contests(rows: &[RunRow]) -> Vec<Contest> {
     contests.extend(probe.iter().map(|label| Contest::new(label, "SAM", Says::Higher)));
     // RW-SAM at m_eff beside m-SAM at the same m.
     for row in rows {
-        let Family::Reweighted(Reweighted { size, norms: PROBE, shuffled: false, .. }) = family(row) else { continue };
-        let same_m = label(rows, |family| family == Family::Sam(size));
+        let Family::Reweighted(Reweighted { size, norms: PROBE, shuffled: false, .. }) = Family::of_row(row) else {
+            continue;
+        };
+        let same_m = Family::Sam(size).label(rows);
         let rule = row.content.config.rule_label();
         if let Some(than) =
             same_m.filter(|_| !contests.iter().any(|c: &Contest| c.rule == rule && c.says == Says::Same))
@@ -94,9 +92,9 @@ fn contests(rows: &[RunRow]) -> Vec<Contest> {
     // The controls at their m_eff. The paper's reason for RW-SAM is that its weights are larger where gradients are
     // longer.
     let of = |norms, is_shuffled| label(rows, |family| weights(family) == Some((norms, is_shuffled)));
-    let shuffled = rows.iter().map(family).find(|family| weights(*family) == Some((PROBE, true)));
+    let shuffled = rows.iter().map(Family::of_row).find(|family| weights(*family) == Some((PROBE, true)));
     let one = match shuffled {
-        Some(Family::Reweighted(Reweighted { size, .. })) => label(rows, |family| family == Family::probe(size)),
+        Some(Family::Reweighted(Reweighted { size, .. })) => Family::probe(size).label(rows),
         _ => None,
     };
     let (exact, random) = (of(Norms::Exact, false), of(Norms::Random, false));
@@ -119,11 +117,11 @@ fn contests(rows: &[RunRow]) -> Vec<Contest> {
 fn series(rows: &[RunRow]) -> Vec<Series> {
     let of = |name: &str, style: Style, fits: &dyn Fn(Family) -> bool| {
         let mut points = Vec::new();
-        for group in groups(rows).iter().filter(|group| fits(family(group[0]))) {
+        for group in groups(rows).iter().filter(|group| fits(Family::of_row(group[0]))) {
             let finished = group.iter().filter(|row| row.content.outcome == Ending::Finished);
             let values: Vec<f64> = finished.clone().filter_map(|row| (ACCURACY.of)(row)).collect();
-            let reached = finished.filter_map(|row| row.content.metrics.measures.get("m_eff").copied());
-            let size = match family(group[0]) {
+            let reached = finished.filter_map(|row| m_eff(row));
+            let size = match Family::of_row(group[0]) {
                 Family::Sgd => Some(1.), // a level: anywhere
                 Family::Sam(m) => Some(m as f64),
                 _ => summarise(&reached.collect::<Vec<_>>()).map(|m_eff| m_eff.mean),
@@ -150,9 +148,7 @@ mod tests {
     use crate::config::{DataName, RunConfig};
     use crate::experiments::m_sharpness::MSharpness;
     use crate::experiments::{Experiment, Given, Preset};
-    use crate::page::table::tests::row;
-    use crate::run::outcome::EpochLine;
-    use std::collections::BTreeMap;
+    use crate::page::table::tests::{point, row};
 
     /// A row for each run of the laptop preset; RW-SAM with exact norms is 5 points above its shuffled self, on every
     /// seed.
@@ -162,14 +158,8 @@ mod tests {
             let gain = if weights(Family::of(&config)) == Some((Norms::Exact, true)) { -0.05 } else { 0. };
             let accuracy = 0.4 + 0.02 * config.optimisation.seed as f64 + gain;
             let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
-            let line = |epoch: usize| EpochLine {
-                epoch,
-                train_loss: None,
-                test_loss: None,
-                test_accuracy: if 4 * epoch > 3 * config.optimisation.epochs { accuracy } else { 0.1 },
-                seconds: 1.,
-                measures: BTreeMap::new(),
-            };
+            let late = |epoch: usize| 4 * epoch > 3 * config.optimisation.epochs;
+            let line = |epoch| point(epoch, if late(epoch) { accuracy } else { 0.1 }, &[]);
             row.content.curve = (0..=config.optimisation.epochs).map(line).collect();
             if config.perturbation.rule.name() == "rw-sam" {
                 row.content.metrics.measures.insert("m_eff".to_owned(), config.perturbation.rule.number("lambda"));
@@ -194,7 +184,7 @@ mod tests {
         };
         let control = rows
             .iter()
-            .find(|row| weights(family(row)) == Some((Norms::Exact, false)))
+            .find(|row| weights(Family::of_row(row)) == Some((Norms::Exact, false)))
             .unwrap()
             .content
             .config
@@ -215,7 +205,7 @@ mod tests {
     #[test]
     fn m_stands_at_its_size_and_rw_sam_where_it_was_measured() {
         let mut rows = rows();
-        for row in rows.iter_mut().filter(|row| weights(family(row)) == Some((PROBE, false))) {
+        for row in rows.iter_mut().filter(|row| weights(Family::of_row(row)) == Some((PROBE, false))) {
             row.content.metrics.measures.insert("m_eff".to_owned(), 5.5);
         }
         let sizes = |name: &str| -> Vec<f64> {

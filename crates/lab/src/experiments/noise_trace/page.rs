@@ -65,9 +65,7 @@ mod tests {
     use crate::config::{DataName, RunConfig};
     use crate::experiments::noise_trace::NoiseTrace;
     use crate::experiments::{Experiment, Given, Preset};
-    use crate::page::table::tests::row;
-    use crate::run::outcome::EpochLine;
-    use std::collections::BTreeMap;
+    use crate::page::table::tests::{point, row};
 
     /// tr V falls to 100 under SAM, to half of it with micro-batches, in the last quarter of each run.
     #[test]
@@ -75,17 +73,8 @@ mod tests {
         let configs = NoiseTrace.jobs(Preset::Laptop, &Given::of(DataName::Synthetic)).unwrap();
         let of = |config: RunConfig| {
             let low = if config.perturbation.micro_batch.is_some() { 50. } else { 100. };
-            let line = |epoch: usize| EpochLine {
-                epoch,
-                train_loss: None,
-                test_loss: None,
-                test_accuracy: 0.3,
-                seconds: 1.,
-                measures: BTreeMap::from([(
-                    "noise_trace".to_owned(),
-                    if 4 * epoch > 3 * config.optimisation.epochs { low } else { 900. },
-                )]),
-            };
+            let late = |epoch: usize| 4 * epoch > 3 * config.optimisation.epochs;
+            let line = |epoch| point(epoch, 0.3, &[("noise_trace", if late(epoch) { low } else { 900. })]);
             let curve = (1..=config.optimisation.epochs).map(line).collect();
             let mut row = row("sgd", config.optimisation.seed, Some(0.3));
             (row.content.config, row.content.curve) = (config, curve);

@@ -1,10 +1,11 @@
 //! The page of `radius`: each rule at its best radius on seeds that had no part in its choice, and the curves over ρ
 //! and over ρ√(b/m) from which it was chosen.
 
-use super::runs::{about, at_best, is_tested};
+use super::runs::{about, at_best, is_compared};
+use crate::config::RunConfig;
 use crate::experiments::Family;
 use crate::page::columns::{END, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
-use crate::page::contest::{Claim, Contest, LAST, Says, standing};
+use crate::page::contest::{Claim, LAST, Says, standing};
 use crate::page::grid::{BySeed, Grid, claim};
 use crate::page::markdown::capital;
 use crate::page::table::groups;
@@ -17,13 +18,14 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let (mut claims, mut tested, mut grids, mut pictures) = (Vec::new(), String::new(), String::new(), Vec::new());
     for (of, reference, rows) in sections(rows) {
         let (compared, on_grid): (Vec<RunRow>, Vec<RunRow>) =
-            rows.into_iter().partition(|row| is_tested(&row.content.config));
+            rows.into_iter().partition(|row| is_compared(&row.content.config));
         if !compared.is_empty() {
             claims.extend(claims_of(&compared, reference).into_iter().map(|claim| claim.of_runs(&capital(&of))));
-            let own: Vec<RunRow> = compared.into_iter().filter(|row| !is_at_another(row, reference)).collect();
+            let own: Vec<RunRow> =
+                compared.into_iter().filter(|row| !is_at_another(&row.content.config, reference)).collect();
             let columns = [RHO, RIGHT, WRONG, END, TRACE, SECONDS_AN_EPOCH];
-            let than = own.iter().find(|row| family(row) == reference).map(|row| row.content.config.rule_label());
-            let table = standing(&own, LAST, &columns, &[than.as_deref().unwrap_or("SAM")]);
+            let than = reference.label(&own);
+            let table = standing(&own, LAST, &columns, than.as_deref().as_slice());
             tested.push_str(&format!("### {}, each rule at its best ρ\n\n{table}\n", capital(&of)));
         }
         if !on_grid.is_empty() {
@@ -44,10 +46,6 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     Ok(Parts { about, measure: LAST.name, claims, body, table, findings: Vec::new(), pictures }.page("radius", rows))
 }
 
-fn family(row: &RunRow) -> Family {
-    Family::of(&row.content.config)
-}
-
 /// By share of wrong labels, and whether perturbations are normalised: what is said of it, the rule at the batch, and
 /// its rows with those of SGD.
 fn sections(rows: &[RunRow]) -> Vec<(String, Family, Vec<RunRow>)> {
@@ -60,46 +58,44 @@ fn sections(rows: &[RunRow]) -> Vec<(String, Family, Vec<RunRow>)> {
     let of = |(share, rows): (String, Vec<RunRow>)| {
         [(share.clone(), Family::Sam(batch)), (format!("{share}, USAM"), Family::Usam(batch))].map(
             |(title, reference)| {
-                let fits = |row: &&RunRow| family(row) == Family::Sgd || is_usam(family(row)) == is_usam(reference);
+                let fits = |row: &&RunRow| {
+                    Family::of_row(row) == Family::Sgd || is_usam(Family::of_row(row)) == is_usam(reference)
+                };
                 (title, reference, rows.iter().filter(fits).cloned().collect::<Vec<_>>())
             },
         )
     };
     let all = shares.into_iter().flat_map(of);
-    all.filter(|(_, reference, rows)| rows.iter().any(|row| family(row) == *reference)).collect()
+    all.filter(|(_, reference, rows)| rows.iter().any(|row| Family::of_row(row) == *reference)).collect()
 }
 
 /// Whether a run of the rule at the batch has not its best ρ, but that of another rule.
-fn is_at_another(row: &RunRow, reference: Family) -> bool {
-    let config = &row.content.config;
-    family(row) == reference && config.perturbation.rule != at_best(reference, config).perturbation.rule
+fn is_at_another(config: &RunConfig, reference: Family) -> bool {
+    Family::of(config) == reference && config.perturbation.rule != at_best(reference, config).perturbation.rule
 }
 
 /// Each rule beside the one at the batch, each at its best ρ; and m-SAM beside SAM at the same.
 fn claims_of(rows: &[RunRow], reference: Family) -> Vec<Claim> {
-    let (others, own): (Vec<RunRow>, Vec<RunRow>) = rows.iter().cloned().partition(|row| is_at_another(row, reference));
-    let label =
-        |wanted: Family| own.iter().find(|row| family(row) == wanted).map(|row| row.content.config.rule_label());
-    let Some(than) = label(reference) else { return Vec::new() };
-    let mut claims = vec![label(Family::Sgd).and_then(|sgd| Contest::new(&than, sgd, Says::Higher).claim(&own, LAST))];
-    for group in groups(&own) {
-        let (found, label) = (family(group[0]), group[0].content.config.rule_label());
-        if ![Family::Sgd, reference].contains(&found) {
-            claims.push(Contest::new(label, &than, Says::Higher).claim(&own, LAST));
-        }
-    }
+    let (others, own): (Vec<RunRow>, Vec<RunRow>) =
+        rows.iter().cloned().partition(|row| is_at_another(&row.content.config, reference));
+    let Some(than) = reference.label(&own) else { return Vec::new() };
+    let mut claims = vec![reference.against(Family::Sgd, Says::Higher, &own, LAST)];
+    let families = groups(&own).into_iter().map(|group| Family::of_row(group[0]));
+    let beside = families.filter(|family| ![Family::Sgd, reference].contains(family));
+    claims.extend(beside.map(|family| family.against(reference, Says::Higher, &own, LAST)));
     let by_seed = |rows: &mut dyn Iterator<Item = &RunRow>| -> BySeed {
         rows.filter_map(|row| Some((row.content.config.optimisation.seed, (LAST.of)(row)?))).collect()
     };
     if let Some(other) = others.first() {
         let rho = other.content.config.perturbation.rule.radius();
         let same = |row: &&RunRow| {
-            ![Family::Sgd, reference].contains(&family(row)) && row.content.config.perturbation.rule.radius() == rho
+            ![Family::Sgd, reference].contains(&Family::of_row(row))
+                && row.content.config.perturbation.rule.radius() == rho
         };
         if let Some(micro) = own.iter().find(same) {
             let label = micro.content.config.rule_label();
             let what = format!("{label} against {than} at the same ρ, {}", rho.unwrap_or(0.));
-            let micro = by_seed(&mut own.iter().filter(|row| family(row) == family(micro)));
+            let micro = by_seed(&mut own.iter().filter(|row| Family::of_row(row) == Family::of_row(micro)));
             claims.push(claim(what, &micro, &by_seed(&mut others.iter()), Says::Higher));
         }
     }
@@ -111,32 +107,22 @@ mod tests {
     use super::super::runs::configs;
     use super::*;
     use crate::experiments::Preset;
-    use crate::page::table::tests::row;
-    use crate::run::outcome::EpochLine;
+    use crate::page::table::tests::row_of;
 
     /// On the grid accuracy is a function of ρ√(b/m) alone. Where rules are compared m = 4 has `gain`, and SAM at the ρ
     /// of m = 16 has lost three points.
     fn rows(gain: f64) -> Vec<RunRow> {
-        let of = |config: crate::config::RunConfig| {
+        let of = |config: RunConfig| {
             let (family, rho, factor) = Family::place(&config);
-            let mut row = row("sgd", config.optimisation.seed, Some(0.5));
-            row.content.config = config;
-            let change = match is_tested(&row.content.config) {
-                true if is_at_another(&row, Family::Sam(64)) => -0.03,
+            let change = match is_compared(&config) {
+                true if is_at_another(&config, Family::Sam(64)) => -0.03,
                 true if family == Family::Sam(4) => gain,
                 true => 0.,
                 false => -(rho * factor - 0.2).powi(2),
             };
-            let accuracy = 0.4 + 0.01 * row.content.config.optimisation.seed as f64 + change;
-            row.content.metrics.test_accuracy = Some(accuracy);
-            row.content.curve.push(EpochLine {
-                epoch: row.content.config.optimisation.epochs,
-                train_loss: None,
-                test_loss: None,
-                test_accuracy: accuracy,
-                seconds: if family == Family::Sgd { 1. } else { 2. },
-                measures: [("train_accuracy_wrong".to_owned(), rho * factor)].into(),
-            });
+            let accuracy = 0.4 + 0.01 * config.optimisation.seed as f64 + change;
+            let mut row = row_of(config, accuracy, &[("train_accuracy_wrong", rho * factor)]);
+            row.content.curve[0].seconds = if family == Family::Sgd { 1. } else { 2. };
             row
         };
         configs(Preset::Laptop).into_iter().map(of).collect()

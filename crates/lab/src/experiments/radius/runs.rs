@@ -12,7 +12,7 @@ const BATCH: usize = 64;
 /// ρ of SAM and of RW-SAM; the other families have what is expected to regularise alike. After seed 0 the grid was
 /// refined where accuracies are highest, and its ends, .07 and .4, were left out: no family was best there. Families
 /// that were best at the new end have a point more.
-pub const RADII: [f64; 7] = [0.1, 0.12, 0.14, 0.17, 0.2, 0.24, 0.28];
+const RADII: [f64; 7] = [0.1, 0.12, 0.14, 0.17, 0.2, 0.24, 0.28];
 /// Above these, of m = 1 and RW-SAM.
 const MORE_RADII: [f64; 1] = [0.34];
 /// The same where all labels are right, and less happens.
@@ -20,7 +20,7 @@ const SOME_RADII: [f64; 3] = [0.1, 0.14, 0.2];
 /// ρ of USAM: at .1 and .4 it had 33.0 and 33.5 % on seed 100, which is in no table.
 const RAW_RADII: [f64; 6] = [0.08, 0.112, 0.16, 0.224, 0.32, 0.448];
 /// The radius of the grid at which each family has the highest mean over the seeds of the laptop preset, at 40 % of
-/// wrong labels. Runs that are tested are at these.
+/// wrong labels. Runs that are compared are at these.
 const BEST: [(Family, f64); 13] = [
     (Sam(64), 0.14),
     (Sam(16), 0.2),
@@ -37,7 +37,7 @@ const BEST: [(Family, f64); 13] = [
     (Usam(4), 0.224),
 ];
 /// Rules are compared on the seeds from this one on; those below are for the choice of radii.
-const FIRST_TESTED: u64 = 10;
+const FIRST_COMPARED: u64 = 10;
 /// How much of the images has a wrong label.
 const NOISE: f64 = 0.4;
 
@@ -66,6 +66,13 @@ pub fn grid(base: &RunConfig, seed: u64, families: &[Family], radii: &[f64]) -> 
     families.iter().flat_map(of).collect()
 }
 
+/// `base` on a seed under every family at the radii of the grid, which goes on for some.
+pub fn whole_grid(base: &RunConfig, seed: u64, families: &[Family]) -> Vec<RunConfig> {
+    let has_more = |family: &&Family| matches!(family, Family::Reweighted(_) | Sam(1));
+    let longer: Vec<Family> = families.iter().filter(has_more).copied().collect();
+    [grid(base, seed, families, &RADII), grid(base, seed, &longer, &MORE_RADII)].concat()
+}
+
 /// The seeds on which rules are compared, each at its best radius; none of them had a part in its choice.
 pub fn seeds(preset: Preset) -> Range<u64> {
     let many = match preset {
@@ -73,7 +80,7 @@ pub fn seeds(preset: Preset) -> Range<u64> {
         Preset::Laptop => 6,
         Preset::Paper => 5,
     };
-    FIRST_TESTED..FIRST_TESTED + many
+    FIRST_COMPARED..FIRST_COMPARED + many
 }
 
 /// Those on which each rule's radius is chosen.
@@ -82,12 +89,12 @@ pub fn grid_seeds(preset: Preset) -> Range<u64> {
 }
 
 /// Whether a run is one of those on which rules are compared.
-pub fn is_tested(config: &RunConfig) -> bool {
-    config.optimisation.seed >= FIRST_TESTED
+pub fn is_compared(config: &RunConfig) -> bool {
+    config.optimisation.seed >= FIRST_COMPARED
 }
 
 /// The set-up of runs on which rules are compared: with a curve, and tr V once an epoch on the batch of a step.
-pub fn tested(preset: Preset) -> RunConfig {
+pub fn compared(preset: Preset) -> RunConfig {
     base(preset).with(|c| {
         let steps = c.data.subset.unwrap_or(50_000).div_ceil(c.optimisation.batch_size);
         (c.measuring.noise_every, c.measuring.noise_estimator) = (steps, EstimatorName::Ghost);
@@ -107,19 +114,14 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let (base, exact) = (base(preset), |size| Family::reweighted(size, Exact));
     let clean = base.clone().with(|c| c.data.label_noise = 0.);
     let comparison = |families: &[Family], seed: u64| -> Vec<RunConfig> {
-        let on = tested(preset).with(|c| c.optimisation.seed = seed);
+        let on = compared(preset).with(|c| c.optimisation.seed = seed);
         let best = families.iter().map(|family| at_best(*family, &on));
         let rho = at_best(Sam(16), &on).perturbation.rule.radius().unwrap_or(0.);
         let same_rho = Sam(BATCH).at(&on, rho);
         best.chain(families.contains(&Sam(BATCH)).then_some(same_rho)).collect()
     };
     let all = |wrong: &[Family], right: &[Family], raw: &[Family]| -> Vec<RunConfig> {
-        let has_more = |family: &&Family| matches!(family, Family::Reweighted(_) | Sam(1));
-        let longer: Vec<Family> = wrong.iter().filter(has_more).copied().collect();
-        let both = |seed| {
-            let more = grid(&base, seed, &longer, &MORE_RADII);
-            [grid(&base, seed, wrong, &RADII), more, grid(&clean, seed, right, &SOME_RADII)].concat()
-        };
+        let both = |seed| [whole_grid(&base, seed, wrong), grid(&clean, seed, right, &SOME_RADII)].concat();
         let grids = grid_seeds(preset);
         let normalised = grids.clone().flat_map(both).chain(seeds(preset).flat_map(|seed| comparison(wrong, seed)));
         let raw_grids = grids.flat_map(|seed| grid(&base, seed, raw, &RAW_RADII));

@@ -2,8 +2,7 @@
 
 use super::runs::{M, SMALL, about, exact};
 use crate::experiments::Family;
-use crate::experiments::family::claim;
-use crate::experiments::radius::is_tested;
+use crate::experiments::radius::is_compared;
 use crate::page::columns::{END, M_EFF, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
 use crate::page::contest::{Claim, LAST, Says, standing};
 use crate::page::grid::Grid;
@@ -16,7 +15,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let config = &rows[0].content.config;
     let sam = Family::Sam(config.optimisation.batch_size);
     let (compared, on_grid): (Vec<RunRow>, Vec<RunRow>) =
-        rows.iter().cloned().partition(|row| is_tested(&row.content.config));
+        rows.iter().cloned().partition(|row| is_compared(&row.content.config));
     let table = standing(&compared, LAST, &[RHO, RIGHT, WRONG, END, M_EFF, TRACE, SECONDS_AN_EPOCH], &["SGD", "SAM"]);
     let mut body = String::new();
     if !compared.is_empty() {
@@ -59,7 +58,7 @@ fn claims(rows: &[RunRow], sam: Family) -> Vec<Claim> {
         (exact(M), m_sam, Says::Same),
         (exact(M).descended(), m_sam, Says::Same),
     ];
-    pairs.into_iter().filter_map(|(one, other, says)| claim(rows, LAST, one, other, says)).collect()
+    pairs.into_iter().filter_map(|(one, than, says)| one.against(than, says, rows, LAST)).collect()
 }
 
 #[cfg(test)]
@@ -68,7 +67,7 @@ mod tests {
     use super::*;
     use crate::config::RunConfig;
     use crate::experiments::Preset;
-    use crate::page::table::tests::row;
+    use crate::page::table::tests::row_of;
 
     /// Accuracy is a function of the effective radius, and exact norms bring two points.
     #[test]
@@ -76,11 +75,9 @@ mod tests {
         let of = |config: RunConfig| {
             let (family, rho, factor) = Family::place(&config);
             let gain = if [exact(M), exact(M).descended()].contains(&family) { 0.02 } else { 0. };
-            let lost = if is_tested(&config) { 0. } else { (rho * factor - 0.2).powi(2) };
+            let lost = if is_compared(&config) { 0. } else { (rho * factor - 0.2).powi(2) };
             let accuracy = 0.4 + 0.01 * config.optimisation.seed as f64 - lost + gain;
-            let mut row = row("sgd", config.optimisation.seed, Some(accuracy));
-            row.content.config = config;
-            row
+            row_of(config, accuracy, &[])
         };
         let rows: Vec<RunRow> = configs(Preset::Laptop).into_iter().map(of).collect();
         let page = page(&rows).unwrap();

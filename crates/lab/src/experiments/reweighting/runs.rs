@@ -3,7 +3,7 @@
 use crate::config::RunConfig;
 use crate::experiments::family::Family::{Ascent, Sam, Sgd};
 use crate::experiments::family::Norms::Exact;
-use crate::experiments::radius::{RADII, at_best, base, grid, grid_seeds, seeds, tested};
+use crate::experiments::radius::{at_best, base, compared, grid, grid_seeds, seeds, whole_grid};
 use crate::experiments::{Family, Preset, set_up_of_all};
 
 /// m, and m_eff.
@@ -25,17 +25,21 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let (probe, base) = (Family::probe(M), base(preset));
     let shared = [Sgd, Sam(base.optimisation.batch_size), Sam(M), probe, exact(M)];
     let own = [exact(SMALL), probe.descended(), exact(M).descended(), Ascent(M)];
-    let (shared, own, radii, own_radii): (&[Family], &[Family], &[f64], &[f64]) = match preset {
-        Preset::Smoke => (&shared[..3], &[exact(M), exact(M).descended(), Ascent(M)], &[0.1, 0.2], &[0.1, 0.2]),
-        Preset::Laptop | Preset::Paper => (&shared, &own, &RADII, &OWN_RADII),
+    let (shared, own): (&[Family], &[Family]) = match preset {
+        Preset::Smoke => (&shared[..3], &[exact(M), exact(M).descended(), Ascent(M)]),
+        Preset::Laptop | Preset::Paper => (&shared, &own),
     };
-    let grids = grid_seeds(preset)
-        .flat_map(|seed| [grid(&base, seed, shared, radii), grid(&base, seed, own, own_radii)].concat());
-    let compared = seeds(preset).flat_map(|seed| {
-        let on = tested(preset).with(|c| c.optimisation.seed = seed);
+    let grids = grid_seeds(preset).flat_map(|seed| match preset {
+        Preset::Smoke => grid(&base, seed, &[shared, own].concat(), &[0.1, 0.2]),
+        Preset::Laptop | Preset::Paper => {
+            [whole_grid(&base, seed, shared), grid(&base, seed, own, &OWN_RADII)].concat()
+        }
+    });
+    let at_their_best = seeds(preset).flat_map(|seed| {
+        let on = compared(preset).with(|c| c.optimisation.seed = seed);
         shared.iter().chain(own).map(move |family| at_best(*family, &on)).collect::<Vec<_>>()
     });
-    grids.chain(compared).collect()
+    grids.chain(at_their_best).collect()
 }
 
 /// Above the table.

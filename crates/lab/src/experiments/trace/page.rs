@@ -18,7 +18,7 @@ const PUBLISHED: [&str; 3] = ["572.39 ± 24.15", "198.40 ± 6.20", "177.79 ± 5.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
     let compared: Vec<RunRow> = rows.iter().filter(|row| is_compared(&row.content.config)).cloned().collect();
     let published: Column = ("paper", &|rows| {
-        let of = |row: &&RunRow| match Family::of(&row.content.config) {
+        let of = |row: &&RunRow| match Family::of_row(row) {
             Family::Sgd => Some(PUBLISHED[0]),
             Family::Sam(m) if m == row.content.config.optimisation.batch_size => Some(PUBLISHED[1]),
             Family::Reweighted(_) => Some(PUBLISHED[2]),
