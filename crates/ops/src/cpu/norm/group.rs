@@ -1,10 +1,11 @@
 //! Group normalisation: the statistics of each sample alone.
 
 use super::spans::{Moments, Spans};
-use super::{Normalised, record};
+use super::{Normalised, named, record};
 use crate::cpu::float::{with_float, with_slice};
 use crate::graph::Activation;
 use crate::layers::Epilogue;
+use crate::profile::timed;
 use candle_core::{Result, Tensor};
 
 /// [`group_norm`](crate::group_norm), whose shapes are checked.
@@ -20,7 +21,8 @@ pub(crate) fn group_norm<X: Activation>(
     let spans = Spans { spans: batch, rows: x.elem_count() / (batch * c).max(1), c };
     let size = c / groups; // channels of a group
     with_float!("group_norm", x, T => {
-        let Moments { mean, var } = with_slice::<T, _>(x, |x| Ok(spans.moments(x)))?;
+        let moments = || with_slice::<T, _>(x, |x| Ok(spans.moments(x)));
+        let Moments { mean, var } = timed(|| named("moments", x.dims()), moments)?;
         // All channels of a group have as many values, so the group's mean is the mean of theirs, and its variance
         // the mean of theirs plus the variance between them.
         let group_mean = per_group(&mean, size);

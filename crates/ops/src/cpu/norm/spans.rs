@@ -47,40 +47,53 @@ impl Spans {
         (self.rows * self.c).div_ceil(self.chunk().max(1))
     }
 
-    /// Runs `f(span, elements)` over the chunks and adds the results `[2 c]` up in order, per span.
-    fn reduce(&self, f: impl Fn(usize, std::ops::Range<usize>) -> Vec<f64> + Sync) -> Vec<Vec<f64>> {
-        let (len, chunk, chunks) = (self.rows * self.c, self.chunk(), self.chunks());
+    /// Two sums over the rows of each channel of each span, `[spans][2 c]`: of the `terms` of an element, which get what
+    /// x, dy and y have there, and `centre` `[spans, c]`. Chunks are summed alone, then added up in order.
+    #[inline(always)]
+    fn sums<T: Float>(
+        &self,
+        [x, dy, y]: [&[T]; 3],
+        centre: &[f64],
+        terms: impl Fn([T; 3], f64) -> [f64; 2] + Sync,
+    ) -> Vec<Vec<f64>> {
+        let (c, len, chunk, chunks) = (self.c, self.rows * self.c, self.chunk(), self.chunks());
         let partials = results(self.spans * chunks, |i| {
             let (span, start) = (i / chunks, i % chunks * chunk);
             let elements = span * len + start..span * len + (start + chunk).min(len);
+            let inputs = [&x[elements.clone()], &dy[elements.clone()], &y[elements]];
             vectorised(
                 #[inline(always)]
-                || f(span, elements),
+                || {
+                    let (mut sums, centre) = (vec![0.; 2 * c], &centre[span * c..][..c]);
+                    let mut first = 0;
+                    while first < c {
+                        let of = (c, first, inputs, centre);
+                        first += match c - first {
+                            64.. => sums_of_columns::<T, 64>(of, &terms, &mut sums),
+                            16.. => sums_of_columns::<T, 16>(of, &terms, &mut sums),
+                            4.. => sums_of_columns::<T, 4>(of, &terms, &mut sums),
+                            _ => sums_of_columns::<T, 1>(of, &terms, &mut sums),
+                        };
+                    }
+                    sums
+                },
             )
         });
-        (0..self.spans).map(|span| add_up(&partials[span * chunks..(span + 1) * chunks], 2 * self.c)).collect()
+        (0..self.spans).map(|span| add_up(&partials[span * chunks..(span + 1) * chunks], 2 * c)).collect()
     }
 
     /// Mean and variance, with sums in f64 of the distances to each span's first row, which keeps them accurate for
     /// channels whose mean is far from zero.
     pub(crate) fn moments<T: Float>(&self, x: &[T]) -> Moments {
-        let c = self.c;
-        let origin = |span: usize| &x[span * self.rows * c..][..c];
-        let sums = self.reduce(
+        let (c, len) = (self.c, self.rows * self.c);
+        let origin: Vec<f64> = (0..self.spans).flat_map(|span| &x[span * len..][..c]).map(|x| x.wide()).collect();
+        let sums = self.sums(
+            [x; 3],
+            &origin,
             #[inline(always)]
-            |span, elements| {
-                let mut sums = vec![0.0; 2 * c];
-                let (first, second) = sums.split_at_mut(c);
-                for row in x[elements].chunks_exact(c) {
-                    for (((x, origin), first), second) in
-                        row.iter().zip(origin(span)).zip(&mut *first).zip(&mut *second)
-                    {
-                        let distance = x.wide() - origin.wide();
-                        *first += distance;
-                        *second += distance * distance;
-                    }
-                }
-                sums
+            |[x, ..], origin| {
+                let distance = x.wide() - origin;
+                [distance, distance * distance]
             },
         );
         let rows = self.rows as f64;
@@ -88,7 +101,7 @@ impl Spans {
         for (span, sums) in sums.iter().enumerate() {
             for channel in 0..c {
                 let mean = sums[channel] / rows;
-                moments.mean.push(origin(span)[channel].wide() + mean);
+                moments.mean.push(origin[span * c + channel] + mean);
                 moments.var.push((sums[c + channel] / rows - mean * mean).max(0.0));
             }
         }
@@ -167,21 +180,13 @@ impl Spans {
         rstd: &[f64],
     ) -> Vec<Vec<f64>> {
         let c = self.c;
-        let mut sums = self.reduce(
+        let mut sums = self.sums(
+            [x, dy, y],
+            mean,
             #[inline(always)]
-            |span, elements| {
-                let mean = &mean[span * c..][..c];
-                let mut sums = vec![0.0; 2 * c];
-                let (first, second) = sums.split_at_mut(c);
-                let rows = x[elements.clone()].chunks_exact(c).zip(dy[elements.clone()].chunks_exact(c));
-                for ((x, dy), y) in rows.zip(y[elements].chunks_exact(c)) {
-                    for j in 0..c {
-                        let g = g(y[j], dy[j]).wide();
-                        first[j] += g;
-                        second[j] += g * (x[j].wide() - mean[j]);
-                    }
-                }
-                sums
+            |[x, dy, y], mean| {
+                let g = g(y, dy).wide();
+                [g, g * (x.wide() - mean)]
             },
         );
         for (sums, rstd) in sums.iter_mut().zip(rstd.chunks_exact(c)) {
@@ -238,6 +243,33 @@ impl Spans {
     fn span_of(&self, element: usize) -> usize {
         element / (self.rows * self.c)
     }
+}
+
+/// `c` channels, the first whose terms are summed, x, dy and y, and a number for each channel.
+type Columns<'a, T> = (usize, usize, [&'a [T]; 3], &'a [f64]);
+
+/// Adds the terms of N channels over all rows to `sums` `[2, c]`, and says N. All sums of 16 channels are in registers.
+#[inline(always)]
+fn sums_of_columns<T: Float, const N: usize>(
+    (c, first, [x, dy, y], centre): Columns<T>,
+    terms: impl Fn([T; 3], f64) -> [f64; 2],
+    sums: &mut [f64],
+) -> usize {
+    let of_channels = |row: &[T]| -> [T; N] { row[first..first + N].try_into().expect("as many as there are") };
+    let centre: [f64; N] = centre[first..first + N].try_into().expect("as many as there are");
+    let mut both = [[0.; N]; 2];
+    for ((x, dy), y) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(y.chunks_exact(c)) {
+        let (x, dy, y) = (of_channels(x), of_channels(dy), of_channels(y));
+        for j in 0..N {
+            let [one, other] = terms([x[j], dy[j], y[j]], centre[j]);
+            both[0][j] += one;
+            both[1][j] += other;
+        }
+    }
+    for (sums, both) in sums.chunks_exact_mut(c).zip(&both) {
+        sums[first..first + N].copy_from_slice(both);
+    }
+    N
 }
 
 /// The gradient behind a ReLU whose output was `y`.

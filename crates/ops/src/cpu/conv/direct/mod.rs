@@ -99,12 +99,13 @@ impl Direct {
         tasks(strips.len(), |i| {
             let strip = &strips[i];
             let across = grid.size.1;
-            let starts: Vec<usize> =
-                grid.rows(strip).flat_map(|row| (0..across).map(move |j| row + j * grid.stride())).collect();
-            let place = &place;
             let rows = strip.images.clone().flat_map(|image| strip.rows.clone().map(move |i| (image, i)));
-            let ends: Vec<usize> =
-                rows.flat_map(|(image, i)| (0..across).map(move |j| place(image, i, j) * panels.outputs)).collect();
+            let positions = strip.images.len() * strip.rows.len() * across;
+            let (mut starts, mut ends) = (Vec::with_capacity(positions), Vec::with_capacity(positions));
+            for (row, (image, i)) in grid.rows(strip).zip(rows) {
+                starts.extend((0..across).map(|j| row + j * grid.stride()));
+                ends.extend((0..across).map(|j| place(image, i, j) * panels.outputs));
+            }
             T::scratch(grid.copy_len(strip), |copy| {
                 grid.copy(x, strip, T::ZERO, copy);
                 let (starts, ends) = (&starts, &ends);

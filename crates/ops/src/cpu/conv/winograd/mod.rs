@@ -157,8 +157,10 @@ impl Winograd {
         let mut dw = vec![T::ZERO; g.c_out * g.c_in * 9];
         let row = g.c_in * 9;
         let mut sums: Vec<Vec<T>> = if g.c_in * g.c_out <= FEW_FILTERS {
-            // A task takes a chunk of the tiles, block by block, and has a sum of its own.
-            let chunks = (4 * FEW_FILTERS / (g.c_in * g.c_out).max(1)).clamp(4, 16);
+            // A task takes a chunk of the tiles, block by block, and has a sum of its own: few sums where they are
+            // large beside what they are of, for then their memory is most of the time.
+            let few = tiling.count() * (g.c_in + g.c_out) / (2 * g.c_in * g.c_out).max(1);
+            let chunks = (4 * FEW_FILTERS / (g.c_in * g.c_out).max(1)).clamp(4, 16).min(few.max(2));
             let chunk = tiling.count().div_ceil(chunks).next_multiple_of(BLOCK);
             let sum = |range: &Range<usize>| {
                 let mut du = vec![T::ZERO; filters.len()];
