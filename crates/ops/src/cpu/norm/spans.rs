@@ -47,8 +47,8 @@ impl Spans {
         (self.rows * self.c).div_ceil(self.chunk().max(1))
     }
 
-    /// Two sums over the rows of each channel of each span, `[spans][2 c]`: of the `terms` of an element, which get what
-    /// x, dy and y have there, and `centre` `[spans, c]`. Chunks are summed alone, then added up in order.
+    /// Two sums over the rows of each channel of each span, `[spans][2 c]`: of the `terms` of an element, which get
+    /// what x, dy and y have there, and `centre` `[spans, c]`. Chunks are summed alone, then added up in order.
     #[inline(always)]
     fn sums<T: Float>(
         &self,
@@ -288,16 +288,47 @@ pub(crate) fn positive<T: Float>(x: T) -> T {
 mod tests {
     use super::*;
 
-    /// A channel that alternates between m and m + 1 has mean m + 1/2 and variance 1/4, however large m is.
+    /// A channel that alternates between m and m + 1 has mean m + 1/2 and variance 1/4, however large m is, and however
+    /// many channels are summed at once.
     #[test]
     fn moments_survive_a_mean_far_from_zero() {
-        let spans = Spans { spans: 2, rows: 20_000, c: 3 };
-        for offset in [0.0, 1e3, 1e9] {
-            let value = |i: usize| offset * (i % 3) as f64 + (i / 3 % 2) as f64;
-            let x: Vec<f64> = (0..spans.spans * spans.rows * spans.c).map(value).collect();
+        for (c, offset) in [1, 3, 4, 15, 16, 23, 64, 87].into_iter().flat_map(|c| [0., 1e3, 1e9].map(|m| (c, m))) {
+            let spans = Spans { spans: 2, rows: 10_000 / c * 2, c };
+            let value = |i: usize| offset * (i % c) as f64 + (i / c % 2) as f64;
+            let x: Vec<f64> = (0..spans.spans * spans.rows * c).map(value).collect();
             let Moments { mean, var } = spans.moments(&x);
-            for i in 0..6 {
-                assert_eq!((mean[i], var[i]), (offset * (i % 3) as f64 + 0.5, 0.25));
+            for i in 0..2 * c {
+                assert_eq!((mean[i], var[i]), (offset * (i % c) as f64 + 0.5, 0.25), "channel {i} of {c}");
+            }
+        }
+    }
+
+    /// Each sum over a channel is that of its own terms, for every way to take channels together.
+    #[test]
+    fn sums_of_the_backward_pass_are_those_of_their_definition() {
+        for c in [1, 3, 4, 15, 16, 23, 64, 87] {
+            let spans = Spans { spans: 3, rows: 700, c };
+            let numbers = |seed: usize| -> Vec<f32> {
+                let number = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001. - 1.;
+                (0..spans.spans * spans.rows * c).map(number).collect()
+            };
+            let (x, dy, y) = (numbers(1), numbers(2), numbers(3));
+            let of_channels = |seed: usize| -> Vec<f64> { (0..3 * c).map(|i| ((i + seed) % 5) as f64 / 4.).collect() };
+            let (mean, rstd) = (of_channels(1), of_channels(2));
+            for y in [None, Some(&y[..])] {
+                let found = spans.grad_sums(&x, &dy, y, &mean, &rstd);
+                for (span, j) in (0..3).flat_map(|span| (0..c).map(move |j| (span, j))) {
+                    let (mut first, mut second) = (0., 0.);
+                    for row in 0..spans.rows {
+                        let i = (span * spans.rows + row) * c + j;
+                        let g = if y.is_some_and(|y| y[i] <= 0.) { 0. } else { f64::from(dy[i]) };
+                        first += g;
+                        second += g * (f64::from(x[i]) - mean[span * c + j]) * rstd[span * c + j];
+                    }
+                    for (found, wanted) in [(found[span][j], first), (found[span][c + j], second)] {
+                        assert!((found - wanted).abs() < 1e-9, "channel {j} of {c}: {found}, not {wanted}");
+                    }
+                }
             }
         }
     }
