@@ -23,6 +23,10 @@ pub enum Family {
     Ascent(usize),
     /// RW-SAM.
     Reweighted(Reweighted),
+    /// δ-SAM with exact norms.
+    Delta,
+    /// SAM in the last eighth of the run only.
+    LatePhase,
     /// Any other.
     Other,
 }
@@ -97,6 +101,8 @@ impl Family {
                 shuffled: config.weighting.shuffle_weights,
                 descended: config.perturbation.changes.combine.is_some(),
             }),
+            "delta-sam" => Self::Delta,
+            "late-phase-sam" => Self::LatePhase,
             "sam" => Self::Sam(m()),
             _ => Self::Other,
         }
@@ -131,6 +137,8 @@ impl Family {
                 Self::Sam(m) => (rule.rule, rule.micro_batch) = (of_radius("sam"), Some(m).filter(|m| *m < batch)),
                 Self::Usam(m) => (rule.rule, rule.micro_batch) = (of_radius("usam"), Some(m).filter(|m| *m < batch)),
                 Self::Ascent(m) => rule.rule = of_radius("m-ascent-sam").with("m", m).expect("an m"),
+                Self::Delta => (rule.rule, weighting.estimator) = (of_radius("delta-sam"), EstimatorName::Ghost),
+                Self::LatePhase => rule.rule = of_radius("late-phase-sam"),
                 Self::Reweighted(Reweighted { size, norms, shuffled, descended }) => {
                     rule.rule = of_radius("rw-sam").with("lambda", size).expect("an effective size");
                     rule.changes.combine = descended.then(|| Combination::named("weighted").expect("it is listed"));
@@ -189,6 +197,8 @@ mod tests {
             Family::Usam(128),
             Family::Usam(16),
             Family::Ascent(16),
+            Family::Delta,
+            Family::LatePhase,
             Family::probe(8),
             Family::probe(8).shuffled(),
             exact,

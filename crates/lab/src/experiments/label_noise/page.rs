@@ -85,6 +85,7 @@ fn claims_of(rows: &[RunRow]) -> Vec<Claim> {
     };
     let accuracies =
         [(sam, Family::Sgd, sam_says)].into_iter().chain(micro.iter().map(|m| (*m, sam, Says::Higher))).chain([
+            (Family::LatePhase, sam, Says::Nothing),
             (probe, sam, Says::Higher),
             (EXACT, sam, Says::Nothing),
             (EXACT, probe, Says::Nothing),

@@ -1,7 +1,7 @@
 //! The runs: a grid of radii for each m and for RW-SAM, on wrong labels and on true ones.
 
 use crate::config::{AugmentName, DataName, EstimatorName, RunConfig};
-use crate::experiments::family::Family::{Ascent, Sam, Sgd, Usam};
+use crate::experiments::family::Family::{Ascent, Delta, Sam, Sgd, Usam};
 use crate::experiments::family::Norms::Exact;
 use crate::experiments::{Family, Preset, set_up_of_all, standard};
 use msharp_models::{Architecture, Norm};
@@ -21,7 +21,7 @@ const SOME_RADII: [f64; 3] = [0.1, 0.14, 0.2];
 const RAW_RADII: [f64; 6] = [0.08, 0.112, 0.16, 0.224, 0.32, 0.448];
 /// The radius of the grid at which each family has the highest mean over the seeds of the laptop preset, at 40 % of
 /// wrong labels. Runs that are compared are at these.
-const BEST: [(Family, f64); 13] = [
+const BEST: [(Family, f64); 14] = [
     (Sam(64), 0.14),
     (Sam(16), 0.2),
     (Sam(4), 0.24),
@@ -32,6 +32,7 @@ const BEST: [(Family, f64); 13] = [
     (Family::probe(16).descended(), 0.28),
     (Family::reweighted(16, Exact).descended(), 0.28),
     (Ascent(16), 0.2),
+    (Delta, 0.2),
     (Usam(64), 0.224),
     (Usam(16), 0.224),
     (Usam(4), 0.224),

@@ -1,7 +1,7 @@
 //! The runs: grids of ρ for m-SAM and RW-SAM, and for what stands between them.
 
 use crate::config::RunConfig;
-use crate::experiments::family::Family::{Ascent, Sam, Sgd};
+use crate::experiments::family::Family::{Ascent, Delta, Sam, Sgd};
 use crate::experiments::family::Norms::Exact;
 use crate::experiments::radius::{at_best, base, compared, grid, grid_seeds, seeds, whole_grid};
 use crate::experiments::{Family, Preset, set_up_of_all};
@@ -24,7 +24,7 @@ const OWN_RADII: [f64; 6] = [0.14, 0.17, 0.2, 0.24, 0.28, 0.34];
 pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let (probe, base) = (Family::probe(M), base(preset));
     let shared = [Sgd, Sam(base.optimisation.batch_size), Sam(M), probe, exact(M)];
-    let own = [exact(SMALL), probe.descended(), exact(M).descended(), Ascent(M)];
+    let own = [exact(SMALL), probe.descended(), exact(M).descended(), Ascent(M), Delta];
     let (shared, own): (&[Family], &[Family]) = match preset {
         Preset::Smoke => (&shared[..3], &[exact(M), exact(M).descended(), Ascent(M)]),
         Preset::Laptop | Preset::Paper => (&shared, &own),
@@ -53,7 +53,8 @@ pub fn about(config: &RunConfig) -> String {
          descends the mean of the batch instead, and there that weight is Σpᵢ/b = 1/b whatever its weights p are, unless \
          they depend on the sample. Two rules separate this. *m-SAM, shared descent* has the perturbations of m-SAM, and \
          the whole batch descends at each, so that the weight is 1/b. *combine weighted* is RW-SAM that descends the loss \
-         that it weights, so that it is Σpᵢ² = 1/m_eff.",
+         that it weights, so that it is Σpᵢ² = 1/m_eff.\n\n*δ-SAM* weights by the norms themselves and not by a softmax \
+         of them, here by exact ones.",
         set_up_of_all(config)
     )
 }
