@@ -254,8 +254,9 @@ fn agree<J: Job>(path: &Path, jobs: &[J]) -> Result<()> {
         None => format!("{}, and here {}", all.lines().count(), own.lines().count()),
     };
     bail!(
-        "{} lists other jobs: {difference}; expected the same program, flags and images in all \
-         processes that share the folder, or another --out",
+        "{} lists other jobs: {difference}; expected the same program, flags and images in all processes that share the \
+         folder, or another --out. If the program is newer, and none of the old processes runs, delete this file: jobs \
+         that are done stay done",
         path.display()
     )
 }
@@ -370,7 +371,7 @@ mod tests {
         new(&jobs).unwrap();
         new(&jobs).unwrap();
         for (other, parts) in
-            [(&jobs[1..], ["series 0\", and here", "series 1\";"]), (&jobs[..5], ["6, and here 5", "another --out"])]
+            [(&jobs[1..], ["series 0\", and here", "series 1\";"]), (&jobs[..5], ["6, and here 5", "delete this file"])]
         {
             let error = new(other).err().unwrap().to_string();
             assert!(error.contains("a test.plan") && parts.iter().all(|part| error.contains(part)), "{error}");
