@@ -90,8 +90,9 @@ impl Parts {
         let claimed = match claims.is_empty() {
             true => String::new(),
             false => format!(
-                "## What can be said\n\nCompared is {measure}. A claim is made where the 95 % interval of the paired \
-                 difference excludes 0, or a factor of 1. Each interval stands for itself: of twenty, one misses by chance.\n\n{list}\n"
+                "## What can be said\n\nCompared is {measure}. In bold is what the 95 % interval of the paired difference \
+                 decides, which then excludes 0, or a factor of 1. Each interval stands for itself: about one in twenty \
+                 misses the true difference.\n\n{list}\n"
             ),
         };
         let seen: String = findings.iter().map(|finding| format!("- {finding}\n")).collect();

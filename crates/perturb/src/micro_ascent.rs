@@ -8,8 +8,9 @@ use msharp_core::{BatchLoss, Component, Cost, Gradient, Measures, Offset, Params
 /// and the gradient there is that of the *whole* batch.
 ///
 /// In m-SAM the gradient at x + εⱼ is of micro-batch j alone, so that the noise of a sample meets its own curvature,
-/// with the weight 1/m: the paper's ρ/(2m)·tr V. Here that weight is 1/b, as in SAM, and the perturbations are as long
-/// and as noisy as those of m-SAM. What m-SAM has and this has not comes of that weight.
+/// with the weight 1/m: the paper's ρ/(2m)·tr V of USAM, and that over ‖∇f_γ‖ of SAM. Here that weight is 1/b, as in
+/// SAM, and the perturbations are as long and as noisy as those of m-SAM. What m-SAM has and this has not comes of that
+/// weight. Where noise is all there is, ‖∇f_γ‖ is √(b/m) times that of the batch, and this is SAM at ρ√(m/b).
 ///
 /// Cost: 1 forward and 1 backward for the ascents, and b/m of each at the displaced points. It reports the means of
 /// `offset_norm` and `sharp_loss`. Running statistics move b/m times, in the ascents.

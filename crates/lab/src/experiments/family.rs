@@ -4,7 +4,7 @@ use crate::config::{EstimatorName, RunConfig, named};
 use crate::page::contest::{Claim, Contest, Measure, Says};
 use crate::page::grid::Place;
 use crate::run::outcome::RunRow;
-use msharp_perturb::catalogue::Combination;
+use msharp_perturb::catalogue::{Combination, Value};
 
 /// A rule at any ρ.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,6 +55,17 @@ pub enum Norms {
     Random,
 }
 
+impl Norms {
+    /// Of a run of RW-SAM.
+    pub fn of(config: &RunConfig) -> Self {
+        match config.weighting.estimator {
+            EstimatorName::FiniteDifference => Self::Probes(config.weighting.probes),
+            EstimatorName::Random => Self::Random,
+            _ => Self::Exact,
+        }
+    }
+}
+
 impl Family {
     /// RW-SAM at this m_eff as in the paper: from one probe.
     pub const fn probe(size: usize) -> Self {
@@ -91,16 +102,14 @@ impl Family {
             "n-sam" => Self::WholeSet,
             "usam" => Self::Usam(m()),
             "m-ascent-sam" => Self::Ascent(rule.number("m") as usize),
-            "rw-sam" => Self::Reweighted(Reweighted {
-                size: rule.number("lambda") as usize,
-                norms: match config.weighting.estimator {
-                    EstimatorName::FiniteDifference => Norms::Probes(config.weighting.probes),
-                    EstimatorName::Random => Norms::Random,
-                    _ => Norms::Exact,
-                },
-                shuffled: config.weighting.shuffle_weights,
-                descended: config.perturbation.changes.combine.is_some(),
-            }),
+            "rw-sam" if rule.values().value("temperature") == Value::Name("effective-size") => {
+                Self::Reweighted(Reweighted {
+                    size: rule.number("lambda") as usize,
+                    norms: Norms::of(config),
+                    shuffled: config.weighting.shuffle_weights,
+                    descended: config.perturbation.changes.combine.is_some(),
+                })
+            }
             "delta-sam" => Self::Delta,
             "late-phase-sam" => Self::LatePhase,
             "sam" => Self::Sam(m()),
@@ -153,13 +162,19 @@ impl Family {
         })
     }
 
-    /// ρ times this is the radius at the batch that the theory expects to regularise alike, where the noise of the
-    /// gradient is larger than its mean: √(b/m), since the gradient of a micro-batch is so much longer and SAM has the
-    /// regulariser ρE‖∇f_γ‖, and b/m for USAM, which has ρ/(2m)·tr V.
+    /// ρ times this is the ρ of SAM, or of USAM, that is expected to regularise alike, where the noise of the gradient
+    /// is much larger than its mean. The gradient of n samples, along which they displace, is then √(tr V/n) long. Its
+    /// product with the Hessian of the samples that descend is, in the mean, E ∇²ℓᵢ∇ℓᵢ times 1/n where these are the
+    /// same samples, and times 1/b where they are the batch. So ρ has the factor 1/√(n tr V) of SAM and m-SAM,
+    /// √(n/tr V)/b where the batch descends, and 1/n of USAM, which does not divide by the length. Weights that do not
+    /// depend on the samples are like n = m_eff.
     pub fn factor(self, batch: usize) -> f64 {
+        let of = |m: usize| batch as f64 / m as f64;
         match self {
-            Self::Sam(m) | Self::Ascent(m) => (batch as f64 / m as f64).sqrt(),
-            Self::Usam(m) => batch as f64 / m as f64,
+            Self::Sam(m) => of(m).sqrt(),
+            Self::Usam(m) => of(m),
+            Self::Reweighted(Reweighted { size, descended: true, .. }) => of(size).sqrt(),
+            Self::Reweighted(Reweighted { size, .. }) | Self::Ascent(size) => of(size).sqrt().recip(),
             _ => 1.,
         }
     }
@@ -170,7 +185,7 @@ impl Family {
         (family, config.perturbation.rule.radius().unwrap_or(0.), family.factor(config.optimisation.batch_size))
     }
 
-    /// `base` under it, where it is expected to regularise as the rule at the batch does with `radius`.
+    /// `base` under it, where it is expected to regularise as SAM, or USAM, does with ρ = `radius`.
     pub fn like(self, base: &RunConfig, radius: f64) -> RunConfig {
         // At most six decimals, as one would type it.
         let rho = radius / self.factor(base.optimisation.batch_size);
@@ -184,6 +199,7 @@ mod tests {
     use crate::config::DataName;
     use crate::experiments::standard;
     use msharp_models::{Architecture, Norm};
+    use std::ops::Range;
 
     #[test]
     fn a_run_tells_its_family() {
@@ -223,7 +239,74 @@ mod tests {
         assert_eq!(rho(Family::Sam(128)), Some(0.16));
         assert_eq!(rho(Family::Sam(8)), Some(0.04));
         assert_eq!(rho(Family::Usam(8)), Some(0.01));
-        assert_eq!(rho(Family::probe(8)), Some(0.16));
+        assert_eq!(rho(Family::probe(8)), Some(0.64));
+        assert_eq!(rho(Family::probe(8).descended()), Some(0.04));
+        assert_eq!(rho(Family::Ascent(8)), Some(0.64));
+        assert_eq!(rho(Family::Delta), Some(0.16));
         assert_eq!(rho(Family::Sgd), None);
+    }
+
+    /// The mean of some samples.
+    struct Part {
+        gradient: Vec<f64>,
+        length: f64,
+        /// The multiple of the identity that it is.
+        hessian: f64,
+    }
+
+    /// What a rule adds to the gradient at ρ = 1, in the direction of E ∇²ℓᵢ∇ℓᵢ, from samples of the loss whose
+    /// gradients are nothing but noise and whose Hessian is a multiple of the identity that goes with one of their
+    /// elements: 1 in that direction. Exact at the first order of ρ, with the definition of each rule.
+    fn added(family: Family, batch: usize) -> f64 {
+        const ELEMENTS: usize = 150;
+        const DRAWS: u64 = 1500;
+        let draw = |seed: u64| {
+            let mut state = seed;
+            let mut number = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                ((state >> 40) as f64 / (1u64 << 23) as f64 - 1.) * 3f64.sqrt() // of mean 0 and variance 1
+            };
+            let noise: Vec<f64> = (0..batch * ELEMENTS).map(|_| number()).collect();
+            let mean = |range: Range<usize>| -> Part {
+                let element =
+                    |k: usize| range.clone().map(|i| noise[i * ELEMENTS + k]).sum::<f64>() / range.len() as f64;
+                let gradient: Vec<f64> = (0..ELEMENTS).map(element).collect();
+                Part { hessian: gradient[0], length: gradient.iter().map(|x| x * x).sum::<f64>().sqrt(), gradient }
+            };
+            let whole = mean(0..batch).hessian;
+            let over = |m: usize, of: &dyn Fn(&Part) -> f64| {
+                (0..batch).step_by(m).map(|first| of(&mean(first..first + m))).sum::<f64>() * m as f64 / batch as f64
+            };
+            match family {
+                Family::Sam(m) => over(m, &|part| part.hessian * part.gradient[0] / part.length),
+                Family::Usam(m) => over(m, &|part| part.hessian * part.gradient[0]),
+                Family::Ascent(m) => over(m, &|part| whole * part.gradient[0] / part.length),
+                // Weights that know nothing of the gradients: 1/m of m samples.
+                Family::Reweighted(Reweighted { size, descended, .. }) => {
+                    let part = mean(0..size);
+                    (if descended { part.hessian } else { whole }) * part.gradient[0] / part.length
+                }
+                _ => unreachable!("no other family is tested"),
+            }
+        };
+        (0..DRAWS).map(draw).sum::<f64>() / DRAWS as f64
+    }
+
+    #[test]
+    fn equal_radii_add_the_same_where_noise_is_all_there_is() {
+        let (batch, of) = (64, |family| added(family, 64) / family.factor(64));
+        let (sam, usam) = (of(Family::Sam(batch)), of(Family::Usam(batch)));
+        for family in [
+            Family::Sam(16),
+            Family::Sam(4),
+            Family::Ascent(16),
+            Family::reweighted(16, Norms::Random),
+            Family::reweighted(16, Norms::Random).descended(),
+        ] {
+            let ratio = of(family) / sam;
+            assert!((ratio - 1.).abs() < 0.15, "{family:?}: {ratio}");
+        }
+        let ratio = of(Family::Usam(4)) / usam;
+        assert!((ratio - 1.).abs() < 0.15, "m-USAM: {ratio}");
     }
 }

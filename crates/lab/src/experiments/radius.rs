@@ -3,7 +3,7 @@
 mod page;
 mod runs;
 
-pub use runs::{at_best, base, compared, grid, grid_seeds, is_compared, seeds, whole_grid};
+pub use runs::{at_best, base, compared, curve, grid, grid_seeds, is_compared, is_of_radius, seeds, whole_grid};
 
 use super::{Experiment, Given, Preset};
 use crate::config::RunConfig;

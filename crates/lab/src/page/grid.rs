@@ -2,7 +2,9 @@
 
 mod curve;
 
-pub use curve::{BySeed, Curve, difference, over_seeds, values};
+pub use curve::{BySeed, Curve};
+
+use curve::{difference, over_seeds, values};
 
 use super::Picture;
 use super::contest::{Claim, LAST, Says, Scale, percent_at_end};
@@ -14,14 +16,18 @@ use crate::run::outcome::{Ending, RunRow};
 /// Where a run stands: its kind, the number, and the factor of its curve.
 pub type Place<K> = (K, f64, f64);
 
+/// What explains the table of a grid of ρ.
+pub const OF_GRIDS: &str = "In the grids a column is an equivalent ρ, and the test accuracy in percent at the end stands in \
+                            it. In brackets is the ρ with the highest mean; the accuracy there is a little too high, since \
+                            these runs chose it. *Learnt* is the share of the wrongly labelled images for which the \
+                            network predicts that label in the end.";
+
 /// What was measured at each point.
 pub struct Grid<K> {
     /// Test accuracy at the end, in percent.
     pub accuracy: Vec<Curve<K>>,
     /// Of the wrong labels, the share in percent that the network gives in the end; without values where all are right.
     learnt: Vec<Curve<K>>,
-    /// Of an epoch, in seconds.
-    seconds: Vec<Curve<K>>,
     /// What the number is called, and its product with the factor.
     names: [&'static str; 2],
 }
@@ -32,18 +38,8 @@ impl<K: PartialEq + Copy> Grid<K> {
         Self {
             accuracy: curves(rows, &place, LAST.of),
             learnt: curves(rows, &place, |row| percent_at_end(row, "train_accuracy_wrong")),
-            seconds: curves(rows, &place, |row| Some(row.content.curve.last()?.seconds)),
             names,
         }
-    }
-
-    /// The accuracies of a kind.
-    pub fn curve(&self, kind: K) -> Option<&Curve<K>> {
-        self.accuracy.iter().find(|curve| curve.kind == kind)
-    }
-
-    fn least_seconds(&self, kind: K) -> Option<f64> {
-        self.seconds.iter().find(|curve| curve.kind == kind)?.least()
     }
 
     /// A line for each kind, a column for each number times its factor, and the best number.
@@ -61,7 +57,9 @@ impl<K: PartialEq + Copy> Grid<K> {
         let mut head = vec!["rule".to_owned()];
         // Four decimals: 8 · 0.02125 is 0.17.
         head.extend(columns.iter().map(|at| ((at * 1e4).round() / 1e4).to_string()));
-        head.extend([format!("at the best {number}"), "learnt".to_owned(), "s an epoch".to_owned()]);
+        head.push(format!("at the best {number}"));
+        let has_learnt = self.has_learnt();
+        head.extend(has_learnt.then(|| "learnt".to_owned()));
         let text = |by_seed: &BySeed| over_seeds(by_seed).map_or("–".to_owned(), |summary| summary.text(1));
         let line = |curve: &Curve<K>| {
             let mut cells = vec![curve.label.clone()];
@@ -71,41 +69,50 @@ impl<K: PartialEq + Copy> Grid<K> {
                 Some((best, by_seed)) => format!("{} ({best})", text(by_seed)),
                 None => "–".to_owned(),
             });
-            let learnt = self.learnt.iter().find(|learnt| learnt.kind == curve.kind);
-            let at_best = curve.best().and_then(|(best, _)| {
-                let found = learnt?.points.iter().find(|(at, _)| at == best);
-                found.map(|(_, by_seed)| by_seed).filter(|by_seed| !by_seed.is_empty())
-            });
-            cells.push(at_best.map_or("–".to_owned(), text));
-            cells.push(self.least_seconds(curve.kind).map_or("–".to_owned(), |least| format!("{least:.2}")));
+            if has_learnt {
+                let learnt = self.learnt.iter().find(|learnt| learnt.kind == curve.kind);
+                let at_best = curve.best().and_then(|(best, _)| {
+                    let found = learnt?.points.iter().find(|(at, _)| at == best);
+                    found.map(|(_, by_seed)| by_seed).filter(|by_seed| !by_seed.is_empty())
+                });
+                cells.push(at_best.map_or("–".to_owned(), text));
+            }
             cells
         };
         table(&head, self.accuracy.iter().map(line))
     }
 
-    /// Which grids do not hold their best number with certainty.
-    pub fn open_ends(&self) -> String {
-        let is_open = |curve: &&Curve<K>| curve.is_best_at_an_end();
-        let open: Vec<&str> = self.accuracy.iter().filter(is_open).map(|curve| curve.label.as_str()).collect();
-        let number = self.names[0];
-        match open.is_empty() {
-            true if self.accuracy.iter().all(|curve| curve.best().is_none()) => String::new(),
-            true => format!("No best {number} is at an end of its grid.\n"),
-            false => format!(
-                "The best {number} is at an end of the grid for {}: a wider one may be better.\n",
-                open.join(", ")
-            ),
-        }
+    /// Whether it is known how many wrong labels were learnt.
+    fn has_learnt(&self) -> bool {
+        self.learnt.iter().flat_map(|curve| &curve.points).any(|(_, by_seed)| !by_seed.is_empty())
     }
 
-    /// Accuracy over the number, over its product with the factor where a curve has another than 1, and at the best
-    /// number over the time of an epoch. `of` says of which runs.
+    /// Which grids do not hold their best number with certainty.
+    pub fn open_ends(&self) -> String {
+        let named = |fits: &dyn Fn(&Curve<K>) -> bool| {
+            let fitting = self.accuracy.iter().filter(|curve| curve.has_choice() && fits(curve));
+            fitting.map(|curve| curve.label.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let (open, undecided) = (named(&Curve::is_best_at_an_end), named(&|curve| curve.best().is_none()));
+        let (number, mut all) = (self.names[0], Vec::new());
+        if !open.is_empty() {
+            all.push(format!("The best {number} is at an end of the grid for {open}: a wider one may be better.\n"));
+        }
+        if !undecided.is_empty() {
+            all.push(format!("No seed has run on the whole grid for {undecided}.\n"));
+        }
+        if all.is_empty() && self.accuracy.iter().any(Curve::has_choice) {
+            all.push(format!("No best {number} is at an end of its grid.\n"));
+        }
+        all.concat()
+    }
+
+    /// Accuracy over the number, over its product with the factor where a curve has another than 1, and over the share
+    /// of wrong labels that was learnt where it is known. `of` says of which runs.
     pub fn pictures(&self, of: &str) -> Vec<Picture> {
-        let named =
-            |file: &str| format!("{file}-{}.svg", of.replace([',', '%'], "").replace("  ", " ").replace(' ', "-"));
         let middle = |curve: &Curve<K>| curve.points.iter().map(|(at, _)| *at).find(|at| *at > 0.);
         let anywhere = self.accuracy.iter().find_map(middle).unwrap_or(1.);
-        let over = |file: &str, name: &str, is_scaled: bool| {
+        let over = |name_of_file: &str, name: &str, is_scaled: bool| {
             let of_curve = |curve: &Curve<K>| {
                 let style = if curve.is_level() { Style::Level } else { Style::Both };
                 let factor = if is_scaled { curve.factor } else { 1. };
@@ -122,7 +129,7 @@ impl<K: PartialEq + Copy> Grid<K> {
                 slopes: Vec::new(),
             };
             Picture {
-                file: named(file),
+                file: file(name_of_file, of),
                 alt: format!("Test accuracy against {name} with {of}, a curve for each rule"),
                 figure,
             }
@@ -131,23 +138,9 @@ impl<K: PartialEq + Copy> Grid<K> {
         if self.accuracy.iter().any(|curve| curve.factor != 1.) {
             pictures.push(over("scaled", self.names[1], true));
         }
-        if self.learnt.iter().any(|curve| curve.least().is_some()) {
-            pictures.push(self.over_learnt(named("learnt"), of));
+        if self.has_learnt() {
+            pictures.push(self.over_learnt(file("learnt", of), of));
         }
-        let mark = |curve: &Curve<K>| {
-            let point = self.least_seconds(curve.kind).zip(curve.best());
-            let point = point.and_then(|(seconds, (_, by_seed))| with_error(seconds, by_seed));
-            Series::new(&curve.label, Style::Marks, point)
-        };
-        let figure = Figure {
-            title: format!("Accuracy at the best {} against time, {of}", self.names[0]),
-            x: Axis::linear("seconds an epoch").with(0., 0.),
-            y: Axis::linear("test accuracy, %"),
-            series: self.accuracy.iter().map(mark).collect(),
-            slopes: Vec::new(),
-        };
-        let alt = format!("Test accuracy at the best {} against the time of an epoch with {of}", self.names[0]);
-        pictures.push(Picture { file: named("time"), alt, figure });
         pictures
     }
 
@@ -172,6 +165,11 @@ impl<K: PartialEq + Copy> Grid<K> {
         let alt = format!("Test accuracy against the share of wrong labels learnt with {of}, a curve for each rule");
         Picture { file, alt, figure }
     }
+}
+
+/// The name of a picture's file, of some runs.
+pub fn file(picture: &str, of: &str) -> String {
+    format!("{picture}-{}.svg", of.replace([',', '%'], "").replace("  ", " ").replace(' ', "-"))
 }
 
 /// What the difference of two says, paired by seed; none if they have no seed in common.

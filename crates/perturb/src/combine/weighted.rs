@@ -7,7 +7,7 @@ use msharp_core::{Combine, Component, ParamVec, Passes};
 ///
 /// Where the mean is descended, as RW-SAM does, the noise of a sample meets its own curvature with the weight
 /// Σᵢ pᵢ/b = 1/b, that of SAM; here with Σᵢ pᵢ² = 1/m_eff, as in m-SAM with 1/m. It is a control: the direction is not
-/// that of the mean loss, even where ε is 0.
+/// that of the mean loss, even where ε is 0, and has the noise of m_eff samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Weighted;
 

@@ -1,11 +1,11 @@
 //! The page of `cifar10` and of `cifar100`: the table, with the paper's values beside ours; how far the rules fit, and
 //! how ρ was chosen.
 
-use super::runs::{Setting, about, is_compared};
-use crate::experiments::Preset;
+use super::runs::{M, SMALL_M, Setting, about, is_compared};
+use crate::experiments::{Family, Preset};
 use crate::page::columns::{END, RHO, TRACE, TRAIN};
-use crate::page::contest::{Column, LAST, mean, percent_at_end, standing};
-use crate::page::markdown::table;
+use crate::page::contest::{Column, LAST, Says, mean, percent_at_end, standing};
+use crate::page::grid::Grid;
 use crate::page::{Page, accuracies, by_name};
 use crate::run::outcome::RunRow;
 use anyhow::Result;
@@ -16,6 +16,8 @@ pub fn page(setting: &Setting, rows: &[RunRow]) -> Result<Page> {
         rows.iter().cloned().partition(|row| is_compared(&row.content.config));
     let about = about(Preset::of(&rows[0])?, &compared.last().unwrap_or(&rows[0]).content.config);
     let mut parts = accuracies::parts(about, &compared, setting.published);
+    let micro = [M, SMALL_M].map(|m| (Family::Sam(m), Family::MicroSgd(m)));
+    parts.claims.extend(micro.into_iter().filter_map(|(one, than)| one.against(than, Says::Higher, &compared, LAST)));
     if compared.iter().any(|row| percent_at_end(row, "train_accuracy").is_some()) {
         parts.body.push_str(&fit(&compared));
     }
@@ -42,19 +44,17 @@ fn fit(rows: &[RunRow]) -> String {
     )
 }
 
-/// A line for each run with which a ρ was chosen.
+/// The runs with which a ρ was chosen.
 fn choice(rows: &[RunRow]) -> String {
     let images = rows[0].content.config.data.validation.unwrap_or(0);
     let seed = rows[0].content.config.optimisation.seed;
-    let line = |row: &RunRow| {
-        let rho = row.content.config.perturbation.rule.radius().map_or("–".to_owned(), |rho| rho.to_string());
-        let accuracy = (LAST.of)(row).map_or("diverged".to_owned(), |accuracy| format!("{accuracy:.1}"));
-        vec![row.content.config.rule_label(), rho, accuracy]
-    };
-    let head = ["rule", "ρ", "accuracy on images held out, %"];
+    // Each rule at the ρ that it had.
+    let grid = Grid::of(rows, |config| (Family::of(config), Family::place(config).1, 1.), ["ρ", "ρ"]);
     format!(
-        "\n### How ρ was chosen\n\nOn seed {seed}, by the accuracy on {images} training images that were held out.\n\n{}",
-        table(&head, rows.iter().map(line))
+        "\n### How ρ was chosen\n\nOn seed {seed}, by the accuracy in percent on {images} training images that were held \
+         out. A column is a ρ.\n\n{}\n{}",
+        grid.table(),
+        grid.open_ends()
     )
 }
 
@@ -81,8 +81,9 @@ mod tests {
         let text = CIFAR10.page(&rows).unwrap().text;
         for said in [
             "| SGD | – | 99.0 ± 0.0 | 60.0 ± 0.0 | 39.0 ± 0.0 | 500.0 ± 0.0 | 3 |",
-            "On seed 100, by the accuracy on 5000 training images that were held out.",
-            "| SAM | 0.05 | 50.0 |",
+            "On seed 100, by the accuracy in percent on 5000 training images that were held out.",
+            "| SAM | – | 50.0 | 50.0 | 50.0 | – | 50.0 (0.2) |",
+            "- m-SAM (m = 4) against m-SGD (m = 4): +0.00",
             "- SAM against SGD: +0.00",
         ] {
             assert!(text.contains(said), "{said} in {text}");

@@ -26,16 +26,17 @@ pub struct Setting {
 pub const WRN: Architecture = Architecture::WideResNet { depth: 28, widen: 10 };
 
 /// m, and the m_eff of RW-SAM, of the small presets.
-const M: usize = 16;
-const SMALL_M: usize = 4;
+pub const M: usize = 16;
+pub const SMALL_M: usize = 4;
 /// Samples of a batch in the small presets.
 const BATCH: usize = 64;
-/// The radii from which the laptop preset chooses, and on which seed.
+/// The radii from which the laptop preset chooses, and on which seed: RW-SAM is tried at larger ones, and m-SAM at
+/// smaller ones, as they were best in `radius`.
 const GRID: [(Family, [f64; 3]); 4] = [
     (Family::Sam(BATCH), [0.05, 0.1, 0.2]),
     (Family::Sam(M), [0.05, 0.1, 0.2]),
     (Family::Sam(SMALL_M), [0.025, 0.05, 0.1]),
-    (Family::probe(M), [0.05, 0.1, 0.2]),
+    (Family::probe(M), [0.1, 0.2, 0.4]),
 ];
 const GRID_SEED: u64 = 100;
 /// Training images that are held out for the choice.
@@ -50,7 +51,8 @@ impl Setting {
     /// rule at the best.
     pub fn configs(&self, preset: Preset) -> Vec<RunConfig> {
         let on = |model| standard(model, Norm::Batch, self.set.clone());
-        let sgd = (Family::Sgd, 0.);
+        // Micro-batches of SGD: what m-SAM does under BatchNorm without any perturbation.
+        let at_0 = [Family::Sgd, Family::MicroSgd(M), Family::MicroSgd(SMALL_M)].map(|family| (family, 0.));
         match preset {
             Preset::Smoke => {
                 let base = standard(Architecture::ResNet8, Norm::Group(32), self.set.clone()).with(|c| {
@@ -75,7 +77,7 @@ impl Setting {
                     watch_noise(c, self.images);
                 });
                 let chosen = [Family::Sgd.at(&grid, 0.)].into_iter().chain(chosen_from);
-                chosen.chain(paired_runs(&table, &[&[sgd], &self.best[..]].concat(), 0..3)).collect()
+                chosen.chain(paired_runs(&table, &[&at_0, &self.best[..]].concat(), 0..3)).collect()
             }
             Preset::Paper => {
                 let base = |model| {
@@ -112,7 +114,8 @@ pub fn about(preset: Preset, config: &RunConfig) -> String {
         Preset::Laptop => {
             "Smaller than the paper's set-up in model, data and time, so compare the rules with each other and not with \
              the paper. Each rule has the ρ of a small grid with which it was best on training images that were held out, \
-             on a seed that is not in the table. Under BatchNorm m-SAM also shrinks the normalisation batch."
+             on a seed that is not in the table. Under BatchNorm m-SAM also shrinks the normalisation batch, and so do SGD's \
+             micro-batches, which do nothing else."
         }
         Preset::Paper => {
             "ρ = 0.05. The paper's ρ, λ and δ are not published; λ is set by effective size here. Under BatchNorm m-SAM \

@@ -1,6 +1,7 @@
 //! The page of `cost`: the time of a step, and the time up to an accuracy that every run reaches.
 
 use super::about;
+use crate::experiments::Family;
 use crate::experiments::cifar10::is_compared;
 use crate::page::columns::{END, RHO, least_seconds};
 use crate::page::contest::{Column, LAST, mean, standing};
@@ -24,8 +25,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
             let of_step = |seconds: f64| Some(1e3 * seconds / steps_an_epoch(group.first()?));
             or_none(least_seconds(group).and_then(of_step), 1)
         });
-        let sgd: Vec<&RunRow> =
-            rows.iter().filter(|row| row.content.config.perturbation.rule.name() == "sgd").collect();
+        let sgd: Vec<&RunRow> = rows.iter().filter(|row| Family::of_row(row) == Family::Sgd).collect();
         let ratio: Column =
             ("× SGD", &|group| or_none(least_seconds(group).zip(least_seconds(&sgd)).map(|(own, sgd)| own / sgd), 2));
         let epochs_name = format!("epochs to {stated} %");

@@ -1,11 +1,11 @@
 //! The page of `lambda`: accuracy against λ and against the m_eff that it led to.
 
-use super::runs::{Kind, Temperature, about};
+use super::runs::{Kind, M, Temperature, about};
 use crate::experiments::Family;
 use crate::experiments::family::Norms::{Exact, Probes};
+use crate::experiments::family::Reweighted;
 use crate::page::columns::m_eff;
 use crate::page::contest::{Claim, LAST, Says, mean, percent_at_end};
-use crate::page::grid::{Curve, Grid, claim, over_seeds};
 use crate::page::markdown::table;
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture};
@@ -16,61 +16,35 @@ use anyhow::Result;
 
 /// Claims, the table, and accuracy over the measured m_eff.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
-    let grid = Grid::of(rows, Kind::place, ["λ", "λ"]);
-    let batch = rows[0].content.config.optimisation.batch_size;
     let table = lines(rows);
     let body = format!(
         "Test accuracy in percent at the end, mean ± deviation over seeds; m_eff is the mean over the steps; *learnt* is \
-         the share of the wrongly labelled images for which the network predicts that label in the end. *At its best λ* \
-         means each seed at the λ with the highest mean over the other seeds; such values depend on each other a little, \
-         and their interval is approximate.\n\n{table}"
+         the share of the wrongly labelled images for which the network predicts that label in the end.\n\n{table}"
     );
-    let (claims, findings) = (claims(&grid, Kind::Level(Family::Sam(batch))), findings(&grid));
-    let (about, pictures) = (about(&rows[0].content.config), vec![picture(rows)]);
-    Ok(Parts { about, measure: LAST.name, claims, body, table, findings, pictures }.page("lambda", rows))
+    let (about, pictures, findings) = (about(&rows[0].content.config), vec![picture(rows)], Vec::new());
+    Ok(Parts { about, measure: LAST.name, claims: claims(rows), body, table, findings, pictures }.page("lambda", rows))
 }
 
-/// RW-SAM at the λ that is best on the other seeds beside SAM; exact norms beside one probe over all m_eff.
-fn claims(grid: &Grid<Kind>, sam: Kind) -> Vec<Claim> {
-    let mut claims = Vec::new();
-    for curve in grid.accuracy.iter().filter(|curve| matches!(curve.kind, Kind::Over(..))) {
-        let name = name(curve.kind);
-        let than = grid.curve(sam);
-        claims.push(than.and_then(|sam| {
-            claim(format!("{name}, at its best λ, against SAM"), &curve.at_best(), &sam.at_best(), Says::Higher)
-        }));
-    }
-    let size = |norms| grid.curve(Kind::Over(norms, Temperature::Size)).map(|curve| curve.mean_over_grid());
-    if let Some(one) = size(Probes(1)) {
-        for norms in [Probes(6), Exact] {
-            let what = format!(
-                "{} against one probe, mean over the grid of m_eff",
-                name(Kind::Over(norms, Temperature::Size))
-            );
-            claims.push(size(norms).and_then(|values| claim(what, &values, &one, Says::Nothing)));
+/// For each m_eff RW-SAM beside SAM, and better estimates beside one probe; without what `radius` and `reweighting` say
+/// of the same runs.
+fn claims(rows: &[RunRow]) -> Vec<Claim> {
+    let sam = Family::Sam(rows[0].content.config.optimisation.batch_size);
+    let mut sizes: Vec<usize> = Vec::new();
+    for row in rows {
+        if let Family::Reweighted(Reweighted { size, .. }) = Family::of_row(row)
+            && !sizes.contains(&size)
+        {
+            sizes.push(size);
         }
     }
-    claims.into_iter().flatten().collect()
-}
-
-/// How far a curve moves over its grid.
-fn findings(grid: &Grid<Kind>) -> Vec<String> {
-    let of = |curve: &Curve<Kind>| {
-        let means: Vec<(f64, f64)> =
-            curve.points.iter().filter_map(|(at, by_seed)| Some((*at, over_seeds(by_seed)?.mean))).collect();
-        let least = means.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1))?;
-        let most = means.iter().copied().max_by(|a, b| a.1.total_cmp(&b.1))?;
-        let number = if matches!(curve.kind, Kind::Over(_, Temperature::Size)) { "m_eff" } else { "λ" };
-        Some(format!(
-            "{}: from {:.1} % at {number} = {} to {:.1} % at {number} = {}.",
-            name(curve.kind),
-            least.1,
-            least.0,
-            most.1,
-            most.0
-        ))
+    let pairs = |size: usize| {
+        let [one, six, exact] = [Probes(1), Probes(6), Exact].map(|norms| Family::reweighted(size, norms));
+        let own = [(one, sam, Says::Higher), (exact, sam, Says::Higher), (exact, one, Says::Nothing)];
+        let own = own.into_iter().filter(move |_| size != M);
+        own.chain([(six, one, Says::Nothing)])
     };
-    grid.accuracy.iter().filter(|curve| curve.has_choice()).filter_map(of).collect()
+    let all = sizes.into_iter().flat_map(pairs);
+    all.filter_map(|(one, than, says)| one.against(than, says, rows, LAST)).collect()
 }
 
 /// What a kind is called.
@@ -97,7 +71,7 @@ fn finished<'a>(group: &[&'a RunRow]) -> Vec<&'a RunRow> {
 fn lines(rows: &[RunRow]) -> String {
     let head = ["rule", "λ", "m_eff", "test accuracy, %", "learnt, %", "seeds"].map(str::to_owned);
     let line = |group: &Vec<&RunRow>| {
-        let (kind, number, _) = Kind::place(&group[0].content.config);
+        let (kind, number) = Kind::of(&group[0].content.config);
         let lambda = match kind {
             Kind::Over(_, Temperature::Raw) => number.to_string(),
             Kind::Over(_, Temperature::Size) => format!("for m_eff = {number}"),
@@ -114,7 +88,7 @@ fn lines(rows: &[RunRow]) -> String {
 fn picture(rows: &[RunRow]) -> Picture {
     let mut series: Vec<(Kind, Vec<Point>)> = Vec::new();
     for group in groups(rows) {
-        let (kind, ..) = Kind::place(&group[0].content.config);
+        let (kind, _) = Kind::of(&group[0].content.config);
         let runs = finished(&group);
         let of = |value: fn(&RunRow) -> Option<f64>| runs.iter().filter_map(|row| value(row)).collect::<Vec<_>>();
         // A level is anywhere.
@@ -153,7 +127,7 @@ mod tests {
     #[test]
     fn each_estimate_is_at_its_best_and_stands_where_it_was_measured() {
         let of = |config: RunConfig| {
-            let (kind, number, _) = Kind::place(&config);
+            let (kind, number) = Kind::of(&config);
             let (m_eff, gain) = match kind {
                 Kind::Over(norms, Temperature::Size) => (Some(number), if norms == Exact { 0.01 } else { 0. }),
                 Kind::Over(norms, Temperature::Raw) => {
@@ -170,11 +144,10 @@ mod tests {
         let rows: Vec<RunRow> = configs(Preset::Laptop).into_iter().map(of).collect();
         let page = page(&rows).unwrap();
         for said in [
-            "- RW-SAM, one probe, λ by m_eff, at its best λ, against SAM: +2.00 (+2.00 to +2.00), **as the paper says**.",
-            "- RW-SAM, exact norms, λ as it is, at its best λ, against SAM: +3.00",
-            "- RW-SAM, exact norms, λ by m_eff against one probe, mean over the grid of m_eff: +1.00",
-            "- RW-SAM, 6 probes, λ by m_eff against one probe, mean over the grid of m_eff: +0.00",
-            "- RW-SAM, one probe, λ by m_eff: from 59.0 % at m_eff = 4 to 61.0 % at m_eff = 16.",
+            "- RW-SAM (m_eff = 32) against SAM: +1.00 (+1.00 to +1.00), **as the paper says**.",
+            "- RW-SAM (m_eff = 4, exact norms) against SAM: +1.00",
+            "- RW-SAM (m_eff = 4, exact norms) against RW-SAM (m_eff = 4): +1.00",
+            "- RW-SAM (m_eff = 16, 6 probes) against RW-SAM (m_eff = 16): +0.00",
             "| RW-SAM, one probe, λ as it is | 3 | 16.0 ± 0.0 | 61.0 ± 1.0 |",
         ] {
             assert!(page.text.contains(said), "{said} in {}", page.text);

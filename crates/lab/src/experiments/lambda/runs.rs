@@ -3,10 +3,11 @@
 use crate::config::RunConfig;
 use crate::experiments::family::Family::{Sam, Sgd};
 use crate::experiments::family::Norms::{self, Exact, Probes};
-use crate::experiments::family::Reweighted;
 use crate::experiments::radius::{at_best, compared, seeds};
 use crate::experiments::{Family, Preset, set_up_of_all};
-use msharp_perturb::catalogue::Value;
+
+/// The m_eff at which `radius` compares RW-SAM.
+pub const M: usize = 16;
 
 /// How λ is given.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,35 +29,31 @@ pub enum Kind {
 
 impl Kind {
     /// Of a run, and its λ or m_eff.
-    pub fn place(config: &RunConfig) -> (Self, f64, f64) {
+    pub fn of(config: &RunConfig) -> (Self, f64) {
         let rule = &config.perturbation.rule;
+        let lambda = |temperature| (Self::Over(Norms::of(config), temperature), rule.number("lambda"));
         match Family::of(config) {
-            Family::Reweighted(Reweighted { norms, .. }) => {
-                let is_raw = rule.values().value("temperature") == Value::Name("raw");
-                let temperature = if is_raw { Temperature::Raw } else { Temperature::Size };
-                (Self::Over(norms, temperature), rule.number("lambda"), 1.)
-            }
-            family => (Self::Level(family), 0., 1.),
+            Family::Reweighted(_) => lambda(Temperature::Size),
+            Family::Other => lambda(Temperature::Raw),
+            family => (Self::Level(family), 0.),
         }
     }
 
     /// At a λ, or an m_eff.
     fn at(self, base: &RunConfig, number: f64) -> RunConfig {
+        let known = Family::probe(M);
+        let rho = at_best(known, base).perturbation.rule.radius().expect("it has a radius");
         match self {
             Self::Level(family) => at_best(family, base),
-            Self::Over(norms, temperature) => {
-                let size = number as usize;
-                // One ρ for all, since a λ has no radius of its own.
-                let rho = at_best(Family::probe(16), base).perturbation.rule.radius();
-                let config = Family::reweighted(size.max(2), norms).at(base, rho.unwrap_or(0.));
-                config.with(|c| {
-                    if temperature == Temperature::Raw {
-                        let rule = c.perturbation.rule.clone();
-                        let raw = rule.with("temperature", "raw").and_then(|rule| rule.with("lambda", number));
-                        c.perturbation.rule = raw.expect("a temperature");
-                    }
-                })
+            Self::Over(norms, Temperature::Size) => {
+                Family::reweighted(number as usize, norms).like(base, rho * known.factor(base.optimisation.batch_size))
             }
+            // A λ has no m_eff that is known before, so all have one ρ.
+            Self::Over(norms, Temperature::Raw) => Family::reweighted(M, norms).at(base, rho).with(|c| {
+                let rule = c.perturbation.rule.clone();
+                let raw = rule.with("temperature", "raw").and_then(|rule| rule.with("lambda", number));
+                c.perturbation.rule = raw.expect("a temperature");
+            }),
         }
     }
 }
@@ -89,10 +86,12 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
 /// Above the tables.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} RW-SAM is at the ρ that was best for it with m_eff = 16 and one probe in `radius`, on other seeds, and SAM at \
-         its own. λ is given in two ways: as the number that multiplies the norms, as in the paper, which then weights \
-         less the smaller the gradients become, and as the m_eff for which it is chosen in each step. The runs of SGD, \
-         SAM and RW-SAM with m_eff = 16 are those of `radius`.",
+        "{} λ is given in two ways. As the m_eff for which it is chosen in each step: then RW-SAM is at ρ√(b/m_eff) times a \
+         constant, with which, if its weights did not depend on the samples, it would be SAM at one ρ for all m_eff (see \
+         `radius`). And as the number that multiplies the norms, as in the paper, which weights less the smaller the \
+         gradients become: then all have one ρ, as in the paper. Both are at the ρ that was best in `radius` for m_eff = 16 \
+         and one probe, on other seeds; SAM is at its own. The runs of SGD, SAM and RW-SAM with m_eff = 16, from one probe \
+         and from exact norms, are those of `radius`.",
         set_up_of_all(config)
     )
 }

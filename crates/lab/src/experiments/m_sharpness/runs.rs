@@ -41,7 +41,9 @@ pub fn about(config: &RunConfig) -> String {
          the batch.\n\nm_eff need not be m. A micro-batch descends its own gradient at x + ε, so that the noise of a \
          sample meets its own curvature with weight 1/m; RW-SAM descends the mean of the batch, and there the weight \
          is Σpᵢ/b = 1/b whatever p is, as in SAM, unless pᵢ depends on the sample. What p brings it brings by that \
-         dependence, which is what the controls take away.",
+         dependence, which is what the controls take away. Both are over the norm of the gradient along which they \
+         displace, which is longer the smaller m or m_eff is, so that at one ρ, as here, weights that do not depend on \
+         the sample make RW-SAM weaker than SAM: `radius` compares each rule at its own ρ.",
         about_start(config)
     )
 }

@@ -1,15 +1,16 @@
 //! The page of `radius`: each rule at its best radius on seeds that had no part in its choice, and the curves over ρ
-//! and over ρ√(b/m) from which it was chosen.
+//! and over the equivalent ρ from which it was chosen.
 
 use super::runs::{about, at_best, is_compared};
 use crate::config::RunConfig;
 use crate::experiments::Family;
-use crate::page::columns::{END, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
+use crate::page::columns::{END, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG, least_seconds};
 use crate::page::contest::{Claim, LAST, Says, standing};
-use crate::page::grid::{BySeed, Grid, claim};
+use crate::page::grid::{BySeed, Grid, OF_GRIDS, claim, file};
 use crate::page::markdown::capital;
 use crate::page::table::groups;
-use crate::page::{Page, Parts, by_name};
+use crate::page::{Page, Parts, Picture, by_name};
+use crate::plot::{Axis, Figure, Point, Series, Style};
 use crate::run::outcome::RunRow;
 use anyhow::Result;
 
@@ -27,23 +28,40 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
             let than = reference.label(&own);
             let table = standing(&own, LAST, &columns, than.as_deref().as_slice());
             tested.push_str(&format!("### {}, each rule at its best ρ\n\n{table}\n", capital(&of)));
+            pictures.push(over_time(&own, &of));
         }
         if !on_grid.is_empty() {
-            let names = if matches!(reference, Family::Usam(_)) { ["ρ", "ρb/m"] } else { ["ρ", "ρ√(b/m)"] };
-            let grid = Grid::of(&on_grid, Family::place, names);
+            let grid = Grid::of(&on_grid, Family::place, ["ρ", "equivalent ρ"]);
             grids.push_str(&format!("### {}, grid of ρ\n\n{}\n{}\n", capital(&of), grid.table(), grid.open_ends()));
             pictures.extend(grid.pictures(&of));
         }
     }
     let explained = "± is the standard deviation over the seeds, an interval is Student's for the differences paired by \
-                     seed. Training accuracies count the label that an image was given, right or wrong, after the last \
-                     epoch. *s an epoch* is the least time that an epoch took, with its micro-batches all at once.\n\n";
-    let of_grids = "In the grids a column is a ρ√(b/m), or a ρb/m of USAM: test accuracy in percent at the end. In \
-                    brackets is the ρ with the highest mean. There *learnt* is the share of the wrongly labelled images \
-                    for which the network predicts that label in the end.\n\n";
+                     seed, given these radii and these test images: that another choice of ρ could have been made is not in \
+                     it. Training accuracies count the label that an image was given, right or wrong, after the last \
+                     epoch. tr V is the variance of a sample's gradient, measured once an epoch on the batch of a step. \
+                     *s an epoch* is the least time that an epoch took, with its micro-batches all at once.\n\n";
     let about = about(&rows[0].content.config);
-    let (body, table) = (format!("{explained}{tested}{of_grids}{grids}"), format!("{tested}{grids}"));
+    let (body, table) = (format!("{explained}{tested}{OF_GRIDS}\n\n{grids}"), format!("{tested}{grids}"));
     Ok(Parts { about, measure: LAST.name, claims, body, table, findings: Vec::new(), pictures }.page("radius", rows))
+}
+
+/// Accuracy against the time of an epoch, a mark for each rule.
+fn over_time(rows: &[RunRow], of: &str) -> Picture {
+    let mark = |group: &Vec<&RunRow>| {
+        let values: Vec<f64> = group.iter().filter_map(|row| (LAST.of)(row)).collect();
+        let point = least_seconds(group).and_then(|seconds| Point::of_mean(seconds, &values));
+        Series::new(&group[0].content.config.rule_label(), Style::Marks, point)
+    };
+    let figure = Figure {
+        title: format!("Accuracy at the best ρ against time, {of}"),
+        x: Axis::linear("seconds an epoch").with(0., 0.),
+        y: Axis::linear("test accuracy, %"),
+        series: groups(rows).iter().map(mark).collect(),
+        slopes: Vec::new(),
+    };
+    let alt = format!("Test accuracy at the best ρ against the time of an epoch with {of}, a mark for each rule");
+    Picture { file: file("time", of), alt, figure }
 }
 
 /// By share of wrong labels, and whether perturbations are normalised: what is said of it, the rule at the batch, and
@@ -142,7 +160,8 @@ mod tests {
         assert!(line(&page, "- 40 % wrong labels, USAM: m-USAM (m = 16) against USAM: ").contains("+0.00"));
         let of_4 = page.text.lines().filter(|line| line.starts_with("| m-SAM (m = 4) ")).collect::<Vec<_>>();
         assert!(of_4[0].contains(" | 6 | +0.00 (+0.00 to +0.00) |"), "{of_4:?}");
-        assert!(of_4[1].contains(" (0.05) | 20.0 ± 0.0 | 2.00 |"), "{of_4:?}");
+        assert!(of_4[1].contains("| 0.035 |"), "of true labels: {of_4:?}");
+        assert!(of_4[2].contains(" (0.05) | 20.0 ± 0.0 |"), "{of_4:?}");
         assert!(page.text.contains("No best ρ is at an end of its grid."));
         assert_eq!(page.pictures.len(), 12);
         page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));

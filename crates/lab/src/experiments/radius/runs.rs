@@ -2,41 +2,45 @@
 
 use crate::config::{AugmentName, DataName, EstimatorName, RunConfig};
 use crate::experiments::family::Family::{Ascent, Delta, Sam, Sgd, Usam};
-use crate::experiments::family::Norms::Exact;
+use crate::experiments::family::Norms::{Exact, Random};
 use crate::experiments::{Family, Preset, set_up_of_all, standard};
 use msharp_models::{Architecture, Norm};
 use std::ops::Range;
 
 /// Samples of a batch: the m of SAM.
 const BATCH: usize = 64;
-/// ρ of SAM and of RW-SAM; the other families have what is expected to regularise alike. After seed 0 the grid was
-/// refined where accuracies are highest, and its ends, .07 and .4, were left out: no family was best there. Families
-/// that were best at the new end have a point more.
+/// ρ of SAM; m-SAM has what is expected to regularise alike. After seed 0 the grid was refined where accuracies are
+/// highest, and its ends, .07 and .4, were left out: no family was best there.
 const RADII: [f64; 7] = [0.1, 0.12, 0.14, 0.17, 0.2, 0.24, 0.28];
-/// Above these, of m = 1 and RW-SAM.
-const MORE_RADII: [f64; 1] = [0.34];
+/// And of m = 1, which was best at the end.
+const MORE_RADII: [f64; 8] = [0.1, 0.12, 0.14, 0.17, 0.2, 0.24, 0.28, 0.34];
+/// The same of RW-SAM: its ρ are twice these with an m_eff of a quarter of the batch.
+const REWEIGHTED_RADII: [f64; 8] = [0.05, 0.06, 0.07, 0.085, 0.1, 0.12, 0.14, 0.17];
 /// The same where all labels are right, and less happens.
-const SOME_RADII: [f64; 3] = [0.1, 0.14, 0.2];
+const SOME_RADII: [f64; 4] = [0.1, 0.14, 0.2, 0.28];
 /// ρ of USAM: at .1 and .4 it had 33.0 and 33.5 % on seed 100, which is in no table.
 const RAW_RADII: [f64; 6] = [0.08, 0.112, 0.16, 0.224, 0.32, 0.448];
 /// The radius of the grid at which each family has the highest mean over the seeds of the laptop preset, at 40 % of
-/// wrong labels. Runs that are compared are at these.
+/// wrong labels. Runs that are compared are at these. Those of USAM, and of families that `reweighting` adds, are where
+/// they are expected until their grids are done.
 const BEST: [(Family, f64); 14] = [
     (Sam(64), 0.14),
     (Sam(16), 0.2),
     (Sam(4), 0.24),
     (Sam(1), 0.28),
-    (Family::probe(16), 0.24),
-    (Family::reweighted(16, Exact), 0.24),
-    (Family::reweighted(4, Exact), 0.28),
-    (Family::probe(16).descended(), 0.28),
-    (Family::reweighted(16, Exact).descended(), 0.28),
-    (Ascent(16), 0.2),
+    (Family::probe(16), 0.12),
+    (Family::reweighted(16, Exact), 0.12),
+    (Family::reweighted(4, Exact), 0.1),
+    (Family::reweighted(16, Exact).descended(), 0.2),
+    (Family::reweighted(16, Random).descended(), 0.2),
+    (Ascent(16), 0.12),
     (Delta, 0.2),
     (Usam(64), 0.224),
     (Usam(16), 0.224),
     (Usam(4), 0.224),
 ];
+/// The same where all labels are right.
+const BEST_OF_RIGHT: [(Family, f64); 2] = [(Sam(64), 0.2), (Sam(4), 0.14)];
 /// Rules are compared on the seeds from this one on; those below are for the choice of radii.
 const FIRST_COMPARED: u64 = 10;
 /// How much of the images has a wrong label.
@@ -59,19 +63,26 @@ pub fn base(preset: Preset) -> RunConfig {
 
 /// `base` on a seed under every family at every radius.
 pub fn grid(base: &RunConfig, seed: u64, families: &[Family], radii: &[f64]) -> Vec<RunConfig> {
-    let on = base.clone().with(|c| c.optimisation.seed = seed);
-    let of = |family: &Family| {
-        let radii = if *family == Sgd { &[0.] } else { radii };
-        radii.iter().map(|radius| family.like(&on, *radius)).collect::<Vec<_>>()
-    };
-    families.iter().flat_map(of).collect()
+    families.iter().flat_map(|family| curve(base, seed, *family, radii)).collect()
 }
 
-/// `base` on a seed under every family at the radii of the grid, which goes on for some.
+/// `base` on a seed under a family at every radius.
+pub fn curve(base: &RunConfig, seed: u64, family: Family, radii: &[f64]) -> Vec<RunConfig> {
+    let on = base.clone().with(|c| c.optimisation.seed = seed);
+    let radii = if family == Sgd { &[0.] } else { radii };
+    radii.iter().map(|radius| family.like(&on, *radius)).collect()
+}
+
+/// `base` on a seed under every family at the radii of its grid.
 pub fn whole_grid(base: &RunConfig, seed: u64, families: &[Family]) -> Vec<RunConfig> {
-    let has_more = |family: &&Family| matches!(family, Family::Reweighted(_) | Sam(1));
-    let longer: Vec<Family> = families.iter().filter(has_more).copied().collect();
-    [grid(base, seed, families, &RADII), grid(base, seed, &longer, &MORE_RADII)].concat()
+    let radii = |family: &Family| -> &[f64] {
+        match family {
+            Family::Reweighted(_) => &REWEIGHTED_RADII,
+            Sam(1) => &MORE_RADII,
+            _ => &RADII,
+        }
+    };
+    families.iter().flat_map(|family| curve(base, seed, *family, radii(family))).collect()
 }
 
 /// The seeds on which rules are compared, each at its best radius; none of them had a part in its choice.
@@ -87,6 +98,11 @@ pub fn seeds(preset: Preset) -> Range<u64> {
 /// Those on which each rule's radius is chosen.
 pub fn grid_seeds(preset: Preset) -> Range<u64> {
     0..if preset == Preset::Paper { 3 } else { 2 }
+}
+
+/// Whether the radii were chosen for the share of wrong labels of a run, and `radius` has runs of it.
+pub fn is_of_radius(config: &RunConfig) -> bool {
+    config.data.label_noise == NOISE
 }
 
 /// Whether a run is one of those on which rules are compared.
@@ -105,51 +121,67 @@ pub fn compared(preset: Preset) -> RunConfig {
 
 /// A family at the radius that was best for it; SGD has none.
 pub fn at_best(family: Family, base: &RunConfig) -> RunConfig {
-    let found = BEST.iter().find(|(known, _)| *known == family);
-    family.like(base, found.map_or(0., |(_, radius)| *radius))
+    let best: &[_] = if base.data.label_noise > 0. { &BEST } else { &BEST_OF_RIGHT };
+    let found = best.iter().find(|(known, _)| *known == family).map(|(_, radius)| *radius);
+    let radius = found.unwrap_or_else(|| if family == Sgd { 0. } else { panic!("no best radius of {family:?}") });
+    family.like(base, radius)
 }
 
 /// Grids on wrong and on true labels, then each family at its best on other seeds, and SAM also at the best ρ of m-SAM
-/// with m = 16; then the same of USAM.
+/// with m = 16; then the same of USAM, and the rules on true labels.
 pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let (base, exact) = (base(preset), |size| Family::reweighted(size, Exact));
-    let clean = base.clone().with(|c| c.data.label_noise = 0.);
-    let comparison = |families: &[Family], seed: u64| -> Vec<RunConfig> {
-        let on = compared(preset).with(|c| c.optimisation.seed = seed);
-        let best = families.iter().map(|family| at_best(*family, &on));
-        let rho = at_best(Sam(16), &on).perturbation.rule.radius().unwrap_or(0.);
-        let same_rho = Sam(BATCH).at(&on, rho);
-        best.chain(families.contains(&Sam(BATCH)).then_some(same_rho)).collect()
+    let right = |base: RunConfig| base.with(|c| c.data.label_noise = 0.);
+    let at_their_best = |base: RunConfig, families: &[Family]| -> Vec<RunConfig> {
+        let on = |seed| base.clone().with(|c| c.optimisation.seed = seed);
+        let of_seed = |seed| families.iter().map(|family| at_best(*family, &on(seed))).collect::<Vec<_>>();
+        seeds(preset).flat_map(of_seed).collect()
     };
-    let all = |wrong: &[Family], right: &[Family], raw: &[Family]| -> Vec<RunConfig> {
-        let both = |seed| [whole_grid(&base, seed, wrong), grid(&clean, seed, right, &SOME_RADII)].concat();
-        let grids = grid_seeds(preset);
-        let normalised = grids.clone().flat_map(both).chain(seeds(preset).flat_map(|seed| comparison(wrong, seed)));
-        let raw_grids = grids.flat_map(|seed| grid(&base, seed, raw, &RAW_RADII));
-        normalised.chain(raw_grids).chain(seeds(preset).flat_map(|seed| comparison(raw, seed))).collect()
+    let at_the_same = || {
+        let on = |seed| compared(preset).with(|c| c.optimisation.seed = seed);
+        let rho = at_best(Sam(16), &base).perturbation.rule.radius().unwrap_or(0.);
+        seeds(preset).map(|seed| Sam(BATCH).at(&on(seed), rho)).collect::<Vec<_>>()
+    };
+    let of_grid = |base: &RunConfig, families: &[Family], radii: &[f64]| -> Vec<RunConfig> {
+        grid_seeds(preset).flat_map(|seed| grid(base, seed, families, radii)).collect()
+    };
+    let all = |wrong: &[Family], true_ones: &[Family], raw: &[Family]| -> Vec<RunConfig> {
+        let whole = grid_seeds(preset).flat_map(|seed| whole_grid(&base, seed, wrong)).collect();
+        let (on_wrong, on_right) = (compared(preset), right(compared(preset)));
+        [
+            whole,
+            at_their_best(on_wrong.clone(), wrong),
+            at_the_same(),
+            of_grid(&base, raw, &RAW_RADII),
+            at_their_best(on_wrong, raw),
+            of_grid(&right(base.clone()), true_ones, &SOME_RADII),
+            at_their_best(on_right, true_ones),
+        ]
+        .concat()
     };
     let some = [Sgd, Sam(64), Sam(16), Sam(4), Sam(1), Family::probe(16), exact(16)];
     match preset {
         Preset::Smoke => {
             let families = [Sgd, Sam(64), Sam(16)];
-            let grids = grid_seeds(preset).flat_map(|seed| grid(&base, seed, &families, &[0.1, 0.2]));
-            grids.chain(seeds(preset).flat_map(|seed| comparison(&families, seed))).collect()
+            [of_grid(&base, &families, &[0.1, 0.2]), at_their_best(compared(preset), &families), at_the_same()].concat()
         }
-        Preset::Laptop => all(&some, &[Sgd, Sam(64), Sam(4)], &[Usam(64), Usam(16), Usam(4)]),
-        Preset::Paper => all(&some, &some, &[Usam(64), Usam(16), Usam(4)]),
+        Preset::Laptop | Preset::Paper => all(&some, &[Sgd, Sam(64), Sam(4)], &[Usam(64), Usam(16), Usam(4)]),
     }
 }
 
 /// Above the table.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} First a grid of ρ for each rule. SAM, which is m-SAM with the m of the batch, and RW-SAM are tried at the same ρ. \
-         m-SAM is tried at √(m/b) times these, so that ρ√(b/m) is the same: where the noise of the gradient is larger \
-         than its mean, the gradient of a micro-batch is √(b/m) times as long as that of the batch, and the paper's \
-         regulariser ρ E‖∇f_γ‖ is that of SAM at ρ√(b/m). If m-SAM is nothing else, its curve is SAM's, shifted in ρ. \
-         USAM, whose regulariser is ρ/(2m)·tr V, is tried at radii of its own, and m-USAM at m/b times these. Then the \
-         rules are compared on other seeds, each at the ρ that was best for it in the laptop preset's grid. The test \
-         images are the same for all seeds.",
+        "{} First a grid of ρ for each rule, of which each is tried where the theory expects it to regularise as SAM does \
+         with some *equivalent ρ*. SAM is m-SAM with an m of the batch size b, and displaces by ρ; where the noise of the \
+         batch's gradient is much larger than its mean, the gradient of a micro-batch of m samples is √(b/m) times as \
+         long as that of the batch, and the paper's regulariser of m-SAM, ρ E‖∇f_γ‖, is that of SAM at ρ√(b/m). RW-SAM \
+         descends the mean of the batch at a point that is displaced along a weighted gradient, which is √(b/m_eff) \
+         times as long, but has no more of the batch's gradient in it if the weights do not depend on the samples; so it \
+         is expected to be SAM at ρ√(m_eff/b), which is ρ/2 here. If m-SAM and RW-SAM are nothing else, their curves are \
+         that of SAM, shifted in ρ. m-USAM is tried at m/b times the ρ of USAM: both have the same ρ/(2m)·tr V, tr V \
+         being the variance of a sample's gradient. Then the rules are compared on other seeds, each at the ρ that was \
+         best for it in the laptop preset's grid. The test images are the same for all seeds, and for the choice of ρ.",
         set_up_of_all(&config.clone().with(|c| c.data.label_noise = 0.))
     )
 }
@@ -159,19 +191,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_have_one_grid_each_and_equal_effective_radii() {
-        for preset in Preset::ALL {
-            let configs = configs(preset);
-            for config in &configs {
-                let family = Family::of(config);
-                let usual = [&RADII[..], &MORE_RADII].concat();
-                let grid = if matches!(family, Usam(_)) { RAW_RADII.to_vec() } else { usual };
-                if let (Sam(_) | Usam(_), Some(rho)) = (family, config.perturbation.rule.radius()) {
-                    let radius = rho * family.factor(config.optimisation.batch_size);
-                    assert!(grid.iter().any(|known| (known - radius).abs() < 1e-4 * radius), "{family:?}: {radius}");
-                }
-            }
-            assert!(configs.iter().any(|config| Family::of(config) == Sam(16)));
+    fn each_family_has_one_grid_on_every_seed() {
+        let radii = |wanted: Family, seed: u64, share: f64| -> Vec<f64> {
+            let of = configs(Preset::Laptop).into_iter().filter(|config| {
+                let is_there = (config.optimisation.seed, config.data.label_noise) == (seed, share);
+                is_there && Family::of(config) == wanted
+            });
+            of.filter_map(|config| config.perturbation.rule.radius()).collect()
+        };
+        assert_eq!(radii(Sam(64), 1, NOISE), RADII);
+        assert_eq!(radii(Sam(4), 1, NOISE), RADII.map(|radius| radius / 4.));
+        assert_eq!(radii(Sam(1), 1, NOISE), MORE_RADII.map(|radius| radius / 8.));
+        assert_eq!(radii(Family::probe(16), 1, NOISE), MORE_RADII);
+        assert_eq!(radii(Usam(4), 1, NOISE), RAW_RADII.map(|radius| radius / 16.));
+        assert_eq!(radii(Sam(4), 1, 0.), SOME_RADII.map(|radius| radius / 4.));
+        for seed in seeds(Preset::Laptop) {
+            assert_eq!(radii(Sam(64), seed, NOISE), [0.14, 0.1], "its own best ρ, and that of m = 16");
+            assert_eq!(radii(Sam(16), seed, NOISE), [0.1]);
+            assert_eq!(radii(Sam(64), seed, 0.).len(), 1);
         }
     }
 }

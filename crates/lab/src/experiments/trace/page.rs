@@ -4,8 +4,9 @@ use super::about;
 use crate::experiments::Family;
 use crate::experiments::cifar10::is_compared;
 use crate::page::columns::{LOSS, RHO, TRACE, TRAIN, trace};
-use crate::page::contest::{Claim, Column, Contest, NOISE, Says, labels, standing};
+use crate::page::contest::{Claim, Column, NOISE, Says, standing};
 use crate::page::curves::{Curves, Over};
+use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name};
 use crate::plot::Scale;
 use crate::run::outcome::RunRow;
@@ -55,9 +56,9 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
 
 /// SAM beside SGD, the others beside SAM: the paper says that each is lower.
 fn claims(rows: &[RunRow]) -> Vec<Claim> {
-    let all = labels(rows);
-    let others =
-        all.iter().filter(|label| !["SGD", "SAM"].contains(&label.as_str())).map(|label| (label.as_str(), "SAM"));
-    let pairs = [("SAM", "SGD")].into_iter().chain(others);
-    pairs.filter_map(|(rule, than)| Contest::new(rule, than, Says::Lower).claim(rows, NOISE)).collect()
+    let sam = Family::Sam(rows[0].content.config.optimisation.batch_size);
+    let all = groups(rows).into_iter().map(|group| Family::of_row(group[0]));
+    let others = all.filter(|family| *family != sam && !matches!(family, Family::Sgd | Family::MicroSgd(_)));
+    let pairs = [(sam, Family::Sgd)].into_iter().chain(others.map(|family| (family, sam)));
+    pairs.filter_map(|(one, than)| one.against(than, Says::Lower, rows, NOISE)).collect()
 }

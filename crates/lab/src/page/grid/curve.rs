@@ -1,5 +1,4 @@
-//! A value of runs against a number that was varied, as ρ or λ, and each rule where that number is best for it on other
-//! seeds.
+//! A value of runs against a number that was varied, as ρ, and where that number is best.
 
 use crate::statistics::paired::{Paired, paired};
 use crate::statistics::{Summary, summarise};
@@ -37,18 +36,6 @@ impl<K> Curve<K> {
         first.keys().copied().filter(everywhere).collect()
     }
 
-    /// The point with the highest mean over `seeds`; none of no seeds.
-    fn best_over(&self, seeds: &[u64]) -> Option<&(f64, BySeed)> {
-        let mean = |by_seed: &BySeed| seeds.iter().map(|seed| by_seed.get(seed)).sum::<Option<f64>>();
-        let known = self.sound().filter_map(|point| Some((mean(&point.1)?, point)));
-        known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, point)| point)
-    }
-
-    /// The least value: of times, which other work on a machine makes longer and never shorter.
-    pub fn least(&self) -> Option<f64> {
-        self.points.iter().flat_map(|(_, by_seed)| by_seed.values()).copied().reduce(f64::min)
-    }
-
     /// Whether it has no number, as SGD has no ρ.
     pub fn is_level(&self) -> bool {
         self.points.iter().all(|(number, _)| *number == 0.)
@@ -62,7 +49,9 @@ impl<K> Curve<K> {
     /// The number with the highest mean over the seeds that have all numbers, and the values there.
     pub fn best(&self) -> Option<&(f64, BySeed)> {
         let seeds = self.seeds();
-        self.best_over(&seeds).filter(|_| !seeds.is_empty())
+        let mean = |by_seed: &BySeed| seeds.iter().map(|seed| by_seed.get(seed)).sum::<Option<f64>>();
+        let known = self.sound().filter_map(|point| Some((mean(&point.1)?, point)));
+        known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, point)| point).filter(|_| !seeds.is_empty())
     }
 
     /// Whether the best number is the smallest or the largest that was tried.
@@ -72,30 +61,10 @@ impl<K> Curve<K> {
         self.has_choice() && ends.into_iter().flatten().any(|(number, _)| Some(*number) == best)
     }
 
-    /// Each seed at the number that is best on the others; none of a single seed that has a choice.
-    pub fn at_best(&self) -> BySeed {
-        let seeds = self.seeds();
-        let at = |seed: &u64| {
-            let others: Vec<u64> = seeds.iter().copied().filter(|other| other != seed).collect();
-            let (_, by_seed) = self.best_over(&others).filter(|_| !(others.is_empty() && self.has_choice()))?;
-            Some((*seed, *by_seed.get(seed)?))
-        };
-        seeds.iter().filter_map(at).collect()
-    }
-
     /// The values at a number, or at a number times its factor where `factor` is that of the curve.
     pub fn at(&self, wanted: f64, factor: f64) -> Option<&BySeed> {
         let near = |number: f64| (number * factor - wanted).abs() <= 1e-4 * wanted;
         self.points.iter().find(|(number, _)| near(*number)).map(|(_, by_seed)| by_seed)
-    }
-
-    /// The mean over all numbers, of the seeds that finished at each.
-    pub fn mean_over_grid(&self) -> BySeed {
-        let mean = |seed: &u64| {
-            let sum: Option<f64> = self.points.iter().map(|(_, by_seed)| by_seed.get(seed)).sum();
-            Some((*seed, sum? / self.points.len() as f64))
-        };
-        self.seeds().iter().filter_map(mean).collect()
     }
 }
 
@@ -125,15 +94,10 @@ mod tests {
         Curve { kind: (), label: "m-SAM (m = 4)".to_owned(), factor: 4., points, diverged: Vec::new() }
     }
 
-    /// On seeds 1 and 2 the best is .2, on the others .1, though seed 0 alone would take .2.
     #[test]
-    fn no_seed_chooses_its_own_radius() {
+    fn the_best_has_the_highest_mean() {
         let curve = curve(&[(0.1, &[10., 50., 41.]), (0.2, &[60., 40., 52.])]);
         assert_eq!(curve.best().unwrap().0, 0.2);
-        // Seed 0: 50 + 41 against 40 + 52. Seed 1: 10 + 41 against 60 + 52. Seed 2: 10 + 50 against 60 + 40.
-        assert_eq!(curve.at_best(), BySeed::from([(0, 60.), (1, 40.), (2, 52.)]));
-        let others = curve.mean_over_grid();
-        assert_eq!(others, BySeed::from([(0, 35.), (1, 45.), (2, 46.5)]));
         assert!(curve.is_best_at_an_end());
     }
 
@@ -143,7 +107,6 @@ mod tests {
         curve.points[1].1.remove(&2);
         curve.diverged.push(0.2);
         assert_eq!(curve.best().unwrap().0, 0.1);
-        assert_eq!(curve.at_best(), BySeed::from([(0, 10.), (1, 20.), (2, 30.)]));
         assert!(curve.at(0.4, 4.).is_some_and(|at| at[&0] == 10.));
         assert!(curve.at(0.4, 1.).is_none());
     }
@@ -155,13 +118,6 @@ mod tests {
         curve.points[1].1.remove(&2);
         assert_eq!(curve.best().unwrap(), &(0.2, BySeed::from([(0, 60.), (1, 40.)])));
         curve.points[1].1.clear();
-        assert!(curve.best().is_none() && curve.at_best().is_empty());
-    }
-
-    #[test]
-    fn one_seed_chooses_nothing() {
-        let curve = curve(&[(0.1, &[10.]), (0.2, &[20.])]);
-        assert!(curve.at_best().is_empty() && curve.best().unwrap().0 == 0.2);
-        assert!(difference(&curve.at_best(), &curve.mean_over_grid()).is_none());
+        assert!(curve.best().is_none());
     }
 }
