@@ -127,8 +127,8 @@ pub fn at_best(family: Family, base: &RunConfig) -> RunConfig {
     family.like(base, radius)
 }
 
-/// Grids on wrong and on true labels, then each family at its best on other seeds, and SAM also at the best ρ of m-SAM
-/// with m = 16; then the same of USAM, and the rules on true labels.
+/// A grid on wrong labels, then each family at its best on other seeds, and SAM also at the best ρ of m-SAM with
+/// m = 16; then the same of USAM, and of some rules on true labels.
 pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let (base, exact) = (base(preset), |size| Family::reweighted(size, Exact));
     let right = |base: RunConfig| base.with(|c| c.data.label_noise = 0.);
@@ -153,8 +153,8 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
             at_their_best(on_wrong.clone(), wrong),
             at_the_same(),
             of_grid(&base, raw, &RAW_RADII),
-            at_their_best(on_wrong, raw),
             of_grid(&right(base.clone()), true_ones, &SOME_RADII),
+            at_their_best(on_wrong, raw),
             at_their_best(on_right, true_ones),
         ]
         .concat()
