@@ -55,8 +55,7 @@ impl<K: PartialEq + Copy> Grid<K> {
         }
         columns.sort_by(f64::total_cmp);
         let mut head = vec!["rule".to_owned()];
-        // Four decimals: 8 · 0.02125 is 0.17.
-        head.extend(columns.iter().map(|at| ((at * 1e4).round() / 1e4).to_string()));
+        head.extend(columns.iter().map(|at| rounded(*at).to_string()));
         head.push(format!("at the best {number}"));
         let has_learnt = self.has_learnt();
         head.extend(has_learnt.then(|| "learnt".to_owned()));
@@ -80,6 +79,17 @@ impl<K: PartialEq + Copy> Grid<K> {
             cells
         };
         table(&head, self.accuracy.iter().map(line))
+    }
+
+    /// Where each rule is best, and what that is times its factor.
+    pub fn best(&self) -> Option<String> {
+        let [number, scaled] = self.names;
+        let of_curve = |curve: &Curve<K>| {
+            let (best, _) = curve.best().filter(|_| curve.has_choice())?;
+            Some(format!("{best} ({}) of {}", rounded(best * curve.factor), curve.label))
+        };
+        let all: Vec<String> = self.accuracy.iter().filter_map(of_curve).collect();
+        (!all.is_empty()).then(|| format!("The best {number}, and in brackets the {scaled}: {}.", all.join(", ")))
     }
 
     /// Whether it is known how many wrong labels were learnt.
@@ -107,8 +117,8 @@ impl<K: PartialEq + Copy> Grid<K> {
         all.concat()
     }
 
-    /// Accuracy over the number, over its product with the factor where a curve has another than 1, and over the share
-    /// of wrong labels that was learnt where it is known. `of` says of which runs.
+    /// Accuracy over the product of the number and the factor where a curve has another than 1, over the number, and over
+    /// the share of wrong labels that was learnt where it is known. `of` says of which runs.
     pub fn pictures(&self, of: &str) -> Vec<Picture> {
         let middle = |curve: &Curve<K>| curve.points.iter().map(|(at, _)| *at).find(|at| *at > 0.);
         let anywhere = self.accuracy.iter().find_map(middle).unwrap_or(1.);
@@ -134,10 +144,11 @@ impl<K: PartialEq + Copy> Grid<K> {
                 figure,
             }
         };
-        let mut pictures = vec![over("equal", self.names[0], false)];
+        let mut pictures = Vec::new();
         if self.accuracy.iter().any(|curve| curve.factor != 1.) {
             pictures.push(over("scaled", self.names[1], true));
         }
+        pictures.push(over("equal", self.names[0], false));
         if self.has_learnt() {
             pictures.push(self.over_learnt(file("learnt", of), of));
         }
@@ -165,6 +176,11 @@ impl<K: PartialEq + Copy> Grid<K> {
         let alt = format!("Test accuracy against the share of wrong labels learnt with {of}, a curve for each rule");
         Picture { file, alt, figure }
     }
+}
+
+/// To four decimals: 8 · 0.02125 is 0.17.
+fn rounded(number: f64) -> f64 {
+    (number * 1e4).round() / 1e4
 }
 
 /// The name of a picture's file, of some runs.

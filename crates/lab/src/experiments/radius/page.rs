@@ -16,7 +16,8 @@ use anyhow::Result;
 
 /// Claims, tables and pictures of SAM for each share of wrong labels, and of USAM where there is any.
 pub fn page(rows: &[RunRow]) -> Result<Page> {
-    let (mut claims, mut tested, mut grids, mut pictures) = (Vec::new(), String::new(), String::new(), Vec::new());
+    let (mut claims, mut findings, mut pictures, mut times) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut tested, mut grids) = (String::new(), String::new());
     for (of, reference, rows) in sections(rows) {
         let (compared, on_grid): (Vec<RunRow>, Vec<RunRow>) =
             rows.into_iter().partition(|row| is_compared(&row.content.config));
@@ -28,12 +29,13 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
             let than = reference.label(&own);
             let table = standing(&own, LAST, &columns, than.as_deref().as_slice());
             tested.push_str(&format!("### {}, each rule at its best ρ\n\n{table}\n", capital(&of)));
-            pictures.push(over_time(&own, &of));
+            times.push(over_time(&own, &of));
         }
         if !on_grid.is_empty() {
             let grid = Grid::of(&on_grid, Family::place, ["ρ", "equivalent ρ"]);
             grids.push_str(&format!("### {}, grid of ρ\n\n{}\n{}\n", capital(&of), grid.table(), grid.open_ends()));
             pictures.extend(grid.pictures(&of));
+            findings.extend(grid.best().map(|best| format!("{}. {best}", capital(&of))));
         }
     }
     let explained = "± is the standard deviation over the seeds, an interval is Student's for the differences paired by \
@@ -43,7 +45,8 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
                      *s an epoch* is the least time that an epoch took, with its micro-batches all at once.\n\n";
     let about = about(&rows[0].content.config);
     let (body, table) = (format!("{explained}{tested}{OF_GRIDS}\n\n{grids}"), format!("{tested}{grids}"));
-    Ok(Parts { about, measure: LAST.name, claims, body, table, findings: Vec::new(), pictures }.page("radius", rows))
+    pictures.extend(times);
+    Ok(Parts { about, measure: LAST.name, claims, body, table, findings, pictures }.page("radius", rows))
 }
 
 /// Accuracy against the time of an epoch, a mark for each rule.
@@ -163,6 +166,8 @@ mod tests {
         assert!(of_4[1].contains("| 0.035 |"), "of true labels: {of_4:?}");
         assert!(of_4[2].contains(" (0.05) | 20.0 ± 0.0 |"), "{of_4:?}");
         assert!(page.text.contains("No best ρ is at an end of its grid."));
+        let best = line(&page, "- 40 % wrong labels. The best ρ, and in brackets the equivalent ρ: ");
+        assert!(best.contains("0.2 (0.2) of SAM, 0.1 (0.2) of m-SAM (m = 16), 0.05 (0.2) of m-SAM (m = 4)"), "{best}");
         assert_eq!(page.pictures.len(), 12);
         page.pictures.iter().for_each(|picture| assert!(picture.figure.svg().is_ok()));
     }
