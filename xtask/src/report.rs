@@ -34,7 +34,8 @@ struct Results {
 const IN_README: (&str, &str) = ("toy", "laptop");
 
 /// The findings that stand in the README: an experiment, and how the finding begins, for the last that begins so.
-const HEADLINES: [(&str, &str); 4] = [
+const HEADLINES: [(&str, &str); 5] = [
+    ("radius", "40 % wrong labels: m-SAM (m = 16) against SAM: "),
     ("m-sharpness", "m-SAM (m = 4) against SAM"),
     ("m-sharpness", "RW-SAM (m_eff = 4) against m-SAM"),
     ("exit-time", "m-USAM leaves"),
@@ -66,11 +67,15 @@ pub fn report(args: ReportArgs) -> Result<()> {
         Ok(format!("- [{name}](results/{name}-{preset}/README.md). {question} {finding}\n"))
     };
     let headlines: String = HEADLINES.iter().map(headline).collect::<Result<_>>()?;
+    // The first of its tables, without the heading.
+    let radius = of("radius").and_then(|results| results.page.table.split("### ").nth(1)?.split_once("\n\n"));
+    let (_, radius) = radius.context("there are no rows of radius, whose table stands in docs/parallel-m-sam.md")?;
     let rows = row::read::<estimators::Comparison>(&paths::results().join("estimators-laptop/rows.jsonl"))?;
     let comparisons: Vec<_> = rows.into_iter().map(|row| row.content).collect();
     for (file, parts) in [
         ("README.md", vec![("toy", toy), ("headlines", headlines)]),
         ("docs/rules.md", vec![("rules", rules::table()?)]),
+        ("docs/parallel-m-sam.md", vec![("radius", radius.to_owned())]),
         ("docs/estimators.md", vec![("estimators", estimators::summary(&comparisons))]),
     ] {
         let path = root.join(file);
