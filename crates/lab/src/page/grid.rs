@@ -117,8 +117,8 @@ impl<K: PartialEq + Copy> Grid<K> {
         all.concat()
     }
 
-    /// Accuracy over the product of the number and the factor where a curve has another than 1, over the number, and over
-    /// the share of wrong labels that was learnt where it is known. `of` says of which runs.
+    /// Accuracy over the product of the number and the factor where a curve has another than 1, over the number, and
+    /// over the share of wrong labels that was learnt where it is known. `of` says of which runs.
     pub fn pictures(&self, of: &str) -> Vec<Picture> {
         let middle = |curve: &Curve<K>| curve.points.iter().map(|(at, _)| *at).find(|at| *at > 0.);
         let anywhere = self.accuracy.iter().find_map(middle).unwrap_or(1.);
