@@ -19,7 +19,7 @@ const REWEIGHTED_RADII: [f64; 8] = [0.05, 0.06, 0.07, 0.085, 0.1, 0.12, 0.14, 0.
 /// The same where all labels are right, and less happens.
 const SOME_RADII: [f64; 4] = [0.1, 0.14, 0.2, 0.28];
 /// ρ of USAM: at .1 and .4 it had 33.0 and 33.5 % on seed 100, which is in no table. m-USAM was best at larger ones
-/// than are expected to be alike, so that its grids go further, and the smallest radii, which on seed 0 were far from the
+/// than are expected to be alike, so that its grids go further; the smallest radii, which on seed 0 were far from the
 /// best, are left out.
 const RAW_RADII: [f64; 5] = [0.112, 0.16, 0.224, 0.32, 0.448];
 const RAW_RADII_OF_16: [f64; 5] = [0.16, 0.224, 0.32, 0.448, 0.64];
