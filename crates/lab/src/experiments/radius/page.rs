@@ -21,7 +21,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     for (of, reference, rows) in sections(rows) {
         let (compared, on_grid): (Vec<RunRow>, Vec<RunRow>) =
             rows.into_iter().partition(|row| is_compared(&row.content.config));
-        if !compared.is_empty() {
+        if compared.iter().any(|row| Family::of_row(row) == reference) {
             claims.extend(claims_of(&compared, reference).into_iter().map(|claim| claim.of_runs(&capital(&of))));
             let own: Vec<RunRow> =
                 compared.into_iter().filter(|row| !is_at_another(&row.content.config, reference)).collect();
