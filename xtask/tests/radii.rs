@@ -31,6 +31,14 @@ fn the_radii_at_which_rules_are_compared_are_the_best_of_the_committed_grids() {
             let (compared, tried): (Vec<RunRow>, Vec<RunRow>) =
                 of_share.partition(|row| is_compared(&row.content.config));
             let grid = Grid::of(&tried, Family::place, ["ρ", "ρ"]).accuracy;
+            if !experiment.starts_with("cifar") {
+                // Before anything is compared, too.
+                for curve in grid.iter().filter(|curve| curve.has_choice()) {
+                    let of_family = tried.iter().find(|row| Family::of_row(row) == curve.kind).unwrap();
+                    let taken = radius::at_best(curve.kind, &of_family.content.config).perturbation.rule.radius();
+                    assert_eq!(taken, curve.best().map(|(best, _)| *best), "{experiment}: {}, {share}", curve.label);
+                }
+            }
             for row in &compared {
                 let (config, family) = (&row.content.config, Family::of_row(row));
                 let Some(rho) = config.perturbation.rule.radius() else { continue };

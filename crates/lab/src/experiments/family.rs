@@ -281,7 +281,7 @@ mod tests {
                 Family::Sam(m) => over(m, &|part| part.hessian * part.gradient[0] / part.length),
                 Family::Usam(m) => over(m, &|part| part.hessian * part.gradient[0]),
                 Family::Ascent(m) => over(m, &|part| whole * part.gradient[0] / part.length),
-                // Weights that know nothing of the gradients: 1/m of m samples.
+                // Weights that do not depend on the gradients: 1/m of m samples.
                 Family::Reweighted(Reweighted { size, descended, .. }) => {
                     let part = mean(0..size);
                     (if descended { part.hessian } else { whole }) * part.gradient[0] / part.length

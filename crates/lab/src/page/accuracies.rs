@@ -8,8 +8,8 @@ use crate::config::RunConfig;
 use crate::run::outcome::RunRow;
 
 /// Each rule against SGD, or AdamW alone, and those but SAM against SAM. Where the paper has values for both that are
-/// further apart than their deviations, it says what they say; of pairs
-/// that it has not, that each is higher, but for SGD in micro-batches.
+/// further apart than their deviations, it says what they say; of pairs that it has not, that each is higher, but for
+/// SGD in micro-batches.
 fn claims(rows: &[RunRow], published: &[Published]) -> Vec<Claim> {
     let of = |fits: &dyn Fn(&RunConfig) -> bool| rows.iter().map(|row| &row.content.config).find(|config| fits(config));
     let alone = of(&|config| config.perturbation.rule.name() == "sgd" && config.perturbation.micro_batch.is_none());

@@ -371,9 +371,10 @@ mod tests {
         new(&jobs).unwrap();
         new(&jobs).unwrap();
         for (other, parts) in
-            [(&jobs[1..], ["series 0\", and here", "series 1\";"]), (&jobs[..5], ["6, and here 5", "delete this file"])]
+            [(&jobs[1..], ["series 0\", and here", "series 1\";"]), (&jobs[..5], ["6, and here 5", "another --out"])]
         {
             let error = new(other).err().unwrap().to_string();
+            assert!(error.contains("delete this file"), "{error}");
             assert!(error.contains("a test.plan") && parts.iter().all(|part| error.contains(part)), "{error}");
         }
     }

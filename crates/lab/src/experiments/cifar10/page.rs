@@ -2,6 +2,7 @@
 //! how ρ was chosen.
 
 use super::runs::{M, SMALL_M, Setting, about, is_compared};
+use crate::config::RunConfig;
 use crate::experiments::{Family, Preset};
 use crate::page::columns::{END, RHO, TRACE, TRAIN};
 use crate::page::contest::{Column, LAST, Says, mean, percent_at_end, standing};
@@ -48,8 +49,11 @@ fn fit(rows: &[RunRow]) -> String {
 fn choice(rows: &[RunRow]) -> String {
     let images = rows[0].content.config.data.validation.unwrap_or(0);
     let seed = rows[0].content.config.optimisation.seed;
-    // Each rule at the ρ that it had.
-    let grid = Grid::of(rows, |config| (Family::of(config), Family::place(config).1, 1.), ["ρ", "ρ"]);
+    let at_own_rho = |config: &RunConfig| {
+        let (family, rho, _) = Family::place(config);
+        (family, rho, 1.)
+    };
+    let grid = Grid::of(rows, at_own_rho, ["ρ", "ρ"]);
     format!(
         "\n### How ρ was chosen\n\nOn seed {seed}, by the accuracy in percent on {images} training images that were held \
          out. A column is a ρ.\n\n{}\n{}",
@@ -61,7 +65,6 @@ fn choice(rows: &[RunRow]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RunConfig;
     use crate::experiments::cifar10::CIFAR10;
     use crate::experiments::trace;
     use crate::experiments::{Experiment, Given};

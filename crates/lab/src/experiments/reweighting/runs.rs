@@ -21,7 +21,7 @@ pub const RANDOM: Family = Family::reweighted(M, Random).descended();
 
 /// The families that `radius` has not, and the equivalent ρ on their grids: as far below and above the best of SAM, or
 /// of m-SAM for those that are expected to be like it.
-pub const OWN: [(Family, [f64; 6]); 5] = [
+const OWN: [(Family, [f64; 6]); 5] = [
     (exact(SMALL), [0.05, 0.07, 0.085, 0.1, 0.12, 0.14]),
     (exact(M).descended(), [0.1, 0.14, 0.17, 0.2, 0.24, 0.28]),
     (RANDOM, [0.1, 0.14, 0.17, 0.2, 0.24, 0.28]),

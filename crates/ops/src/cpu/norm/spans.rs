@@ -248,7 +248,8 @@ impl Spans {
 /// `c` channels, the first whose terms are summed, x, dy and y, and a number for each channel.
 type Columns<'a, T> = (usize, usize, [&'a [T]; 3], &'a [f64]);
 
-/// Adds the terms of N channels over all rows to `sums` `[2, c]`, and says N. All sums of 16 channels are in registers.
+/// Writes the sums of the terms of N channels over all rows to `sums` `[2, c]`, and returns N. Those of 16 channels are
+/// in registers.
 #[inline(always)]
 fn sums_of_columns<T: Float, const N: usize>(
     (c, first, [x, dy, y], centre): Columns<T>,
