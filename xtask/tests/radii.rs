@@ -45,8 +45,8 @@ fn the_radii_at_which_rules_are_compared_are_the_best_of_the_committed_grids() {
                 let curve = grid.iter().find(|curve| curve.kind == family);
                 let curve = curve.unwrap_or_else(|| panic!("{experiment}: no grid of {family:?} at {share}"));
                 let best = curve.best().map(|(best, _)| *best);
-                // SAM is also compared at the ρ of another rule.
-                let is_another = family == Family::Sam(config.optimisation.batch_size) && experiment == "radius";
+                // Some rules are also compared beside their best ρ, and at that of another rule.
+                let is_another = experiment == "radius";
                 let at_own = |other: &&RunRow| {
                     Family::of_row(other) == family && other.content.config.perturbation.rule.radius() == best
                 };

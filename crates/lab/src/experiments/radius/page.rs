@@ -2,11 +2,10 @@
 //! and over the equivalent ρ from which it was chosen.
 
 use super::runs::{about, at_best, is_compared};
-use crate::config::RunConfig;
 use crate::experiments::Family;
 use crate::page::columns::{END, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG, least_seconds};
 use crate::page::contest::{Claim, LAST, Says, standing};
-use crate::page::grid::{BySeed, Grid, OF_GRIDS, claim, file};
+use crate::page::grid::{Curve, Grid, OF_GRIDS, claim, file};
 use crate::page::markdown::capital;
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name};
@@ -23,12 +22,12 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
             rows.into_iter().partition(|row| is_compared(&row.content.config));
         if compared.iter().any(|row| Family::of_row(row) == reference) {
             claims.extend(claims_of(&compared, reference).into_iter().map(|claim| claim.of_runs(&capital(&of))));
-            let own: Vec<RunRow> =
-                compared.into_iter().filter(|row| !is_at_another(&row.content.config, reference)).collect();
+            let own: Vec<RunRow> = compared.iter().filter(|row| is_at_best(row)).cloned().collect();
             let columns = [RHO, RIGHT, WRONG, END, TRACE, SECONDS_AN_EPOCH];
             let than = reference.label(&own);
             let table = standing(&own, LAST, &columns, than.as_deref().as_slice());
             tested.push_str(&format!("### {}, each rule at its best ρ\n\n{table}\n", capital(&of)));
+            tested.push_str(&around(&compared));
             times.push(over_time(&own, &of));
         }
         if !on_grid.is_empty() {
@@ -90,53 +89,79 @@ fn sections(rows: &[RunRow]) -> Vec<(String, Family, Vec<RunRow>)> {
     all.filter(|(_, reference, rows)| rows.iter().any(|row| Family::of_row(row) == *reference)).collect()
 }
 
-/// Whether a run of the rule at the batch has not its best ρ, but that of another rule.
-fn is_at_another(config: &RunConfig, reference: Family) -> bool {
-    Family::of(config) == reference && config.perturbation.rule != at_best(reference, config).perturbation.rule
+/// Whether a run has the ρ that was best for its rule, and not one beside it or that of another rule.
+fn is_at_best(row: &RunRow) -> bool {
+    let config = &row.content.config;
+    config.perturbation.rule == at_best(Family::of(config), config).perturbation.rule
 }
 
-/// Each rule beside the one at the batch, each at its best ρ; and m-SAM beside SAM at the same.
-fn claims_of(rows: &[RunRow], reference: Family) -> Vec<Claim> {
-    let (others, own): (Vec<RunRow>, Vec<RunRow>) =
-        rows.iter().cloned().partition(|row| is_at_another(&row.content.config, reference));
-    let Some(than) = reference.label(&own) else { return Vec::new() };
+/// Compared runs by ρ.
+fn by_rho(compared: &[RunRow]) -> Grid<Family> {
+    Grid::of(compared, Family::place, ["ρ", "equivalent ρ"])
+}
+
+/// The rules that were compared at more than one ρ.
+fn around(compared: &[RunRow]) -> String {
+    let mut grid = by_rho(compared);
+    grid.accuracy.retain(Curve::has_choice);
+    if grid.accuracy.is_empty() {
+        return String::new();
+    }
+    format!("On the same seeds, around the best ρ of the grid; a column is an equivalent ρ:\n\n{}\n", grid.table())
+}
+
+/// Each rule beside the one at the batch: at the best ρ of each; at one ρ, where the one at the batch has run there; and
+/// at the ρ that is best on the seeds of the comparison, where both have run at several.
+fn claims_of(compared: &[RunRow], reference: Family) -> Vec<Claim> {
+    let own: Vec<RunRow> = compared.iter().filter(|row| is_at_best(row)).cloned().collect();
     let mut claims = vec![reference.against(Family::Sgd, Says::Higher, &own, LAST)];
     let families = groups(&own).into_iter().map(|group| Family::of_row(group[0]));
-    let beside = families.filter(|family| ![Family::Sgd, reference].contains(family));
-    claims.extend(beside.map(|family| family.against(reference, Says::Higher, &own, LAST)));
-    let by_seed = |rows: &mut dyn Iterator<Item = &RunRow>| -> BySeed {
-        rows.filter_map(|row| Some((row.content.config.optimisation.seed, (LAST.of)(row)?))).collect()
-    };
-    if let Some(other) = others.first() {
-        let rho = other.content.config.perturbation.rule.radius();
-        let same = |row: &&RunRow| {
-            ![Family::Sgd, reference].contains(&Family::of_row(row))
-                && row.content.config.perturbation.rule.radius() == rho
-        };
-        if let Some(micro) = own.iter().find(same) {
-            let label = micro.content.config.rule_label();
-            let what = format!("{label} against {than} at the same ρ, {}", rho.unwrap_or(0.));
-            let micro = by_seed(&mut own.iter().filter(|row| Family::of_row(row) == Family::of_row(micro)));
-            claims.push(claim(what, &micro, &by_seed(&mut others.iter()), Says::Higher));
-        }
+    let beside: Vec<Family> = families.filter(|family| ![Family::Sgd, reference].contains(family)).collect();
+    claims.extend(beside.iter().map(|family| family.against(reference, Says::Higher, &own, LAST)));
+    let curves = by_rho(compared).accuracy;
+    let of = |family| curves.iter().find(|curve| curve.kind == family);
+    if let Some(than) = of(reference).filter(|than| than.has_choice()) {
+        let beside: Vec<&Curve<Family>> = beside.into_iter().filter_map(of).collect();
+        claims.extend(beside.iter().map(|curve| at_one_rho(curve, than, &own)));
+        claims.extend(beside.iter().filter(|curve| curve.has_choice()).map(|curve| at_best_here(curve, than)));
     }
     claims.into_iter().flatten().collect()
+}
+
+/// A rule at its best ρ beside another at the same.
+fn at_one_rho(curve: &Curve<Family>, than: &Curve<Family>, own: &[RunRow]) -> Option<Claim> {
+    let row = own.iter().find(|row| Family::of_row(row) == curve.kind)?;
+    let rho = row.content.config.perturbation.rule.radius()?;
+    let what = format!("{} against {} at the same ρ, {rho}", curve.label, than.label);
+    claim(what, curve.at(rho, 1.)?, than.at(rho, 1.)?, Says::Higher)
+}
+
+/// Two rules, each at the ρ that turns out best where they are compared.
+fn at_best_here(curve: &Curve<Family>, than: &Curve<Family>) -> Option<Claim> {
+    let ((rho, one), (of_than, other)) = (curve.best()?, than.best()?);
+    let what = format!(
+        "{} against {}, each at the ρ that is best on these seeds, {rho} and {of_than}",
+        curve.label, than.label
+    );
+    claim(what, one, other, Says::Higher)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::runs::configs;
     use super::*;
+    use crate::config::RunConfig;
     use crate::experiments::Preset;
     use crate::page::table::tests::row_of;
 
-    /// On the grid accuracy is a function of ρ√(b/m) alone. Where rules are compared m = 4 has `gain`, and SAM at the ρ
-    /// of m = 16 has lost three points.
+    /// On the grid accuracy is a function of ρ√(b/m) alone. Where rules are compared m = 4 has `gain`, and a rule
+    /// that has not its best ρ has lost three points.
     fn rows(gain: f64) -> Vec<RunRow> {
         let of = |config: RunConfig| {
             let (family, rho, factor) = Family::place(&config);
+            let is_at_best = config.perturbation.rule == at_best(family, &config).perturbation.rule;
             let change = match is_compared(&config) {
-                true if is_at_another(&config, Family::Sam(64)) => -0.03,
+                true if !is_at_best => -0.03,
                 true if family == Family::Sam(4) => gain,
                 true => 0.,
                 false => -(rho * factor - 0.2).powi(2),
@@ -160,8 +185,12 @@ mod tests {
         let of = |m: usize, what: &str| line(&page, &format!("- 40 % wrong labels: m-SAM (m = {m}) against SAM{what}"));
         assert!(of(4, ": ").contains("+0.00"));
         assert!(of(16, " at the same ρ, 0.").contains("+3.00 (+3.00 to +3.00), **as the paper says**"));
+        assert!(of(16, ", each at the ρ that is best on these seeds, 0.1 and 0.14: ").contains("+0.00"));
+        assert!(!page.text.contains("m-SAM (m = 4) against SAM, each"), "it was compared at one ρ");
         assert!(line(&page, "- 40 % wrong labels, USAM: m-USAM (m = 16) against USAM: ").contains("+0.00"));
         let of_4 = page.text.lines().filter(|line| line.starts_with("| m-SAM (m = 4) ")).collect::<Vec<_>>();
+        let around = line(&page, "| m-SAM (m = 16) | – | – | – | ");
+        assert!(around.ends_with(" | 52.5 ± 1.9 (0.1) | 20.0 ± 0.0 |"), "at .17, .2 and .24: {around}");
         assert!(of_4[0].contains(" | 6 | +0.00 (+0.00 to +0.00) |"), "{of_4:?}");
         assert!(of_4[1].contains("| 0.035 |"), "of true labels: {of_4:?}");
         assert!(of_4[2].contains(" (0.05) | 20.0 ± 0.0 |"), "{of_4:?}");

@@ -45,6 +45,9 @@ const BEST: [(Family, f64); 14] = [
 ];
 /// The same where all labels are right.
 const BEST_OF_RIGHT: [(Family, f64); 2] = [(Sam(64), 0.2), (Sam(4), 0.14)];
+/// The families that are compared at the radii beside their best as well, by which a choice of ρ on few seeds can be
+/// checked.
+const AROUND: [Family; 2] = [Sam(BATCH), Sam(16)];
 /// Rules are compared on the seeds from this one on; those below are for the choice of radii.
 const FIRST_COMPARED: u64 = 10;
 /// How much of the images has a wrong label.
@@ -77,19 +80,21 @@ pub fn curve(base: &RunConfig, seed: u64, family: Family, radii: &[f64]) -> Vec<
     radii.iter().map(|radius| family.like(&on, *radius)).collect()
 }
 
+/// The equivalent ρ of a family's grid.
+fn radii(family: Family) -> &'static [f64] {
+    match family {
+        Family::Reweighted(_) => &REWEIGHTED_RADII,
+        Usam(4) => &RAW_RADII_OF_4,
+        Usam(16) => &RAW_RADII_OF_16,
+        Usam(_) => &RAW_RADII,
+        Sam(1) => &MORE_RADII,
+        _ => &RADII,
+    }
+}
+
 /// `base` on a seed under every family at the radii of its grid.
 pub fn whole_grid(base: &RunConfig, seed: u64, families: &[Family]) -> Vec<RunConfig> {
-    let radii = |family: &Family| -> &[f64] {
-        match family {
-            Family::Reweighted(_) => &REWEIGHTED_RADII,
-            Usam(4) => &RAW_RADII_OF_4,
-            Usam(16) => &RAW_RADII_OF_16,
-            Usam(_) => &RAW_RADII,
-            Sam(1) => &MORE_RADII,
-            _ => &RADII,
-        }
-    };
-    families.iter().flat_map(|family| curve(base, seed, *family, radii(family))).collect()
+    families.iter().flat_map(|family| curve(base, seed, *family, radii(*family))).collect()
 }
 
 /// The seeds on which rules are compared, each at its best radius; none of them had a part in its choice.
@@ -126,16 +131,28 @@ pub fn compared(preset: Preset) -> RunConfig {
     })
 }
 
-/// A family at the radius that was best for it; SGD has none.
-pub fn at_best(family: Family, base: &RunConfig) -> RunConfig {
+/// The equivalent ρ that was best for a family; SGD has none.
+fn best(family: Family, base: &RunConfig) -> f64 {
     let best: &[_] = if base.data.label_noise > 0. { &BEST } else { &BEST_OF_RIGHT };
     let found = best.iter().find(|(known, _)| *known == family).map(|(_, radius)| *radius);
-    let radius = found.unwrap_or_else(|| if family == Sgd { 0. } else { panic!("no best radius of {family:?}") });
-    family.like(base, radius)
+    found.unwrap_or_else(|| if family == Sgd { 0. } else { panic!("no best radius of {family:?}") })
 }
 
-/// A grid on wrong labels, then each family at its best on other seeds, and SAM also at the best ρ of m-SAM with
-/// m = 16; then the same of USAM, and of some rules on true labels.
+/// A family at the radius that was best for it.
+pub fn at_best(family: Family, base: &RunConfig) -> RunConfig {
+    family.like(base, best(family, base))
+}
+
+/// A family at the radii of its grid on both sides of the best.
+fn beside_best(family: Family, base: &RunConfig) -> Vec<RunConfig> {
+    let (radii, best) = (radii(family), best(family, base));
+    let below = radii.iter().rev().find(|radius| **radius < best);
+    let above = radii.iter().find(|radius| **radius > best);
+    below.into_iter().chain(above).map(|radius| family.like(base, *radius)).collect()
+}
+
+/// A grid on wrong labels, then each family at its best on other seeds, SAM also at the best ρ of m-SAM with m = 16, and
+/// both beside their best; then the same of USAM, and of some rules on true labels.
 pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let (base, exact) = (base(preset), |size| Family::reweighted(size, Exact));
     let right = |base: RunConfig| base.with(|c| c.data.label_noise = 0.);
@@ -143,9 +160,13 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let at_their_best = |base: RunConfig, families: &[Family]| -> Vec<RunConfig> {
         on_seeds(base).flat_map(|on| families.iter().map(move |family| at_best(*family, &on))).collect()
     };
-    let at_the_same = || -> Vec<RunConfig> {
+    let around = || -> Vec<RunConfig> {
         let rho = at_best(Sam(16), &base).perturbation.rule.radius().unwrap_or(0.);
-        on_seeds(compared(preset)).map(|on| Sam(BATCH).at(&on, rho)).collect()
+        let of_seed = |on: RunConfig| {
+            let beside = AROUND.iter().flat_map(|family| beside_best(*family, &on));
+            [Sam(BATCH).at(&on, rho)].into_iter().chain(beside).collect::<Vec<_>>()
+        };
+        on_seeds(compared(preset)).flat_map(of_seed).collect()
     };
     let of_grid = |base: &RunConfig, families: &[Family], radii: &[f64]| -> Vec<RunConfig> {
         grid_seeds(preset).flat_map(|seed| grid(base, seed, families, radii)).collect()
@@ -158,7 +179,7 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
         [
             whole(wrong),
             at_their_best(on_wrong.clone(), wrong),
-            at_the_same(),
+            around(),
             whole(raw),
             of_grid(&right(base.clone()), true_ones, &SOME_RADII),
             at_their_best(on_wrong, raw),
@@ -170,7 +191,7 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
     match preset {
         Preset::Smoke => {
             let families = [Sgd, Sam(64), Sam(16)];
-            [of_grid(&base, &families, &[0.1, 0.2]), at_their_best(compared(preset), &families), at_the_same()].concat()
+            [of_grid(&base, &families, &[0.1, 0.2]), at_their_best(compared(preset), &families), around()].concat()
         }
         Preset::Laptop => all(&some, &[Sgd, Sam(64), Sam(4)], &[Usam(64), Usam(16), Usam(4)]),
         Preset::Paper => all(&some, &some, &[Usam(64), Usam(16), Usam(4)]),
@@ -189,7 +210,8 @@ pub fn about(config: &RunConfig) -> String {
          is expected to be SAM at ρ√(m_eff/b), which is ρ/2 here. If m-SAM and RW-SAM are nothing else, their curves are \
          that of SAM, shifted in ρ. m-USAM is tried at m/b times the ρ of USAM: both have the same ρ/(2m)·tr V, tr V \
          being the variance of a sample's gradient. Then the rules are compared on other seeds, each at the ρ that was \
-         best for it in the laptop preset's grid. The test images are the same for all seeds, and for the choice of ρ.",
+         best for it in the laptop preset's grid; SAM and m-SAM with m = 16 also at the ρ beside it. The test images are \
+         the same for all seeds, and for the choice of ρ.",
         set_up_of_all(&config.clone().with(|c| c.data.label_noise = 0.))
     )
 }
@@ -214,8 +236,9 @@ mod tests {
         assert_eq!(radii(Usam(4), 1, NOISE), RAW_RADII_OF_4.map(|radius| radius / 16.));
         assert_eq!(radii(Sam(4), 1, 0.), SOME_RADII.map(|radius| radius / 4.));
         for seed in seeds(Preset::Laptop) {
-            assert_eq!(radii(Sam(64), seed, NOISE), [0.14, 0.1], "its own best ρ, and that of m = 16");
-            assert_eq!(radii(Sam(16), seed, NOISE), [0.1]);
+            assert_eq!(radii(Sam(64), seed, NOISE), [0.14, 0.1, 0.12, 0.17], "its own best ρ, that of m = 16, beside");
+            assert_eq!(radii(Sam(16), seed, NOISE), [0.1, 0.085, 0.12]);
+            assert_eq!(radii(Sam(4), seed, NOISE).len(), 1);
             assert_eq!(radii(Sam(64), seed, 0.).len(), 1);
         }
     }
