@@ -16,8 +16,12 @@ fn workspace() -> tempfile::TempDir {
 }
 
 fn toy(workspace: &Path, preset: &str, out: &str, flags: &[&str]) -> Command {
+    reproduce(workspace, "toy", preset, out, flags)
+}
+
+fn reproduce(workspace: &Path, experiment: &str, preset: &str, out: &str, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command.args(["reproduce", "toy", "--preset", preset, "--record", "--out", out]).args(flags);
+    command.args(["reproduce", experiment, "--preset", preset, "--record", "--out", out]).args(flags);
     command.current_dir(workspace).env("CARGO_MANIFEST_DIR", workspace).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -42,6 +46,23 @@ fn jobs_of_committed_rows_are_left_out_and_their_rows_stay() {
     let (now, made) = (lines(&results), lines(&folder.path().join("second/rows.jsonl")));
     assert_eq!([&now[0], &now[2]], [&whole[0], &whole[2]], "not done again");
     assert_eq!(made, [now[1].clone(), now[3].clone()]);
+}
+
+#[test]
+fn committed_rows_of_another_experiment_with_the_same_jobs_are_left_out_too() {
+    let folder = workspace();
+    let run = |experiment: &str, out: &str| {
+        let ended = reproduce(folder.path(), experiment, "smoke", out, &["--only-missing"]).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        lines(&folder.path().join(format!("results/{experiment}-smoke/rows.jsonl")))
+    };
+    let radius = run("radius", "first");
+    let reweighting = run("reweighting", "second");
+    let made = lines(&folder.path().join("second/rows.jsonl"));
+    let in_common = reweighting.len() - made.len();
+    assert!(0 < in_common && in_common < radius.len(), "{in_common} of {}", radius.len());
+    let own = |line: &String| line.replacen("\"radius\"", "\"reweighting\"", 1);
+    assert_eq!(radius.iter().map(own).filter(|line| reweighting.contains(line)).count(), in_common);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct Request<'a> {
     pub precision: PrecisionName,
     /// Whether the rows are put among the committed results: if the user stops, those that are done by then.
     pub record: bool,
-    /// Whether jobs of committed rows are left out.
+    /// Whether jobs of committed rows are left out, of this experiment or of one that shares them.
     pub only_missing: bool,
     /// The time of a lease, where the jobs are [shared] with other processes.
     pub shared: Option<Duration>,
@@ -81,11 +81,17 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     sharing.dedup();
     row::check_experiments(&path, &sharing)?;
     let mut done = shared::rows(&folder, &jobs)?;
-    let results = paths::results().join(named(Experiment::rows_of(experiment))).join("rows.jsonl");
-    let committed = if *record || *only_missing { row::read(&results)? } else { Vec::new() };
-    if *only_missing {
-        done.extend(committed.iter().cloned());
-    }
+    let results = |rows_of: &str| paths::results().join(named(rows_of)).join("rows.jsonl");
+    let known = if *only_missing {
+        // Also those of experiments with which this one has jobs in common.
+        let of_all = sharing.iter().map(|other| row::read::<<E::Job as Job>::Content>(&results(other)));
+        of_all.collect::<Result<Vec<_>>>()?.concat()
+    } else {
+        Vec::new()
+    };
+    done.extend(known.iter().cloned());
+    let results = results(Experiment::rows_of(experiment));
+    let committed = if *record { row::read(&results)? } else { Vec::new() };
     let is_done = |job: &&E::Job| done.iter().any(|row| job.is_of(&row.content));
     let missing: Vec<&E::Job> = jobs.iter().filter(|job| !is_done(job)).collect();
 
@@ -138,7 +144,8 @@ pub fn reproduce<E: Experiment>(experiment: &E, request: &Request) -> Result<()>
     }
     // In the order of the experiment, whichever made them.
     let mut made = if is_finished { shared::gather(&folder, &jobs)? } else { shared::rows(&folder, &jobs)? };
-    if *only_missing || !is_finished {
+    made.extend(known);
+    if !is_finished {
         made.extend(committed);
     }
     let own = |job: &E::Job| {
