@@ -110,8 +110,8 @@ fn around(compared: &[RunRow]) -> String {
     format!("On the same seeds, around the best ρ of the grid; a column is an equivalent ρ:\n\n{}\n", grid.table())
 }
 
-/// Each rule beside the one at the batch: at the best ρ of each; at one ρ, where the one at the batch has run there; and
-/// at the ρ that is best on the seeds of the comparison, where both have run at several.
+/// Each rule beside the one at the batch: at the best ρ of each; at one ρ, where the one at the batch has run there;
+/// and at the ρ that is best on the seeds of the comparison, where both have run at several.
 fn claims_of(compared: &[RunRow], reference: Family) -> Vec<Claim> {
     let own: Vec<RunRow> = compared.iter().filter(|row| is_at_best(row)).cloned().collect();
     let mut claims = vec![reference.against(Family::Sgd, Says::Higher, &own, LAST)];

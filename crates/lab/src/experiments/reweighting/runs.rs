@@ -19,9 +19,9 @@ pub const fn exact(size: usize) -> Family {
 /// RW-SAM that descends the weighted loss, with weights that do not depend on the gradients: a control.
 pub const RANDOM: Family = Family::reweighted(M, Random).descended();
 
-/// The families that `radius` has not, and the equivalent ρ on their grids: around the best of SAM, or of m-SAM for those
-/// that are expected to be like it. They are much smaller for those that descend the weighted loss, which on seed 0
-/// learnt the less the larger they were.
+/// The families that `radius` has not, and the equivalent ρ on their grids: around the best of SAM, or of m-SAM for
+/// those that are expected to be like it. They are much smaller for those that descend the weighted loss, which on
+/// seed 0 learnt the less the larger they were.
 const OWN: [(Family, [f64; 6]); 5] = [
     (exact(SMALL), [0.05, 0.07, 0.085, 0.1, 0.12, 0.14]),
     (exact(M).descended(), [0.002, 0.004, 0.007, 0.014, 0.028, 0.05]),
