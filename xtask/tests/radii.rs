@@ -46,7 +46,7 @@ fn the_radii_at_which_rules_are_compared_are_the_best_of_the_committed_grids() {
                 let curve = curve.unwrap_or_else(|| panic!("{experiment}: no grid of {family:?} at {share}"));
                 let best = curve.best().map(|(best, _)| *best);
                 // Some rules are also compared beside their best ρ, and at that of another rule.
-                let is_another = experiment == "radius";
+                let is_another = experiment == "radius" && radius::AROUND.contains(&family);
                 let at_own = |other: &&RunRow| {
                     Family::of_row(other) == family && other.content.config.perturbation.rule.radius() == best
                 };

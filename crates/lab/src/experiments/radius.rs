@@ -3,7 +3,10 @@
 mod page;
 mod runs;
 
-pub use runs::{at_best, base, compared, curve, grid, grid_seeds, is_compared, is_of_radius, seeds, whole_grid};
+pub use page::by_rho;
+pub use runs::{
+    AROUND, at_best, base, compared, curve, grid, grid_seeds, is_compared, is_of_radius, seeds, whole_grid,
+};
 
 use super::{Experiment, Given, Preset};
 use crate::config::RunConfig;

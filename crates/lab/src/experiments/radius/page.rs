@@ -21,17 +21,23 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         let (compared, on_grid): (Vec<RunRow>, Vec<RunRow>) =
             rows.into_iter().partition(|row| is_compared(&row.content.config));
         if compared.iter().any(|row| Family::of_row(row) == reference) {
-            claims.extend(claims_of(&compared, reference).into_iter().map(|claim| claim.of_runs(&capital(&of))));
             let own: Vec<RunRow> = compared.iter().filter(|row| is_at_best(row)).cloned().collect();
+            let mut around = by_rho(&compared);
+            let said = claims_of(&own, &around.accuracy, reference);
+            claims.extend(said.into_iter().map(|claim| claim.of_runs(&capital(&of))));
             let columns = [RHO, RIGHT, WRONG, END, TRACE, SECONDS_AN_EPOCH];
             let than = reference.label(&own);
             let table = standing(&own, LAST, &columns, than.as_deref().as_slice());
             tested.push_str(&format!("### {}, each rule at its best ρ\n\n{table}\n", capital(&of)));
-            tested.push_str(&around(&compared));
+            around.accuracy.retain(Curve::has_choice);
+            if !around.accuracy.is_empty() {
+                let what = "On the same seeds, around the best ρ of the grid; a column is an equivalent ρ:";
+                tested.push_str(&format!("{what}\n\n{}\n", around.table()));
+            }
             times.push(over_time(&own, &of));
         }
         if !on_grid.is_empty() {
-            let grid = Grid::of(&on_grid, Family::place, ["ρ", "equivalent ρ"]);
+            let grid = by_rho(&on_grid);
             grids.push_str(&format!("### {}, grid of ρ\n\n{}\n{}\n", capital(&of), grid.table(), grid.open_ends()));
             pictures.extend(grid.pictures(&of));
             findings.extend(grid.best().map(|best| format!("{}. {best}", capital(&of))));
@@ -95,34 +101,23 @@ fn is_at_best(row: &RunRow) -> bool {
     config.perturbation.rule == at_best(Family::of(config), config).perturbation.rule
 }
 
-/// Compared runs by ρ.
-fn by_rho(compared: &[RunRow]) -> Grid<Family> {
-    Grid::of(compared, Family::place, ["ρ", "equivalent ρ"])
-}
-
-/// The rules that were compared at more than one ρ.
-fn around(compared: &[RunRow]) -> String {
-    let mut grid = by_rho(compared);
-    grid.accuracy.retain(Curve::has_choice);
-    if grid.accuracy.is_empty() {
-        return String::new();
-    }
-    format!("On the same seeds, around the best ρ of the grid; a column is an equivalent ρ:\n\n{}\n", grid.table())
+/// Each rule over ρ.
+pub fn by_rho(rows: &[RunRow]) -> Grid<Family> {
+    Grid::of(rows, Family::place, ["ρ", "equivalent ρ"])
 }
 
 /// Each rule beside the one at the batch: at the best ρ of each; at one ρ, where the one at the batch has run there;
-/// and at the ρ that is best on the seeds of the comparison, where both have run at several.
-fn claims_of(compared: &[RunRow], reference: Family) -> Vec<Claim> {
-    let own: Vec<RunRow> = compared.iter().filter(|row| is_at_best(row)).cloned().collect();
-    let mut claims = vec![reference.against(Family::Sgd, Says::Higher, &own, LAST)];
-    let families = groups(&own).into_iter().map(|group| Family::of_row(group[0]));
+/// and at the ρ that is best on the seeds of the comparison, where both have run at several. `own` are the runs at the
+/// best ρ, `curves` those at any.
+fn claims_of(own: &[RunRow], curves: &[Curve<Family>], reference: Family) -> Vec<Claim> {
+    let mut claims = vec![reference.against(Family::Sgd, Says::Higher, own, LAST)];
+    let families = groups(own).into_iter().map(|group| Family::of_row(group[0]));
     let beside: Vec<Family> = families.filter(|family| ![Family::Sgd, reference].contains(family)).collect();
-    claims.extend(beside.iter().map(|family| family.against(reference, Says::Higher, &own, LAST)));
-    let curves = by_rho(compared).accuracy;
+    claims.extend(beside.iter().map(|family| family.against(reference, Says::Higher, own, LAST)));
     let of = |family| curves.iter().find(|curve| curve.kind == family);
     if let Some(than) = of(reference).filter(|than| than.has_choice()) {
         let beside: Vec<&Curve<Family>> = beside.into_iter().filter_map(of).collect();
-        claims.extend(beside.iter().map(|curve| at_one_rho(curve, than, &own)));
+        claims.extend(beside.iter().map(|curve| at_one_rho(curve, than, own)));
         claims.extend(beside.iter().filter(|curve| curve.has_choice()).map(|curve| at_best_here(curve, than)));
     }
     claims.into_iter().flatten().collect()

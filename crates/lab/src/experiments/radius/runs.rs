@@ -47,7 +47,7 @@ const BEST: [(Family, f64); 14] = [
 const BEST_OF_RIGHT: [(Family, f64); 2] = [(Sam(64), 0.2), (Sam(4), 0.14)];
 /// The families that are compared at the radii beside their best as well, by which a choice of ρ on few seeds can be
 /// checked.
-const AROUND: [Family; 2] = [Sam(BATCH), Sam(16)];
+pub const AROUND: [Family; 2] = [Sam(BATCH), Sam(16)];
 /// Rules are compared on the seeds from this one on; those below are for the choice of radii.
 const FIRST_COMPARED: u64 = 10;
 /// How much of the images has a wrong label.

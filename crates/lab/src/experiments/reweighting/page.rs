@@ -2,10 +2,10 @@
 
 use super::runs::{M, RANDOM, SMALL, about, exact};
 use crate::experiments::Family;
-use crate::experiments::radius::is_compared;
+use crate::experiments::radius::{by_rho, is_compared};
 use crate::page::columns::{END, M_EFF, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
 use crate::page::contest::{Claim, LAST, Says, standing};
-use crate::page::grid::{Grid, OF_GRIDS};
+use crate::page::grid::OF_GRIDS;
 use crate::page::{Page, Parts};
 use crate::run::outcome::RunRow;
 use anyhow::Result;
@@ -27,7 +27,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     }
     let mut pictures = Vec::new();
     if !on_grid.is_empty() {
-        let grid = Grid::of(&on_grid, Family::place, ["ρ", "equivalent ρ"]);
+        let grid = by_rho(&on_grid);
         body.push_str(&format!("### Grid of ρ\n\n{OF_GRIDS} How a ρ is equivalent to one of SAM, `radius` says.\n\n"));
         body.push_str(&format!("{}\n{}\n", grid.table(), grid.open_ends()));
         pictures = grid.pictures(&format!("{:.0} % wrong labels", 100. * config.data.label_noise));
