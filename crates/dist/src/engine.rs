@@ -21,7 +21,8 @@ pub trait Engine {
     /// as they are.
     ///
     /// # Errors
-    /// If a rank has ended.
+    /// If a rank has ended; and after an error, again: what others have sent for the exchange that failed is not of the
+    /// next.
     fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()>;
 
     /// Which rank has ended, and why: for whoever has seen something else fail that connects the ranks. It may wait for

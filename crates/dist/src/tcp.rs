@@ -76,6 +76,8 @@ struct Inbox {
     /// Of each rank, those that were not yet asked for.
     early: Vec<VecDeque<Vec<u8>>>,
     has_left: Vec<bool>,
+    /// Why an exchange has failed: so do all after it.
+    failed: Option<String>,
 }
 
 impl fmt::Debug for Inbox {
@@ -105,7 +107,8 @@ impl Tcp {
         let size = streams.len();
         let (links, ends) = Links::new(rank, streams, limits)?;
         let early = (0..size).map(|_| VecDeque::new()).collect();
-        Ok(Self { links, inbox: Mutex::new(Inbox { ends, early, has_left: vec![false; size] }) })
+        let inbox = Inbox { ends, early, has_left: vec![false; size], failed: None };
+        Ok(Self { links, inbox: Mutex::new(inbox) })
     }
 
     /// Tells the others why this rank ends, unless one has ended before; whether it is the first.
@@ -132,6 +135,23 @@ impl Tcp {
             _ => {}
         };
         std::thread::Builder::new().name("ranks that end".to_owned()).spawn(watch)?;
+        Ok(())
+    }
+
+    /// Sends `to` to the other ranks, and receives `from` them.
+    fn send_and_receive(&self, inbox: &mut Inbox, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()> {
+        let (own, size) = (self.links.rank, self.links.size());
+        for rank in (own + 1..size).chain(0..own) {
+            if let Err(error) = self.links.send(rank, to[rank]) {
+                match self.links.wait_for_end() {
+                    Some(ended) => bail!("{ended}"),
+                    None => bail!("rank {rank} cannot be reached: {error}"),
+                }
+            }
+        }
+        for rank in (0..size).filter(|rank| *rank != own) {
+            inbox.receive(&self.links, rank, from[rank])?;
+        }
         Ok(())
     }
 }
@@ -181,20 +201,14 @@ impl Engine for Tcp {
     }
 
     fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()> {
-        let (own, size) = (self.rank(), self.size());
         let mut inbox = lock(&self.inbox);
-        for rank in (own + 1..size).chain(0..own) {
-            if let Err(error) = self.links.send(rank, to[rank]) {
-                match self.links.wait_for_end() {
-                    Some(ended) => bail!("{ended}"),
-                    None => bail!("rank {rank} cannot be reached: {error}"),
-                }
-            }
+        if let Some(error) = &inbox.failed {
+            bail!("{error}")
         }
-        for rank in (0..size).filter(|rank| *rank != own) {
-            inbox.receive(&self.links, rank, from[rank])?;
-        }
-        Ok(())
+        self.send_and_receive(&mut inbox, to, from).inspect_err(|error| {
+            // What others have sent for this exchange may still come, and is not of the next.
+            inbox.failed = error.to_string().lines().next().map(str::to_owned); // without a backtrace
+        })
     }
 
     fn ended(&self) -> Option<String> {

@@ -112,6 +112,22 @@ fn other_lengths_and_operations_are_errors_that_name_the_rank() {
 }
 
 #[test]
+fn after_an_exchange_that_failed_none_takes_what_was_sent_for_the_next() {
+    on_ranks(2, |tcp| {
+        if tcp.rank() == 1 {
+            for length in [16, 8] {
+                tcp.links.send(0, &vec![0; length]).unwrap();
+            }
+            return;
+        }
+        for _ in 0..2 {
+            let error = said(exchanged(&tcp, |_| vec![0; 8], 8).unwrap_err());
+            assert_eq!(error, "rank 1 sent 16 bytes, and rank 0 expected 8; expected the same operations");
+        }
+    });
+}
+
+#[test]
 fn who_fails_or_panics_is_named_by_all_whoever_ends_next() {
     for panics in [false, true] {
         let port = free_port();
