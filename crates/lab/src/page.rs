@@ -163,6 +163,11 @@ fn machines<'a>(makers: impl Iterator<Item = (&'a Host, &'a str)>) -> String {
     on.join("; and on ")
 }
 
+/// The configuration of each row.
+pub fn configs(rows: &[RunRow]) -> Vec<RunConfig> {
+    rows.iter().map(|row| row.content.config.clone()).collect()
+}
+
 /// The rows that have one name each, in order of appearance.
 pub fn by_name(rows: &[RunRow], name: impl Fn(&RunConfig) -> String) -> Vec<(String, Vec<RunRow>)> {
     let mut all: Vec<(String, Vec<RunRow>)> = Vec::new();

@@ -4,7 +4,7 @@ mod page;
 mod runs;
 mod view;
 
-pub use runs::{Setting, WRN, is_compared, published};
+pub use runs::{Setting, WRN, is_compared, published, set_up_of_networks};
 pub use view::View;
 
 use super::{Experiment, Family, Given, Preset};
@@ -12,6 +12,7 @@ use crate::config::{DataName, RunConfig};
 use crate::page::Page;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
+use msharp_models::Architecture;
 
 /// Test accuracy of SGD, SAM, m-SAM and RW-SAM on CIFAR: the paper's Table 1.
 pub struct Cifar {
@@ -35,6 +36,7 @@ pub static CIFAR10: Cifar = Cifar::new(
         images: 2000,
         epochs: 120,
         published: runs::PUBLISHED,
+        networks: &[Architecture::ResNet8, Architecture::ResNet20],
         best: [(Family::Sam(64), 0.1), (Family::Sam(16), 0.1), (Family::Sam(4), 0.05), (Family::probe(16), 0.1)],
     },
 );
@@ -55,7 +57,7 @@ impl Experiment for Cifar {
     }
 
     fn about(&self, preset: Preset, jobs: &[RunConfig]) -> String {
-        runs::about(preset, jobs.last().unwrap_or(&jobs[0]))
+        runs::about(preset, jobs)
     }
 
     fn page(&self, rows: &[RunRow]) -> Result<Page> {

@@ -5,6 +5,7 @@ mod published;
 use super::Family;
 use super::cifar10::{Cifar, Setting};
 use crate::config::DataName;
+use msharp_models::Architecture;
 
 /// On CIFAR-100.
 pub static CIFAR100: Cifar = Cifar::new(
@@ -15,6 +16,7 @@ pub static CIFAR100: Cifar = Cifar::new(
         images: 2500,
         epochs: 100,
         published: published::PUBLISHED,
+        networks: &[Architecture::ResNet8],
         best: [(Family::Sam(64), 0.1), (Family::Sam(16), 0.1), (Family::Sam(4), 0.05), (Family::probe(16), 0.1)],
     },
 );

@@ -2,8 +2,7 @@
 
 mod page;
 
-use super::cifar10::View;
-use super::set_up_of_all;
+use super::cifar10::{View, set_up_of_networks};
 use crate::config::RunConfig;
 
 /// The time of the runs of `cifar10`, per step and until one test accuracy.
@@ -15,12 +14,12 @@ pub static COST: View = View {
 };
 
 /// Above the table.
-fn about(config: &RunConfig) -> String {
+fn about(configs: &[RunConfig]) -> String {
     format!(
         "{} The runs of `cifar10`, each rule at its best ρ. m-SAM has its micro-batches all at once (docs/parallel-m-sam.md). \
          The time of a step is that of the shortest epoch, divided by its steps, since other work on a machine makes \
          epochs longer and never shorter; evaluation is not counted. Compare only rows of one machine. `cargo xtask bench m` measures steps alone, for \
          every m and beside PyTorch.",
-        set_up_of_all(config)
+        set_up_of_networks(configs)
     )
 }

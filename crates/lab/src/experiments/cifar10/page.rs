@@ -7,7 +7,7 @@ use crate::experiments::{Family, Preset};
 use crate::page::columns::{END, RHO, TRACE, TRAIN};
 use crate::page::contest::{Column, LAST, Says, mean, percent_at_end, standing};
 use crate::page::grid::Grid;
-use crate::page::{Page, accuracies, by_name};
+use crate::page::{Page, accuracies, by_name, configs};
 use crate::run::outcome::RunRow;
 use anyhow::Result;
 
@@ -15,10 +15,15 @@ use anyhow::Result;
 pub fn page(setting: &Setting, rows: &[RunRow]) -> Result<Page> {
     let (compared, grid): (Vec<RunRow>, Vec<RunRow>) =
         rows.iter().cloned().partition(|row| is_compared(&row.content.config));
-    let about = about(Preset::of(&rows[0])?, &compared.last().unwrap_or(&rows[0]).content.config);
+    let about = about(Preset::of(&rows[0])?, &configs(rows));
     let mut parts = accuracies::parts(about, &compared, setting.published);
-    let micro = [M, SMALL_M].map(|m| (Family::Sam(m), Family::MicroSgd(m)));
-    parts.claims.extend(micro.into_iter().filter_map(|(one, than)| one.against(than, Says::Higher, &compared, LAST)));
+    let networks = by_name(&compared, |config| config.model.architecture.to_string());
+    let has_many = networks.len() > 1;
+    for (network, rows) in networks {
+        let micro = [M, SMALL_M].map(|m| (Family::Sam(m), Family::MicroSgd(m)));
+        let claims = micro.into_iter().filter_map(|(one, than)| one.against(than, Says::Higher, &rows, LAST));
+        parts.claims.extend(claims.map(|claim| if has_many { claim.of_runs(&network) } else { claim }));
+    }
     if compared.iter().any(|row| percent_at_end(row, "train_accuracy").is_some()) {
         parts.body.push_str(&fit(&compared));
     }
@@ -86,14 +91,17 @@ mod tests {
             "| SGD | – | 99.0 ± 0.0 | 60.0 ± 0.0 | 39.0 ± 0.0 | 500.0 ± 0.0 | 3 |",
             "On seed 100, by the accuracy in percent on 5000 training images that were held out.",
             "| SAM | – | 50.0 | 50.0 | 50.0 | – | 50.0 (0.2) |",
-            "- m-SAM (m = 4) against m-SGD (m = 4): +0.00",
-            "- SAM against SGD: +0.00",
+            "- resnet20: m-SAM (m = 4) against m-SGD (m = 4): +0.00",
+            "- resnet8: SAM against SGD: +0.00",
+            "resnet8 (batch), 2000 images of CIFAR-10, another subset for each seed, 5000 test images;",
+            "The same with resnet20 (batch).",
         ] {
             assert!(text.contains(said), "{said} in {text}");
         }
         let text = (trace::TRACE.page)(&rows).unwrap().text;
         for said in [
-            "- resnet8: SAM against SGD: × 0.10 (0.10 to 0.10), **as the paper says**.",
+            "- resnet20: SAM against SGD: × 0.10 (0.10 to 0.10), **as the paper says**.",
+            "once an epoch on the first 16 images",
             "| 500.0 ± 0.0 | 572.39 ± 24.15 | 99.0 ± 0.0 |",
         ] {
             assert!(text.contains(said), "{said} in {text}");

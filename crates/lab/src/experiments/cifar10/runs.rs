@@ -18,6 +18,8 @@ pub struct Setting {
     pub epochs: usize,
     /// The paper's table.
     pub published: &'static [Published],
+    /// The networks of the laptop preset's table. ρ is chosen with the first.
+    pub networks: &'static [Architecture],
     /// The ρ of each rule of the laptop preset's table: the best of its grid.
     pub best: [(Family, f64); 4],
 }
@@ -48,7 +50,7 @@ impl Setting {
     /// effective size, with the m = 64 that the paper compares RW-SAM with.
     ///
     /// In `laptop` first a grid of ρ for each rule, on images that are held out and on a seed of its own; then every
-    /// rule at the best.
+    /// rule at the best, with each network.
     pub fn configs(&self, preset: Preset) -> Vec<RunConfig> {
         let on = |model| standard(model, Norm::Batch, self.set.clone());
         // Micro-batches of SGD: what m-SAM does under BatchNorm without any perturbation.
@@ -62,22 +64,27 @@ impl Setting {
                 four_rules(&base, 0.02, M, 0..1)
             }
             Preset::Laptop => {
-                let base = on(Architecture::ResNet8).with(|c| {
-                    c.data.subset = Some(self.images);
-                    (c.optimisation.epochs, c.optimisation.batch_size) = (self.epochs, BATCH);
-                });
-                let grid = base.clone().with(|c| {
+                let base = |network| {
+                    on(network).with(|c| {
+                        c.data.subset = Some(self.images);
+                        (c.optimisation.epochs, c.optimisation.batch_size) = (self.epochs, BATCH);
+                    })
+                };
+                let grid = base(self.networks[0]).with(|c| {
                     (c.data.validation, c.measuring.evaluate_every) = (Some(HELD_OUT), self.epochs);
                     c.optimisation.seed = GRID_SEED;
                 });
                 let chosen_from = GRID.iter().flat_map(|(family, radii)| radii.map(|rho| family.at(&grid, rho)));
-                let table = base.with(|c| {
-                    (c.data.test_subset, c.measuring.evaluate_every) = (Some(5000), self.epochs / 20);
-                    c.measuring.train_accuracy = true;
-                    watch_noise(c, self.images);
-                });
-                let chosen = [Family::Sgd.at(&grid, 0.)].into_iter().chain(chosen_from);
-                chosen.chain(paired_runs(&table, &[&at_0, &self.best[..]].concat(), 0..3)).collect()
+                let table = |network| {
+                    base(network).with(|c| {
+                        (c.data.test_subset, c.measuring.evaluate_every) = (Some(5000), self.epochs / 20);
+                        c.measuring.train_accuracy = true;
+                        watch_noise(c, self.images);
+                    })
+                };
+                let rules = [&at_0, &self.best[..]].concat();
+                let compared = self.networks.iter().flat_map(|network| paired_runs(&table(*network), &rules, 0..3));
+                [Family::Sgd.at(&grid, 0.)].into_iter().chain(chosen_from).chain(compared).collect()
             }
             Preset::Paper => {
                 let base = |model| {
@@ -105,8 +112,24 @@ pub fn is_compared(config: &RunConfig) -> bool {
     config.data.validation.is_none()
 }
 
-/// Above the table.
-pub fn about(preset: Preset, config: &RunConfig) -> String {
+/// The set-up of the runs on which rules are compared, with the name of each network.
+pub fn set_up_of_networks(configs: &[RunConfig]) -> String {
+    let compared: Vec<&RunConfig> = configs.iter().filter(|config| is_compared(config)).collect();
+    let first = compared.first().copied().unwrap_or(&configs[0]);
+    let mut networks = Vec::new();
+    for network in compared.iter().map(|config| config.network_label()) {
+        if !networks.contains(&network) {
+            networks.push(network);
+        }
+    }
+    match networks.get(1..) {
+        None | Some([]) => set_up_of_all(first),
+        Some(others) => format!("{} The same with {}.", set_up_of_all(first), others.join(" and with ")),
+    }
+}
+
+/// Above the table, of the runs.
+pub fn about(preset: Preset, configs: &[RunConfig]) -> String {
     let how = match preset {
         Preset::Smoke => {
             "ρ = 0.02. A check that everything runs on real images, far from the paper's 200 epochs of 50 000."
@@ -114,7 +137,7 @@ pub fn about(preset: Preset, config: &RunConfig) -> String {
         Preset::Laptop => {
             "Smaller than the paper's set-up in model, data and time, so compare the rules with each other and not with \
              the paper. Each rule has the ρ of a small grid with which it was best on training images that were held out, \
-             on a seed that is not in the table. Under BatchNorm m-SAM also shrinks the normalisation batch, and so do SGD's \
+             with a ResNet-8 on a seed that is not in the table. Under BatchNorm m-SAM also shrinks the normalisation batch, and so do SGD's \
              micro-batches, which do nothing else."
         }
         Preset::Paper => {
@@ -122,7 +145,7 @@ pub fn about(preset: Preset, config: &RunConfig) -> String {
              also shrinks the normalisation batch."
         }
     };
-    format!("{} {how}", set_up_of_all(config))
+    format!("{} {how}", set_up_of_networks(configs))
 }
 
 /// One value of the paper's Table 1.

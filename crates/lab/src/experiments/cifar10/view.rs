@@ -13,8 +13,8 @@ pub struct View {
     pub name: &'static str,
     /// The question, in a line.
     pub question: &'static str,
-    /// What is said before the runs, of one of them.
-    pub about: fn(&RunConfig) -> String,
+    /// What is said before the runs.
+    pub about: fn(&[RunConfig]) -> String,
     /// The page.
     pub page: fn(&[RunRow]) -> Result<Page>,
 }
@@ -39,7 +39,7 @@ impl Experiment for View {
     }
 
     fn about(&self, _: Preset, jobs: &[RunConfig]) -> String {
-        (self.about)(jobs.last().unwrap_or(&jobs[0]))
+        (self.about)(jobs)
     }
 
     fn page(&self, rows: &[RunRow]) -> Result<Page> {

@@ -6,7 +6,7 @@ use crate::experiments::cifar10::is_compared;
 use crate::page::columns::{END, RHO, least_seconds};
 use crate::page::contest::{Column, LAST, mean, standing};
 use crate::page::curves::{ACCURACY, Curves, Over};
-use crate::page::{Page, Parts, Picture, by_name};
+use crate::page::{Page, Parts, Picture, by_name, configs};
 use crate::run::outcome::{Ending, RunRow};
 use anyhow::Result;
 
@@ -44,7 +44,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         let alt = format!("Test accuracy of {network} against seconds of training, a line for each rule");
         pictures.push(Picture { file: format!("{network}.svg"), alt, figure: curves.figure(&rows) });
     }
-    let about = about(&compared.last().unwrap_or(&rows[0]).content.config);
+    let about = about(&configs(rows));
     let (body, table) = (tables.join("\n"), tables.join("\n"));
     let (claims, findings) = (Vec::new(), Vec::new());
     Ok(Parts { about, measure: LAST.name, claims, body, table, findings, pictures }.page("cost", rows))

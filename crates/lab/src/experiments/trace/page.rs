@@ -7,7 +7,7 @@ use crate::page::columns::{LOSS, RHO, TRACE, TRAIN, trace};
 use crate::page::contest::{Claim, Column, NOISE, Says, standing};
 use crate::page::curves::{Curves, Over};
 use crate::page::table::groups;
-use crate::page::{Page, Parts, Picture, by_name};
+use crate::page::{Page, Parts, Picture, by_name, configs};
 use crate::plot::Scale;
 use crate::run::outcome::RunRow;
 use anyhow::Result;
@@ -49,7 +49,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
          logarithm. ± is the standard deviation over the seeds. The paper does not name the network and the images of its \
          values, so compare their order.\n\n{table}"
     );
-    let about = about(&compared.last().unwrap_or(&rows[0]).content.config);
+    let about = about(&configs(rows));
     let (claims, findings) = (all, Vec::new());
     Ok(Parts { about, measure: NOISE.name, claims, body, table, findings, pictures }.page("trace", rows))
 }
