@@ -63,13 +63,14 @@ impl Engine for Threads {
     }
 
     fn exchange(&self, to: &[&[u8]], from: &mut [&mut [u8]]) -> Result<()> {
-        if self.failed.get().is_none() {
-            match self.send_and_receive(to, from) {
+        let error = match self.failed.get() {
+            Some(error) => error,
+            None => match self.send_and_receive(to, from) {
                 Ok(()) => return Ok(()),
                 Err(error) => self.failed.get_or_init(|| error),
-            };
-        }
-        bail!("{}", self.failed.get().map_or("", String::as_str))
+            },
+        };
+        bail!("{error}")
     }
 }
 
