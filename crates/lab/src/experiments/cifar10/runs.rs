@@ -34,11 +34,11 @@ pub const SMALL_M: usize = 4;
 const BATCH: usize = 64;
 /// The radii from which the laptop preset chooses, and on which seed: RW-SAM is tried at larger ones, and m-SAM at
 /// smaller ones, as they were best in `radius`.
-const GRID: [(Family, [f64; 3]); 4] = [
-    (Family::Sam(BATCH), [0.05, 0.1, 0.2]),
-    (Family::Sam(M), [0.05, 0.1, 0.2]),
-    (Family::Sam(SMALL_M), [0.025, 0.05, 0.1]),
-    (Family::probe(M), [0.1, 0.2, 0.4]),
+const GRID: [(Family, &[f64]); 4] = [
+    (Family::Sam(BATCH), &[0.05, 0.1, 0.2]),
+    (Family::Sam(M), &[0.025, 0.05, 0.1, 0.2]),
+    (Family::Sam(SMALL_M), &[0.0125, 0.025, 0.05, 0.1]),
+    (Family::probe(M), &[0.1, 0.2, 0.4]),
 ];
 const GRID_SEED: u64 = 100;
 /// Training images that are held out for the choice.
@@ -74,7 +74,7 @@ impl Setting {
                     (c.data.validation, c.measuring.evaluate_every) = (Some(HELD_OUT), self.epochs);
                     c.optimisation.seed = GRID_SEED;
                 });
-                let chosen_from = GRID.iter().flat_map(|(family, radii)| radii.map(|rho| family.at(&grid, rho)));
+                let chosen_from = GRID.iter().flat_map(|(family, radii)| radii.iter().map(|rho| family.at(&grid, *rho)));
                 let table = |network| {
                     base(network).with(|c| {
                         (c.data.test_subset, c.measuring.evaluate_every) = (Some(5000), self.epochs / 20);
