@@ -74,7 +74,8 @@ impl Setting {
                     (c.data.validation, c.measuring.evaluate_every) = (Some(HELD_OUT), self.epochs);
                     c.optimisation.seed = GRID_SEED;
                 });
-                let chosen_from = GRID.iter().flat_map(|(family, radii)| radii.iter().map(|rho| family.at(&grid, *rho)));
+                let chosen_from =
+                    GRID.iter().flat_map(|(family, radii)| radii.iter().map(|rho| family.at(&grid, *rho)));
                 let table = |network| {
                     base(network).with(|c| {
                         (c.data.test_subset, c.measuring.evaluate_every) = (Some(5000), self.epochs / 20);
