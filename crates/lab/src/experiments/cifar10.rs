@@ -37,7 +37,7 @@ pub static CIFAR10: Cifar = Cifar::new(
         epochs: 120,
         published: runs::PUBLISHED,
         networks: &[Architecture::ResNet8, Architecture::ResNet20],
-        best: [(Family::Sam(64), 0.1), (Family::Sam(16), 0.05), (Family::Sam(4), 0.025), (Family::probe(16), 0.2)],
+        best: [(Family::Sam(64), 0.1), (Family::Sam(16), 0.05), (Family::Sam(4), 0.0125), (Family::probe(16), 0.2)],
     },
 );
 
