@@ -36,7 +36,7 @@ pub static CIFAR10: Cifar = Cifar::new(
         images: 2000,
         epochs: 120,
         published: runs::PUBLISHED,
-        networks: &[Architecture::ResNet8, Architecture::ResNet20],
+        networks: &[(Architecture::ResNet8, 5), (Architecture::ResNet20, 3)],
         best: [(Family::Sam(64), 0.1), (Family::Sam(16), 0.05), (Family::Sam(4), 0.0125), (Family::probe(16), 0.2)],
     },
 );

@@ -88,7 +88,7 @@ mod tests {
         let rows: Vec<RunRow> = jobs.into_iter().map(of).collect();
         let text = CIFAR10.page(&rows).unwrap().text;
         for said in [
-            "| SGD | – | 99.0 ± 0.0 | 60.0 ± 0.0 | 39.0 ± 0.0 | 500.0 ± 0.0 | 3 |",
+            "| SGD | – | 99.0 ± 0.0 | 60.0 ± 0.0 | 39.0 ± 0.0 | 500.0 ± 0.0 | 5 |",
             "On seed 100, by the accuracy in percent on 5000 training images that were held out.",
             "| SAM | – | 50.0 | 50.0 | 50.0 | – | 50.0 (0.2) |",
             "- resnet20: m-SAM (m = 4) against m-SGD (m = 4): +0.00",

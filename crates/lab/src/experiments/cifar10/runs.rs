@@ -18,8 +18,8 @@ pub struct Setting {
     pub epochs: usize,
     /// The paper's table.
     pub published: &'static [Published],
-    /// The networks of the laptop preset's table. ρ is chosen with the first.
-    pub networks: &'static [Architecture],
+    /// The networks of the laptop preset's table, and on how many seeds. ρ is chosen with the first.
+    pub networks: &'static [(Architecture, u64)],
     /// The ρ of each rule of the laptop preset's table: the best of its grid.
     pub best: [(Family, f64); 4],
 }
@@ -70,7 +70,7 @@ impl Setting {
                         (c.optimisation.epochs, c.optimisation.batch_size) = (self.epochs, BATCH);
                     })
                 };
-                let grid = base(self.networks[0]).with(|c| {
+                let grid = base(self.networks[0].0).with(|c| {
                     (c.data.validation, c.measuring.evaluate_every) = (Some(HELD_OUT), self.epochs);
                     c.optimisation.seed = GRID_SEED;
                 });
@@ -84,7 +84,8 @@ impl Setting {
                     })
                 };
                 let rules = [&at_0, &self.best[..]].concat();
-                let compared = self.networks.iter().flat_map(|network| paired_runs(&table(*network), &rules, 0..3));
+                let compared =
+                    self.networks.iter().flat_map(|(network, seeds)| paired_runs(&table(*network), &rules, 0..*seeds));
                 [Family::Sgd.at(&grid, 0.)].into_iter().chain(chosen_from).chain(compared).collect()
             }
             Preset::Paper => {
