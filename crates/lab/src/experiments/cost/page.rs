@@ -66,7 +66,7 @@ fn seconds_to(group: &[&RunRow], accuracy: f64) -> Vec<f64> {
     group.iter().filter_map(|row| Some(least * epochs_to(row, accuracy)?)).collect()
 }
 
-/// How long SGD takes to an accuracy, and the others as multiples of it.
+/// How long SGD takes to an accuracy, and the others as multiples of it; none without both.
 fn times(network: &str, rows: &[RunRow], accuracy: f64) -> Option<String> {
     let groups = groups(rows);
     let mean_of = |group: &[&RunRow]| summarise(&seconds_to(group, accuracy)).map(|all| all.mean);
@@ -76,6 +76,9 @@ fn times(network: &str, rows: &[RunRow], accuracy: f64) -> Option<String> {
         .filter(|group| Family::of_row(group[0]) != Family::Sgd)
         .filter_map(|group| Some(format!("{} {:.2} ×", group[0].content.config.rule_label(), mean_of(group)? / sgd)))
         .collect();
+    if others.is_empty() {
+        return None;
+    }
     Some(format!("{network}: SGD is at {accuracy} % after {sgd:.0} s, on average; {} that time.", others.join(", ")))
 }
 
@@ -126,5 +129,8 @@ mod tests {
             assert!(page.text.contains(&said), "{said} in {}", page.text);
         }
         assert!(page.pictures[0].figure.svg().unwrap().contains("seconds of training"));
+        let is_sgd = |row: &RunRow| Family::of_row(row) == Family::Sgd;
+        let (alone, others): (Vec<RunRow>, Vec<RunRow>) = rows.into_iter().partition(is_sgd);
+        assert!(super::page(&alone).unwrap().findings.is_empty() && super::page(&others).unwrap().findings.is_empty());
     }
 }
