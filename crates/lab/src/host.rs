@@ -34,13 +34,24 @@ pub struct Host {
 }
 
 impl Host {
-    /// `2 × AMD EPYC, revision a, b`: what computed, with which programs, each told once.
+    /// Whether times of one are times of the other, as bits are.
+    pub fn computes_like(&self, other: &Self) -> bool {
+        let of = |host: &Self| (host.threads, host.amx, host.ranks);
+        of(self) == of(other) && self.cpu == other.cpu && self.gpu == other.gpu
+    }
+
+    /// `AMD EPYC, 2 threads`.
+    pub fn computing(&self) -> String {
+        let amx = if self.amx { " with AMX" } else { "" };
+        format!("{}{amx}, {}", self.cpu, counted(self.threads, "thread"))
+    }
+
+    /// `AMD EPYC, 2 threads, revision a, b`: what computed, with which programs, each told once.
     pub fn with<'a>(&self, revisions: impl IntoIterator<Item = &'a str>) -> String {
         let mut revisions: Vec<&str> = revisions.into_iter().collect();
         revisions.sort_unstable(); // runs are made in an order that is not that of the rows
         revisions.dedup();
-        let amx = if self.amx { " with AMX" } else { "" };
-        format!("{} × {}{amx}, revision {}", self.threads, self.cpu, revisions.join(", "))
+        format!("{}, revision {}", self.computing(), revisions.join(", "))
     }
 
     /// This one, whose `device` computed.
@@ -64,6 +75,11 @@ impl Host {
             sync_batch_norm: false,
         }
     }
+}
+
+/// `1 thread`, `2 threads`.
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(feature = "cuda")]

@@ -36,6 +36,9 @@ pub struct Axis {
     pub scale: Scale,
     /// A range that it shows whatever the data are, such as 0 to 1 for a correlation.
     pub least: Option<(f64, f64)>,
+    /// Whether its values were measured. Where they are those of a grid, points that would hide each other stand side by
+    /// side.
+    pub is_measured: bool,
 }
 
 /// How values are placed on an axis.
@@ -108,7 +111,7 @@ pub struct Slope {
 impl Axis {
     /// A linear axis.
     pub fn linear(name: &str) -> Self {
-        Self { name: name.to_owned(), scale: Scale::Linear, least: None }
+        Self { name: name.to_owned(), scale: Scale::Linear, least: None, is_measured: false }
     }
 
     /// A logarithmic axis with ticks at powers of ten.
@@ -119,6 +122,11 @@ impl Axis {
     /// A logarithmic axis with ticks at powers of two.
     pub fn log2(name: &str) -> Self {
         Self { scale: Scale::Log2, ..Self::linear(name) }
+    }
+
+    /// The axis of values that were measured.
+    pub fn measured(self) -> Self {
+        Self { is_measured: true, ..self }
     }
 
     /// The axis, showing at least `low` to `high`.

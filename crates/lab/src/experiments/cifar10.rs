@@ -4,7 +4,7 @@ mod page;
 mod runs;
 mod view;
 
-pub use runs::{Setting, WRN, is_compared, published, set_up_of_networks};
+pub use runs::{M, Setting, WRN, is_compared, published, set_up_of_networks};
 pub use view::View;
 
 use super::{Experiment, Family, Given, Preset};
@@ -29,7 +29,7 @@ impl Cifar {
 
 /// On CIFAR-10.
 pub static CIFAR10: Cifar = Cifar::new(
-    "The paper's Table 1 (a): the rules on CIFAR-10, each at its best ρ",
+    "The paper's Table 1 (a): SGD, SAM, m-SAM and RW-SAM on CIFAR-10",
     Setting {
         name: "cifar10",
         set: DataName::Cifar10,

@@ -186,7 +186,7 @@ impl Family {
     }
 
     /// `base` under it, where it is expected to regularise as SAM, or USAM, does with ρ = `radius`.
-    pub fn like(self, base: &RunConfig, radius: f64) -> RunConfig {
+    pub fn at_equivalent(self, base: &RunConfig, radius: f64) -> RunConfig {
         // At most six decimals, as one would type it.
         let rho = radius / self.factor(base.optimisation.batch_size);
         self.at(base, (rho * 1e6).round() / 1e6)
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_radius_is_that_of_the_batch() {
         let base = standard(Architecture::ResNet8, Norm::Group(32), DataName::Synthetic);
-        let rho = |family: Family| family.like(&base, 0.16).perturbation.rule.radius();
+        let rho = |family: Family| family.at_equivalent(&base, 0.16).perturbation.rule.radius();
         assert_eq!(rho(Family::Sam(128)), Some(0.16));
         assert_eq!(rho(Family::Sam(8)), Some(0.04));
         assert_eq!(rho(Family::Usam(8)), Some(0.01));

@@ -18,10 +18,13 @@ fn about(configs: &[RunConfig]) -> String {
     let images =
         configs.iter().find_map(|config| config.measuring.noise_samples).unwrap_or(configs[0].optimisation.batch_size);
     format!(
-        "{} The runs of `cifar10`, each rule at its best ρ. tr V is measured once an epoch on the first {images} images of a \
-         training batch, which are a normalisation batch of their own, from the gradient of each: n/(n − 1) · (mean \
-         ‖gᵢ‖² − ‖mean gᵢ‖²). Where a network fits its images all gradients vanish, and tr V with them, so read it beside \
-         the training loss.",
+        "{} The runs of `cifar10`, whose page says how ρ was chosen. tr V is measured in the epochs after which the run is \
+         evaluated, at their first step, on {images} images of its batch, from the gradient of each: n/(n − 1) · (mean \
+         ‖gᵢ‖² − ‖mean gᵢ‖²). Under BatchNorm these images are a normalisation batch of their own, as they are to m-SAM \
+         and m-SGD of this m alone: SGD, SAM and RW-SAM are measured alike, and so is each rule beside SGD in its \
+         micro-batches. Where a network fits its images all gradients vanish, and tr V with them, so read it beside the \
+         training loss; and the gradient of a weight that is followed by BatchNorm is the larger the smaller the weight, \
+         so that a factor holds the weights' lengths too.",
         set_up_of_networks(configs)
     )
 }

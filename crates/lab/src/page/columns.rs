@@ -26,17 +26,8 @@ pub const M_EFF: Column = ("m_eff", &|rows| mean(rows, 1, m_eff));
 pub const LOSS: Column = ("training loss, last epoch", &|rows| mean(rows, 3, |row| row.content.metrics.train_loss));
 /// tr V at the end.
 pub const TRACE: Column = ("tr V, last quarter", &|rows| mean(rows, 1, |row| at_end(row, trace)));
-/// The least of all runs, since other work on a machine makes an epoch longer and never shorter.
-pub const SECONDS_AN_EPOCH: Column =
-    ("s an epoch", &|rows| least_seconds(rows).map_or("–".to_owned(), |least| format!("{least:.2}")));
 /// Of the whole run.
 pub const SECONDS: Column = ("seconds", &|rows| mean(rows, 1, |row| Some(row.seconds)));
-
-/// The least time of an epoch of some runs; none if none was timed.
-pub fn least_seconds(rows: &[&RunRow]) -> Option<f64> {
-    let all = rows.iter().flat_map(|row| &row.content.curve).map(|line| line.seconds);
-    all.filter(|seconds| *seconds > 0.).reduce(f64::min)
-}
 
 /// In percent, of the best point of the curve.
 pub fn best(row: &RunRow) -> Option<f64> {

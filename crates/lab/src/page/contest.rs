@@ -4,7 +4,7 @@ use super::columns::trace;
 use super::markdown::table;
 use super::table::groups;
 use crate::run::outcome::{Ending, EpochLine, RunRow};
-use crate::statistics::paired::{Paired, Side, paired};
+use crate::statistics::paired::{CONFIDENCE, Paired, Side, paired};
 use crate::statistics::summarise;
 
 /// What runs are compared by.
@@ -59,10 +59,12 @@ pub enum Says {
 /// What a contest says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
-    /// The sentence.
-    pub text: String,
-    /// Whether the interval excludes no difference; none where there are too few seeds for an interval.
-    pub decided: Option<bool>,
+    /// Which rules are compared, and where.
+    pub what: String,
+    /// Their difference and its interval, and what it means.
+    pub said: String,
+    /// The p of no difference; none where there are too few seeds for an interval.
+    pub p: Option<f64>,
 }
 
 /// One rule beside another, by their labels.
@@ -78,17 +80,26 @@ pub struct Contest {
 impl Claim {
     /// What a difference says.
     pub fn of(what: String, difference: &Paired, scale: Scale, says: Says) -> Self {
-        let decided = difference.interval().map(|_| difference.side() != Side::Around);
-        let verdict = match decided {
+        let verdict = match difference.p {
             Some(_) => says.verdict(difference.side()),
             None => "too few seeds for an interval",
         };
-        Self { text: format!("{what}: {}, {verdict}.", scale.show(difference)), decided }
+        Self { what, said: format!("{}, {verdict}", scale.show(difference)), p: difference.p }
     }
 
     /// The same of some runs, which are named first.
     pub fn of_runs(self, runs: &str) -> Self {
-        Self { text: format!("{runs}: {}", self.text), ..self }
+        Self { what: format!("{runs}: {}", self.what), ..self }
+    }
+
+    /// The sentence.
+    pub fn text(&self) -> String {
+        format!("{}: {}.", self.what, self.said)
+    }
+
+    /// Whether the interval excludes no difference; none where there is none.
+    pub fn decided(&self) -> Option<bool> {
+        self.p.map(|p| p < 1. - CONFIDENCE)
     }
 }
 
@@ -102,7 +113,12 @@ impl Contest {
     pub fn claim(&self, rows: &[RunRow], measure: Measure) -> Option<Claim> {
         let Self { rule, than, says } = self;
         let difference = difference(rows, rule, than, measure)?;
-        Some(Claim::of(format!("{rule} against {than}"), &difference, measure.scale, *says))
+        let seeds = |label: &str| rows.iter().filter(|row| row.content.config.rule_label() == label).count();
+        let on = match seeds(rule).max(seeds(than)) {
+            all if all > difference.n => format!(", on {} of {all} seeds", difference.n),
+            _ => String::new(),
+        };
+        Some(Claim::of(format!("{rule} against {than}{on}"), &difference, measure.scale, *says))
     }
 }
 
@@ -221,18 +237,18 @@ mod tests {
         let contest = |says| Contest::new("SAM", "SGD", says);
         let clear = rows([0.5, 0.6, 0.4], [0.52, 0.621, 0.419]);
         let said = |says| contest(says).claim(&clear, LAST).unwrap();
-        let text = "SAM against SGD: +2.00 (+1.75 to +2.25), **as the paper says**.".to_owned();
-        assert_eq!(said(Says::Higher), Claim { text, decided: Some(true) });
-        assert!(said(Says::Lower).text.contains("contradicts the paper"));
-        assert!(said(Says::Reason).text.contains("as it is for the paper's reason"));
+        assert_eq!(said(Says::Higher).text(), "SAM against SGD: +2.00 (+1.75 to +2.25), **as the paper says**.");
+        assert_eq!(said(Says::Higher).decided(), Some(true));
+        assert!(said(Says::Lower).said.contains("contradicts the paper"));
+        assert!(said(Says::Reason).said.contains("as it is for the paper's reason"));
         let worse = Contest::new("SGD", "SAM", Says::Reason).claim(&clear, LAST).unwrap();
-        assert!(worse.text.contains("-2.00") && worse.text.contains("contradicts the paper's reason"));
-        assert!(said(Says::Same).text.contains("m_eff is not m"));
-        assert!(said(Says::Nothing).text.contains("they differ"));
+        assert!(worse.said.contains("-2.00") && worse.said.contains("contradicts the paper's reason"));
+        assert!(said(Says::Same).said.contains("m_eff is not m"));
+        assert!(said(Says::Nothing).said.contains("they differ"));
         let unclear = rows([0.5, 0.6, 0.4], [0.52, 0.6, 0.43]);
         for says in [Says::Higher, Says::Lower, Says::Reason, Says::Same, Says::Nothing] {
             let claim = contest(says).claim(&unclear, LAST).unwrap();
-            assert!(claim.text.contains("not significant at 95 %") && claim.decided == Some(false));
+            assert!(claim.said.contains("not significant at 95 %") && claim.decided() == Some(false));
         }
         assert!(Contest::new("SAM", "none", Says::Higher).claim(&clear, LAST).is_none());
     }
@@ -246,6 +262,8 @@ mod tests {
         rows[0].content.outcome = Ending::Diverged { epoch: 0, step: 0, what: String::new() };
         assert_eq!(difference(&rows, "SAM", "SGD", LAST).unwrap().n, 2);
         assert!(standing(&rows, LAST, &[], &["SGD"]).contains("| SGD | 2 (1 diverged) | – |"));
+        let claim = Contest::new("SAM", "SGD", Says::Higher).claim(&rows, LAST).unwrap();
+        assert_eq!(claim.what, "SAM against SGD, on 2 of 3 seeds");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Curves of several rules as a figure: the mean over the seeds, and each seed as a faint line.
 
-use super::columns::least_seconds;
+use super::machine::Machine;
 use super::table::groups;
 use crate::plot::{Axis, Figure, Scale, Series, Style};
 use crate::run::outcome::{EpochLine, RunRow};
@@ -29,8 +29,7 @@ pub enum Over {
     Epochs,
     /// Optimizer steps.
     Steps,
-    /// Seconds of training, each epoch taken as long as the shortest that the rule had: other work on a machine makes
-    /// epochs longer and never shorter.
+    /// Seconds of training, each epoch taken as long as the shortest that the rule had on one [`Machine`].
     Seconds,
 }
 
@@ -52,9 +51,11 @@ impl Curves<'_> {
             Over::Steps => "step",
             Over::Seconds => "seconds of training",
         };
+        let machine = Machine::of(rows);
         let series = groups(rows).into_iter().map(|group| {
-            let each = group.iter().map(|row| self.points(row, &group)).filter(|_| group.len() > 1).collect();
-            Series { each, ..Series::new(&group[0].content.config.rule_label(), Style::Line, self.mean(&group)) }
+            let least = machine.least_seconds(&group);
+            let each = group.iter().map(|row| self.points(row, least)).filter(|_| group.len() > 1).collect();
+            Series { each, ..Series::new(&group[0].content.config.rule_label(), Style::Line, self.mean(&group, least)) }
         });
         Figure {
             title: self.title.to_owned(),
@@ -65,28 +66,28 @@ impl Curves<'_> {
         }
     }
 
-    /// The curve of a run, which is one of a group.
-    fn points(&self, row: &RunRow, group: &[&RunRow]) -> Vec<(f64, f64)> {
-        row.content.curve.iter().filter_map(|line| self.point(row, line, group)).collect()
+    /// The curve of a run, whose epochs take this many seconds.
+    fn points(&self, row: &RunRow, seconds: Option<f64>) -> Vec<(f64, f64)> {
+        row.content.curve.iter().filter_map(|line| self.point(row, line, seconds)).collect()
     }
 
-    fn point(&self, row: &RunRow, line: &EpochLine, group: &[&RunRow]) -> Option<(f64, f64)> {
+    fn point(&self, row: &RunRow, line: &EpochLine, seconds: Option<f64>) -> Option<(f64, f64)> {
         let epochs = row.content.curve.iter().map(|line| line.epoch).max().unwrap_or(1).max(1) as f64;
         let unit = match self.over {
             Over::Epochs => 1.,
             Over::Steps => row.content.cost.steps as f64 / epochs,
-            Over::Seconds => least_seconds(group)?,
+            Over::Seconds => seconds?,
         };
         Some((unit * (line.epoch as f64 - self.back).max(0.), (self.of)(line)?))
     }
 
     /// The mean over the seeds at the epochs at which all of them have a value, the geometric one on a logarithmic
     /// scale. By epoch and not by index, for a curve may lack a point that another has.
-    fn mean(&self, group: &[&RunRow]) -> Vec<(f64, f64)> {
+    fn mean(&self, group: &[&RunRow], seconds: Option<f64>) -> Vec<(f64, f64)> {
         let mut at: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
         for row in group {
             for line in &row.content.curve {
-                at.entry(line.epoch).or_default().extend(self.point(row, line, group));
+                at.entry(line.epoch).or_default().extend(self.point(row, line, seconds));
             }
         }
         let mean = |points: Vec<(f64, f64)>| {
@@ -112,21 +113,24 @@ mod tests {
         b.content.curve = vec![line(0, 0.3), line(1, 0.4)];
         let of = |line: &EpochLine| Some(line.test_accuracy);
         let curves = Curves { of, back: 0.5, over: Over::Steps, ..ACCURACY };
-        assert_eq!(curves.points(&a, &[&a]), [(0., 0.1), (5., 0.2), (15., 0.4)]);
-        let mean = curves.mean(&[&a, &b]);
+        assert_eq!(curves.points(&a, None), [(0., 0.1), (5., 0.2), (15., 0.4)]);
+        let mean = curves.mean(&[&a, &b], None);
         assert_eq!((mean.len(), mean[1].0), (2, 5.));
         assert!((mean[0].1 - 0.2).abs() < 1e-12 && (mean[1].1 - 0.3).abs() < 1e-12);
         // One that lacks a point in the middle: means are of one epoch, not of one index.
         b.content.curve = vec![line(0, 0.3), line(2, 0.6)];
-        let mean = curves.mean(&[&a, &b]);
+        let mean = curves.mean(&[&a, &b], None);
         assert_eq!(mean.len(), 2);
         assert!((mean[0].1 - 0.2).abs() < 1e-12 && (mean[1].1 - 0.5).abs() < 1e-12, "{mean:?}");
         let geometric = Curves { scale: Scale::Log, back: 0., ..curves };
-        assert!((geometric.mean(&[&a, &b])[0].1 - 0.03f64.sqrt()).abs() < 1e-12);
+        assert!((geometric.mean(&[&a, &b], None)[0].1 - 0.03f64.sqrt()).abs() < 1e-12);
         // The shortest epoch of both takes a second.
         let by_time = Curves { over: Over::Seconds, back: 0., ..curves };
         a.content.curve[1].seconds = 4.;
-        assert_eq!(by_time.points(&a, &[&a, &b]), [(0., 0.1), (1., 0.2), (2., 0.4)]);
+        assert_eq!(
+            by_time.points(&a, Machine::of(&[a.clone(), b.clone()]).least_seconds(&[&a, &b])),
+            [(0., 0.1), (1., 0.2), (2., 0.4)]
+        );
         assert!(geometric.figure(&[a, b]).svg().unwrap().contains("SAM"));
     }
 }

@@ -2,9 +2,9 @@
 
 mod curve;
 
-pub use curve::{BySeed, Curve};
+pub use curve::{BySeed, Curve, difference, over_seeds};
 
-use curve::{difference, over_seeds, values};
+use curve::values;
 
 use super::Picture;
 use super::contest::{Claim, LAST, Says, Scale, percent_at_end};
@@ -18,8 +18,8 @@ pub type Place<K> = (K, f64, f64);
 
 /// What explains the table of a grid of ρ.
 pub const OF_GRIDS: &str = "In the grids a column is an equivalent ρ, and the test accuracy in percent at the end stands in \
-                            it. In brackets is the ρ with the highest mean; the accuracy there is a little too high, since \
-                            these runs chose it. *Learnt* is the share of the wrongly labelled images for which the \
+                            it. The best ρ has the highest mean; the accuracy there is a little too high, since these runs \
+                            chose it. *Learnt* is the share of the wrongly labelled images for which the \
                             network predicts that label in the end.";
 
 /// What was measured at each point.
@@ -56,7 +56,9 @@ impl<K: PartialEq + Copy> Grid<K> {
         columns.sort_by(f64::total_cmp);
         let mut head = vec!["rule".to_owned()];
         head.extend(columns.iter().map(|at| rounded(*at).to_string()));
-        head.push(format!("at the best {number}"));
+        let is_scaled = self.accuracy.iter().any(|curve| curve.factor != 1.);
+        let scaled = if is_scaled { format!(" ({})", self.names[1]) } else { String::new() };
+        head.push(format!("at the best {number}{scaled}"));
         let has_learnt = self.has_learnt();
         head.extend(has_learnt.then(|| "learnt".to_owned()));
         let text = |by_seed: &BySeed| over_seeds(by_seed).map_or("–".to_owned(), |summary| summary.text(1));
@@ -65,7 +67,10 @@ impl<K: PartialEq + Copy> Grid<K> {
             cells.extend(columns.iter().map(|at| curve.at(*at, curve.factor).map_or("–".to_owned(), text)));
             cells.push(match curve.best() {
                 Some((_, by_seed)) if curve.is_level() => text(by_seed),
-                Some((best, by_seed)) => format!("{} ({best})", text(by_seed)),
+                Some((best, by_seed)) if is_scaled => {
+                    format!("{} at {best} ({})", text(by_seed), rounded(best * curve.factor))
+                }
+                Some((best, by_seed)) => format!("{} at {best}", text(by_seed)),
                 None => "–".to_owned(),
             });
             if has_learnt {
@@ -108,10 +113,19 @@ impl<K: PartialEq + Copy> Grid<K> {
         if !open.is_empty() {
             all.push(format!("The best {number} is at an end of the grid for {open}: a wider one may be better.\n"));
         }
+        let is_equal = |curve: &&Curve<K>| curve.has_choice() && curve.all_best().len() > 1;
+        let equal = |curve: &Curve<K>| {
+            let numbers: Vec<String> = curve.all_best().iter().map(|(at, _)| at.to_string()).collect();
+            format!("{} of {}", numbers.join(" and "), curve.label)
+        };
+        let ties: Vec<String> = self.accuracy.iter().filter(is_equal).map(equal).collect();
+        if !ties.is_empty() {
+            all.push(format!("Equal are the means at {}: the larger is taken as the best.\n", ties.join(", at ")));
+        }
         if !undecided.is_empty() {
             all.push(format!("No seed has run on the whole grid for {undecided}.\n"));
         }
-        if all.is_empty() && self.accuracy.iter().any(Curve::has_choice) {
+        if open.is_empty() && undecided.is_empty() && self.accuracy.iter().any(Curve::has_choice) {
             all.push(format!("No best {number} is at an end of its grid.\n"));
         }
         all.concat()
@@ -133,7 +147,7 @@ impl<K: PartialEq + Copy> Grid<K> {
             };
             let figure = Figure {
                 title: format!("Accuracy against {name}, {of}"),
-                x: Axis::log2(name),
+                x: Axis::log(name),
                 y: Axis::linear("test accuracy, %"),
                 series: self.accuracy.iter().map(of_curve).collect(),
                 slopes: Vec::new(),
@@ -168,7 +182,7 @@ impl<K: PartialEq + Copy> Grid<K> {
         };
         let figure = Figure {
             title: format!("Accuracy against wrong labels learnt, {of}"),
-            x: Axis::linear("wrong labels learnt, %"),
+            x: Axis::linear("wrong labels learnt, %").measured(),
             y: Axis::linear("test accuracy, %"),
             series: self.accuracy.iter().zip(&self.learnt).map(marks).collect(),
             slopes: Vec::new(),
@@ -178,9 +192,9 @@ impl<K: PartialEq + Copy> Grid<K> {
     }
 }
 
-/// To four decimals: 8 · 0.02125 is 0.17.
-fn rounded(number: f64) -> f64 {
-    (number * 1e4).round() / 1e4
+/// To six decimals: 8 · 0.02125 is 0.17.
+pub fn rounded(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
 }
 
 /// The name of a picture's file, of some runs.

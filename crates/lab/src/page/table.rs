@@ -1,8 +1,11 @@
 //! Rows as a Markdown table: one line for each network and rule, over the seeds.
 
 use super::columns::m_eff;
+use super::contest::Scale;
+use super::machine::Machine;
 use crate::config::{RuleConfig, RunConfig, named};
 use crate::run::outcome::{Ending, RunRow};
+use crate::statistics::paired::paired;
 use crate::statistics::summarise;
 use msharp_models::Architecture;
 
@@ -21,16 +24,17 @@ pub struct Published {
 
 /// A Markdown table of `rows`, with the paper's values beside ours where it has any.
 ///
-/// The difference to the optimizer alone, SGD or AdamW, is paired by seed. Time is that of a training step relative to
-/// its, whatever the host. A run that diverged is counted, and enters no mean.
+/// The difference to the optimizer alone, SGD or AdamW, is paired by seed, with its interval. Time is the least of an
+/// epoch, relative to its, on one [`Machine`]. A run that diverged is counted, and enters no mean.
 pub fn table(rows: &[RunRow], published: &[Published]) -> String {
     let paper = if published.is_empty() { ("", "") } else { (" paper, % |", "---|") };
     let alone = rows.first().map_or("SGD".to_owned(), |row| sgd(&row.content.config).rule_label());
     let mut text = format!(
-        "| network | rule | test accuracy, % | n |{} minus {alone}, points | m_eff | passes forward + backward | time / \
+        "| network | rule | test accuracy, % | n |{} − {alone}, points (95 %) | m_eff | passes forward + backward | time / \
          {alone} |\n|---|---|---|---|{}---|---|---|---|\n",
         paper.0, paper.1
     );
+    let machine = Machine::of(rows);
     for group in groups(rows) {
         let config = &group[0].content.config;
         let finished: Vec<&RunRow> =
@@ -59,10 +63,7 @@ pub fn table(rows: &[RunRow], published: &[Published]) -> String {
             .filter(|row| !same_rule(&row.content.config, &sgd(&row.content.config)))
             .filter_map(|row| Some(accuracy(row)? - accuracy(baseline(row)?)?))
             .collect();
-        let difference = summarise(&pairs).map_or("–".to_owned(), |s| {
-            let sign = if s.mean >= 0. { "+" } else { "" };
-            format!("{sign}{}", s.text(2))
-        });
+        let difference = paired(&pairs).map_or("–".to_owned(), |difference| Scale::Points.show(&difference));
         let m_eff: Vec<f64> = finished.iter().filter_map(|row| m_eff(row)).collect();
         let m_eff = summarise(&m_eff).map_or("–".to_owned(), |summary| format!("{:.1}", summary.mean));
         let mean = |value: &dyn Fn(&RunRow) -> f64| {
@@ -70,9 +71,10 @@ pub fn table(rows: &[RunRow], published: &[Published]) -> String {
             summarise(&values).map_or("–".to_owned(), |summary| format!("{:.2}", summary.mean))
         };
         let (forward, backward) = (mean(&|row| row.content.cost.forward), mean(&|row| row.content.cost.backward));
-        let times: Vec<f64> =
-            finished.iter().filter_map(|row| Some(seconds_a_step(row) / seconds_a_step(baseline(row)?))).collect();
-        let time = summarise(&times).map_or("–".to_owned(), |summary| format!("{:.2}", summary.mean));
+        let of_baseline: Vec<&RunRow> =
+            rows.iter().filter(|other| is_baseline(&without_seed(other), &without_seed(group[0]))).collect();
+        let times = machine.least_seconds(&group).zip(machine.least_seconds(&of_baseline));
+        let time = times.map_or("–".to_owned(), |(own, alone)| format!("{:.2}", own / alone));
         text.push_str(&format!(
             "| {} | {} | {accuracy_text} | {n} |{paper} {difference} | {m_eff} | {forward} + {backward} | {time} |\n",
             config.network_label(),
@@ -86,13 +88,8 @@ fn accuracy(row: &RunRow) -> Option<f64> {
     row.content.metrics.test_accuracy.map(|accuracy| 100. * accuracy)
 }
 
-fn seconds_a_step(row: &RunRow) -> f64 {
-    row.seconds / row.content.cost.steps as f64
-}
-
 /// The rows that differ in nothing but the seed, in order of appearance.
 pub fn groups(rows: &[RunRow]) -> Vec<Vec<&RunRow>> {
-    let without_seed = |row: &RunRow| row.content.config.clone().with(|c| c.optimisation.seed = 0);
     let mut groups: Vec<Vec<&RunRow>> = Vec::new();
     for row in rows {
         match groups.iter_mut().find(|group| without_seed(group[0]) == without_seed(row)) {
@@ -101,6 +98,10 @@ pub fn groups(rows: &[RunRow]) -> Vec<Vec<&RunRow>> {
         }
     }
     groups
+}
+
+fn without_seed(row: &RunRow) -> RunConfig {
+    row.content.config.clone().with(|c| c.optimisation.seed = 0)
 }
 
 /// The configuration that a run is compared with: the optimizer alone, the same in all but the rule.
@@ -181,8 +182,15 @@ pub(crate) mod tests {
     }
 
     fn lines(rows: &[RunRow]) -> Vec<String> {
+        let timed = |row: &RunRow| {
+            let mut row = row.clone();
+            let line = EpochLine { seconds: row.content.cost.forward, ..point(1, 0.5, &[]) };
+            row.content.curve.extend((row.content.outcome == Ending::Finished).then_some(line));
+            row
+        };
+        let rows: Vec<RunRow> = rows.iter().map(timed).collect();
         let sgd = Published { model: Architecture::ResNet18, data: None, rule: "sgd", accuracy: (95.62, Some(0.03)) };
-        table(rows, &[sgd]).lines().skip(2).map(str::to_owned).collect()
+        table(&rows, &[sgd]).lines().skip(2).map(str::to_owned).collect()
     }
 
     #[test]
@@ -196,7 +204,7 @@ pub(crate) mod tests {
         ]);
         let expected = [
             "| resnet18 (batch) | SGD | 91.00 ± 1.41 | 2 | 95.62 ± 0.03 | – | – | 1.00 + 1.00 | 1.00 |",
-            "| resnet18 (batch) | SAM | 93.00 ± 2.83 | 2 | – | +2.00 ± 1.41 | – | 2.00 + 2.00 | 2.00 |",
+            "| resnet18 (batch) | SAM | 93.00 ± 2.83 | 2 | – | +2.00 | – | 2.00 + 2.00 | 2.00 |",
         ];
         assert_eq!(found, expected);
     }

@@ -55,11 +55,12 @@ fn family(name: &str) -> &str {
 pub fn looks(names: &[&str]) -> Vec<Look> {
     let mut taken: Vec<(&str, Look)> = Vec::new();
     let known = |name: &str| KNOWN.iter().find(|known| known.0 == family(name));
+    let owned: Vec<usize> = names.iter().filter_map(|name| known(name)).map(|known| known.1).collect();
     // Known ones first, for their colours are not free.
     for wants_known in [true, false] {
         for name in names.iter().copied().filter(|name| known(name).is_some() == wants_known) {
             if taken.iter().all(|(other, _)| *other != name) {
-                let (colour, dash) = free(name, known(name).map(|known| (known.1, known.2)), &taken);
+                let (colour, dash) = free(name, known(name).map(|known| (known.1, known.2)), &owned, &taken);
                 let mark = taken.len() % MARKS;
                 taken.push((name, Look { colour, dash, mark }));
             }
@@ -70,8 +71,9 @@ pub fn looks(names: &[&str]) -> Vec<Look> {
 }
 
 /// The colour and dashes of the next series: those of its rule if it is the first with them, the colour of its family
-/// if it is the second of it, and otherwise the colour and the dashes that are used least.
-fn free(name: &str, wanted: Option<(usize, usize)>, taken: &[(&str, Look)]) -> (usize, usize) {
+/// if it is the second of it, and otherwise the colour and the dashes that are used least, of colours that no rule of
+/// the figure has for its own if there is one.
+fn free(name: &str, wanted: Option<(usize, usize)>, owned: &[usize], taken: &[(&str, Look)]) -> (usize, usize) {
     let uses = |fits: &dyn Fn(Look) -> bool| taken.iter().filter(|(_, look)| fits(*look)).count();
     let is_free = |colour, dash| uses(&|look| (look.colour, look.dash) == (colour, dash)) == 0;
     let dash = |colour| {
@@ -87,7 +89,8 @@ fn free(name: &str, wanted: Option<(usize, usize)>, taken: &[(&str, Look)]) -> (
     let own = wanted.map(|wanted| wanted.0).filter(|_| kin.is_empty());
     let second = (kin.len() == 1).then(|| kin[0].colour);
     let has_room = |colour: &usize| (0..DASHES.len()).any(|dash| is_free(*colour, dash));
-    let least = || ORDER.into_iter().min_by_key(|colour| uses(&|look| look.colour == *colour)).unwrap_or(0);
+    let cost = |colour: &usize| (!has_room(colour), owned.contains(colour), uses(&|look| look.colour == *colour));
+    let least = || ORDER.into_iter().min_by_key(cost).unwrap_or(0);
     let colour = own.or(second).filter(has_room).unwrap_or_else(least);
     (colour, dash(colour))
 }
@@ -132,6 +135,9 @@ mod tests {
         assert_eq!(looks(&["a", "SGD"])[1], Look { colour: 0, dash: 0, mark: 0 });
         assert_eq!(colour(&["a", "b", "m-SAM (m = 4)"], 2), colour(&["m-SAM"], 0));
         assert_eq!(colour(&["RW-SAM, one probe"], 0), colour(&["a", "SAM", "RW-SAM (λ = 2)"], 2));
+        // A third of its kind does not take the colour of another rule.
+        let rules = ["SGD", "SAM", "m-SAM (m = 16)", "m-SAM (m = 4)", "m-SAM (m = 1)", "RW-SAM (m_eff = 16)"];
+        assert!([0, 1, 3].iter().all(|known| looks(&rules)[4].colour != *known));
         // Others do not take a colour that a rule has.
         let names = ["exact norms", "exact norms, shuffled", "SAM"];
         let looks = looks(&names);

@@ -162,8 +162,11 @@ impl Plot<'_, '_> {
         [y - error, y + error].map(|end| place(end).clamp(0., 1.))
     }
 
-    /// How far each series moves to the side, so that its bars and those of earlier ones do not hide each other.
+    /// How far each series moves to the side on a grid, so that its bars and those of earlier ones do not hide each other.
     fn shifts(&self) -> Vec<f64> {
+        if self.prepared.figure.x.is_measured {
+            return vec![0.; self.prepared.shown.len()];
+        }
         let bars = |shown: &Shown| -> Vec<(f64, [f64; 2])> {
             let with_bars = shown.points.iter().filter(|point| point.value.error > 0. && !shown.is_level());
             let bar = |point: &Placed| (self.at((point.x, 0.)).0, self.ends(point.value.y, point.value.error));

@@ -195,7 +195,7 @@ fn no_text_is_wider_or_higher_than_it_may_be() {
             let series =
                 Series { each: vec![vec![(a, b)]], ..Series::new("a", style, [(a, b, a), (b, a, b), (a, a, a)]) };
             for (x, y) in [(Scale::Linear, Scale::Linear), (Scale::Log, Scale::Log2), (Scale::Log2, Scale::Linear)] {
-                let [x, y] = [x, y].map(|scale| Axis { name: String::new(), scale, least: Some((b, a)) });
+                let [x, y] = [x, y].map(|scale| Axis { scale, ..Axis::linear("").with(b, a) });
                 let slopes = vec![Slope { order: a, name: "order".to_owned() }];
                 figures.push(Figure { slopes, ..figure(x, y, vec![series.clone()]) });
             }

@@ -17,6 +17,8 @@ pub struct Paired {
     pub mean: f64,
     /// How far the interval reaches on either side; none of fewer than [`FEWEST`] differences.
     pub half: Option<f64>,
+    /// Student's two-sided p of no difference; none where there is no interval.
+    pub p: Option<f64>,
     /// How many differences.
     pub n: usize,
 }
@@ -36,14 +38,32 @@ pub enum Side {
 /// differences.
 pub fn paired(differences: &[f64]) -> Option<Paired> {
     let Summary { mean, std, n } = summarise(differences)?;
-    let half = std.filter(|_| n >= FEWEST).map(|std| quantile(n - 1) * std / (n as f64).sqrt());
-    Some(Paired { mean, half, n })
+    let error = std.filter(|_| n >= FEWEST).map(|std| std / (n as f64).sqrt());
+    let half = error.map(|error| quantile(n - 1) * error);
+    // Where all differences are equal there is nothing to doubt: they are 0, or they are not.
+    let p = error.map(|error| if mean == 0. { 1. } else { 2. * student(n - 1).sf((mean / error).abs()) });
+    Some(Paired { mean, half, p, n })
+}
+
+/// Which of several hypotheses of no difference can be rejected so that the chance of any false rejection among all of
+/// them is at most 1 − [`CONFIDENCE`], by their p, however they depend on each other (Holm 1979).
+pub fn holm(ps: &[f64]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..ps.len()).collect();
+    order.sort_by(|a, b| ps[*a].total_cmp(&ps[*b]));
+    let is_small = |(rank, index): (usize, &usize)| ps[*index] <= (1. - CONFIDENCE) / (ps.len() - rank) as f64;
+    let rejected = order.iter().enumerate().take_while(|ranked| is_small(*ranked)).count();
+    let mut all = vec![false; ps.len()];
+    order[..rejected].iter().for_each(|index| all[*index] = true);
+    all
 }
 
 /// Student's two-sided quantile.
 pub fn quantile(degrees: usize) -> f64 {
-    let t = StudentsT::new(0., 1., degrees as f64).expect("at least one degree of freedom");
-    t.inverse_cdf(0.5 + CONFIDENCE / 2.)
+    student(degrees).inverse_cdf(0.5 + CONFIDENCE / 2.)
+}
+
+fn student(degrees: usize) -> StudentsT {
+    StudentsT::new(0., 1., degrees as f64).expect("at least one degree of freedom")
 }
 
 impl Paired {
@@ -80,6 +100,7 @@ mod tests {
         let found = paired(&[1., 2., 3.]).unwrap();
         assert_eq!((found.mean, found.n), (2., 3));
         assert!((found.half.unwrap() - 2.48414).abs() < 1e-4);
+        assert!((found.p.unwrap() - 0.074180).abs() < 1e-5, "t = 2√3 of two degrees of freedom");
         assert_eq!(found.side(), Side::Around);
         assert_eq!(paired(&[2., 2.1, 1.9]).unwrap().side(), Side::Above);
         assert_eq!(paired(&[-2., -2.1, -1.9]).unwrap().side(), Side::Below);
@@ -92,5 +113,22 @@ mod tests {
             assert_eq!((few.mean, few.interval(), few.side()), (7., None, Side::Around));
         }
         assert_eq!(paired(&[]), None);
+    }
+
+    #[test]
+    fn p_is_below_5_percent_where_the_interval_excludes_0() {
+        for shift in 0..100 {
+            let found = paired(&[1., 2., 3., 5.].map(|x| x - 0.06 * f64::from(shift))).unwrap();
+            assert_eq!(found.p.unwrap() < 1. - CONFIDENCE, found.side() != Side::Around, "{found:?}");
+        }
+        assert_eq!((paired(&[2.; 3]).unwrap().p, paired(&[0.; 3]).unwrap().p), (Some(0.), Some(1.)));
+    }
+
+    /// By hand: 0.005 ≤ 0.05/4, 0.01 ≤ 0.05/3, and 0.03 > 0.05/2, whereupon 0.04 ≤ 0.05 does not count.
+    #[test]
+    fn holm_stops_at_the_first_that_is_too_large() {
+        assert_eq!(holm(&[0.01, 0.04, 0.03, 0.005]), [true, false, false, true]);
+        assert_eq!(holm(&[0.05]), [true]);
+        assert!(holm(&[]).is_empty());
     }
 }

@@ -40,13 +40,14 @@ fn fit(rows: &[RunRow]) -> String {
     let tables: String = by_name(rows, |config| config.network_label())
         .into_iter()
         .map(|(network, rows)| {
-            let table = standing(&rows, LAST, &[RHO, TRAIN, END, gap, TRACE], &["SGD", "SAM"]);
+            let table = standing(&rows, LAST, &[RHO, TRAIN, END, gap, TRACE], &["SAM"]);
             format!("{network}:\n\n{table}\n")
         })
         .collect();
     format!(
         "\n### How far they fit\n\nThe accuracy on the training images is measured after the last epoch, without \
-         augmentation. tr V is that of 16 images, which are a normalisation batch of their own: see `trace`.\n\n{tables}"
+         augmentation, and with the running statistics of BatchNorm, as on test images. How tr V is measured `trace` \
+         says.\n\n{tables}"
     )
 }
 
@@ -60,8 +61,10 @@ fn choice(rows: &[RunRow]) -> String {
     };
     let grid = Grid::of(rows, at_own_rho, ["ρ", "ρ"]);
     format!(
-        "\n### How ρ was chosen\n\nOn seed {seed}, by the accuracy in percent on {images} training images that were held \
-         out. A column is a ρ.\n\n{}\n{}",
+        "\n### How ρ was chosen\n\nBy one run for each ρ, on seed {seed}: by its accuracy in percent on {images} training \
+         images that were held out. So many images know an accuracy to about {:.1} points, the standard error, so that \
+         neighbours in a row can hardly be told apart. A column is a ρ.\n\n{}\n{}",
+        50. / (images as f64).sqrt(),
         grid.table(),
         grid.open_ends()
     )
@@ -89,8 +92,8 @@ mod tests {
         let text = CIFAR10.page(&rows).unwrap().text;
         for said in [
             "| SGD | – | 99.0 ± 0.0 | 60.0 ± 0.0 | 39.0 ± 0.0 | 500.0 ± 0.0 | 5 |",
-            "On seed 100, by the accuracy in percent on 5000 training images that were held out.",
-            "| SAM | – | – | – | 50.0 | 50.0 | 50.0 | – | 50.0 (0.2) |",
+            "on seed 100: by its accuracy in percent on 5000 training images that were held out.",
+            "| SAM | – | – | – | 50.0 | 50.0 | 50.0 | – | 50.0 at 0.2 |",
             "- resnet20: m-SAM (m = 4) against m-SGD (m = 4): +0.00",
             "- resnet8: SAM against SGD: +0.00",
             "resnet8 (batch), 2000 images of CIFAR-10, another subset for each seed, 5000 test images;",
@@ -101,7 +104,7 @@ mod tests {
         let text = (trace::TRACE.page)(&rows).unwrap().text;
         for said in [
             "- resnet20: SAM against SGD: × 0.10 (0.10 to 0.10), **as the paper says**.",
-            "once an epoch on the first 16 images",
+            "at their first step, on 16 images of its batch",
             "| 500.0 ± 0.0 | 572.39 ± 24.15 | 99.0 ± 0.0 |",
         ] {
             assert!(text.contains(said), "{said} in {text}");

@@ -96,7 +96,13 @@ impl Setting {
                     })
                 };
                 let models = [Architecture::ResNet18, Architecture::ResNet50, WRN];
-                models.into_iter().flat_map(|model| four_rules(&base(model), 0.05, 64, 0..3)).collect()
+                // With SGD in the micro-batches of m-SAM, as in `laptop`.
+                let runs = |model| {
+                    let base = base(model);
+                    let m_sgd = paired_runs(&base, &[(Family::MicroSgd(64), 0.)], 0..3);
+                    [four_rules(&base, 0.05, 64, 0..3), m_sgd].concat()
+                };
+                models.into_iter().flat_map(runs).collect()
             }
         }
     }
@@ -139,12 +145,15 @@ pub fn about(preset: Preset, configs: &[RunConfig]) -> String {
         Preset::Laptop => {
             "Smaller than the paper's set-up in model, data and time, so compare the rules with each other and not with \
              the paper. Each rule has the ρ of a small grid with which it was best on training images that were held out, \
-             with a ResNet-8 on a seed that is not in the table. Under BatchNorm m-SAM also shrinks the normalisation batch, and so do SGD's \
-             micro-batches, which do nothing else."
+             with a ResNet-8 on a seed that is not in the table. Under BatchNorm the micro-batches of m-SAM are \
+             normalisation batches too. m-SGD is SGD in such micro-batches, without displacement: compare m-SAM with it. \
+             Both update the running statistics, with which networks are tested, once for each micro-batch, so that these \
+             average about 19 · m images."
         }
         Preset::Paper => {
-            "ρ = 0.05. The paper's ρ, λ and δ are not published; λ is set by effective size here. Under BatchNorm m-SAM \
-             also shrinks the normalisation batch."
+            "ρ = 0.05. The paper's ρ, λ and δ are not published; λ is set by effective size here. Under BatchNorm the \
+             micro-batches of m-SAM are normalisation batches too. m-SGD is SGD in such micro-batches, without displacement: \
+             compare m-SAM with it."
         }
     };
     format!("{} {how}", set_up_of_networks(configs))

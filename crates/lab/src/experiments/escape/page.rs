@@ -35,8 +35,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
     let all: Vec<&RunRow> = rows.iter().filter(|row| row.content.config.perturbation.rule.name() == "sgd").collect();
     let start = format!(
         "At the start the training accuracy is {} % and the test accuracy {} % (mean over the seeds ± standard \
-         deviation).\n\nCompared is {}, in points; ± is the standard deviation over the seeds, and an \
-         interval is Student's for the differences paired by seed. The first step of a rule leaves the \
+         deviation).\n\nCompared is {}, in points. The first step of a rule leaves the \
          minimum, and what it loses there counts in the mean over the run.\n\n",
         mean(&all, 1, |row| at_start(row, |line| line.measures.get("train_accuracy").copied())),
         mean(&all, 1, |row| at_start(row, |line| Some(line.test_accuracy))),

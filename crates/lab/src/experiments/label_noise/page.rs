@@ -4,9 +4,10 @@ use super::runs::{EXACT, M_EFF, RANDOM, about};
 use crate::config::RunConfig;
 use crate::experiments::Family;
 use crate::experiments::radius::is_of_radius;
-use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
+use crate::page::columns::{BEST, END, OF_WRONG_LABELS, RHO, RIGHT, TRACE, WRONG};
 use crate::page::contest::{Claim, Column, LAST, Says, standing};
 use crate::page::curves::ACCURACY;
+use crate::page::machine::Machine;
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name};
 use crate::plot::{Axis, Figure, Point, Series, Style};
@@ -38,6 +39,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let share = |config: &RunConfig| format!("{:.0} % wrong labels", 100. * config.data.label_noise);
     let (mut claims, mut body, mut tables, mut pictures) =
         (Vec::new(), String::new(), Vec::new(), vec![by_share(rows)]);
+    let machine = Machine::of(rows);
     let columns: [Column; 8] = [
         RHO,
         RIGHT,
@@ -46,7 +48,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         END,
         ("paper, %", &|rows| published(rows).map_or("–".to_owned(), |value| format!("{value:.2}"))),
         TRACE,
-        SECONDS_AN_EPOCH,
+        ("s an epoch", &|rows| machine.seconds_an_epoch(rows)),
     ];
     for (share, rows) in &by_name(rows, share) {
         claims.extend(claims_of(rows).into_iter().map(|claim| claim.of_runs(share)));
@@ -60,11 +62,11 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         });
     }
     let body = format!(
-        "{OF_WRONG_LABELS} ± is the standard deviation over the seeds, an interval is Student's for the differences \
-         paired by seed. The paper's values, of a network and images that it does not name, are beside ours for the \
+        "{OF_WRONG_LABELS} The paper's values, of a network and images that it does not name, are beside ours for the \
          order of the rules, which is all that can be compared. The radii are those that were best at 40 %; at another \
          share a rule may be at a ρ that is too small or too large for it, so that a difference there is none to the \
-         paper. tr V, the variance of a sample's gradient, vanishes where a network fits all labels.\n\n{body}"
+         paper. tr V, the variance of a sample's gradient, vanishes where a network fits all labels. {}\n\n{body}",
+        machine.explained()
     );
     let about = about(&rows[0].content.config);
     let (measure, table, findings) = (LAST.name, tables.join("\n"), Vec::new());

@@ -45,9 +45,8 @@ impl Kind {
         let rho = at_best(known, base).perturbation.rule.radius().expect("it has a radius");
         match self {
             Self::Level(family) => at_best(family, base),
-            Self::Over(norms, Temperature::Size) => {
-                Family::reweighted(number as usize, norms).like(base, rho * known.factor(base.optimisation.batch_size))
-            }
+            Self::Over(norms, Temperature::Size) => Family::reweighted(number as usize, norms)
+                .at_equivalent(base, rho * known.factor(base.optimisation.batch_size)),
             // A λ has no m_eff that is known before, so all have one ρ.
             Self::Over(norms, Temperature::Raw) => Family::reweighted(M, norms).at(base, rho).with(|c| {
                 let rule = c.perturbation.rule.clone();
@@ -89,9 +88,11 @@ pub fn about(config: &RunConfig) -> String {
         "{} λ is given in two ways. As the m_eff for which it is chosen in each step: then RW-SAM is at ρ√(b/m_eff) times a \
          constant, with which, if its weights did not depend on the samples, it would be SAM at one ρ for all m_eff (see \
          `radius`). And as the number that multiplies the norms, as in the paper, which weights less the smaller the \
-         gradients become: then all have one ρ, as in the paper. Both are at the ρ that was best in `radius` for m_eff = 16 \
-         and one probe, on other seeds; SAM is at its own. The runs of SGD, SAM and RW-SAM with m_eff = 16, from one probe \
-         and from exact norms, are those of `radius`.",
+         gradients become: then all have one ρ, as in the paper. The ρ is the one that was best in `radius` for m_eff = 16 \
+         and one probe, on other seeds and the same test images, or is derived from it; only SAM is at its own best. So a \
+         line compares estimates of the norms, and along a line of m_eff the ρ changes too: exact norms with m_eff = 4 have \
+         another ρ, at which they do better, in `reweighting`. The runs of SGD, SAM and RW-SAM with m_eff = 16, from one \
+         probe and from exact norms, are three of the six seeds of `radius`.",
         set_up_of_all(config)
     )
 }

@@ -22,11 +22,7 @@ const ACCURACY: Measure = Measure {
 
 /// Claims, the table, and accuracy over m and m_eff.
 pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
-    let compared = format!(
-        "Compared is {}, in points; ± is the standard deviation over the seeds, and an interval is Student's for the \
-         differences paired by seed.\n\n",
-        ACCURACY.name
-    );
+    let compared = format!("Compared is {}, in points.\n\n", ACCURACY.name);
     let columns: [Column; 3] = [("test accuracy, %", &|rows| mean(rows, 2, ACCURACY.of)), M_EFF, LOSS];
     let table = standing(rows, ACCURACY, &columns, &["SGD", "SAM"]);
     let again = with_more_seeds(rows, SEEN, |rows| Ok(claims(rows)))?;
@@ -178,7 +174,7 @@ mod tests {
             let start = format!("{rule} against {than}: ");
             claims
                 .iter()
-                .map(|claim| &claim.text)
+                .map(Claim::text)
                 .find(|text| text.starts_with(&start))
                 .unwrap_or_else(|| panic!("{start} in {claims:#?}"))
         };

@@ -23,7 +23,7 @@ const WAY: Measure = Measure {
 pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
     let compared = format!(
         "Compared is {}, by the factor between two rules: the geometric mean over the seeds, with Student's interval \
-         of its logarithm. ± is the standard deviation over the seeds.\n\n",
+         of its logarithm. In the figure too means are geometric.\n\n",
         NOISE.name
     );
     let first = |row: &RunRow| row.content.curve.iter().find(|line| line.epoch == 1).and_then(trace);
@@ -55,7 +55,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
 /// Under which rule the noise is less: at the end, and over the whole way.
 fn claims(rows: &[RunRow]) -> Vec<Claim> {
     let of = |measure| contests(rows, Says::Lower).into_iter().filter_map(move |contest| contest.claim(rows, measure));
-    let over = |claim: Claim| Claim { text: format!("Over the whole way, {}", claim.text), ..claim };
+    let over = |claim: Claim| Claim { what: format!("Over the whole way, {}", claim.what), ..claim };
     of(NOISE).chain(of(WAY).map(over)).collect()
 }
 
@@ -90,11 +90,11 @@ mod tests {
             .config
             .rule_label();
         let said = format!("{micro} against SAM: × 0.50 (0.50 to 0.50), **as the paper says**.");
-        assert!(claims.iter().any(|claim| claim.text == said && claim.decided == Some(true)), "{claims:#?}");
-        assert!(claims.iter().any(|claim| claim.text.starts_with("SAM against n-SAM: × 1.00")), "{claims:#?}");
+        assert!(claims.iter().any(|claim| claim.text() == said && claim.decided() == Some(true)), "{claims:#?}");
+        assert!(claims.iter().any(|claim| claim.text().starts_with("SAM against n-SAM: × 1.00")), "{claims:#?}");
         // half the trace in 8 of 30 epochs: 2^(−8/30) = 0.83
         let way = format!("Over the whole way, {micro} against SAM: × 0.83 ");
-        assert!(claims.iter().any(|claim| claim.text.starts_with(&way)), "{claims:#?}");
+        assert!(claims.iter().any(|claim| claim.text().starts_with(&way)), "{claims:#?}");
         assert!(text.contains("| SAM | 900.0 ± 0.0 | 100.0 ± 0.0 |"), "{text}");
     }
 }

@@ -3,10 +3,11 @@
 
 use super::runs::{about, at_best, is_compared};
 use crate::experiments::Family;
-use crate::page::columns::{END, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG, least_seconds};
-use crate::page::contest::{Claim, LAST, Says, standing};
-use crate::page::grid::{Curve, Grid, OF_GRIDS, claim, file};
-use crate::page::markdown::capital;
+use crate::page::columns::{END, RHO, RIGHT, TRACE, WRONG};
+use crate::page::contest::{Claim, Column, LAST, Says, Scale, standing};
+use crate::page::grid::{BySeed, Curve, Grid, OF_GRIDS, claim, difference, file, over_seeds, rounded};
+use crate::page::machine::Machine;
+use crate::page::markdown::{capital, table};
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name};
 use crate::plot::{Axis, Figure, Point, Series, Style};
@@ -22,19 +23,20 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
             rows.into_iter().partition(|row| is_compared(&row.content.config));
         if compared.iter().any(|row| Family::of_row(row) == reference) {
             let own: Vec<RunRow> = compared.iter().filter(|row| is_at_best(row)).cloned().collect();
-            let mut around = by_rho(&compared);
-            let said = claims_of(&own, &around.accuracy, reference);
+            let curves = by_rho(&compared).accuracy;
+            let said = claims_of(&own, &curves, reference);
             claims.extend(said.into_iter().map(|claim| claim.of_runs(&capital(&of))));
-            let columns = [RHO, RIGHT, WRONG, END, TRACE, SECONDS_AN_EPOCH];
+            let machine = Machine::of(&own);
+            let seconds: Column = ("s an epoch", &|rows| machine.seconds_an_epoch(rows));
             let than = reference.label(&own);
-            let table = standing(&own, LAST, &columns, than.as_deref().as_slice());
-            tested.push_str(&format!("### {}, each rule at its best ρ\n\n{table}\n", capital(&of)));
-            around.accuracy.retain(Curve::has_choice);
-            if !around.accuracy.is_empty() {
-                let what = "On the same seeds, around the best ρ of the grid; a column is an equivalent ρ:";
-                tested.push_str(&format!("{what}\n\n{}\n", around.table()));
-            }
-            times.push(over_time(&own, &of));
+            let table = standing(&own, LAST, &[RHO, RIGHT, WRONG, END, TRACE, seconds], than.as_deref().as_slice());
+            tested.push_str(&format!(
+                "### {}, each rule at its chosen ρ\n\n{table}\n{}\n\n{}",
+                capital(&of),
+                machine.explained(),
+                around(&own, &curves, reference)
+            ));
+            times.push(over_time(&own, &machine, &of));
         }
         if !on_grid.is_empty() {
             let grid = by_rho(&on_grid);
@@ -43,11 +45,10 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
             findings.extend(grid.best().map(|best| format!("{}. {best}", capital(&of))));
         }
     }
-    let explained = "± is the standard deviation over the seeds, an interval is Student's for the differences paired by \
-                     seed, given these radii and these test images: that another choice of ρ could have been made is not in \
-                     it. Training accuracies count the label that an image was given, right or wrong, after the last \
-                     epoch. tr V is the variance of a sample's gradient, measured once an epoch on the batch of a step. \
-                     *s an epoch* is the least time that an epoch took, with its micro-batches all at once.\n\n";
+    let explained = "An interval is given these radii and these test images: that another choice of ρ could have been made \
+                     is not in it. Training accuracies count the label that an image was given, right or wrong, after the \
+                     last epoch. tr V is the variance of a sample's gradient, measured on the batch of a step; m-SAM has its \
+                     micro-batches all at once.\n\n";
     let about = about(&rows[0].content.config);
     let (body, table) = (format!("{explained}{tested}{OF_GRIDS}\n\n{grids}"), format!("{tested}{grids}"));
     pictures.extend(times);
@@ -55,15 +56,15 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
 }
 
 /// Accuracy against the time of an epoch, a mark for each rule.
-fn over_time(rows: &[RunRow], of: &str) -> Picture {
+fn over_time(rows: &[RunRow], machine: &Machine, of: &str) -> Picture {
     let mark = |group: &Vec<&RunRow>| {
         let values: Vec<f64> = group.iter().filter_map(|row| (LAST.of)(row)).collect();
-        let point = least_seconds(group).and_then(|seconds| Point::of_mean(seconds, &values));
+        let point = machine.least_seconds(group).and_then(|seconds| Point::of_mean(seconds, &values));
         Series::new(&group[0].content.config.rule_label(), Style::Marks, point)
     };
     let figure = Figure {
         title: format!("Accuracy at the best ρ against time, {of}"),
-        x: Axis::linear("seconds an epoch").with(0., 0.),
+        x: Axis::linear("seconds an epoch").with(0., 0.).measured(),
         y: Axis::linear("test accuracy, %"),
         series: groups(rows).iter().map(mark).collect(),
         slopes: Vec::new(),
@@ -106,9 +107,31 @@ pub fn by_rho(rows: &[RunRow]) -> Grid<Family> {
     Grid::of(rows, Family::place, ["ρ", "equivalent ρ"])
 }
 
-/// Each rule beside the one at the batch: at the best ρ of each; at one ρ, where the one at the batch has run there;
-/// and at the ρ that is best on the seeds of the comparison, where both have run at several. `own` are the runs at the
-/// best ρ, `curves` those at any.
+/// The rules that were compared at several ρ, at each of them beside the one at the batch, which is at its best.
+fn around(own: &[RunRow], curves: &[Curve<Family>], reference: Family) -> String {
+    let rho = own
+        .iter()
+        .find(|row| Family::of_row(row) == reference)
+        .and_then(|row| row.content.config.perturbation.rule.radius());
+    let than = curves.iter().find(|curve| curve.kind == reference).zip(rho).and_then(|(curve, rho)| curve.at(rho, 1.));
+    let Some(than) = than.filter(|_| curves.iter().any(Curve::has_choice)) else { return String::new() };
+    let name = reference.label(own).unwrap_or_default();
+    let head = ["rule", "ρ", "equivalent ρ", "test at the end, %", &format!("− {name} at its best ρ (95 %)")]
+        .map(str::to_owned);
+    let line = |curve: &Curve<Family>, (rho, by_seed): &(f64, BySeed)| {
+        let shown = difference(by_seed, than).map(|difference| Scale::Points.show(&difference));
+        let accuracy = over_seeds(by_seed).map(|summary| summary.text(1));
+        let [accuracy, shown] =
+            [accuracy, shown.filter(|_| !std::ptr::eq(by_seed, than))].map(|cell| cell.unwrap_or("–".to_owned()));
+        vec![curve.label.clone(), rho.to_string(), rounded(rho * curve.factor).to_string(), accuracy, shown]
+    };
+    let chosen = curves.iter().filter(|curve| curve.has_choice());
+    let lines = chosen.flat_map(|curve| curve.points.iter().map(move |point| line(curve, point)));
+    format!("On the same seeds, at the ρ beside the best as well:\n\n{}\n", table(&head, lines))
+}
+
+/// Each rule beside the one at the batch: at the best ρ of each, and at every ρ at which both have run. `own` are the
+/// runs at the best ρ, `curves` those at any.
 fn claims_of(own: &[RunRow], curves: &[Curve<Family>], reference: Family) -> Vec<Claim> {
     let mut claims = vec![reference.against(Family::Sgd, Says::Higher, own, LAST)];
     let families = groups(own).into_iter().map(|group| Family::of_row(group[0]));
@@ -116,29 +139,18 @@ fn claims_of(own: &[RunRow], curves: &[Curve<Family>], reference: Family) -> Vec
     claims.extend(beside.iter().map(|family| family.against(reference, Says::Higher, own, LAST)));
     let of = |family| curves.iter().find(|curve| curve.kind == family);
     if let Some(than) = of(reference).filter(|than| than.has_choice()) {
-        let beside: Vec<&Curve<Family>> = beside.into_iter().filter_map(of).collect();
-        claims.extend(beside.iter().map(|curve| at_one_rho(curve, than, own)));
-        claims.extend(beside.iter().filter(|curve| curve.has_choice()).map(|curve| at_best_here(curve, than)));
+        claims.extend(beside.into_iter().filter_map(of).flat_map(|curve| at_one_rho(curve, than)));
     }
     claims.into_iter().flatten().collect()
 }
 
-/// A rule at its best ρ beside another at the same.
-fn at_one_rho(curve: &Curve<Family>, than: &Curve<Family>, own: &[RunRow]) -> Option<Claim> {
-    let row = own.iter().find(|row| Family::of_row(row) == curve.kind)?;
-    let rho = row.content.config.perturbation.rule.radius()?;
-    let what = format!("{} against {} at the same ρ, {rho}", curve.label, than.label);
-    claim(what, curve.at(rho, 1.)?, than.at(rho, 1.)?, Says::Higher)
-}
-
-/// Two rules, each at the ρ that turns out best where they are compared.
-fn at_best_here(curve: &Curve<Family>, than: &Curve<Family>) -> Option<Claim> {
-    let ((rho, one), (of_than, other)) = (curve.best()?, than.best()?);
-    let what = format!(
-        "{} against {}, each at the ρ that is best on these seeds, {rho} and {of_than}",
-        curve.label, than.label
-    );
-    claim(what, one, other, Says::Higher)
+/// A rule beside another at each ρ that both have: what the choice of one ρ for all rules would have said.
+fn at_one_rho(curve: &Curve<Family>, than: &Curve<Family>) -> Vec<Option<Claim>> {
+    let at = |(rho, one): &(f64, BySeed)| {
+        let what = format!("{} against {} at the same ρ, {rho}", curve.label, than.label);
+        claim(what, one, than.at(*rho, 1.)?, Says::Higher)
+    };
+    curve.points.iter().map(at).collect()
 }
 
 #[cfg(test)]
@@ -179,16 +191,17 @@ mod tests {
         let page = page(&rows(0.)).unwrap();
         let of = |m: usize, what: &str| line(&page, &format!("- 40 % wrong labels: m-SAM (m = {m}) against SAM{what}"));
         assert!(of(4, ": ").contains("+0.00"));
-        assert!(of(16, " at the same ρ, 0.").contains("+3.00 (+3.00 to +3.00), **as the paper says**"));
-        assert!(of(16, ", each at the ρ that is best on these seeds, 0.1 and 0.14: ").contains("+0.00"));
-        assert!(!page.text.contains("m-SAM (m = 4) against SAM, each"), "it was compared at one ρ");
+        assert!(of(16, " at the same ρ, 0.1: ").contains("+3.00 (+3.00 to +3.00), **as the paper says**"));
+        assert!(of(16, " at the same ρ, 0.12: ").contains("+0.00"), "neither is at its best");
+        assert!(!page.text.contains("m-SAM (m = 4) against SAM at"), "it was compared at one ρ");
         assert!(line(&page, "- 40 % wrong labels, USAM: m-USAM (m = 16) against USAM: ").contains("+0.00"));
         let of_4 = page.text.lines().filter(|line| line.starts_with("| m-SAM (m = 4) ")).collect::<Vec<_>>();
-        let around = line(&page, "| m-SAM (m = 16) | – | – | – | ");
-        assert!(around.ends_with(" | 52.5 ± 1.9 (0.1) | 20.0 ± 0.0 |"), "at .17, .2 and .24: {around}");
+        let around = line(&page, "| m-SAM (m = 16) | 0.085 | 0.17 | 49.5 ± 1.9 | -3.00 (-3.00 to -3.00) |");
+        assert!(page.text.contains(&format!("{around}\n| m-SAM (m = 16) | 0.1 | 0.2 | 52.5 ± 1.9 | +0.00 ")));
+        assert!(page.text.contains("| SAM | 0.14 | 0.14 | 52.5 ± 1.9 | – |"));
         assert!(of_4[0].contains(" | 6 | +0.00 (+0.00 to +0.00) |"), "{of_4:?}");
         assert!(of_4[1].contains("| 0.035 |"), "of true labels: {of_4:?}");
-        assert!(of_4[2].contains(" (0.05) | 20.0 ± 0.0 |"), "{of_4:?}");
+        assert!(of_4[2].contains(" at 0.05 (0.2) | 20.0 ± 0.0 |"), "{of_4:?}");
         assert!(page.text.contains("No best ρ is at an end of its grid."));
         let best = line(&page, "- 40 % wrong labels. The best ρ, and in brackets the equivalent ρ: ");
         assert!(best.contains("0.2 (0.2) of SAM, 0.1 (0.2) of m-SAM (m = 16), 0.05 (0.2) of m-SAM (m = 4)"), "{best}");

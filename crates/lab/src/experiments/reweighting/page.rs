@@ -3,9 +3,10 @@
 use super::runs::{M, RANDOM, SMALL, about, exact};
 use crate::experiments::Family;
 use crate::experiments::radius::{by_rho, is_compared};
-use crate::page::columns::{END, M_EFF, RHO, RIGHT, SECONDS_AN_EPOCH, TRACE, WRONG};
-use crate::page::contest::{Claim, LAST, Says, standing};
+use crate::page::columns::{END, M_EFF, RHO, RIGHT, TRACE, WRONG};
+use crate::page::contest::{Claim, Column, LAST, Says, standing};
 use crate::page::grid::OF_GRIDS;
+use crate::page::machine::Machine;
 use crate::page::{Page, Parts};
 use crate::run::outcome::RunRow;
 use anyhow::Result;
@@ -16,21 +17,25 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let sam = Family::Sam(config.optimisation.batch_size);
     let (compared, on_grid): (Vec<RunRow>, Vec<RunRow>) =
         rows.iter().cloned().partition(|row| is_compared(&row.content.config));
-    let table = standing(&compared, LAST, &[RHO, RIGHT, WRONG, END, M_EFF, TRACE, SECONDS_AN_EPOCH], &["SGD", "SAM"]);
+    let machine = Machine::of(&compared);
+    let seconds: Column = ("s an epoch", &|rows| machine.seconds_an_epoch(rows));
+    let table = standing(&compared, LAST, &[RHO, RIGHT, WRONG, END, M_EFF, TRACE, seconds], &["SGD", "SAM"]);
     let mut body = String::new();
     if !compared.is_empty() {
         body.push_str(&format!(
-            "± is the standard deviation over the seeds, an interval is Student's for the differences paired by seed. \
-             Training accuracies count the label that an image was given, right or wrong, after the last epoch. *s an \
-             epoch* is the least time that an epoch took.\n\n{table}\n"
+            "Training accuracies count the label that an image was given, right or wrong, after the last epoch. tr V is \
+             the variance of a sample's gradient, measured on the batch of a step. {}\n\n{table}\n",
+            machine.explained()
         ));
     }
     let mut pictures = Vec::new();
     if !on_grid.is_empty() {
         let grid = by_rho(&on_grid);
-        body.push_str(&format!("### Grid of ρ\n\n{OF_GRIDS} How a ρ is equivalent to one of SAM, `radius` says.\n\n"));
-        body.push_str(&format!("{}\n{}\n", grid.table(), grid.open_ends()));
-        pictures = grid.pictures(&format!("{:.0} % wrong labels", 100. * config.data.label_noise));
+        body.push_str(&format!("### Grid of ρ\n\n{OF_GRIDS}\n\n{}\n{}\n", grid.table(), grid.open_ends()));
+        // Rules that descend the weighted loss are at much smaller ρ.
+        let is_small = |row: &RunRow| matches!(Family::of_row(row), Family::Reweighted(rule) if rule.descended);
+        let drawn: Vec<RunRow> = on_grid.into_iter().filter(|row| !is_small(row)).collect();
+        pictures = by_rho(&drawn).pictures(&format!("{:.0} % wrong labels", 100. * config.data.label_noise));
     }
     let (about, claims, findings) = (about(config), claims(&compared, sam), Vec::new());
     Ok(Parts { about, measure: LAST.name, claims, body, table, findings, pictures }.page("reweighting", rows))

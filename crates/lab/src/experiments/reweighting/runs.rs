@@ -5,6 +5,7 @@ use crate::experiments::family::Family::{Ascent, Delta, Sam, Sgd};
 use crate::experiments::family::Norms::{Exact, Random};
 use crate::experiments::radius::{at_best, base, compared, curve, grid, grid_seeds, seeds, whole_grid};
 use crate::experiments::{Family, Preset, set_up_of_all};
+use crate::page::markdown::table;
 
 /// m, and m_eff.
 pub const M: usize = 16;
@@ -57,18 +58,31 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
 /// Above the table.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} Each rule is at the ρ that was best for it on a grid, on other seeds; the runs of SGD, SAM, m-SAM and RW-SAM \
-         at m_eff = 16 are those of `radius`.\n\nm-SAM and RW-SAM differ in two ways. First, RW-SAM estimates the norms \
-         that it weights by, in the paper from one probe: *exact norms* are without that noise. Second, m-SAM displaces \
-         micro-batch γ along its own gradient and descends its own loss there: ∇²f_γ ∇f_γ has, in the mean over \
-         micro-batches, E ∇²ℓᵢ∇ℓᵢ with the weight 1/m, and so m-USAM has the paper's ρ/(2m)·tr V, and m-SAM that divided \
-         by ‖∇f_γ‖. RW-SAM descends the mean of the batch, and there that weight is Σpᵢ/b = 1/b whatever its weights p \
-         are, unless they depend on the sample, while the gradient by whose norm it divides is longer than the batch's. \
-         Two rules separate this. *m-SAM, shared descent* has the perturbations of m-SAM, and the whole batch descends at \
-         each, so that the weight is 1/b. *combine weighted* is RW-SAM that descends the loss that it weights, so that it \
-         is Σpᵢ² = 1/m_eff; but its descent has the noise of m_eff samples, and goes where the norms are large: with \
-         random weights, half-normal numbers in place of the norms, it has the noise alone. *δ-SAM* weights by the norms \
-         themselves, exact ones, and not by a softmax.",
-        set_up_of_all(config)
+        "{} Each rule is at the ρ that was best for it on the laptop preset's grid, on other seeds and the same test \
+         images; the runs of SGD, SAM, m-SAM and RW-SAM at m_eff = 16 are those of `radius`.\n\nm-SAM and RW-SAM differ in \
+         two ways. RW-SAM estimates the norms that it weights by, in the paper from one probe; *exact norms* are without \
+         that noise. And it descends the mean of the whole batch, where m-SAM descends the loss of the micro-batch that \
+         displaced. What a displacement adds to the gradient is E ∇²ℓᵢ∇ℓᵢ, of which the paper's ρ/(2m)·tr V comes, with a \
+         weight that depends on both:\n\n{}\nThe weights p of RW-SAM change its own line only as far as they depend on \
+         the sample. *Combine weighted* descends in the noise of m_eff samples and where norms are large; with random \
+         weights, half-normal numbers in place of norms, it has the noise alone. An *equivalent ρ* is ρ times the factor of \
+         the last column: there a rule is expected to regularise as SAM does at that ρ, where noise is nearly all of the \
+         batch's gradient and weights do not depend on the sample (`radius`). δ-SAM is taken at its ρ.",
+        set_up_of_all(config),
+        kinds()
     )
+}
+
+/// What displaces, what descends, and how much of the regulariser that leaves.
+fn kinds() -> String {
+    let head = ["rule", "displaces by the gradient of", "descends", "weight of E ∇²ℓᵢ∇ℓᵢ", "equivalent ρ / ρ"];
+    let lines = [
+        ["SAM", "the batch of b", "the batch", "1/b", "1"],
+        ["m-SAM", "a micro-batch of m", "the micro-batch", "1/m", "√(b/m)"],
+        ["m-SAM, shared descent", "a micro-batch of m", "the batch", "1/b", "√(m/b)"],
+        ["RW-SAM", "the batch, weighted", "the batch", "Σpᵢ/b = 1/b", "√(m_eff/b)"],
+        ["RW-SAM, combine weighted", "the batch, weighted", "the batch, weighted", "Σpᵢ² = 1/m_eff", "√(b/m_eff)"],
+        ["δ-SAM", "the batch, weighted by the norms", "the batch", "1/b", "1"],
+    ];
+    table(&head, lines.map(|line| line.map(str::to_owned).to_vec()))
 }

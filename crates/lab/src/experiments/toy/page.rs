@@ -68,10 +68,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let short = [RHO, fitted, END, SECONDS];
     let columns = [RHO, RIGHT, WRONG, BEST, END, M_EFF, SECONDS];
     let (table, whole) = (standing(rows, LAST, &short, &["SGD"]), standing(rows, LAST, &columns, &["SGD", "SAM"]));
-    let body = format!(
-        "{OF_WRONG_LABELS} ± is the standard deviation over the seeds, an interval is Student's for the differences \
-         paired by seed.\n\n{whole}"
-    );
+    let body = format!("{OF_WRONG_LABELS}\n\n{whole}");
     let picture = Picture {
         file: "accuracy.svg".to_owned(),
         alt: "Test accuracy by epoch under each rule, with wrong labels among the training images".to_owned(),

@@ -31,7 +31,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         title: "Noise of the samples' gradients",
         y: "tr V",
         of: trace,
-        back: 0.5,
+        back: 1.,
         scale: Scale::Log,
         over: Over::Epochs,
     };
@@ -46,7 +46,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let table = tables.join("\n");
     let body = format!(
         "Compared by the factor between two rules: the geometric mean over the seeds, with Student's interval of its \
-         logarithm. ± is the standard deviation over the seeds. The paper does not name the network and the images of its \
+         logarithm. In the figure too means are geometric; the table's are not. The paper does not name the network and the images of its \
          values, so compare their order.\n\n{table}"
     );
     let about = about(&configs(rows));

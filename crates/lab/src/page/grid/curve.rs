@@ -46,12 +46,20 @@ impl<K> Curve<K> {
         self.points.len() > 1
     }
 
-    /// The number with the highest mean over the seeds that have all numbers, and the values there.
+    /// The number with the highest mean over the seeds that have all numbers, and the values there; of several the
+    /// largest.
     pub fn best(&self) -> Option<&(f64, BySeed)> {
+        self.all_best().pop()
+    }
+
+    /// All that share the highest mean, which accuracies of few images often do.
+    pub fn all_best(&self) -> Vec<&(f64, BySeed)> {
         let seeds = self.seeds();
-        let mean = |by_seed: &BySeed| seeds.iter().map(|seed| by_seed.get(seed)).sum::<Option<f64>>();
-        let known = self.sound().filter_map(|point| Some((mean(&point.1)?, point)));
-        known.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, point)| point).filter(|_| !seeds.is_empty())
+        let sum = |by_seed: &BySeed| seeds.iter().map(|seed| by_seed.get(seed)).sum::<Option<f64>>();
+        let known: Vec<_> = self.sound().filter_map(|point| Some((sum(&point.1)?, point))).collect();
+        let highest = known.iter().map(|(sum, _)| *sum).fold(f64::NEG_INFINITY, f64::max);
+        let is_highest = |(sum, _): &(f64, _)| !seeds.is_empty() && highest - sum <= 1e-9 * highest.abs();
+        known.into_iter().filter(is_highest).map(|(_, point)| point).collect()
     }
 
     /// Whether the best number is the smallest or the largest that was tried.
@@ -99,6 +107,13 @@ mod tests {
         let curve = curve(&[(0.1, &[10., 50., 41.]), (0.2, &[60., 40., 52.])]);
         assert_eq!(curve.best().unwrap().0, 0.2);
         assert!(curve.is_best_at_an_end());
+    }
+
+    #[test]
+    fn of_equal_means_the_larger_number_is_taken_and_all_are_known() {
+        let curve = curve(&[(0.1, &[31.9, 35.2]), (0.2, &[31.7, 35.4]), (0.3, &[31.7, 35.3])]);
+        assert_eq!(curve.best().unwrap().0, 0.2);
+        assert_eq!(curve.all_best().iter().map(|point| point.0).collect::<Vec<_>>(), [0.1, 0.2]);
     }
 
     #[test]
