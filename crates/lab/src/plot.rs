@@ -36,8 +36,7 @@ pub struct Axis {
     pub scale: Scale,
     /// A range that it shows whatever the data are, such as 0 to 1 for a correlation.
     pub least: Option<(f64, f64)>,
-    /// Whether its values were measured. Where they are those of a grid, points that would hide each other stand side by
-    /// side.
+    /// Whether its values were measured. On a grid, points that would hide each other stand side by side.
     pub is_measured: bool,
 }
 

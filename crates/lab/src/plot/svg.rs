@@ -162,7 +162,7 @@ impl Plot<'_, '_> {
         [y - error, y + error].map(|end| place(end).clamp(0., 1.))
     }
 
-    /// How far each series moves to the side on a grid, so that its bars and those of earlier ones do not hide each other.
+    /// How far each series moves to the side on a grid, so that its bars do not hide those of earlier ones.
     fn shifts(&self) -> Vec<f64> {
         if self.prepared.figure.x.is_measured {
             return vec![0.; self.prepared.shown.len()];
