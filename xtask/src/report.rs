@@ -48,10 +48,10 @@ const HEADLINES: [(&str, &[&str]); 5] = [
     (
         "cifar10",
         &[
-            "SAM against SGD: ",
-            "m-SGD (m = 16) against SGD: ",
-            "m-SAM (m = 16) against SAM: ",
-            "m-SAM (m = 16) against m-SGD (m = 16): ",
+            "resnet8: SAM against SGD: ",
+            "resnet8: m-SGD (m = 16) against SGD: ",
+            "resnet20: m-SAM (m = 4) against SAM: ",
+            "resnet20: m-SAM (m = 4) against m-SGD (m = 4): ",
         ],
     ),
     ("m-sharpness", &["m-SAM (m = 4) against SAM: ", "RW-SAM (m_eff = 4) against m-SAM (m = 4): "]),

@@ -102,7 +102,7 @@ impl Parts {
         let drawn: String = pictures.iter().map(|picture| format!("\n{}\n", picture.markdown())).collect();
         let text = format!(
             "# {name} · {preset}\n\n{GENERATED} The rows are in [`rows.jsonl`]({rows_of}); {command} makes \
-             them.\n\n{seen}{about}\n\n{claimed}## Results\n\n{OF_SEEDS} {body}{drawn}\n{on}\n"
+             them.\n\n{seen}{about}\n\n{claimed}## Results\n\n{OF_SEEDS}\n\n{body}{drawn}\n{on}\n"
         );
         findings.extend(counted(&claims));
         Page { text, table, findings, pictures }
@@ -128,8 +128,8 @@ fn together(claims: &[Claim]) -> String {
     let kept: Vec<&str> =
         known.iter().zip(kept).filter_map(|((claim, _), is_kept)| is_kept.then_some(&*claim.what)).collect();
     let said = match kept.len() {
-        0 => format!("none of the {bold} stays bold"),
-        all if all == bold => format!("all of the {bold} stay bold"),
+        0 => "no verdict stays bold".to_owned(),
+        all if all == bold => "every bold verdict stays bold".to_owned(),
         some => format!("{some} of the {bold} stay bold: {}", kept.join("; ")),
     };
     format!(
@@ -228,4 +228,25 @@ pub fn with_more_seeds(rows: &[RunRow], seen: u64, claims: impl Fn(&[RunRow]) ->
         }
     };
     Ok(format!("\nThe seeds from the {}th on were added when {seen} had been seen. {said}", seen + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(what: &str, p: Option<f64>) -> Claim {
+        Claim { what: what.to_owned(), said: String::new(), p }
+    }
+
+    #[test]
+    fn a_page_says_which_verdicts_many_comparisons_leave() {
+        let all =
+            |ps: &[f64]| ps.iter().zip(["a", "b", "c"]).map(|(p, what)| claim(what, Some(*p))).collect::<Vec<_>>();
+        let said = together(&all(&[0.001, 0.04, 0.5]));
+        assert!(said.contains("Among 3 comparisons") && said.contains("1 of the 2 stay bold: a."), "{said}");
+        assert!(together(&all(&[0.03, 0.04, 0.5])).contains("no verdict stays bold"));
+        assert!(together(&all(&[0.001, 0.01, 0.02])).contains("every bold verdict stays bold"));
+        assert!(together(&all(&[0.5, 0.6])).is_empty(), "none is bold");
+        assert!(together(&[claim("a", Some(0.01)), claim("b", None)]).is_empty(), "one is alone");
+    }
 }
