@@ -201,6 +201,7 @@ impl<'de> Deserialize<'de> for RunConfig {
 
 #[cfg(test)]
 mod tests {
+    use super::{FORMAT, Map, Value};
     use crate::config::RunConfig;
     use crate::config::tests::parse;
 
@@ -211,6 +212,21 @@ mod tests {
         let expected = r#"{"data":{"subset":100},"format":2,"optimisation":{"seed":3},"rule":{"rule":"sam:rho=0.2"}}"#;
         assert_eq!(config.json(), expected);
         assert_eq!(serde_json::from_str::<RunConfig>(expected).unwrap(), config);
+    }
+
+    /// A record leaves out what is a default, so that another default would change what old rows say of themselves. A new
+    /// setting may come, whose default is what was done before.
+    #[test]
+    fn the_defaults_of_this_format_are_those_that_records_were_written_with() {
+        let known: Map<String, Value> = serde_json::from_str(include_str!("defaults.json")).unwrap();
+        assert_eq!(known["format"], FORMAT, "defaults.json is of the format before: write it anew");
+        let groups = RunConfig::defaults().groups();
+        for (name, group) in known.iter().filter(|(name, _)| *name != "format") {
+            let now = &groups.iter().find(|(known, _)| known == name).unwrap().1;
+            for (setting, default) in group.as_object().unwrap() {
+                assert_eq!(now.get(setting), Some(default), "{setting} of {name}: a new default needs a new FORMAT");
+            }
+        }
     }
 
     #[test]
