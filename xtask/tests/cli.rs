@@ -93,7 +93,7 @@ fn the_documents_and_the_plots_are_what_the_rows_say() {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
-/// `kill -9` after the first run: the second call trains the other three, the third none.
+/// `kill -9` after the first run: the second call trains the other four, the third none.
 #[test]
 fn a_killed_experiment_goes_on_and_repeats_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,10 +116,10 @@ fn a_killed_experiment_goes_on_and_repeats_nothing() {
         assert!(output.status.success() && said.contains(expected), "{said}{}", text(&output.stderr));
         (std::fs::read_to_string(&rows).unwrap(), said)
     };
-    let (all, said) = again("4 jobs, 1 done before");
-    assert!(all.starts_with(&first) && all.lines().count() == 4, "the row of the run that was done is kept");
+    let (all, said) = again("5 jobs, 1 done before");
+    assert!(all.starts_with(&first) && all.lines().count() == 5, "the row of the run that was done is kept");
     assert!(said.contains("| SGD |") && said.contains("| RW-SAM (m_eff = 16) |"), "{said}");
-    assert_eq!(again("4 jobs, 4 done before").0, all);
+    assert_eq!(again("5 jobs, 5 done before").0, all);
 }
 
 /// Every line of JSON that a benchmark prints.

@@ -20,7 +20,7 @@ impl Experiment for MSharpness {
     }
 
     fn question(&self) -> &'static str {
-        "At one ρ, does accuracy follow m for m-SAM, and m_eff for RW-SAM? With controls"
+        "At one ρ, does accuracy follow m of m-SAM and m_eff of RW-SAM? Controls"
     }
 
     fn jobs(&self, preset: Preset, given: &Given) -> Result<Vec<RunConfig>> {
