@@ -51,7 +51,7 @@ fn cannot_write(path: &Path, error: Error) -> Error {
 }
 
 /// Tries whether [`write_aside`] can write `path`: what would fail after hours of work fails before it. `path` is left
-/// as it is; its folder is made.
+/// as it is, and never there for a moment, when another process may look for it; its folder is made.
 ///
 /// # Errors
 /// Names the file: its folder cannot be made or written, or there is a folder in its place.
@@ -59,13 +59,18 @@ pub fn check_writable(path: &Path) -> Result<()> {
     let named = |error: std::io::Error| cannot_write(path, error.into());
     beside(path).map(drop).map_err(named)?; // the temporary file is removed again
     // And the name itself: too long, empty, or that of something which is no file.
-    match File::create_new(path) {
-        Ok(_) => std::fs::remove_file(path).map_err(named),
-        Err(_) if path.is_file() => Ok(()),
-        Err(_) if path.is_dir() => {
+    let is_folders = path.as_os_str().to_string_lossy().ends_with(std::path::is_separator);
+    match path.symlink_metadata() {
+        Ok(_) if path.is_file() => Ok(()),
+        Ok(_) if path.is_dir() => {
             Err(named(std::io::Error::new(ErrorKind::IsADirectory, "there is a folder in its place")))
         }
-        Err(error) => Err(named(error)),
+        Ok(_) => Err(named(std::io::Error::new(ErrorKind::AlreadyExists, "there is something else in its place"))),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(named(error)),
+        Err(_) if is_folders || path.file_name().is_none() => {
+            Err(named(std::io::Error::new(ErrorKind::InvalidInput, "that is no name of a file")))
+        }
+        Err(_) => Ok(()),
     }
 }
 
@@ -146,6 +151,24 @@ mod tests {
             assert!(error.contains(wrong), "{error}");
         }
         assert!(check_writable(Path::new("")).is_err() && check_writable(Path::new("/dev/null")).is_err());
+    }
+
+    /// Ranks of a run look for its checkpoint while rank 0 tries whether it can be written.
+    #[test]
+    fn a_file_that_is_tried_is_never_there() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, is_over) = (folder.path().join("checkpoint"), AtomicBool::new(false));
+        let seen = std::thread::scope(|scope| {
+            let looks = scope.spawn(|| {
+                let look = || path.exists();
+                std::iter::repeat_with(look).take_while(|_| !is_over.load(Ordering::Relaxed)).any(|is_there| is_there)
+            });
+            (0..2000).for_each(|_| check_writable(&path).unwrap());
+            is_over.store(true, Ordering::Relaxed);
+            looks.join().unwrap()
+        });
+        assert!(!seen);
     }
 
     #[test]

@@ -214,8 +214,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<RunConfig>(expected).unwrap(), config);
     }
 
-    /// A record leaves out what is a default, so that another default would change what old rows say of themselves. A new
-    /// setting may come, whose default is what was done before.
+    /// A record leaves out what is a default, so that another default would change what old rows say of themselves. A
+    /// new setting may come, whose default is what was done before.
     #[test]
     fn the_defaults_of_this_format_are_those_that_records_were_written_with() {
         let known: Map<String, Value> = serde_json::from_str(include_str!("defaults.json")).unwrap();
