@@ -33,7 +33,7 @@ struct Results {
 /// The experiment and the preset whose table stands in the README.
 const IN_README: (&str, &str) = ("toy", "laptop");
 
-/// The findings that stand in the README: an experiment, and how the finding begins, for the last that begins so.
+/// The lines of pages that stand in the README: an experiment, and how each line begins, for the last that begins so.
 const HEADLINES: [(&str, &[&str]); 5] = [
     (
         "radius",

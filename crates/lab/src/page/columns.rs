@@ -45,7 +45,11 @@ pub fn trace(line: &EpochLine) -> Option<f64> {
     line.measures.get("noise_trace").copied()
 }
 
-/// What explains these columns.
+/// What explains the columns of training accuracies and of tr V.
+pub const OF_TRAINING: &str = "Training accuracies count the label that an image was given, right or wrong, after the last \
+                               epoch. tr V is the variance of a sample's gradient, measured on the batch of a step.";
+
+/// What explains these columns, with the best of a curve.
 pub const OF_WRONG_LABELS: &str = "Training accuracies count the label that an image was given, right or wrong, after \
                                    the last epoch: a network that has learnt a wrong label by heart classifies its \
                                    image wrongly. The best of a curve is seen on the test images, so it is no result; \

@@ -46,8 +46,8 @@ fn fit(rows: &[RunRow]) -> String {
         .collect();
     format!(
         "\n### How far they fit\n\nThe accuracy on the training images is measured after the last epoch, without \
-         augmentation, and with the running statistics of BatchNorm, as on test images. How tr V is measured `trace` \
-         says.\n\n{tables}"
+         augmentation, and with the running statistics of BatchNorm, as on test images. `trace` \
+         says how tr V is measured.\n\n{tables}"
     )
 }
 
@@ -62,8 +62,8 @@ fn choice(rows: &[RunRow]) -> String {
     let grid = Grid::of(rows, at_own_rho, ["ρ", "ρ"]);
     format!(
         "\n### How ρ was chosen\n\nBy one run for each ρ, on seed {seed}: by its accuracy in percent on {images} training \
-         images that were held out. So many images know an accuracy to about {:.1} points, the standard error, so that \
-         neighbours in a row can hardly be told apart. A column is a ρ.\n\n{}\n{}",
+         images that were held out. The standard error of an accuracy on so many images is at most {:.1} points. A \
+         column is a ρ.\n\n{}\n{}",
         50. / (images as f64).sqrt(),
         grid.table(),
         grid.open_ends()

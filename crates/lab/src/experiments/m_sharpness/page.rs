@@ -22,7 +22,6 @@ const ACCURACY: Measure = Measure {
 
 /// Claims, the table, and accuracy over m and m_eff.
 pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
-    let compared = format!("Compared is {}, in points.\n\n", ACCURACY.name);
     let columns: [Column; 3] = [("test accuracy, %", &|rows| mean(rows, 2, ACCURACY.of)), M_EFF, LOSS];
     let table = standing(rows, ACCURACY, &columns, &["SGD", "SAM"]);
     let again = with_more_seeds(rows, SEEN, |rows| Ok(claims(rows)))?;
@@ -38,7 +37,7 @@ pub fn page(about: String, rows: &[RunRow]) -> Result<Page> {
         alt: "Test accuracy against m for m-SAM and against m_eff for RW-SAM, with controls".to_owned(),
         figure,
     };
-    let body = format!("{compared}{table}{again}");
+    let body = format!("{table}{again}");
     let (measure, claims, pictures) = (ACCURACY.name, claims(rows), vec![picture]);
     Ok(Parts { about, measure, claims, body, table, findings: Vec::new(), pictures }.page("m-sharpness", rows))
 }

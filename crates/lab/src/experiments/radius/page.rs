@@ -3,7 +3,7 @@
 
 use super::runs::{about, at_best, is_compared};
 use crate::experiments::Family;
-use crate::page::columns::{END, RHO, RIGHT, TRACE, WRONG};
+use crate::page::columns::{END, OF_TRAINING, RHO, RIGHT, TRACE, WRONG};
 use crate::page::contest::{Claim, Column, LAST, Says, Scale, standing};
 use crate::page::grid::{BySeed, Curve, Grid, OF_GRIDS, claim, difference, file, over_seeds, rounded};
 use crate::page::machine::Machine;
@@ -45,10 +45,10 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
             findings.extend(grid.best().map(|best| format!("{}. {best}", capital(&of))));
         }
     }
-    let explained = "An interval is given these radii and these test images: that another choice of ρ could have been made \
-                     is not in it. Training accuracies count the label that an image was given, right or wrong, after the \
-                     last epoch. tr V is the variance of a sample's gradient, measured on the batch of a step; m-SAM has its \
-                     micro-batches all at once.\n\n";
+    let explained = format!(
+        "An interval is given these radii and these test images: that another choice of ρ could have been made is not in \
+         it. {OF_TRAINING} m-SAM has its micro-batches all at once.\n\n"
+    );
     let about = about(&rows[0].content.config);
     let (body, table) = (format!("{explained}{tested}{OF_GRIDS}\n\n{grids}"), format!("{tested}{grids}"));
     pictures.extend(times);
@@ -109,10 +109,7 @@ pub fn by_rho(rows: &[RunRow]) -> Grid<Family> {
 
 /// The rules that were compared at several ρ, at each of them beside the one at the batch, which is at its best.
 fn around(own: &[RunRow], curves: &[Curve<Family>], reference: Family) -> String {
-    let rho = own
-        .iter()
-        .find(|row| Family::of_row(row) == reference)
-        .and_then(|row| row.content.config.perturbation.rule.radius());
+    let rho = own.first().and_then(|row| at_best(reference, &row.content.config).perturbation.rule.radius());
     let than = curves.iter().find(|curve| curve.kind == reference).zip(rho).and_then(|(curve, rho)| curve.at(rho, 1.));
     let Some(than) = than.filter(|_| curves.iter().any(Curve::has_choice)) else { return String::new() };
     let name = reference.label(own).unwrap_or_default();

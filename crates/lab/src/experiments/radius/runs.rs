@@ -151,7 +151,7 @@ fn beside_best(family: Family, base: &RunConfig) -> Vec<RunConfig> {
 }
 
 /// A grid on wrong labels, then each family at its best on other seeds, SAM also at the best ρ of m-SAM with m = 16,
-/// and both beside their best; then the same of USAM, and of some rules on true labels.
+/// and those of [`AROUND`] beside their best; then the same of USAM, and of some rules on true labels.
 pub fn configs(preset: Preset) -> Vec<RunConfig> {
     let (base, exact) = (base(preset), |size| Family::reweighted(size, Exact));
     let right = |base: RunConfig| base.with(|c| c.data.label_noise = 0.);

@@ -3,7 +3,7 @@
 use super::runs::{M, RANDOM, SMALL, about, exact};
 use crate::experiments::Family;
 use crate::experiments::radius::{by_rho, is_compared};
-use crate::page::columns::{END, M_EFF, RHO, RIGHT, TRACE, WRONG};
+use crate::page::columns::{END, M_EFF, OF_TRAINING, RHO, RIGHT, TRACE, WRONG};
 use crate::page::contest::{Claim, Column, LAST, Says, standing};
 use crate::page::grid::OF_GRIDS;
 use crate::page::machine::Machine;
@@ -22,11 +22,7 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     let table = standing(&compared, LAST, &[RHO, RIGHT, WRONG, END, M_EFF, TRACE, seconds], &["SGD", "SAM"]);
     let mut body = String::new();
     if !compared.is_empty() {
-        body.push_str(&format!(
-            "Training accuracies count the label that an image was given, right or wrong, after the last epoch. tr V is \
-             the variance of a sample's gradient, measured on the batch of a step. {}\n\n{table}\n",
-            machine.explained()
-        ));
+        body.push_str(&format!("{OF_TRAINING} {}\n\n{table}\n", machine.explained()));
     }
     let mut pictures = Vec::new();
     if !on_grid.is_empty() {
