@@ -4,7 +4,7 @@ use super::columns::trace;
 use super::markdown::table;
 use super::table::groups;
 use crate::run::outcome::{Ending, EpochLine, RunRow};
-use crate::statistics::paired::{CONFIDENCE, Paired, Side, paired};
+use crate::statistics::paired::{self, BySeed, CONFIDENCE, Paired, Side};
 use crate::statistics::summarise;
 
 /// What runs are compared by.
@@ -153,20 +153,19 @@ impl Scale {
     }
 }
 
+/// A value of the runs that finished.
+pub fn by_seed<'a>(rows: impl IntoIterator<Item = &'a RunRow>, of: impl Fn(&RunRow) -> Option<f64>) -> BySeed {
+    let finished = rows.into_iter().filter(|row| row.content.outcome == Ending::Finished);
+    finished.filter_map(|row| Some((row.content.config.optimisation.seed, of(row)?))).collect()
+}
+
 /// The rule called `rule` less the one called `than`, over the seeds on which both finished.
 pub fn difference(rows: &[RunRow], rule: &str, than: &str, measure: Measure) -> Option<Paired> {
-    let finished = |label: &str| -> Vec<&RunRow> {
-        let fits = |row: &&RunRow| row.content.outcome == Ending::Finished && row.content.config.rule_label() == label;
-        rows.iter().filter(fits).collect()
+    let of = |label: &str| {
+        let fits = |row: &&RunRow| row.content.config.rule_label() == label;
+        by_seed(rows.iter().filter(fits), measure.of)
     };
-    let others = finished(than);
-    let of_pair = |row: &RunRow| {
-        let other = others
-            .iter()
-            .find(|other| other.content.config.optimisation.seed == row.content.config.optimisation.seed)?;
-        Some((measure.of)(row)? - (measure.of)(other)?)
-    };
-    paired(&finished(rule).into_iter().filter_map(of_pair).collect::<Vec<_>>())
+    paired::difference(&of(rule), &of(than))
 }
 
 /// The labels of the rules, in order of appearance.
@@ -268,7 +267,7 @@ mod tests {
 
     #[test]
     fn factors_are_shown_as_factors() {
-        let half = paired(&[0.5f64.ln(); 3]).unwrap();
+        let half = paired::paired(&[0.5f64.ln(); 3]).unwrap();
         assert_eq!(Scale::Factor.show(&half), "× 0.50 (0.50 to 0.50)");
     }
 }

@@ -2,7 +2,7 @@
 
 mod curve;
 
-pub use curve::{BySeed, Curve, difference, over_seeds};
+pub use curve::{Curve, over_seeds};
 
 use curve::values;
 
@@ -12,6 +12,7 @@ use super::markdown::table;
 use crate::config::RunConfig;
 use crate::plot::{Axis, Figure, Point, Series, Style};
 use crate::run::outcome::{Ending, RunRow};
+use crate::statistics::paired::{BySeed, difference};
 
 /// Where a run stands: its kind, the number, and the factor of its curve.
 pub type Place<K> = (K, f64, f64);

@@ -1,11 +1,11 @@
 //! Rows as a Markdown table: one line for each network and rule, over the seeds.
 
 use super::columns::m_eff;
-use super::contest::Scale;
+use super::contest::{Scale, by_seed};
 use super::machine::Machine;
 use crate::config::{RuleConfig, RunConfig, named};
 use crate::run::outcome::{Ending, RunRow};
-use crate::statistics::paired::paired;
+use crate::statistics::paired::difference;
 use crate::statistics::summarise;
 use msharp_models::Architecture;
 
@@ -52,18 +52,12 @@ pub fn table(rows: &[RunRow], published: &[Published]) -> String {
             (false, Some((mean, None))) => format!(" {mean:.2} |"),
             (false, None) => " – |".to_owned(),
         };
-        let baseline = |row: &RunRow| {
-            let fits = |other: &&RunRow| {
-                other.content.outcome == Ending::Finished && is_baseline(&other.content.config, &row.content.config)
-            };
-            rows.iter().find(fits)
-        };
-        let pairs: Vec<f64> = finished
-            .iter()
-            .filter(|row| !same_rule(&row.content.config, &sgd(&row.content.config)))
-            .filter_map(|row| Some(accuracy(row)? - accuracy(baseline(row)?)?))
-            .collect();
-        let difference = paired(&pairs).map_or("–".to_owned(), |difference| Scale::Points.show(&difference));
+        let of_baseline: Vec<&RunRow> =
+            rows.iter().filter(|other| is_baseline(&without_seed(other), &without_seed(group[0]))).collect();
+        let is_alone = same_rule(config, &sgd(config));
+        let [own, alone] = [&group, &of_baseline].map(|rows| by_seed(rows.iter().copied(), accuracy));
+        let difference = difference(&own, &alone).filter(|_| !is_alone);
+        let difference = difference.map_or("–".to_owned(), |difference| Scale::Points.show(&difference));
         let m_eff: Vec<f64> = finished.iter().filter_map(|row| m_eff(row)).collect();
         let m_eff = summarise(&m_eff).map_or("–".to_owned(), |summary| format!("{:.1}", summary.mean));
         let mean = |value: &dyn Fn(&RunRow) -> f64| {
@@ -71,8 +65,6 @@ pub fn table(rows: &[RunRow], published: &[Published]) -> String {
             summarise(&values).map_or("–".to_owned(), |summary| format!("{:.2}", summary.mean))
         };
         let (forward, backward) = (mean(&|row| row.content.cost.forward), mean(&|row| row.content.cost.backward));
-        let of_baseline: Vec<&RunRow> =
-            rows.iter().filter(|other| is_baseline(&without_seed(other), &without_seed(group[0]))).collect();
         let times = machine.least_seconds(&group).zip(machine.least_seconds(&of_baseline));
         let time = times.map_or("–".to_owned(), |(own, alone)| format!("{:.2}", own / alone));
         text.push_str(&format!(

@@ -2,6 +2,10 @@
 
 use crate::statistics::{Summary, summarise};
 use statrs::distribution::{ContinuousCDF, StudentsT};
+use std::collections::BTreeMap;
+
+/// A value, as accuracy in percent, by seed.
+pub type BySeed = BTreeMap<u64, f64>;
 
 /// The share of intervals that hold the truth, where differences are normal.
 pub const CONFIDENCE: f64 = 0.95;
@@ -43,6 +47,12 @@ pub fn paired(differences: &[f64]) -> Option<Paired> {
     // Where all differences are equal there is nothing to doubt: they are 0, or they are not.
     let p = error.map(|error| if mean == 0. { 1. } else { 2. * student(n - 1).sf((mean / error).abs()) });
     Some(Paired { mean, half, p, n })
+}
+
+/// `one` less `other`, over the seeds that both have.
+pub fn difference(one: &BySeed, other: &BySeed) -> Option<Paired> {
+    let of = |(seed, value): (&u64, &f64)| Some(value - other.get(seed)?);
+    paired(&one.iter().filter_map(of).collect::<Vec<_>>())
 }
 
 /// Which of several hypotheses of no difference can be rejected so that the chance of any false rejection among all of

@@ -4,16 +4,15 @@ use super::about;
 use crate::experiments::Family;
 use crate::experiments::cifar10::{M, is_compared};
 use crate::page::columns::{END, RHO};
-use crate::page::contest::{Claim, Column, LAST, Says, Scale, mean, standing};
+use crate::page::contest::{Claim, Column, LAST, Says, Scale, by_seed, mean, standing};
 use crate::page::curves::{ACCURACY, Curves, Over};
 use crate::page::machine::Machine;
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name, configs};
 use crate::run::outcome::{Ending, RunRow};
-use crate::statistics::paired::paired;
+use crate::statistics::paired::{BySeed, difference};
 use crate::statistics::summarise;
 use anyhow::Result;
-use std::collections::BTreeMap;
 
 /// Accuracies that are stated are multiples of it, in percent.
 const ROUND: f64 = 5.;
@@ -68,11 +67,10 @@ fn epochs_to(row: &RunRow, accuracy: f64) -> Option<f64> {
     Some(first.epoch as f64)
 }
 
-/// The seconds up to an accuracy of each run of a rule, by seed, without the time that other work on the machine took.
-fn seconds_to(group: &[&RunRow], machine: &Machine, accuracy: f64) -> BTreeMap<u64, f64> {
-    let Some(least) = machine.least_seconds(group) else { return BTreeMap::new() };
-    let of_run = |row: &&RunRow| Some((row.content.config.optimisation.seed, least * epochs_to(row, accuracy)?));
-    group.iter().filter_map(of_run).collect()
+/// The seconds up to an accuracy of each run of a rule, without the time that other work on the machine took.
+fn seconds_to(group: &[&RunRow], machine: &Machine, accuracy: f64) -> BySeed {
+    let least = machine.least_seconds(group);
+    by_seed(group.iter().copied(), |row| Some(least? * epochs_to(row, accuracy)?))
 }
 
 /// The time up to an accuracy of each rule beside SGD's, and of RW-SAM beside that of m-SAM, whose gain the paper wants
@@ -83,9 +81,11 @@ fn times(rows: &[RunRow], machine: &Machine, accuracy: f64) -> Vec<Claim> {
     let of = |family: Family| groups.iter().find(|group| Family::of_row(group[0]) == family);
     let claim = |(one, than): (Family, Family)| {
         let (one, than) = (of(one)?, of(than)?);
-        let [own, others] = [one, than].map(|group| seconds_to(group, machine, accuracy));
-        let factors = own.iter().filter_map(|(seed, seconds)| Some((seconds / others.get(seed)?).ln()));
-        let factor = paired(&factors.collect::<Vec<_>>())?;
+        let logarithms = |group| -> BySeed {
+            seconds_to(group, machine, accuracy).into_iter().map(|(seed, seconds)| (seed, seconds.ln())).collect()
+        };
+        let [own, others] = [one, than].map(|group| logarithms(group));
+        let factor = difference(&own, &others)?;
         let [rule, of_than] = [one, than].map(|group| group[0].content.config.rule_label());
         Some(Claim::of(format!("to {accuracy} %, {rule} against {of_than}"), &factor, Scale::Factor, Says::Nothing))
     };

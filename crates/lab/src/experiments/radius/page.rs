@@ -5,13 +5,14 @@ use super::runs::{about, at_best, is_compared};
 use crate::experiments::Family;
 use crate::page::columns::{END, OF_TRAINING, RHO, RIGHT, TRACE, WRONG};
 use crate::page::contest::{Claim, Column, LAST, Says, Scale, standing};
-use crate::page::grid::{BySeed, Curve, Grid, OF_GRIDS, claim, difference, file, over_seeds, rounded};
+use crate::page::grid::{Curve, Grid, OF_GRIDS, claim, file, over_seeds, rounded};
 use crate::page::machine::Machine;
 use crate::page::markdown::{capital, table};
 use crate::page::table::groups;
 use crate::page::{Page, Parts, Picture, by_name};
 use crate::plot::{Axis, Figure, Point, Series, Style};
 use crate::run::outcome::RunRow;
+use crate::statistics::paired::{BySeed, difference};
 use anyhow::Result;
 
 /// Claims, tables and pictures of SAM for each share of wrong labels, and of USAM where there is any.
@@ -107,11 +108,16 @@ pub fn by_rho(rows: &[RunRow]) -> Grid<Family> {
     Grid::of(rows, Family::place, ["ρ", "equivalent ρ"])
 }
 
+/// The values of a rule at its best ρ.
+fn at_its_best<'a>(family: Family, own: &[RunRow], curves: &'a [Curve<Family>]) -> Option<&'a BySeed> {
+    let rho = at_best(family, &own.first()?.content.config).perturbation.rule.radius()?;
+    curves.iter().find(|curve| curve.kind == family)?.at(rho, 1.)
+}
+
 /// The rules that were compared at several ρ, at each of them beside the one at the batch, which is at its best.
 fn around(own: &[RunRow], curves: &[Curve<Family>], reference: Family) -> String {
-    let rho = own.first().and_then(|row| at_best(reference, &row.content.config).perturbation.rule.radius());
-    let than = curves.iter().find(|curve| curve.kind == reference).zip(rho).and_then(|(curve, rho)| curve.at(rho, 1.));
-    let Some(than) = than.filter(|_| curves.iter().any(Curve::has_choice)) else { return String::new() };
+    let than = at_its_best(reference, own, curves).filter(|_| curves.iter().any(Curve::has_choice));
+    let Some(than) = than else { return String::new() };
     let name = reference.label(own).unwrap_or_default();
     let head = ["rule", "ρ", "equivalent ρ", "test at the end, %", &format!("− {name} at its best ρ (95 %)")]
         .map(str::to_owned);
@@ -127,18 +133,33 @@ fn around(own: &[RunRow], curves: &[Curve<Family>], reference: Family) -> String
     format!("On the same seeds, at the ρ beside the best as well:\n\n{}\n", table(&head, lines))
 }
 
-/// Each rule beside the one at the batch: at the best ρ of each, and at every ρ at which both have run. `own` are the
-/// runs at the best ρ, `curves` those at any.
+/// Each rule beside the one at the batch: at the best ρ of each, with what it would have been at the ρ beside the best,
+/// and at every ρ at which both have run. `own` are the runs at the best ρ, `curves` those at any.
 fn claims_of(own: &[RunRow], curves: &[Curve<Family>], reference: Family) -> Vec<Claim> {
     let mut claims = vec![reference.against(Family::Sgd, Says::Higher, own, LAST)];
     let families = groups(own).into_iter().map(|group| Family::of_row(group[0]));
     let beside: Vec<Family> = families.filter(|family| ![Family::Sgd, reference].contains(family)).collect();
-    claims.extend(beside.iter().map(|family| family.against(reference, Says::Higher, own, LAST)));
     let of = |family| curves.iter().find(|curve| curve.kind == family);
+    let than = at_its_best(reference, own, curves);
+    claims.extend(beside.iter().map(|family| {
+        let mut claim = family.against(reference, Says::Higher, own, LAST)?;
+        let elsewhere = of(*family).zip(than).zip(at_its_best(*family, own, curves));
+        claim.said.push_str(&elsewhere.map_or(String::new(), |((curve, than), best)| at_other_rho(curve, best, than)));
+        Some(claim)
+    }));
     if let Some(than) = of(reference).filter(|than| than.has_choice()) {
         claims.extend(beside.into_iter().filter_map(of).flat_map(|curve| at_one_rho(curve, than)));
     }
     claims.into_iter().flatten().collect()
+}
+
+/// What a rule's difference is at every ρ but its best: `; at ρ = 0.085 +0.37 (-1.87 to +2.61)`.
+fn at_other_rho(curve: &Curve<Family>, best: &BySeed, than: &BySeed) -> String {
+    let others = curve.points.iter().filter(|(_, by_seed)| !std::ptr::eq(by_seed, best));
+    let shown = |(rho, by_seed): &(f64, BySeed)| {
+        Some(format!("; at ρ = {rho} {}", Scale::Points.show(&difference(by_seed, than)?)))
+    };
+    others.filter_map(shown).collect()
 }
 
 /// A rule beside another at each ρ that both have: what the choice of one ρ for all rules would have said.
@@ -189,6 +210,8 @@ mod tests {
         let of = |m: usize, what: &str| line(&page, &format!("- 40 % wrong labels: m-SAM (m = {m}) against SAM{what}"));
         assert!(of(4, ": ").contains("+0.00"));
         assert!(of(16, " at the same ρ, 0.1: ").contains("+3.00 (+3.00 to +3.00), **as the paper says**"));
+        assert!(of(16, ": ").ends_with("; at ρ = 0.085 -3.00 (-3.00 to -3.00); at ρ = 0.12 -3.00 (-3.00 to -3.00)."));
+        assert!(of(4, ": ").ends_with("not significant at 95 %."), "it was compared at its best ρ alone");
         assert!(of(16, " at the same ρ, 0.12: ").contains("+0.00"), "neither is at its best");
         assert!(!page.text.contains("m-SAM (m = 4) against SAM at"), "it was compared at one ρ");
         assert!(line(&page, "- 40 % wrong labels, USAM: m-USAM (m = 16) against USAM: ").contains("+0.00"));

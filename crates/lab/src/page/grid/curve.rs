@@ -1,11 +1,7 @@
 //! A value of runs against a number that was varied, as ρ, and where that number is best.
 
-use crate::statistics::paired::{Paired, paired};
+use crate::statistics::paired::BySeed;
 use crate::statistics::{Summary, summarise};
-use std::collections::BTreeMap;
-
-/// A value, as accuracy in percent, by seed.
-pub type BySeed = BTreeMap<u64, f64>;
 
 /// The runs of rules that differ in one number alone.
 #[derive(Clone, Debug)]
@@ -84,12 +80,6 @@ pub fn values(by_seed: &BySeed) -> Vec<f64> {
 /// Mean and deviation over the seeds.
 pub fn over_seeds(by_seed: &BySeed) -> Option<Summary> {
     summarise(&values(by_seed))
-}
-
-/// `one` less `other`, paired by seed.
-pub fn difference(one: &BySeed, other: &BySeed) -> Option<Paired> {
-    let of = |(seed, value): (&u64, &f64)| Some(value - other.get(seed)?);
-    paired(&one.iter().filter_map(of).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
