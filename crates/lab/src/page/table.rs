@@ -27,6 +27,8 @@ pub struct Published {
 /// The difference to the optimizer alone, SGD or AdamW, is paired by seed, with its interval. Time is the least of an
 /// epoch, relative to its, on one [`Machine`]. A run that diverged is counted, and enters no mean.
 pub fn table(rows: &[RunRow], published: &[Published]) -> String {
+    let is_published = |row: &RunRow| published_value(&row.content.config, published).is_some();
+    let published = if rows.iter().any(is_published) { published } else { &[] };
     let paper = if published.is_empty() { ("", "") } else { (" paper, % |", "---|") };
     let alone = rows.first().map_or("SGD".to_owned(), |row| sgd(&row.content.config).rule_label());
     let mut text = format!(

@@ -88,7 +88,7 @@ static RULES: [Listed; 33] = [
     Entry {
         parameters: &[RHO, M],
         formula: "mean of the batch's s at ε = ρĝ of each micro-batch of m samples",
-        reference: "– (a control of m-sam)",
+        reference: "– (a control of m-sam, *m-SAM, shared descent* in `reweighting`)",
         build: |v, _| Ok(Built::whole(m_ascent_sam(v.number("rho"), v.count("m")))),
         ..entry(
             "m-ascent-sam",

@@ -35,7 +35,7 @@ const BATCH: usize = 64;
 /// The radii from which the laptop preset chooses, and on which seed: RW-SAM is tried at larger ones, and m-SAM at
 /// smaller ones, as they were best in `radius`.
 const GRID: [(Family, &[f64]); 4] = [
-    (Family::Sam(BATCH), &[0.05, 0.1, 0.2]),
+    (Family::Sam(BATCH), &[0.025, 0.05, 0.1, 0.2]),
     (Family::Sam(M), &[0.025, 0.05, 0.1, 0.2]),
     (Family::Sam(SMALL_M), &[0.00625, 0.0125, 0.025, 0.05, 0.1]),
     (Family::probe(M), &[0.1, 0.2, 0.4]),
@@ -148,7 +148,7 @@ pub fn about(preset: Preset, configs: &[RunConfig]) -> String {
              with a ResNet-8 on a seed that is not in the table. Under BatchNorm the micro-batches of m-SAM are \
              normalisation batches too. m-SGD is SGD in such micro-batches, without displacement: compare m-SAM with it. \
              Both update the running statistics, with which networks are tested, once for each micro-batch, so that these \
-             average about 19 · m images."
+             average about the last 19 micro-batches."
         }
         Preset::Paper => {
             "ρ = 0.05. The paper's ρ, λ and δ are not published; λ is set by effective size here. Under BatchNorm the \

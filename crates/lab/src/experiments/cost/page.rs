@@ -41,18 +41,19 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
             summarise(&all).map_or("–".to_owned(), |all| all.text(1))
         });
         let table = standing(&rows, LAST, &[RHO, steps, ratio, epochs, seconds, END], &["SGD"]);
-        tables.push(format!(
-            "{stated} % is the highest multiple of {ROUND} % that every run of {network} reaches. It counts as reached at \
-             the first evaluation at which the run has it, even if a later one is below; the learning rate falls all the \
-             while, so that another accuracy, or a shorter schedule, can have another order.\n\n{table}"
-        ));
+        tables.push(format!("{network}, to {stated} %:\n\n{table}"));
         claims.extend(times(&rows, &machine, stated).into_iter().map(|claim| claim.of_runs(&network)));
         let curves = Curves { title: "Test accuracy against time", over: Over::Seconds, ..ACCURACY };
         let alt = format!("Test accuracy of {network} against seconds of training, a line for each rule");
         pictures.push(Picture { file: format!("{network}.svg"), alt, figure: curves.figure(&rows) });
     }
     let about = about(&configs(rows));
-    let (body, table) = (tables.join("\n"), tables.join("\n"));
+    let explained = format!(
+        "The accuracy that times are compared at is the highest multiple of {ROUND} % that every run of a network reaches. It \
+         counts as reached at the first evaluation at which the run has it, even if a later one is below; the learning rate \
+         falls all the while, so that another accuracy, or a shorter schedule, can have another order."
+    );
+    let (body, table) = (format!("{explained}\n\n{}", tables.join("\n")), tables.join("\n"));
     let (measure, findings) = ("the time up to an accuracy that every run reaches", Vec::new());
     Ok(Parts { about, measure, claims, body, table, findings, pictures }.page("cost", rows))
 }
@@ -92,7 +93,10 @@ fn times(rows: &[RunRow], machine: &Machine, accuracy: f64) -> Vec<Claim> {
     let beside_sgd = families.iter().filter(|family| **family != Family::Sgd).map(|one| (*one, Family::Sgd));
     let is_weighted = |family: &&Family| matches!(family, Family::Reweighted(_));
     let beside_m_sam = families.iter().filter(is_weighted).map(|one| (*one, Family::Sam(M)));
-    beside_sgd.chain(beside_m_sam).filter_map(claim).collect()
+    let sam = Family::Sam(rows.first().map_or(0, |row| row.content.config.optimisation.batch_size));
+    let is_m_sam = |family: &&Family| matches!(family, Family::Sam(_)) && **family != sam;
+    let beside_sam = families.iter().filter(is_m_sam).map(|one| (*one, sam));
+    beside_sgd.chain(beside_sam).chain(beside_m_sam).filter_map(claim).collect()
 }
 
 /// The highest round accuracy that every run reaches that did not diverge, in percent.
