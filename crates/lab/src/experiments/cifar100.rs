@@ -18,6 +18,6 @@ pub static CIFAR100: Cifar = Cifar::new(
         epochs: 100,
         published: published::PUBLISHED,
         networks: &[(Architecture::ResNet8, 3)],
-        best: [(Family::Sam(64), 0.05), (Family::Sam(16), 0.1), (Family::Sam(4), 0.0125), (Family::probe(16), 0.2)],
+        best: [(Family::Sam(64), 0.05), (Family::Sam(16), 0.1), (Family::Sam(4), 0.0125), (Family::probe(16), 0.1)],
     },
 );

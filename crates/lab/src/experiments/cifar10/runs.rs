@@ -38,7 +38,7 @@ const GRID: [(Family, &[f64]); 4] = [
     (Family::Sam(BATCH), &[0.025, 0.05, 0.1, 0.2]),
     (Family::Sam(M), &[0.025, 0.05, 0.1, 0.2]),
     (Family::Sam(SMALL_M), &[0.00625, 0.0125, 0.025, 0.05, 0.1]),
-    (Family::probe(M), &[0.1, 0.2, 0.4]),
+    (Family::probe(M), &[0.05, 0.1, 0.2, 0.4]),
 ];
 const GRID_SEED: u64 = 100;
 /// Training images that are held out for the choice.
