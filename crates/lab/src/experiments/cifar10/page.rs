@@ -93,7 +93,7 @@ mod tests {
         for said in [
             "| SGD | – | 99.0 ± 0.0 | 60.0 ± 0.0 | 39.0 ± 0.0 | 500.0 ± 0.0 | 5 |",
             "on seed 100: by its accuracy in percent on 5000 training images that were held out.",
-            "| SAM | – | – | – | 50.0 | 50.0 | 50.0 | – | 50.0 at 0.2 |",
+            "| SAM | – | – | 50.0 | 50.0 | 50.0 | 50.0 | – | 50.0 at 0.2 |",
             "- resnet20: m-SAM (m = 4) against m-SGD (m = 4): +0.00",
             "- resnet8: SAM against SGD: +0.00",
             "resnet8 (batch), 2000 images of CIFAR-10, another subset for each seed, 5000 test images;",

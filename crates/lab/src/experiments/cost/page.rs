@@ -137,7 +137,9 @@ mod tests {
         let page = page(&rows).unwrap();
         let epochs = rows[0].content.config.optimisation.epochs as f64;
         for said in [
-            "60 % is the highest multiple of 5 % that every run of resnet8 reaches.".to_owned(),
+            "is the highest multiple of 5 % that every run of a network reaches.".to_owned(),
+            "resnet8, to 60 %:\n\n| rule |".to_owned(),
+            "- resnet8: to 60 %, m-SAM (m = 16) against SAM: × 1.00 (1.00 to 1.00)".to_owned(),
             "- resnet8: to 60 %, SAM against SGD: × 1.00 (1.00 to 1.00), not significant at 95 %.".to_owned(),
             "- resnet20: to 60 %, RW-SAM (m_eff = 16) against m-SAM (m = 16): × 1.00 (1.00 to 1.00)".to_owned(),
             format!("| SGD | – | 100.0 | 1.00 | {epochs:.1} ± 0.0 | {epochs:.1} ± 0.0 |"),
