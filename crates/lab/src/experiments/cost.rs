@@ -17,9 +17,9 @@ pub static COST: View = View {
 fn about(configs: &[RunConfig]) -> String {
     format!(
         "{} The runs of `cifar10`, whose page says how ρ was chosen. m-SAM has its micro-batches all at once \
-         (docs/parallel-m-sam.md). The time of a step is that of the shortest epoch of all runs of the rule on one machine, divided by its steps, since \
-         other work makes epochs longer and never shorter; evaluation is not counted. `cargo xtask bench m` measures steps \
-         alone, for every m and beside PyTorch.",
+         (docs/parallel-m-sam.md). The time of a step is that of the shortest epoch of all runs of the rule on one \
+         machine, divided by its steps, since other work makes epochs longer and never shorter; evaluation is not \
+         counted. `cargo xtask bench m` measures steps alone, for every m and beside PyTorch.",
         set_up_of_networks(configs)
     )
 }

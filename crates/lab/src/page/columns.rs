@@ -46,8 +46,9 @@ pub fn trace(line: &EpochLine) -> Option<f64> {
 }
 
 /// What explains the columns of training accuracies and of tr V.
-pub const OF_TRAINING: &str = "Training accuracies count the label that an image was given, right or wrong, after the last \
-                               epoch. tr V is the variance of a sample's gradient, measured on the batch of a step.";
+pub const OF_TRAINING: &str = "Training accuracies count the label that an image was given, right or wrong, after the \
+                               last epoch. tr V is the variance of a sample's gradient, measured on the batch of a \
+                               step.";
 
 /// What explains these columns, with the best of a curve.
 pub const OF_WRONG_LABELS: &str = "Training accuracies count the label that an image was given, right or wrong, after \

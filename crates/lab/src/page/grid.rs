@@ -18,10 +18,11 @@ use crate::statistics::paired::{BySeed, difference};
 pub type Place<K> = (K, f64, f64);
 
 /// What explains the table of a grid of ρ.
-pub const OF_GRIDS: &str = "In the grids a column is an equivalent ρ, and the test accuracy in percent at the end stands in \
-                            it, with its standard deviation over the few seeds of the grid. The best ρ has the highest mean; the accuracy there is a little too high, since these runs \
-                            chose it. *Learnt* is the share of the wrongly labelled images for which the \
-                            network predicts that label in the end.";
+pub const OF_GRIDS: &str = "In the grids a column is an equivalent ρ, and the test accuracy in percent at the end \
+                            stands in it, with its standard deviation over the few seeds of the grid. The best ρ has \
+                            the highest mean; the accuracy there is a little too high, since these runs chose it. \
+                            *Learnt* is the share of the wrongly labelled images for which the network predicts that \
+                            label in the end.";
 
 /// What was measured at each point.
 pub struct Grid<K> {

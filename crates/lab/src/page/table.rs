@@ -32,8 +32,8 @@ pub fn table(rows: &[RunRow], published: &[Published]) -> String {
     let paper = if published.is_empty() { ("", "") } else { (" paper, % |", "---|") };
     let alone = rows.first().map_or("SGD".to_owned(), |row| sgd(&row.content.config).rule_label());
     let mut text = format!(
-        "| network | rule | test accuracy, % | n |{} − {alone}, points (95 %) | m_eff | passes forward + backward | time / \
-         {alone} |\n|---|---|---|---|{}---|---|---|---|\n",
+        "| network | rule | test accuracy, % | n |{} − {alone}, points (95 %) | m_eff | passes forward + backward | \
+         time / {alone} |\n|---|---|---|---|{}---|---|---|---|\n",
         paper.0, paper.1
     );
     let machine = Machine::of(rows);

@@ -61,9 +61,9 @@ fn choice(rows: &[RunRow]) -> String {
     };
     let grid = Grid::of(rows, at_own_rho, ["ρ", "ρ"]);
     format!(
-        "\n### How ρ was chosen\n\nBy one run for each ρ, on seed {seed}: by its accuracy in percent on {images} training \
-         images that were held out. The standard error of an accuracy on so many images is at most {:.1} points. A \
-         column is a ρ.\n\n{}\n{}",
+        "\n### How ρ was chosen\n\nBy one run for each ρ, on seed {seed}: by its accuracy in percent on {images} \
+         training images that were held out. The standard error of an accuracy on so many images is at most {:.1} \
+         points. A column is a ρ.\n\n{}\n{}",
         50. / (images as f64).sqrt(),
         grid.table(),
         grid.open_ends()

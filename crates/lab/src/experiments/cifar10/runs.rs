@@ -143,17 +143,17 @@ pub fn about(preset: Preset, configs: &[RunConfig]) -> String {
             "ρ = 0.02. A check that everything runs on real images, far from the paper's 200 epochs of 50 000."
         }
         Preset::Laptop => {
-            "Smaller than the paper's set-up in model, data and time, so compare the rules with each other and not with \
-             the paper. Each rule has the ρ of a small grid with which it was best on training images that were held out, \
-             with a ResNet-8 on a seed that is not in the table. Under BatchNorm the micro-batches of m-SAM are \
-             normalisation batches too. m-SGD is SGD in such micro-batches, without displacement: compare m-SAM with it. \
-             Both update the running statistics, with which networks are tested, once for each micro-batch, so that these \
-             average about the last 19 micro-batches."
+            "Smaller than the paper's set-up in model, data and time, so compare the rules with each other and not \
+             with the paper. Each rule has the ρ of a small grid with which it was best on training images that were \
+             held out, with a ResNet-8 on a seed that is not in the table. Under BatchNorm the micro-batches of m-SAM \
+             are normalisation batches too. m-SGD is SGD in such micro-batches, without displacement: compare m-SAM \
+             with it. Both update the running statistics, with which networks are tested, once for each micro-batch, \
+             so that these average about the last 19 micro-batches."
         }
         Preset::Paper => {
             "ρ = 0.05. The paper's ρ, λ and δ are not published; λ is set by effective size here. Under BatchNorm the \
-             micro-batches of m-SAM are normalisation batches too. m-SGD is SGD in such micro-batches, without displacement: \
-             compare m-SAM with it."
+             micro-batches of m-SAM are normalisation batches too. m-SGD is SGD in such micro-batches, without \
+             displacement: compare m-SAM with it."
         }
     };
     format!("{} {how}", set_up_of_networks(configs))

@@ -49,9 +49,10 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
     }
     let about = about(&configs(rows));
     let explained = format!(
-        "The accuracy that times are compared at is the highest multiple of {ROUND} % that every run of a network reaches. It \
-         counts as reached at the first evaluation at which the run has it, even if a later one is below; the learning rate \
-         falls all the while, so that another accuracy, or a shorter schedule, can have another order."
+        "The accuracy that times are compared at is the highest multiple of {ROUND} % that every run of a network \
+         reaches. It counts as reached at the first evaluation at which the run has it, even if a later one is below; \
+         the learning rate falls all the while, so that another accuracy, or a shorter schedule, can have another \
+         order."
     );
     let (body, table) = (format!("{explained}\n\n{}", tables.join("\n")), tables.join("\n"));
     let (measure, findings) = ("the time up to an accuracy that every run reaches", Vec::new());

@@ -54,7 +54,8 @@ pub fn page(rows: &[SeriesRow]) -> Result<Page> {
         };
         let times: Vec<String> = row.points.iter().map(|p| format!("{} (m = {})", show(p), p.x)).collect();
         findings.push(format!(
-            "{family} leaves the noisy well after a mean time, η times the steps, of {}; {full}, displaced by the gradient of the whole set, after {}; SGD after {}. Smaller m is {}.",
+            "{family} leaves the noisy well after a mean time, η times the steps, of {}; {full}, displaced by the gradient \
+             of the whole set, after {}; SGD after {}. Smaller m is {}.",
             times.join(", "),
             n.points.first().map_or(String::new(), show),
             sgd.points.first().map_or(String::new(), show),

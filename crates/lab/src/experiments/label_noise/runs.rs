@@ -52,12 +52,12 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
 /// Above the tables.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} Labels are wrong independently of the image, and drawn from the other classes. Each rule has the ρ that was \
-         best for it in `radius`, at 40 % of wrong labels, on other seeds and the same test images. Its runs at 40 % are \
-         those of `radius`. Two controls have the ρ and the m_eff of RW-SAM with one probe: in *shuffle-weights* each weight is given to \
-         another sample, and *random weights* are the softmax of half-normal numbers. Late-phase SAM is SGD, and SAM in \
-         the last eighth of the run, with the ρ of SAM. tr V is measured once an epoch on the batch of a step, from exact \
-         norms.",
+        "{} Labels are wrong independently of the image, and drawn from the other classes. Each rule has the ρ that \
+         was best for it in `radius`, at 40 % of wrong labels, on other seeds and the same test images. Its runs at \
+         40 % are those of `radius`. Two controls have the ρ and the m_eff of RW-SAM with one probe: in \
+         *shuffle-weights* each weight is given to another sample, and *random weights* are the softmax of \
+         half-normal numbers. Late-phase SAM is SGD, and SAM in the last eighth of the run, with the ρ of SAM. tr V \
+         is measured once an epoch on the batch of a step, from exact norms.",
         set_up_of_all(&config.clone().with(|c| c.data.label_noise = 0.))
     )
 }

@@ -47,8 +47,9 @@ pub fn page(rows: &[RunRow]) -> Result<Page> {
         }
     }
     let explained = format!(
-        "An interval is given these radii and these test images: that another choice of ρ could have been made is not in \
-         it. Differences at a ρ beside the best have no verdict, and are not among the comparisons that are counted. {OF_TRAINING} m-SAM has its micro-batches all at once.\n\n"
+        "An interval is given these radii and these test images: that another choice of ρ could have been made is not \
+         in it. Differences at a ρ beside the best have no verdict, and are not among the comparisons that are \
+         counted. {OF_TRAINING} m-SAM has its micro-batches all at once.\n\n"
     );
     let about = about(&rows[0].content.config);
     let (body, table) = (format!("{explained}{tested}{OF_GRIDS}\n\n{grids}"), format!("{tested}{grids}"));

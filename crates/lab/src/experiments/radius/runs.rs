@@ -201,17 +201,18 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
 /// Above the table.
 pub fn about(config: &RunConfig) -> String {
     format!(
-        "{} First a grid of ρ for each rule, of which each is tried where the theory expects it to regularise as SAM does \
-         with some *equivalent ρ*: ρ√(b/m) of m-SAM, ρ·b/m of m-USAM and ρ√(m_eff/b) of RW-SAM. SAM is m-SAM with an m of the batch size b, and displaces by ρ; where the noise of the \
-         batch's gradient is much larger than its mean, the gradient of a micro-batch of m samples is √(b/m) times as \
-         long as that of the batch, and the paper's regulariser of m-SAM, ρ E‖∇f_γ‖, is that of SAM at ρ√(b/m). RW-SAM \
-         descends the mean of the batch at a point that is displaced along a weighted gradient. This is √(b/m_eff) times \
-         as long, with an unchanged component along the batch's gradient if the weights do not depend on the samples; so \
-         RW-SAM is expected to be SAM at ρ√(m_eff/b), which is ρ/2 here. If m-SAM and RW-SAM are nothing else, their curves are \
+        "{} First a grid of ρ for each rule, of which each is tried where the theory expects it to regularise as SAM \
+         does with some *equivalent ρ*: ρ√(b/m) of m-SAM, ρ·b/m of m-USAM and ρ√(m_eff/b) of RW-SAM. SAM is m-SAM \
+         with an m of the batch size b, and displaces by ρ; where the noise of the batch's gradient is much larger \
+         than its mean, the gradient of a micro-batch of m samples is √(b/m) times as long as that of the batch, and \
+         the paper's regulariser of m-SAM, ρ E‖∇f_γ‖, is that of SAM at ρ√(b/m). RW-SAM descends the mean of the \
+         batch at a point that is displaced along a weighted gradient. This is √(b/m_eff) times as long, with an \
+         unchanged component along the batch's gradient if the weights do not depend on the samples; so RW-SAM is \
+         expected to be SAM at ρ√(m_eff/b), which is ρ/2 here. If m-SAM and RW-SAM are nothing else, their curves are \
          that of SAM, shifted in ρ. m-USAM is tried at m/b times the ρ of USAM: both have the same ρ/(2m)·tr V, tr V \
-         being the variance of a sample's gradient. Then the rules are compared on other seeds, each at the ρ that was \
-         best for it in the laptop preset's grid; some also at the ρ beside it. The test images are the same for all \
-         seeds, and for the choice of ρ, which makes a rule that has a ρ look a little better beside SGD.",
+         being the variance of a sample's gradient. Then the rules are compared on other seeds, each at the ρ that \
+         was best for it in the laptop preset's grid; some also at the ρ beside it. The test images are the same for \
+         all seeds, and for the choice of ρ, which makes a rule that has a ρ look a little better beside SGD.",
         set_up_of_all(&config.clone().with(|c| c.data.label_noise = 0.))
     )
 }

@@ -59,15 +59,16 @@ pub fn configs(preset: Preset) -> Vec<RunConfig> {
 pub fn about(config: &RunConfig) -> String {
     format!(
         "{} Each rule is at the ρ that was best for it on the laptop preset's grid, on other seeds and the same test \
-         images; the runs of SGD, SAM, m-SAM and RW-SAM at m_eff = 16 are those of `radius`.\n\nm-SAM and RW-SAM differ in \
-         two ways. RW-SAM estimates the norms that it weights by, in the paper from one probe; *exact norms* are without \
-         that noise. And it descends the mean of the whole batch, where m-SAM descends the loss of the micro-batch that \
-         displaced. A displacement adds E ∇²ℓᵢ∇ℓᵢ to the gradient, which gives the paper's term ρ/(2m)·tr V; its weight \
-         depends on which gradient displaces and which loss is descended:\n\n{}\nThe weights p of RW-SAM change its own line only as far as they depend on \
-         the sample. *Combine weighted* descends in the noise of m_eff samples and where norms are large; with random \
-         weights, half-normal numbers in place of norms, it has the noise alone. An *equivalent ρ* is ρ times the factor of \
-         the last column: there a rule is expected to regularise as SAM does at that ρ, where noise is nearly all of the \
-         batch's gradient and weights do not depend on the sample (`radius`). δ-SAM is taken at its ρ.",
+         images; the runs of SGD, SAM, m-SAM and RW-SAM at m_eff = 16 are those of `radius`.\n\nm-SAM and RW-SAM \
+         differ in two ways. RW-SAM estimates the norms that it weights by, in the paper from one probe; *exact \
+         norms* are without that noise. And it descends the mean of the whole batch, where m-SAM descends the loss of \
+         the micro-batch that displaced. A displacement adds E ∇²ℓᵢ∇ℓᵢ to the gradient, which gives the paper's term \
+         ρ/(2m)·tr V; its weight depends on which gradient displaces and which loss is descended:\n\n{}\nThe weights \
+         p of RW-SAM change its own line only as far as they depend on the sample. *Combine weighted* descends in the \
+         noise of m_eff samples and where norms are large; with random weights, half-normal numbers in place of \
+         norms, it has the noise alone. An *equivalent ρ* is ρ times the factor of the last column: there a rule is \
+         expected to regularise as SAM does at that ρ, where noise is nearly all of the batch's gradient and weights \
+         do not depend on the sample (`radius`). δ-SAM is taken at its ρ.",
         set_up_of_all(config),
         kinds()
     )
